@@ -1,0 +1,125 @@
+"""`torch.X` and `torch_optimizer.X`: an optimizer of another package as base update."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from edsl.domain import plain
+from edsl.errors import EdslError, FieldError, nearest
+from edsl.stage import At, BaseUpdate, Value
+
+
+@dataclass(frozen=True)
+class Foreign(BaseUpdate):
+    """An optimizer class of torch.optim or torch_optimizer, stepped on u instead of on the gradient.
+
+    Its own recurrence, state and defaults; it can't be analysed. With E before it, this is
+    Zhao et al. 2025, Algorithm 5.
+
+    Args:
+        optimizer: "torch.AdamW", "torch_optimizer.Lamb", …
+        given: its keyword arguments as (name, value) pairs.
+
+    Raises:
+        EdslError: for an unknown optimizer or argument, or a value that the optimizer refuses.
+
+    Example:
+        >>> import edsl
+        >>> str(edsl.parse("grad | e | torch.AdamW(lr=0.001)"))
+        'grad | e(alpha=-5, beta1=0.99) | torch.AdamW(lr=0.001)'
+    """
+
+    optimizer: str
+    given: tuple[tuple[str, Any], ...]
+
+    def __post_init__(self) -> None:
+        import torch
+
+        names = self.argument_names()
+        for name, _ in self.given:
+            if name not in names:
+                raise FieldError(f"{self.name}: unknown argument {name!r}; {nearest(name, names, 'it has')}", name)
+        try:
+            self.build([torch.zeros(1, requires_grad=True)])
+        except (ValueError, TypeError, RuntimeError, ArithmeticError, AttributeError) as reason:
+            raise EdslError(f"{self.name} refuses these arguments: {str(reason).splitlines()[0]}") from None
+
+    @property
+    def name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.optimizer
+
+    def build(self, params: Any) -> Any:
+        """The optimizer itself, over these parameters or groups."""
+        return optimizer_class(self.optimizer)(params, **dict(self.given))
+
+    def argument_names(self) -> tuple[str, ...]:
+        parameters = inspect.signature(optimizer_class(self.optimizer).__init__).parameters
+        return tuple(name for name in parameters if name not in ("self", "params"))
+
+    def live_fields(self) -> tuple[str, ...]:
+        return ()  # its numbers live in param_groups under the optimizer's own names
+
+    def spared_values(self) -> dict[str, Any]:
+        return {}
+
+    def replace(self, values: dict[str, Any]) -> Foreign:
+        return Foreign(self.optimizer, tuple({**dict(self.given), **values}.items()))
+
+    def structure(self) -> tuple[Any, ...]:
+        return ()
+
+    def arguments(self) -> dict[str, Any]:
+        return dict(self.given)
+
+    def step(self, x: Value, memory: Any, at: At) -> Any:
+        raise EdslError(f"{self.name} is another package's optimizer: its recurrence can't be read, only run")
+
+    def __str__(self) -> str:
+        return f"{self.name}({', '.join(f'{key}={plain(value)}' for key, value in self.given)})"
+
+
+def foreign(name: str, given: Mapping[str, Any]) -> Foreign:
+    """The stage for a dotted name and its keyword arguments; raises EdslError as Foreign does."""
+    optimizer_class(name)
+    return Foreign(name, tuple(given.items()))
+
+
+@lru_cache
+def optimizer_class(name: str) -> Any:
+    """The class that a dotted name means: an optimizer of one of two packages, and nothing else.
+
+    Raises:
+        EdslError: when the package is not installed or has no such optimizer.
+    """
+    import torch
+
+    package, _, attribute = name.partition(".")
+    known = _optimizers(package)
+    if attribute not in known:
+        raise EdslError(f"{package} has no optimizer {attribute!r}; {nearest(attribute, known, 'it has')}")
+    cls = known[attribute]
+    assert issubclass(cls, torch.optim.Optimizer)
+    return cls
+
+
+@lru_cache
+def _optimizers(package: str) -> dict[str, Any]:
+    import torch
+
+    if package == "torch":
+        module: Any = torch.optim
+    else:
+        try:
+            import torch_optimizer as module
+        except ImportError:
+            raise EdslError(f"{package} is not installed: pip install torch-optimizer") from None
+    base = torch.optim.Optimizer
+    return {
+        key: value
+        for key, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, base) and value is not base and not key.startswith("_")
+    }

@@ -1,0 +1,68 @@
+"""edsl: one line designs an optimizer; the same line is compiled, analysed, costed and raced.
+
+    optimizer = edsl.compile("grad | e(alpha=-5, beta1=0.99) | lamb(lr=0.01)", model)
+    pipeline  = edsl.grad() | edsl.e(alpha=-5, beta1=0.99) | edsl.lamb(lr=0.01)
+    optimizer = edsl.ALTO(model.parameters(), lr=0.01)
+
+Stages and recipes are called by their names in a spec; torch is imported with the first optimizer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from edsl.classes import ALTO, SGD, Adam, AdamW, ALTOVanilla, EAdam, EAdamW, ESGD, Lamb
+    from edsl.errors import EdslError, EdslWarning
+    from edsl.optimizer import PipelineOptimizer, compile
+    from edsl.pipeline import Pipeline
+    from edsl.spec import parse
+
+_PLACES = {
+    "EdslError": "edsl.errors:EdslError",
+    "EdslWarning": "edsl.errors:EdslWarning",
+    "Pipeline": "edsl.pipeline:Pipeline",
+    "PipelineOptimizer": "edsl.optimizer:PipelineOptimizer",
+    "compile": "edsl.optimizer:compile",
+    "parse": "edsl.spec:parse",
+}
+_CLASSES = ("ALTO", "ALTOVanilla", "Adam", "AdamW", "EAdam", "EAdamW", "ESGD", "Lamb", "SGD")
+_PLACES.update({name: f"edsl.classes:{name}" for name in _CLASSES})
+
+__all__ = [
+    "ALTO",
+    "ALTOVanilla",
+    "Adam",
+    "AdamW",
+    "EAdam",
+    "EAdamW",
+    "ESGD",
+    "EdslError",
+    "EdslWarning",
+    "Lamb",
+    "Pipeline",
+    "PipelineOptimizer",
+    "SGD",
+    "compile",
+    "parse",
+]
+
+
+def __getattr__(name: str) -> Any:
+    from edsl.registry import constructor, load
+
+    if name in _PLACES:
+        return load(_PLACES[name])
+    made = constructor(name)
+    if made is None:
+        raise AttributeError(f"module 'edsl' has no attribute {name!r}")
+    return made
+
+
+def __dir__() -> list[str]:
+    from edsl.recipes import RECIPES
+    from edsl.registry import STAGES
+
+    return sorted({*globals(), *__all__, *STAGES, *RECIPES})

@@ -1,0 +1,128 @@
+"""What a hyper-parameter may be.
+
+A field of a stage is declared with the domain of its values, which reads a value or says why it
+can't. A `Number` is *live*: the engine passes it to the compiled step as a tensor, so a schedule may
+change it. The others choose the structure of the step and are fixed once an optimizer is built.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from edsl.errors import shown
+
+_ABSENT: Any = object()
+
+
+@dataclass(frozen=True)
+class Number:
+    """A finite real number between two bounds, each open or closed; None where it is optional."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    open_low: bool = False
+    open_high: bool = False
+    optional: bool = False
+    live: ClassVar[bool] = True
+
+    def read(self, value: Any) -> float | None:
+        if value is None and self.optional:
+            return None
+        if isinstance(value, (bool, str, bytes)):
+            raise ValueError(f"must be a number, got {shown(value)}")
+        try:
+            number = float(value)
+        except OverflowError:
+            raise ValueError("must be a finite number, got one too large for a float") from None
+        except (TypeError, ValueError, RuntimeError):
+            raise ValueError(f"must be a number, got {shown(value)}") from None
+        if not math.isfinite(number):
+            raise ValueError(f"must be a finite number, got {number}")
+        low_ok = number > self.low if self.open_low else number >= self.low
+        high_ok = number < self.high if self.open_high else number <= self.high
+        if not (low_ok and high_ok):
+            raise ValueError(f"must lie in {self}, got {plain(number)}")
+        return number
+
+    def __str__(self) -> str:
+        left = "(" if self.open_low or self.low == -math.inf else "["
+        right = ")" if self.open_high or self.high == math.inf else "]"
+        return f"{left}{_bound(self.low)}, {_bound(self.high)}{right}"
+
+
+@dataclass(frozen=True)
+class Switch:
+    """True or False."""
+
+    live: ClassVar[bool] = False
+
+    def read(self, value: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValueError(f"must be True or False, got {shown(value)}")
+        return value
+
+    def __str__(self) -> str:
+        return "True or False"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of a few given values."""
+
+    options: tuple[Any, ...]
+    live: ClassVar[bool] = False
+
+    def read(self, value: Any) -> Any:
+        for option in self.options:
+            if type(value) is type(option) and value == option:
+                return option
+        raise ValueError(f"must be {self}, got {shown(value)}")
+
+    def __str__(self) -> str:
+        return " or ".join(repr(option) for option in self.options)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """An integer in [low, 2⁶³)."""
+
+    low: int = 0
+    live: ClassVar[bool] = False
+
+    def read(self, value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError(f"must be a whole number, got {shown(value)}")
+        if not self.low <= value < 2**63:
+            raise ValueError(f"must be a whole number from {self.low} to 2**63 - 1, got {shown(value)}")
+        return value
+
+    def __str__(self) -> str:
+        return f"a whole number ≥ {self.low}"
+
+
+Domain = Number | Switch | Choice | Whole
+
+
+def field(default: Any, domain: Domain, letter: str = "", spared: Any = _ABSENT) -> Any:
+    """A hyper-parameter of a stage.
+
+    `letter` is the paper's symbol for it. `spared` is the value that it takes for parameters left
+    out of decay and of layerwise scaling (biases and norms).
+    """
+    metadata: dict[str, Any] = {"domain": domain, "letter": letter}
+    if spared is not _ABSENT:
+        metadata["spared"] = spared
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def plain(value: Any) -> str:
+    """A value as a spec prints it: whole floats without their `.0`, all else by its repr."""
+    text = repr(value)
+    return text[:-2] if isinstance(value, float) and text.endswith(".0") else text
+
+
+def _bound(value: float) -> str:
+    return {math.inf: "∞", -math.inf: "−∞"}.get(value, plain(value))

@@ -1,0 +1,69 @@
+"""The one family of errors: what was given, what was expected, what to do."""
+
+from __future__ import annotations
+
+_WINDOW = 72  # characters of a long spec shown around the caret
+
+
+class EdslError(ValueError):
+    """Bad input of a user. Its message is complete; the command line prints it and exits with 2."""
+
+
+class FieldError(EdslError):
+    """A hyper-parameter's value is of the wrong type or outside its domain."""
+
+    def __init__(self, message: str, field: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+
+
+class OrderError(EdslError):
+    """A chain of stages whose kinds do not follow each other; `index` is the stage at fault."""
+
+    def __init__(self, message: str, index: int) -> None:
+        super().__init__(message)
+        self.message = message
+        self.index = index
+
+
+class SpecError(EdslError):
+    """A spec that can't be read: the message, the text and a caret under the place."""
+
+    def __init__(self, message: str, text: str, place: int) -> None:
+        super().__init__(f"{message}\n{_pointed(text, place)}")
+        self.message = message
+        self.text = text
+        self.place = place
+
+    def __reduce__(self):
+        return SpecError, (self.message, self.text, self.place)
+
+
+class EdslWarning(UserWarning):
+    """Something that runs, but not as its writer may think."""
+
+
+def _pointed(text: str, place: int) -> str:
+    start = max(0, place - _WINDOW // 2) if len(text) > _WINDOW else 0
+    part = text[start : start + _WINDOW]
+    before = "…" if start > 0 else ""
+    after = "…" if start + _WINDOW < len(text) else ""
+    # One column for each character: anything that would move the cursor is replaced.
+    line = "".join(" " if c.isspace() else c if c.isprintable() else "�" for c in part)
+    return f"    {before}{line}{after}\n    {' ' * (len(before) + place - start)}^"
+
+
+def nearest(name: str, known, what: str) -> str:
+    """A sentence that offers the known name closest to a mistyped one, or lists them all."""
+    from difflib import get_close_matches
+
+    known = list(known)
+    close = get_close_matches(name, known, n=1, cutoff=0.6) if len(name) <= 60 else []
+    return f"did you mean {close[0]!r}?" if close else f"{what}: {', '.join(known)}"
+
+
+def shown(value: object) -> str:
+    """A value as an error quotes it: its repr, cut to one short line."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -1,0 +1,64 @@
+"""Named pipelines: one line registers a recipe.
+
+A recipe takes any argument of any of its stages. Those with E also take `batch_size`, which picks
+the paper's (α, β₁) for small and large batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edsl.domain import Whole
+from edsl.errors import FieldError
+
+LARGE_BATCH = 1000
+EXPLORE = {"alpha": -5.0, "beta1": 0.99}  # the paper's choice from a batch of 1K on
+EXPLOIT = {"alpha": 0.5, "beta1": 0.01}  # and below
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A name for a pipeline: its text, and what it is."""
+
+    text: str
+    about: str
+
+
+RECIPES = {
+    "alto": Recipe("grad | e | lamb", "ALTO: E before Lamb (Zhao et al. 2025, Algorithm 2)"),
+    "alto_vanilla": Recipe("grad | e | lamb(bias_correction=False)", "ALTO without bias correction (Algorithm 1)"),
+    "esgd": Recipe("grad | e | sgd(momentum=0.9)", "E before SGD with momentum (Algorithm 3)"),
+    "eadam": Recipe("grad | e | adam", "E before Adam (Algorithm 4)"),
+    "eadamw": Recipe("grad | e | adamw", "E before AdamW (Algorithm 4, decoupled decay)"),
+}
+
+
+def expand(name: str, given: Mapping[str, Any]) -> Any:
+    """The pipeline that a recipe stands for.
+
+    Raises:
+        FieldError: for an unknown argument or a value outside its domain.
+    """
+    from edsl.arguments import read_arguments
+    from edsl.spec import parse
+
+    pipeline = parse(RECIPES[name].text)
+    arguments = read_arguments(name, given, [*pipeline.keys, "batch_size"])
+    values = dict(arguments.values)
+    if "batch_size" in values:
+        values = {**for_batch(name, values.pop("batch_size")), **values}
+    try:
+        return pipeline.override(**values)
+    except FieldError as error:
+        raise FieldError(error.message, arguments.given_as.get(error.field, error.field)) from None
+
+
+def for_batch(name: str, batch_size: Any) -> dict[str, float]:
+    """The paper's (α, β₁) for a batch size: (0.5, 0.01) below 1000, (−5, 0.99) from there on."""
+    try:
+        size = Whole(1).read(batch_size)
+    except ValueError as reason:
+        raise FieldError(f"{name}: batch_size {reason}", "batch_size") from None
+    return EXPLOIT if size < LARGE_BATCH else EXPLORE

@@ -1,0 +1,69 @@
+"""Every stage of the language, by the name it has in a spec.
+
+One line registers a stage; its module is imported when the name is first used. The form is that of
+an entry point, `module:Class`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from importlib import import_module
+from typing import Any
+
+from edsl.errors import EdslError, nearest
+
+STAGES = {
+    "grad": "edsl.estimators.backprop:Backprop",
+    "e": "edsl.adapters.exploration:Exploration",
+    "clip": "edsl.adapters.clip:Clip",
+    "noise": "edsl.adapters.noise:Noise",
+    "sgd": "edsl.updates.sgd:Sgd",
+    "adam": "edsl.updates.adam:Adam",
+    "adamw": "edsl.updates.adamw:AdamW",
+    "lamb": "edsl.updates.lamb:Lamb",
+}
+
+
+def load(place: str) -> Any:
+    """The object at `module:name`."""
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
+
+
+def stage_class(name: str) -> Any:
+    """The class of a registered stage.
+
+    Raises:
+        EdslError: for an unknown name, with the nearest known one.
+    """
+    if name not in STAGES:
+        from edsl.recipes import RECIPES
+
+        raise EdslError(f"unknown stage {name!r}; {nearest(name, [*STAGES, *RECIPES], 'stages and recipes')}")
+    return load(STAGES[name])
+
+
+def constructor(name: str) -> Any:
+    """A function that builds the stage or recipe of this name from keyword arguments, or None."""
+    from edsl.recipes import RECIPES, expand
+
+    if name in RECIPES:
+
+        def build_recipe(**arguments: Any) -> Any:
+            return expand(name, arguments)
+
+        build_recipe.__doc__ = f"{RECIPES[name].about}: {RECIPES[name].text}, with any argument of its stages."
+        build_recipe.__name__ = build_recipe.__qualname__ = name
+        return build_recipe
+    if name in STAGES:
+        from edsl.arguments import build
+
+        def build_stage(**arguments: Any) -> Any:
+            return build(name, arguments)
+
+        cls = stage_class(name)
+        build_stage.__doc__ = cls.__doc__
+        build_stage.__name__ = build_stage.__qualname__ = name
+        build_stage.__signature__ = inspect.signature(cls)  # pyright: ignore[reportFunctionMemberAccess]
+        return build_stage
+    return None

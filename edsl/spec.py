@@ -1,0 +1,220 @@
+"""Text ⇄ Pipeline, by Python's own `ast`, never evaluated.
+
+    spec     = stage ("|" stage)*          parentheses may group
+    stage    = name | name "(" key "=" literal, … ")"
+    name     = a stage, a recipe, or torch.X / torch_optimizer.X
+    literal  = number | string | True | False | None | tuple of literals
+"""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from typing import Any
+
+from edsl.arguments import build
+from edsl.errors import EdslError, FieldError, OrderError, SpecError, nearest, shown
+from edsl.pipeline import Chain, Pipeline, check_complete, check_order
+from edsl.recipes import RECIPES, expand
+from edsl.registry import STAGES
+from edsl.stage import BaseUpdate, Estimator, Stage
+
+MOST_CHARACTERS = 10_000
+MOST_NESTING = 20
+FOREIGN_PACKAGES = ("torch", "torch_optimizer")
+
+
+def parse(text: str) -> Pipeline:
+    """The pipeline that a spec writes.
+
+    A base update alone has an implied `grad`; a recipe stands for its stages, without its own
+    `grad` where other stages stand before it.
+
+    Raises:
+        SpecError: one message, the text, and a caret under the place.
+
+    Example:
+        >>> import edsl
+        >>> str(edsl.parse("grad | e | sgd(lr=0.1)"))
+        'grad | e(alpha=-5, beta1=0.99) | sgd(lr=0.1, momentum=0, weight_decay=0)'
+    """
+    if not isinstance(text, str):
+        raise EdslError(f"a spec is a text such as 'grad | e | lamb(lr=0.01)', got {type(text).__name__}")
+    return _Reader(text).pipeline()
+
+
+def as_pipeline(spec: Any) -> Pipeline:
+    """A pipeline from whatever names one: a text, a pipeline, or a base update alone.
+
+    Raises:
+        EdslError: when it names none.
+    """
+    if isinstance(spec, Pipeline):
+        return spec
+    if isinstance(spec, BaseUpdate):
+        return Pipeline((build("grad", {}), spec))
+    if isinstance(spec, Stage):
+        return Pipeline((spec,))
+    if isinstance(spec, Chain):
+        return Pipeline(spec.stages)
+    return parse(spec)
+
+
+class _Reader:
+    """One reading of one text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def pipeline(self) -> Pipeline:
+        links = _links(self.tree())
+        stages: list[Stage] = []
+        places: list[int] = []
+        for node in links:
+            found = self.link(node, first=not stages)
+            stages.extend(found)
+            places.extend([self.place(node)] * len(found))
+        if len(stages) == 1 and isinstance(stages[0], BaseUpdate):
+            stages.insert(0, build("grad", {}))
+            places.insert(0, places[0])
+        try:
+            check_order(stages)
+            check_complete(stages)
+        except OrderError as error:
+            raise self.error(error.message, places[error.index]) from None
+        return Pipeline(tuple(stages))
+
+    def tree(self) -> ast.expr:
+        text = self.text
+        if len(text) > MOST_CHARACTERS:
+            raise self.error(f"a spec has at most {MOST_CHARACTERS} characters, got {len(text)}", MOST_CHARACTERS)
+        if not text.strip():
+            raise self.error("the spec is empty; write one such as grad | e | lamb(lr=0.01)", 0)
+        self.check_characters()
+        body = "".join(" " if character.isspace() else character for character in text)
+        self.indent = len(body) - len(body.lstrip())
+        self.source = body.strip()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return ast.parse(self.source, mode="eval").body
+        except SyntaxError as error:
+            place = self.indent + max(0, (error.offset or 1) - 1)
+            raise self.error(f"can't read this spec: {str(error.msg)[:60]}", min(place, len(text.rstrip()))) from None
+        except (ValueError, MemoryError, RecursionError):
+            raise self.error("can't read this spec: it is nested too deeply or holds a bad character", 0) from None
+
+    def check_characters(self) -> None:
+        depth = 0
+        for place, character in enumerate(self.text):
+            if character == "#":
+                raise self.error("a spec has no comments", place)
+            if not (character.isprintable() or character.isspace()):
+                raise self.error(f"a spec has no control characters, got {character!r}", place)
+            depth += (character in "([{") - (character in ")]}")
+            if depth > MOST_NESTING:
+                raise self.error(f"brackets are nested more than {MOST_NESTING} deep", place)
+
+    def link(self, node: ast.expr, first: bool) -> tuple[Stage, ...]:
+        """The stages that one link of the chain stands for."""
+        function = node.func if isinstance(node, ast.Call) else node
+        name = self.name(function)
+        if name not in STAGES and name not in RECIPES and "." not in name:
+            hint = nearest(name, [*STAGES, *RECIPES], "stages and recipes")
+            raise self.error(f"unknown stage {shown(name)}; {hint}", self.place(function))
+        given, nodes = self.arguments(name, node) if isinstance(node, ast.Call) else ({}, {})
+        try:
+            if name in RECIPES:
+                stages = expand(name, given).stages
+                return stages if first else stages[1:]
+            if "." in name:
+                from edsl.adapters.foreign import foreign
+
+                return (foreign(name, given),)
+            return (build(name, given),)
+        except FieldError as error:
+            at = nodes.get(error.field, function)
+            raise self.error(error.message, self.place(at)) from None
+        except SpecError:
+            raise
+        except EdslError as error:
+            raise self.error(str(error), self.place(function)) from None
+
+    def name(self, node: ast.expr) -> str:
+        if isinstance(node, ast.Name):
+            return node.id
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            package = node.value.id
+            if package in FOREIGN_PACKAGES:
+                return f"{package}.{node.attr}"
+            packages = " and ".join(FOREIGN_PACKAGES)
+            raise self.error(f"a dotted name is an optimizer of {packages}, got {package}.{node.attr}", self.place(node))
+        raise self.error(f"expected a stage such as e(alpha=-5), got {_what(node)}", self.place(node))
+
+    def arguments(self, name: str, call: ast.Call) -> tuple[dict[str, Any], dict[str, ast.AST]]:
+        """Values and places of a call's arguments, by name."""
+        if call.args:
+            raise self.error(f"{name}: arguments are given by name, as in lr=0.01", self.place(call.args[0]))
+        values: dict[str, Any] = {}
+        nodes: dict[str, ast.AST] = {}
+        for keyword in call.keywords:
+            if keyword.arg is None:
+                raise self.error(f"{name}: arguments are given one by one, without **", self.place(keyword))
+            if keyword.arg in values:
+                raise self.error(f"{name}: {keyword.arg} is given twice", self.place(keyword))
+            values[keyword.arg] = self.literal(keyword.value)
+            nodes[keyword.arg] = keyword
+        return values, nodes
+
+    def literal(self, node: ast.expr) -> Any:
+        if isinstance(node, ast.Constant) and isinstance(node.value, (bool, int, float, str, type(None))):
+            return node.value
+        if isinstance(node, (ast.Tuple, ast.List)):
+            return tuple(self.literal(item) for item in node.elts)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
+            number = node.operand.value if isinstance(node.operand, ast.Constant) else None
+            if isinstance(number, (int, float)) and not isinstance(number, bool):
+                return -number if isinstance(node.op, ast.USub) else number
+        raise self.error(f"a value is a number, a string, True, False or None, got {_what(node)}", self.place(node))
+
+    def place(self, node: ast.AST) -> int:
+        """Where a node begins, in characters of the given text; `ast` counts UTF-8 bytes."""
+        offset: int = getattr(node, "col_offset", 0)
+        return self.indent + len(self.source.encode()[:offset].decode(errors="replace"))
+
+    def error(self, message: str, place: int) -> SpecError:
+        return SpecError(message, self.text, place)
+
+
+def _links(tree: ast.expr) -> list[ast.expr]:
+    """The operands of a chain of `|` from left to right, without recursion."""
+    links: list[ast.expr] = []
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+            waiting += [node.right, node.left]
+        else:
+            links.append(node)
+    return links
+
+
+_KINDS = {
+    ast.Attribute: "an attribute",
+    ast.BinOp: "an arithmetic expression",
+    ast.Call: "a call",
+    ast.Constant: "a bare value",
+    ast.Lambda: "a lambda",
+    ast.Name: "a name",
+    ast.Starred: "a starred expression",
+    ast.Subscript: "a subscript",
+    ast.Tuple: "a tuple",
+}
+
+
+def _what(node: ast.expr) -> str:
+    if isinstance(node, ast.Name):
+        return f"the name {node.id[:40]!r}"
+    return _KINDS.get(type(node), "an expression")
+
+

@@ -1,0 +1,1 @@
+"""Base updates, one file each."""

@@ -1,0 +1,52 @@
+"""`adamw`: Adam with decoupled weight decay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from edsl.domain import Number, field
+from edsl.stage import At, BaseUpdate, Value
+from edsl.updates.moments import Moments
+
+
+@dataclass(frozen=True)
+class AdamW(BaseUpdate):
+    """Adam whose weight decay does not pass through the moments.
+
+        m = β₂ m + (1−β₂) u,   v = β₃ v + (1−β₃) u²
+        Δθ = −η (m̂ / (√v̂ + ε₁) + λ θ),   m̂ = m/(1−β₂ᵏ),  v̂ = v/(1−β₃ᵏ)
+
+    Source: Loshchilov and Hutter 2019, Algorithm 2, decay scaled by η as in torch, whose defaults
+    these are. E-AdamW is Zhao et al. 2025, Algorithm 4 with decoupled decay.
+
+    Args:
+        lr: η ≥ 0.
+        beta2, beta3: decays of the first and second moment in [0, 1); `betas=(beta2, beta3)` is read too.
+        weight_decay: λ ≥ 0, 0 for spared parameters.
+        eps1: ε₁ ≥ 0, in units of the gradient; `eps` is read too.
+
+    Raises:
+        EdslError: for a value outside its domain.
+
+    Example:
+        >>> import edsl
+        >>> str(edsl.adamw(lr=0.01))
+        'adamw(lr=0.01, beta2=0.9, beta3=0.999, weight_decay=0.01, eps1=1e-08)'
+    """
+
+    name: ClassVar[str] = "adamw"
+    lr: float = field(0.001, Number(0), "η")
+    beta2: float = field(0.9, Number(0, 1, open_high=True), "β₂")
+    beta3: float = field(0.999, Number(0, 1, open_high=True), "β₃")
+    weight_decay: float = field(0.01, Number(0), "λ", spared=0.0)
+    eps1: float = field(1e-8, Number(0), "ε₁")
+
+    def init(self, zero: Value) -> Moments:
+        return Moments(zero, zero)
+
+    def step(self, x: Value, memory: Moments, at: At) -> tuple[Value, Moments]:
+        moments = memory.after(x, x, self.beta2, self.beta3)
+        m_hat = at.debias(moments.m, self.beta2)
+        v_hat = at.debias(moments.v, self.beta3)
+        return -self.lr * (m_hat / (at.sqrt(v_hat) + self.eps1) + self.weight_decay * at.theta), moments
