@@ -1,0 +1,51 @@
+"""Which parameters are left out of weight decay and of the layerwise factor."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from edsl.errors import EdslError, shown
+
+BY_DEFAULT = ("bias", "norm")
+_NORM = re.compile(r"norm|(^|[._])(bn|ln)\d*([._]|$)")
+
+
+def excluded_names(patterns: Sequence[str] | None, names: Sequence[str] | None) -> tuple[str, ...]:
+    """The names that the patterns exclude; None stands for ("bias", "norm") if there are names.
+
+    "bias" is any name that ends in it; "norm" any with a part that reads like a normalisation layer
+    (norm, bn1, ln_f); anything else is a name or a shell pattern.
+
+    Raises:
+        EdslError: for patterns without names, or a pattern that is no text.
+    """
+    if patterns is None:
+        patterns = BY_DEFAULT if names else ()
+    if isinstance(patterns, str) or not all(isinstance(pattern, str) for pattern in patterns):
+        raise EdslError(f"exclude must be a tuple of texts such as ('bias', 'norm'), got {shown(patterns)}")
+    if patterns and not names:
+        raise EdslError("exclude needs names: pass the module or model.named_parameters() instead of bare tensors")
+    return tuple(name for name in names or () if any(_matches(pattern, name) for pattern in patterns))
+
+
+def names_in_module(module: Any, patterns: Sequence[str] | None) -> tuple[str, ...]:
+    """As `excluded_names`, where "norm" is decided by the type of the layer that owns a parameter."""
+    names = [name for name, _ in module.named_parameters()]
+    by_name = BY_DEFAULT if patterns is None else patterns
+    excluded = set(excluded_names(by_name, names)) if names else set()
+    if not isinstance(by_name, str) and "norm" in by_name:
+        for prefix, layer in module.named_modules():
+            if "norm" in type(layer).__name__.lower():
+                excluded |= {f"{prefix}.{name}" if prefix else name for name, _ in layer.named_parameters(recurse=False)}
+    return tuple(name for name in names if name in excluded)
+
+
+def _matches(pattern: str, name: str) -> bool:
+    if pattern == "bias":
+        return name.endswith("bias")
+    if pattern == "norm":
+        return _NORM.search(name.lower()) is not None
+    return fnmatchcase(name, pattern)
