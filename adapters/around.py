@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-
 from edsl.adapters.foreign import Foreign
+
 from edsl.errors import EdslError
 from edsl.optimizer import PipelineOptimizer
 from edsl.pipeline import Pipeline
@@ -30,9 +30,7 @@ class AroundOptimizer(PipelineOptimizer):
 
     @staticmethod
     def _hyperparameters(pipeline: Pipeline) -> dict[str, Any]:
-        update = pipeline.update
-        assert isinstance(update, Foreign)  # edsl.compile chose this class for it
-        probe = update.build([torch.zeros(1, requires_grad=True)])
+        probe = _foreign(pipeline).build([torch.zeros(1, requires_grad=True)])
         return {**probe.defaults, **pipeline.hyperparameters}
 
     def _update(self) -> None:
@@ -49,8 +47,7 @@ class AroundOptimizer(PipelineOptimizer):
 
     def _linked(self) -> Any:
         """The foreign optimizer on this one's groups and state, which loading may have replaced."""
-        update = self.pipeline.update
-        assert isinstance(update, Foreign)  # edsl.compile chose this class for it
+        update = _foreign(self.pipeline)
         inner: Any = self.__dict__.get("_inner")
         if inner is None:
             inner = self._inner = update.build([torch.zeros(1, requires_grad=True)])
@@ -62,3 +59,8 @@ class AroundOptimizer(PipelineOptimizer):
                     inner.state[parameter] = self.state[parameter].setdefault(update.name, {})
         return inner
 
+
+def _foreign(pipeline: Pipeline) -> Foreign:
+    update = pipeline.update
+    assert isinstance(update, Foreign)  # edsl.compile chose this class for it
+    return update

@@ -34,6 +34,7 @@ class Clip(Adaptor):
     """
 
     name: ClassVar[str] = "clip"
+    example: ClassVar[str] = "clip(norm=1)"
     norm: float | None = field(None, POSITIVE, "c")
     value: float | None = field(None, POSITIVE, "v")
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from edsl.classes import ALTO, SGD, Adam, AdamW, ALTOVanilla, EAdam, EAdamW, ESGD, Lamb
+    from edsl.classes import ALTO, ESGD, SGD, Adam, AdamW, ALTOVanilla, EAdam, EAdamW, Lamb
     from edsl.errors import EdslError, EdslWarning
     from edsl.optimizer import PipelineOptimizer, compile
     from edsl.pipeline import Pipeline
@@ -33,18 +33,18 @@ _PLACES.update({name: f"edsl.classes:{name}" for name in _CLASSES})
 
 __all__ = [
     "ALTO",
+    "ESGD",
+    "SGD",
     "ALTOVanilla",
     "Adam",
     "AdamW",
     "EAdam",
     "EAdamW",
-    "ESGD",
     "EdslError",
     "EdslWarning",
     "Lamb",
     "Pipeline",
     "PipelineOptimizer",
-    "SGD",
     "compile",
     "parse",
 ]

@@ -66,4 +66,3 @@ def build(name: str, given: Mapping[str, Any]) -> Any:
         return cls(**arguments.values)
     except FieldError as error:
         raise FieldError(error.message, arguments.given_as.get(error.field, error.field)) from None
-

@@ -29,8 +29,10 @@ class Number:
     live: ClassVar[bool] = True
 
     def read(self, value: Any) -> float | None:
-        if value is None and self.optional:
-            return None
+        if value is None:
+            if self.optional:
+                return None
+            raise ValueError("must be a number, got None")
         if isinstance(value, (bool, str, bytes)):
             raise ValueError(f"must be a number, got {shown(value)}")
         try:

@@ -159,34 +159,42 @@ class Plan:
         self.spared = spared
         self.values = values
         pipeline = self.pipeline = self.with_values(values)
-        own = self.own = [stage for stage in pipeline.stages if not is_foreign(stage)]
-        self.memory: tuple[Any, ...] = tuple(type(stage.init(0.0)) for stage in own)
         self.entries = tuple(
             (index, field) for index, field in pipeline.keys.values() if field in pipeline.stages[index].live_fields()
         )
-        self.decays = tuple(i for i, (index, field) in enumerate(self.entries) if _is_decay(own[index], field))
-        self.segments = tuple(self._segments(own))
+        self.decays = tuple(
+            entry for entry, (index, field) in enumerate(self.entries) if _is_decay(pipeline.stages[index], field)
+        )
+        self.memory: dict[int, Any] = {index: type(pipeline.stages[index].init(0.0)) for index in self.running}
+        self.segments = tuple(self._segments())
+
+    @property
+    def running(self) -> range:
+        """The stages that run here: all but the estimator, and another package's optimizer."""
+        stages = self.pipeline.stages
+        return range(1, len(stages) - is_foreign(stages[-1]))
 
     def with_values(self, values: dict[str, Any]) -> Pipeline:
         pipeline = _parsed(self.text).override(**values)
         return pipeline.spared() if self.spared else pipeline
 
-    def _segments(self, stages: list[Stage]) -> Iterator[Segment]:
+    def _segments(self) -> Iterator[Segment]:
+        stages, running = self.pipeline.stages, self.running
         count = len(self.entries)
         powers = tuple((entry, count + i) for i, entry in enumerate(self.decays))
-        begins = [i for i, stage in enumerate(stages) if i == 0 or stage.needs_total_norm]
-        for begin, end in zip(begins, [*begins[1:], len(stages)]):
+        begins = [index for index in running if index == running[0] or stages[index].needs_total_norm]
+        for begin, end in zip(begins, [*begins[1:], running.stop]):
             yield Segment(
-                stages=tuple(stages[begin:end]),
+                stages=stages[begin:end],
                 labels=self.pipeline.labels[begin:end],
-                memory=self.memory[begin:end],
+                memory=tuple(self.memory[index] for index in range(begin, end)),
                 places=tuple(
                     tuple((field, i) for i, (owner, field) in enumerate(self.entries) if owner == index)
                     for index in range(begin, end)
                 ),
                 powers=powers,
                 k=count + len(powers),
-                updates=end == len(self.pipeline.stages),
+                updates=end == len(stages),
             )
 
     def change(self, values: dict[str, Any]) -> None:
@@ -196,8 +204,9 @@ class Plan:
             EdslError: for a value outside its domain, or one that needs a buffer which isn't there.
         """
         pipeline = self.with_values(values)
-        for stage, memory in zip(pipeline.stages, self.memory):
-            needed = type(stage.init(0.0))
+        for index, memory in self.memory.items():
+            stage = pipeline.stages[index]
+            needed: Any = type(stage.init(0.0))
             if memory is NoMemory and needed is not NoMemory:
                 raise EdslError(
                     f"{stage.name}: was built without its buffers {', '.join(needed._fields)} because a value was 0; "
@@ -232,7 +241,7 @@ class Plan:
         """The state before the first step, each buffer in the parameter's layout."""
         zero = torch.zeros_like(parameter, dtype=working_dtype(parameter.dtype), requires_grad=False)
         # init may give one zero twice: each buffer is a tensor of its own.
-        entries = [entry.clone() for stage in self.own for entry in stage.init(zero)]
+        entries = [entry.clone() for segment in self.segments for stage in segment.stages for entry in stage.init(zero)]
         return {"step": torch.tensor(0.0, dtype=torch.float32), **dict(zip(self.buffers(), entries))}
 
 
@@ -386,7 +395,9 @@ class Engine:
         from torch._dynamo import lookup_backend
 
         try:
-            compiled = lookup_backend("inductor")(graph, inputs)
+            with warnings.catch_warnings():  # the compiler's warnings are about itself
+                warnings.simplefilter("ignore")
+                compiled = lookup_backend("inductor")(graph, inputs)
         except Exception as reason:  # any failure of the compiler leaves the eager graph, which is right
             self.fallbacks.append(_why(reason))
             if len(self.fallbacks) == 1:

@@ -39,7 +39,9 @@ def names_in_module(module: Any, patterns: Sequence[str] | None) -> tuple[str, .
     if not isinstance(by_name, str) and "norm" in by_name:
         for prefix, layer in module.named_modules():
             if "norm" in type(layer).__name__.lower():
-                excluded |= {f"{prefix}.{name}" if prefix else name for name, _ in layer.named_parameters(recurse=False)}
+                excluded |= {
+                    f"{prefix}.{name}" if prefix else name for name, _ in layer.named_parameters(recurse=False)
+                }
     return tuple(name for name in names if name in excluded)
 
 

@@ -120,9 +120,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
             group["exclude"] = excluded_names(group["exclude"], group.get("param_names"))
             for parameter in group["params"]:
                 if parameter.is_complex():
-                    raise EdslError(
-                        "complex parameters are not supported; optimize torch.view_as_real of them instead"
-                    )
+                    raise EdslError("complex parameters are not supported; optimize torch.view_as_real of them instead")
         except EdslError:
             self.param_groups.pop()
             raise

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
+from itertools import pairwise
 from typing import Any
 
 from edsl.arguments import read_arguments
@@ -160,15 +161,13 @@ def check_order(stages: Sequence[Stage]) -> None:
         raise OrderError(f"a pipeline has no stage; {ORDER}", 0)
     if len(stages) > MOST_STAGES:
         raise OrderError(f"a pipeline has at most {MOST_STAGES} stages, got {len(stages)}", MOST_STAGES)
-    for index, (before, stage) in enumerate(zip(stages, stages[1:]), start=1):
+    for index, (before, stage) in enumerate(pairwise(stages), start=1):
         if isinstance(before, BaseUpdate) and isinstance(stage, BaseUpdate):
             raise OrderError(f"two base updates, {before.name} and {stage.name}; a pipeline has one", index)
         if isinstance(before, Estimator) and isinstance(stage, Estimator):
             raise OrderError(f"two estimators, {before.name} and {stage.name}; a pipeline has one", index)
         if stage.rank < before.rank:
-            raise OrderError(
-                f"{stage.name} ({stage.kind}) can't follow {before.name} ({before.kind}); {ORDER}", index
-            )
+            raise OrderError(f"{stage.name} ({stage.kind}) can't follow {before.name} ({before.kind}); {ORDER}", index)
 
 
 def check_complete(stages: Sequence[Stage]) -> None:
@@ -176,6 +175,4 @@ def check_complete(stages: Sequence[Stage]) -> None:
     if not isinstance(stages[-1], BaseUpdate):
         raise OrderError("no base update: end the pipeline with one, such as lamb(lr=0.01)", len(stages) - 1)
     if not isinstance(stages[0], Estimator):
-        raise OrderError(
-            f"no estimator: begin the pipeline with grad, as in grad | {stages[0].name} | …; {ORDER}", 0
-        )
+        raise OrderError(f"no estimator: begin the pipeline with grad, as in grad | {stages[0].name} | …; {ORDER}", 0)

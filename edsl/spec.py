@@ -1,9 +1,9 @@
 """Text ⇄ Pipeline, by Python's own `ast`, never evaluated.
 
-    spec     = stage ("|" stage)*          parentheses may group
-    stage    = name | name "(" key "=" literal, … ")"
-    name     = a stage, a recipe, or torch.X / torch_optimizer.X
-    literal  = number | string | True | False | None | tuple of literals
+spec     = stage ("|" stage)*          parentheses may group
+stage    = name | name "(" key "=" literal, … ")"
+name     = a stage, a recipe, or torch.X / torch_optimizer.X
+literal  = number | string | True | False | None | tuple of literals
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from edsl.errors import EdslError, FieldError, OrderError, SpecError, nearest, s
 from edsl.pipeline import Chain, Pipeline, check_complete, check_order
 from edsl.recipes import RECIPES, expand
 from edsl.registry import STAGES
-from edsl.stage import BaseUpdate, Estimator, Stage
+from edsl.stage import BaseUpdate, Stage
 
 MOST_CHARACTERS = 10_000
 MOST_NESTING = 20
@@ -148,7 +148,9 @@ class _Reader:
             if package in FOREIGN_PACKAGES:
                 return f"{package}.{node.attr}"
             packages = " and ".join(FOREIGN_PACKAGES)
-            raise self.error(f"a dotted name is an optimizer of {packages}, got {package}.{node.attr}", self.place(node))
+            raise self.error(
+                f"a dotted name is an optimizer of {packages}, got {package}.{node.attr}", self.place(node)
+            )
         raise self.error(f"expected a stage such as e(alpha=-5), got {_what(node)}", self.place(node))
 
     def arguments(self, name: str, call: ast.Call) -> tuple[dict[str, Any], dict[str, ast.AST]]:
@@ -216,5 +218,3 @@ def _what(node: ast.expr) -> str:
     if isinstance(node, ast.Name):
         return f"the name {node.id[:40]!r}"
     return _KINDS.get(type(node), "an expression")
-
-

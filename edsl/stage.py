@@ -84,6 +84,7 @@ class Stage:
     name: ClassVar[str] = ""
     kind: ClassVar[str] = ""
     rank: ClassVar[int] = -1  # the order of kinds in a pipeline
+    example: ClassVar[str] = ""  # how to write it, where its name alone is not enough
     needs_noise: ClassVar[bool] = False  # at.normal is read
 
     def __post_init__(self) -> None:
@@ -133,9 +134,7 @@ class Stage:
     def spared_values(self) -> dict[str, Any]:
         """The values that fields take for parameters left out of decay and layerwise scaling."""
         return {
-            field.name: field.metadata["spared"]
-            for field in dataclasses.fields(self)
-            if "spared" in field.metadata
+            field.name: field.metadata["spared"] for field in dataclasses.fields(self) if "spared" in field.metadata
         }
 
     def argument_names(self) -> tuple[str, ...]:
@@ -175,7 +174,10 @@ class Stage:
 
 @dataclasses.dataclass(frozen=True)
 class Estimator(Stage):
-    """First of a pipeline: where the gradient comes from, and what it costs."""
+    """First of a pipeline: where the gradient comes from, and what it costs.
+
+    It runs before the compiled step and leaves the gradient in `p.grad`; it has no `step`.
+    """
 
     kind: ClassVar[str] = "estimator"
     rank: ClassVar[int] = 0

@@ -1,0 +1,1 @@
+"""Comparisons as a library: tasks, trials, races and their reports."""

@@ -1,0 +1,24 @@
+"""What optimizers race on: one file each, one line of registration here."""
+
+from __future__ import annotations
+
+from edsl.errors import EdslError, nearest, shown
+from edsl.lab.task import Task
+
+# name: (place, what it is)
+TASKS = {
+    "digits": (
+        "edsl.lab.tasks.digits:DIGITS",
+        "scikit-learn's handwritten digits, 1,257 training images; models mlp, cnn",
+    ),
+    "sine": ("edsl.lab.tasks.sine:SINE", "y = sin x + noise on [-10, 10], 32,768 training samples; model mlp"),
+}
+
+
+def task(name: str) -> Task:
+    """The task of this name; raises EdslError for an unknown one."""
+    from edsl.registry import load
+
+    if name not in TASKS:
+        raise EdslError(f"unknown task {shown(name)}; {nearest(name, TASKS, 'tasks')}")
+    return load(TASKS[name][0])

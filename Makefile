@@ -1,0 +1,40 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test test-all lint clean
+
+## demo: set up, then race ALTO, Lamb, AdamW and another package's Lamb on real data
+demo: $(VENV)/.installed
+	$(BIN)/edsl compare digits "alto(lr=0.01)" "lamb(lr=0.01)" "torch.AdamW(lr=0.001)" "torch_optimizer.Lamb(lr=0.01)" --batch 1024 --seeds 3
+
+## test: set up, then the whole test suite but for tests of minutes
+test: $(VENV)/.installed-dev
+	$(BIN)/pytest -q
+
+## test-all: the slow tests too
+test-all: $(VENV)/.installed-dev
+	$(BIN)/pytest -q -m "slow or not slow"
+
+## lint: style, and types of the package as it installs
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	rm -rf build/typing
+	$(PIP) --no-deps --target build/typing .
+	$(BIN)/pyright
+
+clean:
+	rm -rf $(VENV) build .cache *.egg-info
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) -e ".[dev]"
+	touch $@

@@ -1,0 +1,40 @@
+"""`edsl list`: the words of the language."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from edsl.cli import render
+
+from edsl.domain import plain
+from edsl.lab.tasks import TASKS
+from edsl.recipes import RECIPES
+from edsl.registry import STAGES, stage_class
+
+
+def catalogue(as_json: bool) -> None:
+    """Print stages, recipes and tasks."""
+    words = {
+        "stages": [_stage(name) for name in STAGES],
+        "recipes": [{"recipe": name, "spec": recipe.text, "about": recipe.about} for name, recipe in RECIPES.items()],
+        "tasks": [{"task": name, "about": about} for name, (_, about) in TASKS.items()],
+        "foreign": "torch.X(…) and torch_optimizer.X(…): any optimizer X of these packages, as base update",
+    }
+    if as_json:
+        render.json_out(words)
+    else:
+        render.catalogue(words)
+
+
+def _stage(name: str) -> dict[str, Any]:
+    cls = stage_class(name)
+    return {
+        "stage": name,
+        "kind": cls.kind,
+        "about": cls.__doc__.splitlines()[0],
+        "arguments": {
+            field.name: {"default": plain(field.default), "domain": str(field.metadata["domain"])}
+            for field in fields(cls)
+        },
+    }

@@ -1,0 +1,208 @@
+"""One optimizer on one task with one seed."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edsl.errors import EdslError
+from edsl.lab.task import Split, Task
+from edsl.optimizer import compile
+
+CURVE_POINTS = 100  # of the training loss, kept with the result
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all trials of a race share.
+
+    Attributes:
+        steps: optimizer steps; `batch` examples each, drawn without replacement within an epoch,
+            the incomplete rest of which is dropped.
+        device: a torch device such as "cpu" or "cuda".
+    """
+
+    task: str
+    model: str
+    batch: int
+    steps: int
+    device: str
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one trial gave. Losses and accuracies are of the final weights, on whole splits.
+
+    Attributes:
+        status: "ok"; "diverged" (a loss that isn't finite, or a final training loss above the
+            initial one); "failed" (the optimizer raised, see `reason`).
+        step_ms: median milliseconds of a training step after the first, of which `optimizer_ms` are
+            the optimizer's. first_step_s: seconds of the first step, compilation included.
+        state_bytes: bytes of optimizer state per parameter, measured.
+        curve: (step, loss of its batch) along the way.
+    """
+
+    spec: str
+    seed: int
+    status: str
+    reason: str
+    start_loss: float
+    train_loss: float
+    validation_loss: float
+    test_loss: float
+    validation_accuracy: float | None
+    test_accuracy: float | None
+    steps: int
+    step_ms: float
+    optimizer_ms: float
+    first_step_s: float
+    state_bytes: float
+    curve: tuple[tuple[int, float], ...]
+
+    def record(self) -> dict[str, Any]:
+        """As JSON, where numbers that aren't finite are null."""
+        return {key: _plain(value) for key, value in asdict(self).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+class Clock:
+    """Seconds of whole steps, and of the part outside the closure: the optimizer's."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.whole: list[float] = []
+        self.optimizer: list[float] = []
+
+    def now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+    def step(self, optimizer: Any, closure: Callable[[], Tensor]) -> float:
+        inside = 0.0
+
+        def timed() -> Tensor:
+            nonlocal inside
+            began = self.now()
+            loss = closure()
+            inside += self.now() - began
+            return loss
+
+        began = self.now()
+        loss = optimizer.step(timed)
+        whole = self.now() - began
+        self.whole.append(whole)
+        self.optimizer.append(whole - inside)
+        return float(loss)
+
+    def median_ms(self, seconds: list[float]) -> float:
+        later = seconds[1:] or seconds
+        return 1e3 * median(later) if later else math.nan
+
+
+def run_trial(task: Task, setting: Setting, spec: str, seed: int, tick: Callable[[int], None] | None = None) -> Trial:
+    """Train once; the same seed gives every optimizer the same initial weights and batches.
+
+    Args:
+        tick: called with the number of each finished step.
+
+    Raises:
+        EdslError: for a bad spec. Whatever else an optimizer raises is reported as "failed".
+    """
+    device = torch.device(setting.device)
+    data = type(task.data())(*(Split(*(part.to(device) for part in split)) for split in task.data()))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = task.model(setting.model)[1]().to(device)
+    optimizer = compile(spec, model)
+    clock = Clock(device)
+    start, _ = evaluate(task, model, data.train)
+    status, reason = "ok", ""
+    losses: list[tuple[int, float]] = []
+    rows = batches(len(data.train.inputs), setting.batch, seed)
+    for step in range(1, setting.steps + 1):
+        chosen = next(rows).to(device)
+        try:
+            loss = clock.step(optimizer, lambda rows=chosen: _loss(task, model, optimizer, data.train, rows))
+        except EdslError:
+            raise
+        except Exception as error:  # another package's optimizer may raise anything; the race goes on
+            status, reason = "failed", f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            break
+        losses.append((step, loss))
+        if not math.isfinite(loss):
+            status, reason = "diverged", f"the loss was {loss} at step {step}"
+            break
+        if tick is not None:
+            tick(step)
+    train, _ = evaluate(task, model, data.train)
+    validation, validation_accuracy = evaluate(task, model, data.validation)
+    test, test_accuracy = evaluate(task, model, data.test)
+    if status == "ok" and not train <= start:
+        status, reason = "diverged", f"the training loss went from {start:.4g} to {train:.4g}"
+    return Trial(
+        spec=spec,
+        seed=seed,
+        status=status,
+        reason=reason,
+        start_loss=start,
+        train_loss=train,
+        validation_loss=validation,
+        test_loss=test,
+        validation_accuracy=validation_accuracy,
+        test_accuracy=test_accuracy,
+        steps=len(losses),
+        step_ms=clock.median_ms(clock.whole),
+        optimizer_ms=clock.median_ms(clock.optimizer),
+        first_step_s=clock.whole[0] if clock.whole else math.nan,
+        state_bytes=state_bytes(optimizer) / sum(parameter.numel() for parameter in model.parameters()),
+        curve=tuple(losses[:: max(1, len(losses) // CURVE_POINTS)]),
+    )
+
+
+def _loss(task: Task, model: Any, optimizer: Any, train: Split, rows: Tensor) -> Tensor:
+    optimizer.zero_grad()
+    loss = task.loss(model(train.inputs[rows]), train.targets[rows])
+    loss.backward()
+    return loss
+
+
+def batches(examples: int, batch: int, seed: int) -> Iterator[Tensor]:
+    """Row numbers of one batch after the other, shuffled anew each epoch."""
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        order = torch.randperm(examples, generator=generator)
+        yield from order.split(batch)[: examples // batch]
+
+
+@torch.no_grad()
+def evaluate(task: Task, model: Any, split: Split) -> tuple[float, float | None]:
+    """Loss and accuracy over a whole split, in evaluation mode."""
+    model.eval()
+    outputs = model(split.inputs)
+    model.train()
+    loss = task.loss(outputs, split.targets).item()
+    return loss, None if task.accuracy is None else task.accuracy(outputs, split.targets)
+
+
+def state_bytes(optimizer: Any) -> int:
+    """Bytes of all tensors in an optimizer's state, step counts left out."""
+
+    def size(value: Any) -> int:
+        if isinstance(value, Tensor):
+            return value.numel() * value.element_size()
+        return sum(size(part) for key, part in value.items() if key != "step") if isinstance(value, dict) else 0
+
+    return size(dict(optimizer.state))

@@ -1,0 +1,130 @@
+"""What every registered stage and recipe must do, with no code of its own."""
+
+import copy
+import io
+
+import pytest
+import torch
+from edsl.theory.notation import recurrences
+from problem import SHAPES, gradients, parameters, walk, worst
+
+import edsl
+from edsl.cost import cost
+from edsl.lab.trial import state_bytes
+from edsl.recipes import RECIPES
+from edsl.registry import STAGES, stage_class
+
+
+def pipeline_with(name: str) -> str:
+    """The shortest pipeline around a stage."""
+    cls = stage_class(name)
+    stage = cls.example or name
+    return {"estimator": f"{stage} | sgd", "adaptor": f"grad | {stage} | sgd", "base update": stage}[cls.kind]
+
+
+VARIANTS = [
+    "grad | e(buffers=2, start='first') | sgd(lr=0.01, momentum=0.9, nesterov=True)",
+    "grad | e(start='first') | sgd(lr=0.01, momentum=0.9, average='ema', weight_decay=0.01)",
+    "grad | e | clip(norm=0.1, value=0.05) | noise(std=0.01, seed=3) | lamb(layerwise=False, m_reads='g')",
+    "grad | clip(value=0.05) | e | lamb(bias_correction=False, v_reads='g')",
+    "grad | e | e(alpha=0.5, beta1=0.1) | adam(weight_decay=0.01)",
+]
+SPECS = [pipeline_with(name) for name in STAGES] + list(RECIPES) + VARIANTS
+STEPS = 200
+
+
+def run(spec, mode, steps=STEPS, dtype=torch.float32):
+    params = parameters(dtype=dtype)
+    optimizer = edsl.compile(spec, params, mode=mode)
+    return walk(optimizer, params, gradients(steps, dtype=dtype)), optimizer
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_text_parses_back_to_an_equal_pipeline(spec):
+    pipeline = edsl.parse(spec)
+    again = edsl.parse(str(pipeline))
+    assert again == pipeline
+    assert str(again) == str(pipeline)
+    assert again.fingerprint == pipeline.fingerprint
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_compiled_equals_eager_within_1e_6_after_200_steps(spec):
+    compiled, optimizer = run(spec, "compiled")
+    eager, _ = run(spec, "eager")
+    for a, b in zip(compiled[-1], eager[-1], strict=True):
+        assert (a - b).norm() <= 1e-6 * b.norm()
+    assert any((a != b).any() for a, b in zip(eager[0], eager[-1], strict=True)), "nothing moved"
+    assert optimizer.compiled_graphs > 0
+    assert optimizer.fallbacks == []
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_graphs_are_at_most_the_distinct_shapes_in_each_segment(spec):
+    _, optimizer = run(spec, "compiled", steps=3)
+    before_and_after_a_norm = 2 if "| clip(norm" in spec and not spec.startswith("grad | clip(norm") else 1
+    assert optimizer.compiled_graphs <= len(SHAPES) * before_and_after_a_norm
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_state_resumes_bit_for_bit_through_a_weights_only_file(spec):
+    rows = gradients(8, dtype=torch.float32)
+    params = parameters(dtype=torch.float32)
+    optimizer = edsl.compile(spec, params, mode="eager")
+    walk(optimizer, params, rows[:4])
+    file = io.BytesIO()
+    torch.save({"params": [p.detach() for p in params], "optimizer": optimizer.state_dict()}, file)
+    undisturbed = walk(optimizer, params, rows[4:])
+
+    file.seek(0)
+    saved = torch.load(file, weights_only=True)
+    resumed_params = [torch.nn.Parameter(p) for p in saved["params"]]
+    resumed = edsl.compile(spec, resumed_params, mode="eager")
+    resumed.load_state_dict(saved["optimizer"])
+    assert worst(walk(resumed, resumed_params, rows[4:]), undisturbed) == 0
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_copy_of_a_running_optimizer_goes_on_alike(spec):
+    rows = gradients(6, dtype=torch.float32)
+    params = parameters(dtype=torch.float32)
+    optimizer = edsl.compile(spec, params, mode="eager")
+    walk(optimizer, params, rows[:3])
+    twin_params, twin = copy.deepcopy((params, optimizer))
+    assert worst(walk(twin, twin_params, rows[3:]), walk(optimizer, params, rows[3:])) == 0
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_state_costs_what_the_pipeline_says(spec):
+    _, optimizer = run(spec, "eager", steps=1)
+    expected = cost(edsl.parse(spec))
+    assert expected is not None
+    elements = sum(p.numel() for group in optimizer.param_groups for p in group["params"])
+    assert state_bytes(optimizer) == expected.state * elements
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_recurrence_ends_in_a_new_theta(spec):
+    written = recurrences(edsl.parse(spec))
+    assert written[-1].lines[-1].startswith("θₖ = θₖ₋₁ − η")
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_zero_gradients_and_zero_lr_move_nothing_but_make_all_state(spec):
+    params = parameters(dtype=torch.float32)
+    before = [p.detach().clone() for p in params]
+    optimizer = edsl.compile(spec, params, mode="eager", lr=0.0)
+    walk(optimizer, params, [[torch.zeros_like(p) for p in params]])
+    assert worst([[p.detach() for p in params]], [before]) == 0
+    assert all("step" in optimizer.state[p] for p in params)
+
+
+def test_alto_keeps_12_bytes_per_parameter():
+    params = parameters([(50, 40)], dtype=torch.float32)
+    optimizer = edsl.compile("alto", params, mode="eager")
+    walk(optimizer, params, gradients(1, [(50, 40)], dtype=torch.float32))
+    assert state_bytes(optimizer) / 2000 == 12
+
+
+def test_every_stage_of_a_name_is_that_name():
+    assert all(stage_class(name).name == name for name in STAGES)
