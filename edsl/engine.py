@@ -275,7 +275,9 @@ class Item:
         return u
 
     def write_back(self) -> None:
-        if not self.dense:
+        if self.dense:
+            torch.autograd.graph.increment_version(self.parameter)
+        else:
             self.parameter.copy_(self.theta.view(self.parameter.shape))
 
     def _like_parameter(self, tensor: Tensor) -> Tensor:
@@ -341,7 +343,8 @@ class Engine:
                     *item.memory(segment),
                 )
         for item in items:
-            item.write_back()
+            if item.plan.segments[-1].updates:
+                item.write_back()
             item.state["step"] += 1
         return items
 
@@ -393,11 +396,14 @@ class Engine:
     def _inductor(self, graph: torch.fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
         """torch's inductor, counted; where it can't compile, the graph as it stands."""
         from torch._dynamo import lookup_backend
+        from torch._dynamo.exc import RestartAnalysis
 
         try:
             with warnings.catch_warnings():  # the compiler's warnings are about itself
                 warnings.simplefilter("ignore")
                 compiled = lookup_backend("inductor")(graph, inputs)
+        except RestartAnalysis:  # not a failure: Dynamo traces once more
+            raise
         except Exception as reason:  # any failure of the compiler leaves the eager graph, which is right
             self.fallbacks.append(_why(reason))
             if len(self.fallbacks) == 1:
@@ -408,8 +414,13 @@ class Engine:
 
 
 def flat(tensor: Tensor) -> Tensor:
-    """All elements of a dense tensor as a 1-D view in storage order."""
-    return tensor.as_strided((tensor.numel(),), (1,))
+    """All elements of a dense tensor in storage order, as a 1-D tensor on the same storage.
+
+    It is no view in autograd's sense: the compiler guards on the shape of a view's base, and would
+    compile anew for each. So whoever writes to it tells the version counter of the tensor.
+    """
+    alias = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+    return alias.set_(tensor.untyped_storage(), tensor.storage_offset(), (tensor.numel(),), (1,))
 
 
 def is_dense(tensor: Tensor) -> bool:
