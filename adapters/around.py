@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from edsl.adapters.foreign import Foreign
 
+from edsl.adapters.foreign import Foreign
 from edsl.errors import EdslError
 from edsl.optimizer import PipelineOptimizer
 from edsl.pipeline import Pipeline

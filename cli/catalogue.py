@@ -6,7 +6,6 @@ from dataclasses import fields
 from typing import Any
 
 from edsl.cli import render
-
 from edsl.domain import plain
 from edsl.lab.tasks import TASKS
 from edsl.recipes import RECIPES

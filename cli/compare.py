@@ -6,7 +6,6 @@ from datetime import datetime
 from pathlib import Path
 
 from edsl.cli import render
-
 from edsl.errors import EdslError
 
 
@@ -19,6 +18,7 @@ def compare(
     steps: int | None,
     seeds: int,
     device: str,
+    threads: int,
     as_json: bool,
     out: Path | None,
     resume: bool,
@@ -28,7 +28,17 @@ def compare(
 
     if resume and out is None:
         raise EdslError("--resume needs --out: the folder of the race to finish")
-    chosen = race(task, specs, model=model, batch=batch, epochs=epochs, steps=steps, seeds=seeds, device=device)
+    chosen = race(
+        task,
+        specs,
+        model=model,
+        batch=batch,
+        epochs=epochs,
+        steps=steps,
+        seeds=seeds,
+        device=device,
+        threads=threads,
+    )
     folder = out or Path("runs") / f"{task}-{datetime.now():%Y%m%d-%H%M%S}"
     record = open_record(chosen, folder, resume)
     with render.race_progress() as watch:

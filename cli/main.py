@@ -5,16 +5,17 @@ from __future__ import annotations
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from edsl.errors import EdslError
 
+_UsageError: Any = typer.BadParameter.__base__  # typer exports the class but not its base
+
 app = typer.Typer(
     name="edsl",
     help="A language for designing optimizers: one line is compiled, analysed, costed and raced.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -25,13 +26,14 @@ Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A spec, such as 'grad
 @app.command("compare")
 def compare_command(
     task: Annotated[str, typer.Argument(metavar="TASK", help="What to train: see `edsl list`.")],
-    specs: Annotated[list[str], typer.Argument(metavar="SPEC…", help="The optimizers, such as 'alto(lr=0.01)'.")],
+    specs: Annotated[list[str], typer.Argument(metavar="SPEC", help="The optimizers, such as 'alto(lr=0.01)'.")],
     model: Annotated[str | None, typer.Option(help="The task's model; its first by default.")] = None,
     batch: Annotated[int | None, typer.Option(help="Examples a step; the task's own by default.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training data.")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps; the task's own by default.")] = None,
     seeds: Annotated[int, typer.Option(help="Trials of each optimizer: seeds 0, 1, ….")] = 3,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …; auto takes cuda if there is one.")] = "auto",
+    threads: Annotated[int, typer.Option(help="CPU threads; one is fastest for small models.")] = 1,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the summary as JSON; progress goes to stderr.")
     ] = False,
@@ -46,7 +48,7 @@ def compare_command(
     """
     from edsl.cli.compare import compare
 
-    compare(task, specs, model, batch, epochs, steps, seeds, device, as_json, out, resume)
+    compare(task, specs, model, batch, epochs, steps, seeds, device, threads, as_json, out, resume)
 
 
 @app.command("show")
@@ -81,27 +83,36 @@ def version(value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 def main() -> None:
     """Run the command line: one line on stderr and exit code 2 for bad input, 130 for Ctrl-C."""
     warnings.showwarning = _warn
     try:
-        app(standalone_mode=True)
+        sys.exit(app(standalone_mode=False))
     except EdslError as error:
-        from edsl.cli.render import fail
+        message, code = str(error), 2
+    except _UsageError as error:
+        message, code = f"{error.format_message().rstrip('.')}; see `{_command(error)} --help`", 2
+    except (KeyboardInterrupt, typer.Abort):
+        message, code = "interrupted", 130
+    from edsl.cli.render import fail
 
-        fail(str(error))
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    fail(message)
+    sys.exit(code)
+
+
+def _command(error: Any) -> str:
+    return error.ctx.command_path if error.ctx is not None else "edsl"
 
 
 def _warn(message: Warning | str, category: type[Warning], *_: object) -> None:

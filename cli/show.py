@@ -6,12 +6,11 @@ from dataclasses import asdict
 from typing import Any
 
 from edsl.cli import render
-from edsl.theory.notation import recurrences
-
 from edsl.cost import ELEMENT, buffers, cost
 from edsl.pipeline import Pipeline
 from edsl.spec import parse
 from edsl.stage import Stage
+from edsl.theory.notation import recurrences
 
 
 def show(spec: str, as_json: bool) -> None:

@@ -115,7 +115,7 @@ class Writer(At):
         text = self.text(value)
         if text != name:
             self.lines.append(f"{name} = {text}")
-        if isinstance(value, Expression):
+        if isinstance(value, Expression) and value.name is None:
             value.name = name
 
     def text(self, value: Any) -> str:

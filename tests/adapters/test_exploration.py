@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from naive import adapted_gradients, adam, lamb, sgd
+from naive import adam, adapted_gradients, lamb, sgd
 from problem import as_numpy, gradients, parameters, tensors, walk, worst
 
 import edsl

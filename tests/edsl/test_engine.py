@@ -14,16 +14,11 @@ from edsl.adapters.noise import Noise
 BUCKETS = [(4, 3), (7,), (1,), (5, 2, 2), (12,), (64, 8)]
 
 
-def live_schedule(optimizer, steps):
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=steps + 1, cycle_momentum=False)
-    return scheduler
-
-
 @pytest.mark.parametrize("spec", ["alto", "grad | clip(norm=1) | esgd"])
 def test_schedule_of_lr_alpha_and_betas_never_recompiles_after_step_2(spec):
     params = parameters(BUCKETS, torch.float32)
     optimizer = edsl.compile(spec, params)
-    scheduler = live_schedule(optimizer, 100)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=101, cycle_momentum=False)
     after_second = None
     for step, row in enumerate(gradients(100, BUCKETS, torch.float32), start=1):
         group = optimizer.param_groups[0]

@@ -5,7 +5,6 @@ import io
 
 import pytest
 import torch
-from edsl.theory.notation import recurrences
 from problem import SHAPES, gradients, parameters, walk, worst
 
 import edsl
@@ -13,6 +12,7 @@ from edsl.cost import cost
 from edsl.lab.trial import state_bytes
 from edsl.recipes import RECIPES
 from edsl.registry import STAGES, stage_class
+from edsl.theory.notation import recurrences
 
 
 def pipeline_with(name: str) -> str:

@@ -1,0 +1,149 @@
+"""The command line as a user types it."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from edsl.cli import main as cli
+
+
+def run(*words: str, **options):
+    """(exit code, stdout, stderr) of `edsl WORDS` in a process of its own."""
+    program = "from edsl.cli.main import main; main()"
+    done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, **options)
+    return done.returncode, done.stdout, done.stderr
+
+
+RACE = ("compare", "digits", "sgd(lr=0.1)", "torch.SGD(lr=0.1)", "--steps", "5", "--seeds", "2")
+
+
+def test_show_prints_canonical_text_stages_cost_and_recurrences():
+    code, out, _ = run("show", "grad | e | lamb(lr=0.01)")
+    assert code == 0
+    assert out.startswith("grad | e(alpha=-5, beta1=0.99) | lamb(lr=0.01, beta2=0.9")
+    assert "fingerprint ac3ab458" in out
+    assert "state 12 B and memory traffic ≥ 36 B" in out
+    assert "uₖ = gₖ + α (1 − β₁) (gₖ − ḡₖ₋₁)" in out
+
+
+def test_show_json_is_json():
+    code, out, _ = run("show", "alto", "--json")
+    shown = json.loads(out)
+    assert code == 0
+    assert shown["cost"] == {"state": 12, "traffic": 36, "forwards": 1, "backwards": 1}
+    assert [stage["bytes_per_parameter"] for stage in shown["stages"]] == [0, 4, 8]
+
+
+def test_list_names_every_stage_recipe_and_task():
+    from edsl.lab.tasks import TASKS
+    from edsl.recipes import RECIPES
+    from edsl.registry import STAGES
+
+    code, out, _ = run("list")
+    assert code == 0
+    for name in (*STAGES, *RECIPES, *TASKS):
+        assert re.search(rf"\b{name}\b", out)
+    code, out, _ = run("list", "--json")
+    assert {stage["stage"] for stage in json.loads(out)["stages"]} == set(STAGES)
+
+
+BAD = [
+    (("show", "grad | foo | sgd"), "unknown stage 'foo'"),
+    (("show", ""), "the spec is empty"),
+    (("show", "grad | e(alpha=-500) | sgd"), "|alpha| must be less than"),
+    (("compare", "nope", "sgd"), "unknown task 'nope'"),
+    (("compare", "digits", "sgd", "grad | sgd"), "given twice"),
+    (("compare", "digits", "sgd", "--batch", "5000"), "batch must be at most the 1257 training examples"),
+    (("compare", "digits", "sgd", "--steps", "0"), "steps must be at least 1, got 0"),
+    (("compare", "digits", "sgd", "--steps", "1", "--epochs", "1"), "epochs or steps, not both"),
+    (("compare", "digits", "sgd", "--model", "gpt"), "unknown model 'gpt'"),
+    (("compare", "digits", "sgd", "--device", "cuda:99"), "device 'cuda:99' can't be used"),
+    (("compare", "digits", "sgd", "--device", "toaster"), "device 'toaster' can't be used"),
+    (("compare", "digits", "sgd", "--resume"), "--resume needs --out"),
+    (("compare", "digits", "sgd", "--out", "/proc/nope/x"), "can't write results to /proc/nope/x"),
+    (("compare", "digits", "sgd", "--seeds", "many"), "Invalid value for '--seeds'"),
+    (("compare", "digits", "grad | e | torch.LBFGS()"), "no adaptor can stand before it"),
+    (("nonsense",), "nonsense"),
+]
+
+
+@pytest.mark.parametrize(("words", "part"), BAD)
+def test_bad_input_is_one_message_and_exit_code_2(words, part, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["edsl", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    out, err = capsys.readouterr()
+    assert ended.value.code == 2
+    assert out == ""
+    assert part in err
+    assert "Traceback" not in err
+
+
+def test_race_prints_a_table_and_leaves_its_results(tmp_path):
+    code, out, err = run(*RACE, "--out", str(tmp_path / "race"))
+    assert code == 0
+    assert "digits (mlp), batch 128, 5 steps, 2 seeds, cpu" in out
+    assert re.search(r"sgd\(lr=0\.1\) +│ \d\.\d{4} ± \d\.\d{4} │", out)
+    assert "trial 4/4: torch.SGD(lr=0.1), seed 1" in err
+    assert len((tmp_path / "race" / "trials.jsonl").read_text().splitlines()) == 4
+
+
+def test_race_json_goes_to_stdout_and_progress_to_stderr(tmp_path):
+    code, out, err = run(*RACE, "--json", "--out", str(tmp_path / "race"))
+    rows = json.loads(out)["rows"]
+    assert code == 0
+    assert "trial 1/4" in err
+    assert rows[0]["train_loss"] == pytest.approx(rows[1]["train_loss"], rel=1e-4)  # sgd is torch's
+
+
+def test_ctrl_c_leaves_a_race_that_resume_finishes(tmp_path):
+    import os
+    import signal
+
+    words = [*RACE[:-4], "--steps", "200", "--seeds", "3", "--out", str(tmp_path / "race")]
+    program = "from edsl.cli.main import main; main()"
+    child = subprocess.Popen([sys.executable, "-c", program, *words], stderr=subprocess.PIPE, text=True)
+    assert child.stderr is not None
+    for line in child.stderr:
+        if "trial 2/6" in line:
+            break
+    os.kill(child.pid, signal.SIGINT)
+    rest = child.communicate()[1]
+    assert child.returncode == 130
+    assert "Traceback" not in rest
+    code, _, err = run(*words, "--resume")
+    assert code == 0
+    assert "trial 1/6" not in err
+    assert "trial 6/6" in err
+
+
+def test_help_shows_an_example_of_each_command():
+    for command in ("compare", "show"):
+        result = CliRunner().invoke(cli.app, [command, "--help"], env={"COLUMNS": "120"})
+        assert result.exit_code == 0
+        assert "Example: edsl" in result.output
+
+
+def test_help_list_and_show_import_neither_torch_nor_sympy():
+    for words in (("--help",), ("list",), ("show", "alto")):
+        assert not {"torch", "sympy", "numpy", "sklearn"} & imported_by(*words)
+
+
+def imported_by(*words: str) -> set[str]:
+    program = f"""
+import sys
+sys.argv = ["edsl", *{words!r}]
+from edsl.cli.main import main
+try:
+    main()
+except SystemExit:
+    pass
+print("IMPORTED", *sys.modules)
+"""
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    return set(out.rsplit("IMPORTED", 1)[1].split())

@@ -1,0 +1,50 @@
+"""What README, docs and docstrings show is what happens."""
+
+import contextlib
+import doctest
+import importlib
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCKS = [
+    (f"{page.relative_to(ROOT)}:{number}", block)
+    for page in PAGES
+    for number, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
+]
+MODULES = [
+    ".".join(("edsl", *path.relative_to(ROOT / "edsl").with_suffix("").parts)) for path in (ROOT / "edsl").rglob("*.py")
+] + [f"edsl.{folder}.{path.stem}" for folder in ("adapters", "theory", "cli") for path in (ROOT / folder).glob("*.py")]
+
+
+@pytest.mark.parametrize(("name", "block"), BLOCKS, ids=[name for name, _ in BLOCKS])
+def test_block_runs_and_prints_what_its_comments_say(name, block):
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(compile(block, name, "exec"), {"__name__": "docs"})
+    printed = out.getvalue().rstrip("\n").splitlines()
+    said = [line[2:].rstrip() for line in block.splitlines() if line.startswith("# ")]
+    assert [line.rstrip() for line in printed] == said
+
+
+@pytest.mark.parametrize("name", [name.removesuffix(".__init__") for name in MODULES])
+def test_docstring_examples_hold(name):
+    module = importlib.import_module(name)
+    assert module.__doc__, "every file says what it is"
+    assert doctest.testmod(module).failed == 0
+
+
+def test_commands_of_the_readme_are_those_of_the_makefile():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^    make (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE):
+        assert f"\n{target}:" in makefile
+
+
+def test_spec_of_the_demo_is_in_the_readme():
+    demo = re.search(r"\tedsl compare .*|\$\(BIN\)/(edsl compare .*)", (ROOT / "Makefile").read_text())
+    assert demo is not None
+    assert demo.group(1) in (ROOT / "README.md").read_text()

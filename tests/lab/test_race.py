@@ -1,0 +1,194 @@
+"""Races: fair, recorded as they run, and resumable."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import edsl
+from edsl.lab.race import open_record, race
+from edsl.lab.record import Record
+from edsl.lab.report import summary
+from edsl.lab.tasks import TASKS, task
+from edsl.lab.trial import Setting, batches, run_trial, state_bytes
+
+TIMES = ("step_ms", "optimizer_ms", "first_step_s")
+
+
+def ignore(_):
+    pass
+
+
+def without_times(trial: dict) -> dict:
+    return {key: value for key, value in trial.items() if key not in TIMES}
+
+
+def trial(spec, name="digits", steps=20, seed=0, model="mlp", batch=64):
+    return run_trial(task(name), Setting(name, model, batch, steps, "cpu", 1), spec, seed)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_task_has_three_splits_and_models_that_train(name):
+    chosen = task(name)
+    data = chosen.data()
+    sizes = [len(split.inputs) for split in data]
+    assert sizes[0] > sizes[1] > 0
+    assert all(len(split.inputs) == len(split.targets) for split in data)
+    for model in chosen.models:
+        result = trial("adam(lr=0.01)", name, model=model)
+        assert result.status == "ok"
+        assert result.train_loss < result.start_loss
+
+
+def test_digits_splits_share_no_image_and_hold_every_digit():
+    data = task("digits").data()
+    rows = [tuple(image.flatten().tolist()) for split in data for image in split.inputs]
+    assert len(rows) == 1797
+    assert len(set(rows)) == len(rows)
+    assert all(split.targets.unique().numel() == 10 for split in data)
+
+
+def test_sine_is_the_papers_appendix_a():
+    data = task("sine").data()
+    assert len(data.train.inputs) == 32768
+    assert (data.train.inputs.min() >= -10, data.train.inputs.max() <= 10) == (True, True)
+    noise = data.train.targets - data.train.inputs.sin()
+    assert abs(noise.std() - 0.1) < 0.002
+
+
+def test_each_epoch_sees_each_full_batch_once_in_a_new_order():
+    rows = batches(10, 4, seed=0)
+    first, second = [torch.cat([next(rows), next(rows)]) for _ in range(2)]
+    assert len(first.unique()) == 8
+    assert not torch.equal(first, second)
+
+
+def test_every_optimizer_sees_the_same_weights_and_batches():
+    ours, theirs = trial("sgd(lr=0.1, momentum=0.9)"), trial("torch.SGD(lr=0.1, momentum=0.9)")
+    assert ours.start_loss == theirs.start_loss
+    for (_, a), (_, b) in zip(ours.curve, theirs.curve, strict=True):
+        assert a == pytest.approx(b, rel=1e-4)
+
+
+def test_same_seed_gives_the_same_trial_and_another_seed_another():
+    first, again, other = trial("alto"), trial("alto"), trial("alto", seed=1)
+    assert without_times(first.record()) == without_times(again.record())
+    assert first.train_loss != other.train_loss
+
+
+def test_state_bytes_are_measured_without_step_counts():
+    model = torch.nn.Linear(10, 10)
+    optimizer = edsl.compile("grad | e | torch.AdamW(lr=0.1)", model, mode="eager")
+    model(torch.ones(1, 10)).sum().backward()
+    optimizer.step()
+    assert state_bytes(optimizer) == 110 * 12
+
+
+def test_diverged_and_failed_trials_are_reported_and_do_not_end_the_race(tmp_path):
+    specs = ["sgd(lr=1000)", "torch.SparseAdam(lr=0.1)", "sgd(lr=0.1)"]
+    chosen = race("digits", specs, steps=20, seeds=1)
+    rows = chosen.run(open_record(chosen, tmp_path, False), ignore)
+    assert [(row.ok, row.diverged, row.failed) for row in rows] == [(0, 1, 0), (0, 0, 1), (1, 0, 0)]
+    assert rows[0].train_loss is None
+    assert "SparseAdam does not support dense gradients" in rows[1].reasons[0]
+    assert rows[2].train_loss is not None
+    for line in (tmp_path / "trials.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=pytest.fail)  # no NaN, no Infinity
+
+
+def test_loss_above_its_start_counts_as_diverged():
+    result = trial("sgd(lr=20)", steps=10)
+    assert result.status == "diverged"
+    assert not math.isnan(result.start_loss)
+
+
+def test_second_run_into_the_same_folder_is_an_error_unless_resumed(tmp_path):
+    chosen = race("digits", ["sgd"], steps=2, seeds=1)
+    rows = chosen.run(open_record(chosen, tmp_path, False), ignore)
+    with pytest.raises(edsl.EdslError, match="--resume finishes it"):
+        open_record(chosen, tmp_path, False)
+    assert chosen.run(open_record(chosen, tmp_path, True), pytest.fail) == rows
+
+
+def test_folder_of_another_race_is_an_error_that_shows_the_difference(tmp_path):
+    open_record(race("digits", ["sgd"], steps=2), tmp_path, False)
+    with pytest.raises(edsl.EdslError, match="holds another race \\(steps 2 there, 3 here\\)"):
+        open_record(race("digits", ["sgd"], steps=3), tmp_path, True)
+
+
+def test_line_cut_short_by_a_kill_is_dropped_and_its_trial_runs_again(tmp_path):
+    chosen = race("digits", ["sgd", "adam"], steps=2, seeds=2)
+    undisturbed = chosen.run(open_record(chosen, tmp_path / "a", False), ignore)
+    record = open_record(chosen, tmp_path / "b", False)
+    chosen.run(record, ignore)
+    file = tmp_path / "b" / "trials.jsonl"
+    file.write_bytes(file.read_bytes()[:-100])
+    resumed = open_record(chosen, tmp_path / "b", True)
+    assert len(resumed.finished) == 3
+    rows = chosen.run(resumed, ignore)
+    for row, expected in zip(rows, undisturbed, strict=True):
+        assert (row.train_loss, row.test_loss, row.ok) == (expected.train_loss, expected.test_loss, expected.ok)
+
+
+def test_damaged_record_is_an_error_that_names_the_line(tmp_path):
+    chosen = race("digits", ["sgd"], steps=2, seeds=1)
+    open_record(chosen, tmp_path, False)
+    (tmp_path / "trials.jsonl").write_text("rubbish\n")
+    with pytest.raises(edsl.EdslError, match="line 1 is not JSON"):
+        open_record(chosen, tmp_path, True)
+    (tmp_path / "race.json").write_text("rubbish")
+    with pytest.raises(edsl.EdslError, match="is not JSON"):
+        open_record(chosen, tmp_path, True)
+
+
+def test_killed_race_loses_at_most_the_trial_in_flight(tmp_path):
+    program = f"""
+from pathlib import Path
+from edsl.lab.race import open_record, race
+chosen = race("digits", ["sgd", "torch.Adam()"], steps=100, seeds=3)
+chosen.run(open_record(chosen, Path({str(tmp_path / "killed")!r}), False), lambda p: print(p.trial, flush=True))
+"""
+    child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    for line in child.stdout:
+        if line.strip() == "4":
+            os.kill(child.pid, signal.SIGKILL)
+            break
+    child.communicate()
+    chosen = race("digits", ["sgd", "torch.Adam()"], steps=100, seeds=3)
+    record = open_record(chosen, tmp_path / "killed", True)
+    assert len(record.finished) >= 3
+    rows = chosen.run(record, ignore)
+    undisturbed = chosen.run(open_record(chosen, tmp_path / "whole", False), ignore)
+    for row, expected in zip(rows, undisturbed, strict=True):
+        assert (row.train_loss, row.test_accuracy) == (expected.train_loss, expected.test_accuracy)
+
+
+def test_summary_is_mean_and_sample_standard_deviation():
+    def finished(loss, status="ok"):
+        return {
+            **dict.fromkeys(
+                ("test_loss", "test_accuracy", "step_ms", "optimizer_ms", "first_step_s", "state_bytes"), 1.0
+            ),
+            "spec": "sgd",
+            "status": status,
+            "reason": "",
+            "train_loss": loss,
+        }
+
+    row = summary(["sgd"], [finished(1.0), finished(3.0), finished(99.0, "diverged")])[0]
+    assert row.train_loss is not None
+    assert row.train_loss.mean == 2
+    assert row.train_loss.sd == pytest.approx(math.sqrt(2))
+    assert (row.ok, row.diverged) == (2, 1)
+
+
+def test_unwritable_folder_is_an_error_before_anything_runs(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(edsl.EdslError, match="can't write results"):
+        Record(tmp_path / "file" / "race", {}, False)
