@@ -19,6 +19,7 @@ def compare(
     seeds: int,
     device: str,
     threads: int,
+    monitor: str,
     as_json: bool,
     out: Path | None,
     resume: bool,
@@ -38,6 +39,7 @@ def compare(
         seeds=seeds,
         device=device,
         threads=threads,
+        monitor=monitor,
     )
     folder = out or Path("runs") / f"{task}-{datetime.now():%Y%m%d-%H%M%S}"
     record = open_record(chosen, folder, resume)

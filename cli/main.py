@@ -34,6 +34,7 @@ def compare_command(
     seeds: Annotated[int, typer.Option(help="Trials of each optimizer: seeds 0, 1, ….")] = 3,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …; auto takes cuda if there is one.")] = "auto",
     threads: Annotated[int, typer.Option(help="CPU threads; one is fastest for small models.")] = 1,
+    monitor: Annotated[str, typer.Option(help="regret: watch Theorem 2's condition on q while training.")] = "",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the summary as JSON; progress goes to stderr.")
     ] = False,
@@ -48,7 +49,7 @@ def compare_command(
     """
     from edsl.cli.compare import compare
 
-    compare(task, specs, model, batch, epochs, steps, seeds, device, threads, as_json, out, resume)
+    compare(task, specs, model, batch, epochs, steps, seeds, device, threads, monitor, as_json, out, resume)
 
 
 @app.command("show")
@@ -73,6 +74,119 @@ def list_command(
     from edsl.cli.catalogue import catalogue
 
     catalogue(as_json)
+
+
+_TAKES_NEGATIVE_NUMBERS = {"ignore_unknown_options": True, "help_option_names": ["-h", "--help"]}
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Out = Annotated[Path, typer.Option(help="The picture to write: .png, .svg or .pdf.")]
+
+
+@app.command("check-stability", context_settings=_TAKES_NEGATIVE_NUMBERS)
+def check_stability_command(
+    alpha: Annotated[str | None, typer.Argument(metavar="ALPHA", help="E's strength, such as -5.")] = None,
+    beta1: Annotated[str | None, typer.Argument(metavar="BETA1", help="E's decay in [0, 1).")] = None,
+    spec: Annotated[str | None, typer.Option(help="Any linear pipeline instead of ALPHA BETA1.")] = None,
+    beta2: Annotated[float, typer.Option(help="The momentum's decay in [0, 1).")] = 0.9,
+    momentum: Annotated[str, typer.Option(help="ema, as Adam and Lamb, or sum, as E-SGD.")] = "ema",
+    lr: Annotated[float | None, typer.Option(help="The learning rate; needs --curvature.")] = None,
+    curvature: Annotated[
+        str | None, typer.Option(metavar="LOW:HIGH", help="Range of f″, preconditioned for Adam.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check convergence on a quadratic: the paper's bounds, the ODE's, and the exact condition.
+
+    Stable means: every curvature in (0, HIGH] converges; without --lr and --curvature, that some
+    learning rate does and |alpha| is within the paper's bound. Exit code 0 stable, 1 not stable.
+
+    Example: edsl check-stability -5 0.99 --lr 0.01 --curvature -1:100
+    """
+    from edsl.cli.check_stability import check_stability
+
+    check_stability(alpha, beta1, spec, beta2, momentum, lr, curvature, as_json)
+
+
+@app.command("check-regret")
+def check_regret_command(
+    beta2: Annotated[float | None, typer.Option(help="First moment's decay; the spec's by default.")] = None,
+    beta3: Annotated[float | None, typer.Option(help="Second moment's decay; the spec's by default.")] = None,
+    spec: Annotated[str | None, typer.Option(help="A pipeline with two moments; alto by default.")] = None,
+    lr_schedule: Annotated[str, typer.Option(help="Factor on lr, a formula in k.")] = "1/sqrt(k)",
+    alpha_schedule: Annotated[str, typer.Option(help="Factor on alpha, a formula in k.")] = "1/sqrt(k)",
+    decay_schedule: Annotated[str, typer.Option(help="Factor on weight decay, a formula in k.")] = "1/sqrt(k)",
+    gradient_bound: Annotated[float, typer.Option(help="G∞, the largest gradient entry, for Theorem 1.")] = 1.0,
+    as_json: AsJson = False,
+) -> None:
+    """Check the conditions of the paper's Theorems 2 (convex regret) and 1 (non-convex rate).
+
+    Exit code 0 if all that hyper-parameters decide for Theorem 2 holds, 1 if not.
+
+    Example: edsl check-regret --beta2 0.9 --beta3 0.99 --lr-schedule '1/sqrt(k)'
+    """
+    from edsl.cli.check_regret import check_regret
+
+    check_regret(beta2, beta3, spec, lr_schedule, alpha_schedule, decay_schedule, gradient_bound, as_json)
+
+
+@app.command("explain")
+def explain_command(
+    spec: Spec,
+    latex: Annotated[bool, typer.Option("--latex", help="The recurrences as LaTeX.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Everything as Markdown.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Explain a spec: recurrences, transfer function, gains, stability, what it is otherwise known as.
+
+    Example: edsl explain 'grad | e(alpha=-9, beta1=0.9) | sgd(lr=0.1)'
+    """
+    from edsl.cli.explain import explain
+
+    explain(spec, latex, markdown, as_json)
+
+
+@app.command("equivalent")
+def equivalent_command(
+    first: Annotated[str, typer.Argument(metavar="SPEC", help="One pipeline.")],
+    second: Annotated[str, typer.Argument(metavar="SPEC", help="Another.")],
+    as_json: AsJson = False,
+) -> None:
+    """Compare two specs as linear systems: equal, a map of hyper-parameters, or where they differ.
+
+    Exit code 0 equal, 1 not.
+
+    Example: edsl equivalent 'sgd(lr=0.1, momentum=0.9)' 'grad | e | sgd'
+    """
+    from edsl.cli.equivalent import equivalent
+
+    equivalent(first, second, as_json)
+
+
+@app.command("map")
+def map_command(
+    spec: Spec,
+    out: Out,
+    x: Annotated[str, typer.Option(metavar="NAME=LOW:HIGH", help="Horizontal axis.")] = "alpha=-100:100",
+    y: Annotated[str, typer.Option(metavar="NAME=LOW:HIGH", help="Vertical axis.")] = "beta1=0:0.999",
+    curvature: Annotated[float | None, typer.Option(help="Of the left panel; 1/lr by default.")] = None,
+) -> None:
+    """Draw spectral radius and stable sharpness over two hyper-parameters, with the paper's bound.
+
+    Example: edsl map esgd --x alpha=-100:100 --y beta1=0:0.999 --out map.png
+    """
+    from edsl.cli.plots import stability_map
+
+    stability_map(spec, x, y, curvature, out)
+
+
+@app.command("frequency")
+def frequency_command(spec: Spec, out: Out) -> None:
+    """Draw gain and phase over frequency, and poles and zeros.
+
+    Example: edsl frequency 'grad | e | adam' --out bode.png
+    """
+    from edsl.cli.plots import frequency
+
+    frequency(spec, out)
 
 
 def version(value: bool) -> None:

@@ -92,7 +92,9 @@ def race_table(configuration: dict[str, Any], rows: Sequence[Row]) -> None:
     table.add_column("optimizer", overflow="fold")
     with_accuracy = any(row.test_accuracy for row in rows)
     accuracy = ["test accuracy %"] if with_accuracy else []
-    for name in ["train loss", "test loss", *accuracy, "step ms", "of it optimizer", "first step s", "state B/param"]:
+    watched = ["q fell, % of steps", "NV/√T"] if configuration["monitor"] else []
+    figures = ["train loss", "test loss", *accuracy, "step ms", "of it optimizer", "first step s", "state B/param"]
+    for name in [*figures, *watched]:
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(
@@ -104,6 +106,7 @@ def race_table(configuration: dict[str, Any], rows: Sequence[Row]) -> None:
             _number(row.optimizer_ms, ".3f"),
             _number(row.first_step_s, ".2f"),
             _number(row.state_bytes, ".1f"),
+            *([_number(_percent(row.regret_fired), ".1f"), _number(row.regret_variation, ".3g")] if watched else []),
         )
     _console().print(table)
     for row in rows:
@@ -123,6 +126,10 @@ def _figure(figure: Figure | None, scale: float = 1.0) -> str:
     digits = 1 if scale > 1 else 4
     spread = "" if figure.sd is None else f" ± {figure.sd * scale:.{digits}f}"
     return f"{figure.mean * scale:.{digits}f}{spread}"
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
 
 
 def _number(value: float | None, form: str) -> str:
@@ -195,3 +202,123 @@ def catalogue(words: dict[str, Any]) -> None:
             table.add_row(*(escape(word[column]) for column in columns))
         console.print(table)
     console.print(words["foreign"], soft_wrap=True)
+
+
+def plain_text(text: str) -> None:
+    """Text for a file or a pipe, as it is."""
+    print(text)
+
+
+def stability(report: dict[str, Any]) -> None:
+    """Every bound beside the others, then the verdict."""
+    console = _console()
+    table = Table()
+    table.add_column("condition")
+    table.add_column("allows")
+    table.add_column("here")
+    if report["simple_bound"] is not None:
+        within = "within" if report["within_simple_bound"] else "outside"
+        table.add_row(
+            "paper: simple bound", f"|alpha| < {report['simple_bound']:.6g}", f"alpha = {report['alpha']:g}: {within}"
+        )
+    if report["ode_interval"] is not None:
+        low, high = report["ode_interval"]
+        table.add_row(
+            "paper: ODE, f′ and f″ held constant",
+            f"{'−∞' if low is None else f'{low:.6g}'} < alpha < {'∞' if high is None else f'{high:.6g}'}",
+            _inside(report["alpha"], low, high),
+        )
+    models = report["lower_bounds_on_alpha"]
+    if models is not None:
+        for name, title in {"ode": "full ODE, Routh–Hurwitz", "exact": "exact recurrence: no hopf"}.items():
+            table.add_row(title, f"alpha > {models[name]:.6g}", _inside(report["alpha"], models[name], None))
+    sharpness = report["stable_sharpness"]
+    limit = "any lr · curvature" if sharpness is None else f"lr · curvature < s* = {sharpness:.6g}"
+    reached = "" if report["largest_s"] is None else f"reaches {report['largest_s']:.6g}"
+    table.add_row("exact recurrence: stable sharpness", f"{limit} ({report['limited_by']})", reached)
+    if "cliff" in report:
+        table.add_row(
+            "cliff: hopf takes over below",
+            f"alpha > {report['cliff']:.6g}",
+            f"{report['distance_to_cliff']:.6g} away",
+        )
+        best = report["best"]
+        table.add_row("largest stable sharpness", f"{best['stable_sharpness']:.6g}", f"at alpha = {best['alpha']:.6g}")
+    if "radius" in report:
+        radius = report["radius"]
+        table.add_row(
+            f"spectral radius at curvature {radius['curvature']:.6g}",
+            "< 1",
+            f"minimal {radius['minimal']:.6g}, with hidden modes {radius['full']:.6g}",
+        )
+    console.print(table)
+    console.print(report["verdict"], style="bold", soft_wrap=True)
+    for line in [*report["disagreements"], *report.get("notes", [])]:
+        console.print(f"- {escape(line)}", soft_wrap=True)
+
+
+def _inside(value: float, low: float | None, high: float | None) -> str:
+    inside = (low is None or value > low) and (high is None or value < high)
+    return "inside" if inside else "outside"
+
+
+def regret(report: dict[str, Any]) -> None:
+    """Every condition of the theorems with its verdict and number."""
+    console = _console()
+    table = Table(title=f"beta2 = {report['beta2']:g}, beta3 = {report['beta3']:g}", title_justify="left")
+    for name in ("condition", "verdict", "number", "why"):
+        table.add_column(name)
+    colours = {"holds": "green", "fails": "red", "only while training": "yellow"}
+    for condition in [*report["theorem2"], report["theorem1"]]:
+        value = condition["value"]
+        table.add_row(
+            escape(condition["name"]),
+            f"[{colours[condition['verdict']]}]{condition['verdict']}[/]",
+            "–" if value is None else "∞" if value == float("inf") else f"{value:.4g}",
+            escape(condition["reason"]),
+        )
+    console.print(table)
+    holds = report["hyperparameters_hold"]
+    console.print(
+        f"The hyper-parameters {'meet' if holds else 'do not meet'} Theorem 2's conditions on them. "
+        "They alone never give R(T) = O(√T): the rest shows only while training (edsl.theory.monitor.RegretMonitor).",
+        soft_wrap=True,
+    )
+
+
+def explanation(explained: dict[str, Any]) -> None:
+    """Recurrences, then what follows from them."""
+    from edsl.cli.explain import facts
+
+    console = _console()
+    console.print(escape(explained["spec"]), style="bold", soft_wrap=True)
+    for part in explained["recurrences"]:
+        console.print(f"\n[bold]{escape(part['stage'])}[/bold]")
+        for line in part["lines"]:
+            console.print(f"    {escape(line)}", soft_wrap=True)
+    console.print()
+    table = Table(show_header=False)
+    for name, value in facts(explained):
+        table.add_row(escape(name), escape(value))
+    console.print(table)
+
+
+def comparison(first: str, second: str, found: Any, notes: Sequence[str]) -> None:
+    """Whether two pipelines are equal, a map between them, or where they part."""
+    console = _console()
+    if found.equal:
+        console.print("[bold]Equal[/bold] as linear systems: the same steps for every sequence of gradients.")
+    else:
+        console.print("[bold]Not equal[/bold] as linear systems.")
+        for values in found.maps:
+            said = ", ".join(f"{name}={value:.12g}" for name, value in values.items())
+            console.print(f"- the second equals the first with {said}", soft_wrap=True)
+        if not found.maps:
+            console.print("- no values of the second's hyper-parameters make it equal the first")
+        if found.first_difference is not None:
+            age, one, two = found.first_difference
+            console.print(f"- first difference: the gradient {age} steps back weighs {one:.6g} and {two:.6g}")
+        frequency, one, two = found.largest_difference
+        console.print(f"- largest ratio of gains: {one:.6g} and {two:.6g} at {frequency:.4g} cycles a step")
+    for note_ in notes:
+        console.print(f"- {escape(note_)}", soft_wrap=True)

@@ -66,6 +66,34 @@ class TensorAt(At):
         return torch.where(zero, 1.0, x / torch.where(zero, 1.0, y))
 
 
+class WatchingAt(TensorAt):
+    """Where a step happens while somebody watches: roots and norms are kept as they are taken."""
+
+    def __init__(self, theta: Tensor, gradient: Tensor, k: Tensor, powers: list[tuple[Tensor, Tensor]]) -> None:
+        super().__init__(theta, gradient, k, powers)
+        self.roots: list[Tensor] = []
+        self.norms: list[Tensor] = []
+
+    def sqrt(self, x: Tensor) -> Tensor:
+        self.roots.append(super().sqrt(x))
+        return self.roots[-1]
+
+    def norm(self, x: Tensor) -> Tensor:
+        self.norms.append(super().norm(x))
+        return self.norms[-1]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What one parameter's base update computed: its roots (√v̂) and norms (of θ, of r), in order."""
+
+    parameter: Tensor
+    k: int
+    update: Stage
+    roots: list[Tensor]
+    norms: list[Tensor]
+
+
 @dataclass(frozen=True)
 class Segment:
     """Stages that run as one function; a stage that needs the total norm begins a new one.
@@ -102,43 +130,49 @@ class Segment:
         """The stages that read noise, with their labels."""
         return tuple((stage, label) for stage, label in zip(self.stages, self.labels) if stage.needs_noise)
 
+    def evaluate(
+        self,
+        at_type: type[TensorAt],
+        theta: Tensor,
+        x: Tensor,
+        gradient: Tensor | None,
+        live: Tensor,
+        total_norm: Tensor | None,
+        normals: list[Tensor],
+        *buffers: Tensor,
+    ) -> tuple[Tensor, list[Tensor], TensorAt]:
+        """What flows out, the next memory, and where it happened; nothing is written."""
+        work = working_dtype(theta.dtype)
+        numbers = [live[i] for i in range(self.k + 1)]
+        u = x.to(work)
+        raw = u if gradient is None else gradient.to(work)
+        at = at_type(theta.to(work), raw, numbers[self.k], [(numbers[b], numbers[p]) for b, p in self.powers])
+        at.total_norm = total_norm
+        taken, drawn = 0, 0
+        after: list[Tensor] = []
+        for stage, places, memory_type in zip(self.stages, self.places, self.memory):
+            count = len(memory_type._fields)
+            if stage.needs_noise:
+                at.normal = normals[drawn]
+                drawn += 1
+            bound = stage.bind({name: numbers[i] for name, i in places})
+            u, memory = bound.step(u, memory_type(*buffers[taken : taken + count]), at)
+            after.extend(memory)
+            taken += count
+        return u, after, at
+
     def function(self) -> Callable[..., Any]:
         """(θ, x, gradient, live, total_norm, normals, *memory) → u, or None when θ was updated."""
-        stages, places, powers, k = self.stages, self.places, self.powers, self.k
-        memory_types, updates = self.memory, self.updates
 
-        def run(
-            theta: Tensor,
-            x: Tensor,
-            gradient: Tensor | None,
-            live: Tensor,
-            total_norm: Tensor | None,
-            normals: list[Tensor],
-            *buffers: Tensor,
-        ) -> Tensor | None:
-            work = working_dtype(theta.dtype)
-            numbers = [live[i] for i in range(k + 1)]
-            u = x.to(work)
-            raw = u if gradient is None else gradient.to(work)
-            at = TensorAt(theta.to(work), raw, numbers[k], [(numbers[b], numbers[p]) for b, p in powers])
-            at.total_norm = total_norm
-            taken, drawn = 0, 0
-            after: list[Tensor] = []
-            for stage, stage_places, memory_type in zip(stages, places, memory_types):
-                count = len(memory_type._fields)
-                if stage.needs_noise:
-                    at.normal = normals[drawn]
-                    drawn += 1
-                bound = stage.bind({name: numbers[i] for name, i in stage_places})
-                u, memory = bound.step(u, memory_type(*buffers[taken : taken + count]), at)
-                after.extend(memory)
-                taken += count
+        def run(theta: Tensor, x: Tensor, *rest: Any) -> Tensor | None:
+            u, after, at = self.evaluate(TensorAt, theta, x, *rest)
+            buffers = rest[4:]
             # A new buffer may be an old one, or θ itself: copy those before anything is written.
             old = [*buffers, theta]
             after = [new.clone() if any(new is o for o in old) else new for new in after]
             for buffer, new in zip(buffers, after):
                 buffer.copy_(new)
-            if not updates:
+            if not self.updates:
                 return u
             theta.copy_(at.theta + u)
             return None
@@ -322,31 +356,46 @@ class Engine:
     def step(self, groups: list[dict[str, Any]], states: Any) -> list[Item]:
         """One step of every parameter that has a gradient; the items hold u if nothing updates θ."""
         items = list(self._items(groups, states))
-        if not items:
-            return items
-        lives: dict[tuple[int, int, torch.device], Tensor] = {}
-        for number in range(len(items[0].plan.segments)):
-            total = self._total_norm(items) if items[0].plan.segments[number].needs_total_norm else None
-            for item in items:
-                segment = item.plan.segments[number]
-                where = (id(item.plan), item.k, item.theta.device)
-                live = lives.get(where)
-                if live is None:
-                    live = lives[where] = item.plan.live(item.k, item.theta.device)
-                item.x = self._function(segment, item)(
-                    item.theta,
-                    item.x,
-                    item.gradient if number > 0 else None,
-                    live,
-                    None if total is None else total.to(item.theta.device),
-                    [_normal(stage, label, item) for stage, label in segment.noisy],
-                    *item.memory(segment),
-                )
+        self._flow(items, lambda segment, item, given: self._function(segment, item)(item.theta, item.x, *given))
         for item in items:
             if item.plan.segments[-1].updates:
                 item.write_back()
             item.state["step"] += 1
         return items
+
+    def watch(self, groups: list[dict[str, Any]], states: Any) -> list[Watched]:
+        """What the next step will compute on the way, without taking it."""
+        seen: list[Watched] = []
+
+        def look(segment: Segment, item: Item, given: tuple[Any, ...]) -> Tensor:
+            u, _, at = segment.evaluate(WatchingAt, item.theta, item.x, *given)
+            assert isinstance(at, WatchingAt)  # made by evaluate
+            if segment.updates:
+                seen.append(Watched(item.parameter, item.k, item.plan.pipeline.update, at.roots, at.norms))
+            return u
+
+        self._flow(list(self._items(groups, states)), look)
+        return seen
+
+    def _flow(self, items: list[Item], call: Callable[[Segment, Item, tuple[Any, ...]], Any]) -> None:
+        """Take all items through one segment after the other."""
+        lives: dict[tuple[int, int, torch.device], Tensor] = {}
+        for number in range(len(items[0].plan.segments) if items else 0):
+            total = self._total_norm(items) if items[0].plan.segments[number].needs_total_norm else None
+            for item in items:
+                segment = item.plan.segments[number]
+                device = item.theta.device
+                live = lives.get((id(item.plan), item.k, device))
+                if live is None:
+                    live = lives[id(item.plan), item.k, device] = item.plan.live(item.k, device)
+                given = (
+                    item.gradient if number > 0 else None,
+                    live,
+                    None if total is None else total.to(device),
+                    [_normal(stage, label, item) for stage, label in segment.noisy],
+                    *item.memory(segment),
+                )
+                item.x = call(segment, item, given)
 
     def _items(self, groups: list[dict[str, Any]], states: Any) -> Iterator[Item]:
         for index, group in enumerate(groups):

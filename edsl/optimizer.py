@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from edsl.arguments import read_arguments
-from edsl.engine import MODES, Engine
+from edsl.engine import MODES, Engine, Watched
 from edsl.errors import EdslError, shown
 from edsl.exclusion import excluded_names, names_in_module
 from edsl.pipeline import Pipeline
@@ -105,6 +105,11 @@ class PipelineOptimizer(torch.optim.Optimizer):
 
     def _update(self) -> None:
         self.engine.step(self.param_groups, self.state)
+
+    @torch.no_grad()
+    def watch(self) -> list[Watched]:
+        """What the next step will compute on the way (√v̂, norms), for each parameter with a gradient."""
+        return self.engine.watch(self.param_groups, self.state)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with hyper-parameters of their own; the others take the defaults.

@@ -75,6 +75,7 @@ def race(
     seeds: int = 3,
     device: str = "auto",
     threads: int = 1,
+    monitor: str = "",
 ) -> Race:
     """A race between specs, checked before anything runs.
 
@@ -95,6 +96,8 @@ def race(
         if canonical in seen:
             raise EdslError(f"{shown(spec)} is given twice (as {shown(seen[canonical])}); a race needs different specs")
         seen[canonical] = spec
+    if monitor not in ("", "regret"):
+        raise EdslError(f"monitor must be 'regret', got {shown(monitor)}")
     if epochs is not None and steps is not None:
         raise EdslError("the budget is epochs or steps, not both")
     batch = chosen.batch if batch is None else batch
@@ -108,7 +111,7 @@ def race(
         raise EdslError(f"batch must be at most the {examples} training examples of {task}, got {batch}")
     if epochs is not None:
         steps = epochs * (examples // batch)
-    setting = Setting(task, model, batch, chosen.steps if steps is None else steps, device, threads)
+    setting = Setting(task, model, batch, chosen.steps if steps is None else steps, device, threads, monitor)
     return Race(chosen, setting, tuple(specs), seeds)
 
 

@@ -18,7 +18,11 @@ class Figure:
 
 @dataclass(frozen=True)
 class Row:
-    """One optimizer. Figures are None where no trial ended well."""
+    """One optimizer. Figures are None where no trial ended well.
+
+    `regret_fired` is the share of steps at which q of Theorem 2 fell in some coordinate, and
+    `regret_variation` NV/√T, both where the regret monitor watched.
+    """
 
     spec: str
     ok: int
@@ -32,6 +36,8 @@ class Row:
     optimizer_ms: float | None
     first_step_s: float | None
     state_bytes: float | None
+    regret_fired: float | None
+    regret_variation: float | None
 
     def record(self) -> dict[str, Any]:
         return asdict(self)
@@ -55,6 +61,10 @@ def _row(spec: str, trials: list[dict[str, Any]]) -> Row:
     def middle(key: str) -> float | None:
         return median(values(key)) if values(key) else None
 
+    def watched(key: str) -> float | None:
+        found = [trial["regret"][key] for trial in well if trial.get("regret")]
+        return mean(found) if found else None
+
     return Row(
         spec=spec,
         ok=len(well),
@@ -68,4 +78,6 @@ def _row(spec: str, trials: list[dict[str, Any]]) -> Row:
         optimizer_ms=middle("optimizer_ms"),
         first_step_s=max(values("first_step_s"), default=None),
         state_bytes=middle("state_bytes"),
+        regret_fired=watched("fired"),
+        regret_variation=watched("per_root"),
     )

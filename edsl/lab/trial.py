@@ -28,6 +28,7 @@ class Setting:
             the incomplete rest of which is dropped.
         device: a torch device such as "cpu" or "cuda".
         threads: of the CPU; their number changes the order of sums, and so the last bits.
+        monitor: "regret" to watch the condition of Theorem 2 that shows only while training, or "".
     """
 
     task: str
@@ -36,6 +37,7 @@ class Setting:
     steps: int
     device: str
     threads: int
+    monitor: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Trial:
             the optimizer's. first_step_s: seconds of the first step, compilation included.
         state_bytes: bytes of optimizer state per parameter, measured.
         curve: (step, loss of its batch) along the way.
+        regret: what the regret monitor saw, or None without it.
     """
 
     spec: str
@@ -67,6 +70,7 @@ class Trial:
     first_step_s: float
     state_bytes: float
     curve: tuple[tuple[int, float], ...]
+    regret: dict[str, float] | None
 
     def record(self) -> dict[str, Any]:
         """As JSON, where numbers that aren't finite are null."""
@@ -134,6 +138,7 @@ def run_trial(task: Task, setting: Setting, spec: str, seed: int, tick: Callable
         model = task.model(setting.model)[1]().to(device)
     optimizer = compile(spec, model)
     clock = Clock(device)
+    monitor = _monitor(setting.monitor, optimizer)
     start, _ = evaluate(task, model, data.train)
     status, reason = "ok", ""
     losses: list[tuple[int, float]] = []
@@ -175,7 +180,19 @@ def run_trial(task: Task, setting: Setting, spec: str, seed: int, tick: Callable
         first_step_s=clock.whole[0] if clock.whole else math.nan,
         state_bytes=state_bytes(optimizer) / sum(parameter.numel() for parameter in model.parameters()),
         curve=tuple(losses[:: max(1, len(losses) // CURVE_POINTS)]),
+        regret=None if monitor is None else asdict(monitor.report()),
     )
+
+
+def _monitor(name: str, optimizer: Any) -> Any:
+    if name != "regret":
+        return None
+    from edsl.theory.monitor import RegretMonitor
+
+    try:
+        return RegretMonitor(optimizer)
+    except EdslError:  # not an update that the theorem is about
+        return None
 
 
 def _loss(task: Task, model: Any, optimizer: Any, train: Split, rows: Tensor) -> Tensor:

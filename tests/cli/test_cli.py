@@ -6,17 +6,10 @@ import subprocess
 import sys
 
 import pytest
+from shell import imported_by, run
 from typer.testing import CliRunner
 
 from edsl.cli import main as cli
-
-
-def run(*words: str, **options):
-    """(exit code, stdout, stderr) of `edsl WORDS` in a process of its own."""
-    program = "from edsl.cli.main import main; main()"
-    done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, **options)
-    return done.returncode, done.stdout, done.stderr
-
 
 RACE = ("compare", "digits", "sgd(lr=0.1)", "torch.SGD(lr=0.1)", "--steps", "5", "--seeds", "2")
 
@@ -132,18 +125,3 @@ def test_help_shows_an_example_of_each_command():
 def test_help_list_and_show_import_neither_torch_nor_sympy():
     for words in (("--help",), ("list",), ("show", "alto")):
         assert not {"torch", "sympy", "numpy", "sklearn"} & imported_by(*words)
-
-
-def imported_by(*words: str) -> set[str]:
-    program = f"""
-import sys
-sys.argv = ["edsl", *{words!r}]
-from edsl.cli.main import main
-try:
-    main()
-except SystemExit:
-    pass
-print("IMPORTED", *sys.modules)
-"""
-    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    return set(out.rsplit("IMPORTED", 1)[1].split())

@@ -1,0 +1,52 @@
+"""`edsl check-stability`: does it converge on a quadratic, and how large a step may it take?"""
+
+from __future__ import annotations
+
+import sys
+
+from edsl.cli import render
+from edsl.cli.numbers import read_range
+from edsl.errors import EdslError, shown
+
+
+def check_stability(
+    alpha: str | None,
+    beta1: str | None,
+    spec: str | None,
+    beta2: float,
+    momentum: str,
+    lr: float | None,
+    curvature: str | None,
+    as_json: bool,
+) -> None:
+    """Print the report; exit code 0 where stable, 1 where not."""
+    from edsl.theory.report import check_closed_form, check_pipeline
+
+    span = None if curvature is None else read_range(curvature, "--curvature")
+    if spec is not None:
+        from edsl.spec import parse
+
+        if alpha is not None or beta1 is not None or lr is not None:
+            raise EdslError("--spec has its own alpha, beta1 and lr: give --spec alone, or ALPHA BETA1")
+        report = check_pipeline(parse(spec), span)
+    else:
+        if alpha is None or beta1 is None:
+            raise EdslError("give ALPHA and BETA1, such as -5 0.99, or --spec SPEC")
+        if (lr is None) != (span is None):
+            raise EdslError("--lr and --curvature go together: give both, or neither")
+        if momentum not in ("ema", "sum"):
+            raise EdslError(f"--momentum must be ema or sum, got {shown(momentum)}")
+        numbers = (_number("ALPHA", alpha), _number("BETA1", beta1))
+        report = check_closed_form(*numbers, beta2, momentum, lr, span)
+    if as_json:
+        render.json_out(report)
+    else:
+        render.stability(report)
+    sys.exit(0 if report["stable"] else 1)
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise EdslError(f"{name} must be a number, got {shown(text)}") from None

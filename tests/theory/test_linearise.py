@@ -1,0 +1,80 @@
+"""Stage definitions read as linear systems."""
+
+import numpy as np
+import pytest
+import sympy
+import torch
+from problem import walk
+
+import edsl
+from edsl.theory.linearise import NotLinear, exact, linearise
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "sgd(lr=0.1, weight_decay=0.2)",
+        "grad | e(alpha=-3, beta1=0.7) | sgd(lr=0.1)",
+        "grad | e(alpha=-3, beta1=0.7, buffers=2) | sgd(lr=0.1, momentum=0.6, nesterov=True)",
+        "grad | e(alpha=2, beta1=0.6) | e(alpha=-1, beta1=0.3) | sgd(lr=0.1, momentum=0.6, average='ema')",
+    ],
+)
+def test_recurrence_of_the_matrices_is_the_optimizers_own(spec):
+    h = 1.7
+    system = linearise(edsl.parse(spec)).at(h=h)
+    A = np.array(system.A.tolist(), dtype=float)
+    x = np.zeros(len(system.states))
+    x[0] = 1.0
+    params = [torch.nn.Parameter(torch.ones(1, dtype=torch.float64))]
+    optimizer = edsl.compile(spec, params, mode="eager")
+    for _ in range(20):
+        x = A @ x
+        theta = walk(optimizer, params, [[h * params[0].detach()]])[0][0]
+        assert theta.item() == pytest.approx(x[0], rel=1e-12)
+
+
+def test_frozen_root_and_debiasing_are_said_in_notes():
+    system = linearise(edsl.parse("eadam"))
+    assert [str(state) for state in system.states] == ["theta", "e.mean", "adam.m"]
+    assert system.notes == ("adam: √v̂ is frozen, and h is the preconditioned curvature h/(√v̂ + ε₁)",)
+    assert linearise(edsl.parse("esgd")).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("spec", "name"),
+    [
+        ("alto", "lamb"),
+        ("grad | clip(norm=1) | sgd", "clip"),
+        ("grad | clip(value=1) | sgd", "clip"),
+        ("grad | e | torch.AdamW()", "torch.AdamW"),
+    ],
+)
+def test_what_is_not_linear_is_refused_by_name(spec, name):
+    with pytest.raises(NotLinear, match=f"^{name} "):
+        linearise(edsl.parse(spec))
+
+
+def test_step_that_only_looks_linear_is_found_out():
+    from dataclasses import dataclass
+    from typing import ClassVar
+
+    from edsl.domain import Number, field
+    from edsl.stage import BaseUpdate
+
+    @dataclass(frozen=True)
+    class Cubic(BaseUpdate):
+        name: ClassVar[str] = "cubic"
+        lr: float = field(0.1, Number(0))
+
+        def step(self, x, memory, at):
+            return -self.lr * x * x * x, memory
+
+    with pytest.raises(NotLinear, match="cubic has no linear model: its step is not linear"):
+        linearise(edsl.Pipeline((edsl.grad(), Cubic())))
+
+
+def test_numbers_are_exact_and_hidden_modes_are_told_apart():
+    assert exact(0.99) == sympy.Rational(99, 100)
+    system = linearise(edsl.parse("grad | e(alpha=0) | sgd(lr=0.1)")).at(h=10)
+    assert system.characteristic.degree() == 2  # β₁ is a mode that θ never shows
+    assert system.minimal_characteristic.degree() == 1

@@ -1,0 +1,213 @@
+"""Stability on a quadratic: closed forms, the stages' own recurrence, and the compiled optimizer."""
+
+import warnings
+
+import numpy as np
+import pytest
+import sympy
+import torch
+from problem import walk
+
+import edsl
+from edsl.theory import stability
+from edsl.theory.linearise import linearise
+from edsl.theory.maps import radius_map, sharpness_map
+from edsl.theory.report import check_closed_form, check_pipeline
+
+TABLE = [  # α, β₁, β₂, s* with an EMA momentum, s* with a sum, what limits
+    (0, 0.5, 0.9, 38, 3.8, "flip"),
+    (-5, 0.99, 0.9, 40.0106, 4.00106, "flip"),
+    (0.5, 0.01, 0.9, 19.19, 1.919, "flip"),
+    (-80, 0.99, 0.95, 398, 19.9, "flip"),
+    (-90, 0.99, 0.9, 398, 39.8, "flip"),
+    (-92, 0.99, 0.9, 0.8516, 0.0852, "hopf"),
+    (-99, 0.99, 0.9, 0.1223, 0.0122, "hopf"),
+    (-5, 0.1, 0.9, 0.2005, 0.0200, "hopf"),
+]
+
+
+def digits(value):
+    """How far a value printed with four digits may be off."""
+    return 0.5 * 10.0 ** (np.floor(np.log10(value)) - 2) if value < 1 else 5e-5 * value
+
+
+@pytest.mark.parametrize(("alpha", "beta1", "beta2", "ema", "sum_", "limit"), TABLE)
+def test_every_row_of_the_table_by_closed_form_and_by_the_stages(alpha, beta1, beta2, ema, sum_, limit):
+    for average, expected in (("ema", ema), ("sum", sum_)):
+        closed = check_closed_form(alpha, beta1, beta2, average)
+        assert closed["stable_sharpness"] == pytest.approx(expected, abs=digits(expected))
+        assert closed["limited_by"] == limit
+        e = f"e(alpha={alpha}, beta1={beta1}, unchecked=True)"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", edsl.EdslWarning)
+            derived = check_pipeline(edsl.parse(f"grad | {e} | sgd(lr=1, momentum={beta2}, average='{average}')"))
+        assert derived["stable_sharpness"] == pytest.approx(closed["stable_sharpness"], rel=1e-9)
+        assert derived["limited_by"] == limit
+
+
+def test_frozen_adam_has_the_sharpness_of_an_ema_momentum():
+    derived = check_pipeline(edsl.parse("eadam(lr=0.001)"))
+    assert derived["stable_sharpness"] == pytest.approx(40.0106, abs=5e-5)
+    assert derived["stable_curvatures"][1] == pytest.approx(40010.6, abs=0.05)
+
+
+@pytest.mark.parametrize("average", ["ema", "sum"])
+def test_closed_form_equals_the_spectral_radius_at_100_000_random_points(average):
+    generator = np.random.default_rng(0)
+    count = 100_000
+    beta1, beta2 = generator.uniform(0, 0.999, count), generator.uniform(0, 0.999, count)
+    gamma = generator.uniform(-1.5, 1.5, count)
+    kappa = 1 - beta2 if average == "ema" else np.ones(count)
+    limit = stability.stable_sharpness(gamma, beta1, beta2, kappa)
+    s = np.where(np.isfinite(limit), limit, 1) * np.exp(generator.normal(0, 1, count))
+    s[: count // 2] = (np.where(np.isfinite(limit), limit, 1) * generator.uniform(0.9, 1.1, count))[: count // 2]
+    system = linearise(edsl.parse(f"grad | e | sgd(momentum=0.5, average='{average}')"))
+    symbols = [sympy.Symbol(name) for name in ("alpha", "beta1", "momentum", "lr", "h")]
+    bare = system.A.subs(sympy.Symbol("weight_decay"), 0)
+    radius = stability.spectral_radius(type(system)(system.states, bare, system.B, {}, ()), symbols)(
+        gamma / (1 - beta1), beta1, beta2, np.ones(count), s
+    )
+    claimed, found = s < limit, radius < 1
+    # An eigenvalue computed in float64 near a multiple root is right to about the root of 1e-16.
+    close = np.abs(radius - 1) < 1e-9
+    mismatch = (claimed != found) & ~close
+    assert not mismatch.any(), np.stack([gamma, beta1, beta2, s, limit, radius])[:, mismatch].T[:5]
+    assert found.mean() > 0.2
+    assert (~found).mean() > 0.2
+
+
+def quadratic(spec, curvatures, steps, prepare=None):
+    """|θ| along steps from 1 on f = Σ hθ²/2 by the compiled optimizer, until one exceeds 100."""
+    h = torch.tensor(curvatures, dtype=torch.float64)
+    params = [torch.nn.Parameter(torch.ones_like(h))]
+    optimizer = edsl.compile(spec, params)
+    if prepare is not None:
+        prepare(optimizer, params[0])
+    path = []
+    for _ in range(steps):
+        path.append(walk(optimizer, params, [[h * params[0].detach()]])[0][0].abs())
+        if path[-1].max() > 100:
+            break
+    return torch.stack(path)
+
+
+def shrinks(path) -> bool:
+    """Whether the largest |θ| in the last third lies below that in the first third."""
+    third = len(path) // 3
+    return bool(path[-third:].max() < 0.9 * path[:third].max())
+
+
+def freeze_second_moment(optimizer, parameter):
+    """v̂ = 1 for good: a decay of nearly 1, and a step count at which no debiasing is left."""
+    zero = torch.zeros_like(parameter.detach())
+    optimizer.state[parameter].update(
+        {"step": torch.tensor(1e14), "e.mean": zero, "adam.m": zero.clone(), "adam.v": torch.ones_like(zero)}
+    )
+
+
+@pytest.mark.parametrize(
+    ("spec", "sharpness", "prepare"),
+    [
+        ("grad | e(alpha=-5, beta1=0.9) | sgd(lr=1)", check_closed_form(-5, 0.9, 0, "sum"), None),
+        ("grad | e(alpha=-5, beta1=0.99) | sgd(lr=1, momentum=0.9)", check_closed_form(-5, 0.99, 0.9, "sum"), None),
+        ("grad | e(alpha=-1.5, beta1=0.5) | sgd(lr=1, momentum=0.9)", check_closed_form(-1.5, 0.5, 0.9, "sum"), None),
+        (
+            "grad | e(alpha=-5, beta1=0.99) | adam(lr=1, beta2=0.9, beta3=0.999999999999, eps=0)",
+            check_closed_form(-5, 0.99, 0.9, "ema"),
+            freeze_second_moment,
+        ),
+    ],
+    ids=["E-SGD", "E-SGD with momentum", "E-SGD beyond the cliff", "E-Adam, frozen v"],
+)
+def test_compiled_optimizer_converges_at_0_99_and_diverges_at_1_01_of_s_star(spec, sharpness, prepare):
+    s = sharpness["stable_sharpness"]
+    path = quadratic(spec, [0.99 * s, 1.01 * s], 20_000, prepare)
+    assert path[-1, 1] > 100
+    assert shrinks(path[:, 0])
+
+
+def test_bound_of_the_paper_is_neither_necessary_nor_sufficient():
+    accepted_but_diverges = check_closed_form(-99, 0.99, 0.9, "ema", 1.0, (0, 0.2))
+    assert accepted_but_diverges["within_simple_bound"]
+    assert not accepted_but_diverges["stable"]
+    assert "accepts this, and the recurrence diverges" in accepted_but_diverges["disagreements"][0]
+    for alpha, s in ((-50, 0.01), (50, 0.1)):
+        rejected_but_converges = check_closed_form(alpha, 0.9, 0.9, "ema", 1.0, (0, s))
+        assert not rejected_but_converges["within_simple_bound"]
+        assert rejected_but_converges["stable"]
+        assert "rejects this, and the recurrence converges" in rejected_but_converges["disagreements"][0]
+    with pytest.warns(edsl.EdslWarning):
+        edsl.parse("grad | e(alpha=-50, beta1=0.9, unchecked=True) | sgd")
+    diverges = "grad | e(alpha=-99, beta1=0.99) | sgd(lr=1, momentum=0.9, average='ema')"
+    assert quadratic(diverges, [0.2], 3000)[-1] > 100
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", edsl.EdslWarning)
+        for alpha, s in ((-50, 0.01), (50, 0.1)):
+            spec = f"grad | e(alpha={alpha}, beta1=0.9, unchecked=True) | sgd(lr=1, momentum=0.9, average='ema')"
+            assert quadratic(spec, [s], 6000)[-1] < 1e-3
+
+
+def test_cliff_and_best_alpha_are_where_the_formulas_say():
+    assert stability.cliff(0.99, 0.9) == pytest.approx(-90.83, abs=0.005)
+    gammas = np.linspace(-1, 0, 200_001)
+    for beta1, beta2, kappa in ((0.99, 0.9, 0.1), (0.8, 0.5, 1.0)):
+        s = stability.stable_sharpness(gammas, beta1, beta2, kappa)
+        alpha, most = stability.best(beta1, beta2, kappa)
+        assert s.max() == pytest.approx(most, rel=1e-3)
+        assert gammas[s.argmax()] / (1 - beta1) == pytest.approx(alpha, rel=1e-3)
+
+
+def test_negative_curvature_is_unstable_for_every_alpha():
+    generator = np.random.default_rng(1)
+    system = linearise(edsl.parse("esgd(lr=1)"))
+    alphas, betas = generator.uniform(-150, 150, 60), generator.uniform(0, 0.999, 60)
+    for h in (-1e-3, -0.1, -10):
+        assert (radius_map(system, ("alpha", "beta1"), alphas, betas, h) > 1).all()
+
+
+def test_ode_bound_is_routh_hurwitz_of_the_linearised_ode():
+    """(β₁ηD + 1−β₁)(β₂ηD + 1−β₂)Dθ = −κ[(1−β₁)f′ + (β₁+γ)η f″ Dθ], θ = e^{Dt/η}."""
+    D, b1, b2, gamma, kappa, s = sympy.symbols("D beta1 beta2 gamma kappa s", positive=True)
+    left = (b1 * D + 1 - b1) * (b2 * D + 1 - b2) * D
+    cubic = sympy.Poly(left + kappa * s * ((1 - b1) + (b1 + gamma) * D), D)
+    c3, c2, c1, c0 = cubic.all_coeffs()
+    at_bound = sympy.solve(c2 * c1 - c3 * c0, gamma)[0]
+    for values in ((0.9, 0.7, 0.3, 2.0), (0.99, 0.9, 0.1, 30.0), (0.2, 0.5, 1.0, 0.1)):
+        numbers = dict(zip((b1, b2, kappa, s), values, strict=True))
+        beta1, beta2, k, sharpness = values
+        expected = stability.lower_bound("ode", sharpness, beta1, beta2, k)
+        assert float(at_bound.subs(numbers)) == pytest.approx(expected, rel=1e-10)
+
+
+def test_three_models_are_ordered_and_the_exact_one_is_the_hopf_bound():
+    for beta1, beta2, s in ((0.99, 0.9, 0.5), (0.5, 0.9, 2.0)):
+        kappa = 1 - beta2
+        frozen, ode, exact = (stability.lower_bound(m, s, beta1, beta2, kappa) for m in ("frozen", "ode", "exact"))
+        assert frozen < min(ode, exact)
+        assert stability.hopf(exact, beta1, beta2, kappa) == pytest.approx(s, rel=1e-9)
+
+
+def test_ode_interval_is_the_papers_for_an_ema_momentum():
+    low, high = stability.ode_interval(0.01, (-1, 100), 0.99, 0.9, 0.1)
+    assert low == pytest.approx(-99 - 1 / (0.01 * 100))
+    assert high == pytest.approx(-99 + 1 / (0.01 * 1))
+
+
+def test_map_of_200_by_200_agrees_with_the_closed_form():
+    x, y = np.linspace(-100, 100, 200), np.linspace(0, 0.999, 200)
+    sharpness = sharpness_map(linearise(edsl.parse("esgd(lr=0.01)")), ("alpha", "beta1"), x, y)
+    alpha, beta1 = np.meshgrid(x, y)
+    closed = stability.stable_sharpness(alpha * (1 - beta1), beta1, 0.9, 1.0)
+    assert sharpness.shape == (200, 200)
+    np.testing.assert_allclose(0.01 * sharpness, closed, rtol=1e-6)
+
+
+def test_weight_decay_moves_the_stable_interval():
+    interval = check_pipeline(edsl.parse("adamw(lr=1, weight_decay=0.1)"))["stable_curvatures"]
+    assert interval[0] == pytest.approx(-0.1)
+
+
+def test_minimal_radius_leaves_out_the_mode_that_theta_never_shows():
+    report = check_pipeline(edsl.parse("grad | e(alpha=0) | sgd(lr=1)"), (0, 1))
+    assert report["radius"]["minimal"] == pytest.approx(0, abs=1e-12)
+    assert report["radius"]["full"] == pytest.approx(0.99)

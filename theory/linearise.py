@@ -1,0 +1,199 @@
+"""Stage definitions → the linear recurrence that they are on a quadratic.
+
+On f = hθ²/2 with gradient noise ξ, g = hθ + ξ. The stages' own `step` is run on sympy symbols, and
+the next state is differentiated by the state: x_k = A x_{k−1} + B ξ_k. What is claimed linear is
+checked to be linear. Two things are idealised, and said so in `notes`: a root √v̂ is frozen (as for
+Adam near a stationary point) and a debiasing is at its limit, 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import sympy
+
+from edsl.errors import EdslError
+from edsl.pipeline import Pipeline
+from edsl.stage import At, Stage
+
+THETA, CURVATURE, NOISE, Z = sympy.Symbol("theta"), sympy.Symbol("h"), sympy.Symbol("xi"), sympy.Symbol("z")
+
+
+class NotLinear(EdslError):
+    """A stage whose recurrence is not linear in gradient and state; names the stage and the reason."""
+
+
+@dataclass(frozen=True)
+class LinearSystem:
+    """x_k = A x_{k−1} + B ξ_k on f = hθ²/2, in symbols.
+
+    Attributes:
+        states: θ first, then the buffers, as symbols named `label.buffer`.
+        A, B: sympy matrices in the hyper-parameters' symbols and the curvature h; shapes (n, n), (n, 1).
+        values: the pipeline's own hyper-parameters, as exact rationals.
+        notes: what was idealised, in words.
+    """
+
+    states: tuple[sympy.Symbol, ...]
+    A: sympy.Matrix
+    B: sympy.Matrix
+    values: dict[sympy.Symbol, sympy.Rational]
+    notes: tuple[str, ...]
+
+    def at(self, **values: Any) -> LinearSystem:
+        """The system with its own values, or these instead, put in; the curvature `h` if given."""
+        numbers = {**self.values, **{sympy.Symbol(name): exact(value) for name, value in values.items()}}
+        return LinearSystem(self.states, self.A.subs(numbers), self.B.subs(numbers), {}, self.notes)
+
+    @cached_property
+    def characteristic(self) -> sympy.Poly:
+        """det(zI − A) as a polynomial in z, all modes."""
+        return sympy.Poly((Z * sympy.eye(len(self.states)) - self.A).det(method="berkowitz"), Z)
+
+    @cached_property
+    def minimal_characteristic(self) -> sympy.Poly:
+        """The denominator of the transfer from ξ to θ: the modes that the noise reaches and θ shows."""
+        resolvent = (Z * sympy.eye(len(self.states)) - self.A).adjugate() * self.B
+        transfer = sympy.cancel(resolvent[0] / self.characteristic.as_expr())
+        return sympy.Poly(sympy.fraction(transfer)[1], Z)
+
+
+def exact(value: Any) -> sympy.Rational:
+    """A number as the rational that its decimal text says: 0.99 is 99/100."""
+    return sympy.Rational(repr(value)) if isinstance(value, float) else sympy.sympify(value)
+
+
+class LinearAt(At):
+    """Where a step happens, in symbols, refusing what is not linear."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.theta = THETA
+        self.k = sympy.Symbol("k", positive=True)
+        self.normal = sympy.Integer(0)  # additive noise of its own moves no pole
+        self.frozen: dict[sympy.Symbol, Any] = {}
+
+    @property
+    def total_norm(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self._refuse("a bound on the norm of all gradients")
+
+    def sqrt(self, x: Any) -> Any:
+        scale = sympy.Symbol(f"{self.stage.name}.scale{len(self.frozen)}", positive=True)
+        self.frozen[scale] = x
+        return scale
+
+    def norm(self, x: Any) -> Any:
+        return self._refuse("a factor that depends on the layer's norm (layerwise=False removes it)")
+
+    def debias(self, x: Any, beta: Any) -> Any:
+        return x
+
+    def first(self, x: Any, otherwise: Any) -> Any:
+        return otherwise
+
+    def clamp(self, x: Any, bound: Any) -> Any:
+        return self._refuse("a bound on each element")
+
+    def minimum(self, x: Any, y: Any) -> Any:
+        return self._refuse("a minimum")
+
+    def ratio(self, x: Any, y: Any) -> Any:
+        return self._refuse("a ratio of norms")
+
+    def _refuse(self, what: str) -> Any:
+        raise NotLinear(f"{self.stage.name} has no linear model: {what}")
+
+
+@dataclass(frozen=True)
+class Passage:
+    """One stage run on symbols: what flows out, its next memory, and what was frozen."""
+
+    out: Any
+    memory: dict[sympy.Symbol, Any]
+    scales: tuple[sympy.Symbol, ...]
+
+
+def run(stage: Stage, label: str, incoming: Any, gradient: Any, names: dict[str, str]) -> Passage:
+    """A stage's step on symbols, linear in `incoming`, θ and its memory.
+
+    Args:
+        names: the key of each live field in the pipeline, which names its symbol.
+
+    Raises:
+        NotLinear: with the stage's name.
+    """
+    at = LinearAt(stage)
+    at.gradient = gradient
+    kind: Any = type(stage.init(0.0))
+    old = kind(*[sympy.Symbol(f"{label}.{name}") for name in kind._fields])
+    bound = stage.bind({field: sympy.Symbol(key) for field, key in names.items()})
+    out, new = bound.step(incoming, old, at)
+    # A buffer that is only seen through a frozen root is frozen with it.
+    hidden = {symbol for x in at.frozen.values() for symbol in sympy.sympify(x).free_symbols} & set(old)
+    memory = {symbol: sympy.sympify(entry) for symbol, entry in zip(old, new) if symbol not in hidden}
+    if hidden & sympy.sympify(out).free_symbols:
+        raise NotLinear(f"{stage.name} has no linear model: its second moment acts outside of the root")
+    return Passage(sympy.sympify(out), memory, tuple(at.frozen))
+
+
+@lru_cache(maxsize=64)
+def linearise(pipeline: Pipeline) -> LinearSystem:
+    """The linear system of a pipeline on f = hθ²/2.
+
+    Raises:
+        NotLinear: for a stage that has no linear model (clip, Lamb's layerwise factor, another
+            package's optimizer), by name.
+
+    Example:
+        >>> import edsl
+        >>> from edsl.theory.linearise import linearise
+        >>> linearise(edsl.parse("sgd(lr=0.1)")).A
+        Matrix([[-h*lr - lr*weight_decay + 1]])
+    """
+    gradient = CURVATURE * THETA + NOISE
+    flow: Any = gradient
+    memory: dict[sympy.Symbol, Any] = {}
+    notes: list[str] = []
+    values = {sympy.Symbol(key): exact(value) for key, value in pipeline.hyperparameters.items()}
+    for index, stage in enumerate(pipeline.stages[1:], start=1):
+        names = live_names(pipeline, index)
+        try:
+            passage = run(stage, pipeline.labels[index], flow, gradient, names)
+        except NotLinear:
+            raise
+        except EdslError as reason:
+            raise NotLinear(str(reason)) from None
+        if passage.scales:
+            notes.append(f"{stage.name}: √v̂ is frozen, and h is the preconditioned curvature h/(√v̂ + ε₁)")
+            unit = {**dict.fromkeys(passage.scales, 1), **{sympy.Symbol(n): 0 for f, n in names.items() if f == "eps1"}}
+        else:
+            unit = {}
+        flow = passage.out.subs(unit)
+        memory.update({symbol: entry.subs(unit) for symbol, entry in passage.memory.items()})
+        for expression in (flow, *passage.memory.values()):
+            _check_linear(stage, expression.subs(unit), [THETA, NOISE, *memory])
+    states = (THETA, *memory)
+    following = sympy.Matrix([THETA + flow, *memory.values()])
+    return LinearSystem(
+        states=states,
+        A=following.jacobian(sympy.Matrix(states)).applyfunc(sympy.expand),
+        B=following.diff(NOISE).applyfunc(sympy.expand),
+        values=values,
+        notes=tuple(notes),
+    )
+
+
+def live_names(pipeline: Pipeline, index: int) -> dict[str, str]:
+    """field → key in the pipeline, for the live fields of one stage."""
+    live = pipeline.stages[index].live_fields()
+    return {field: key for key, (owner, field) in pipeline.keys.items() if owner == index and field in live}
+
+
+def _check_linear(stage: Stage, expression: Any, variables: list[sympy.Symbol]) -> None:
+    """The certificate: the expression is its own first-order part."""
+    linear = sum(expression.diff(variable) * variable for variable in variables)
+    slopes = [expression.diff(variable) for variable in variables]
+    if sympy.expand(expression - linear) != 0 or any(slope.free_symbols & set(variables) for slope in slopes):
+        raise NotLinear(f"{stage.name} has no linear model: its step is not linear in gradient and state")
