@@ -34,22 +34,23 @@ def check_regret(
             raise EdslError(f"{name} must lie in [0, 1), got {value:g}")
     if not gradient_bound > 0:
         raise EdslError(f"--gradient-bound must be above 0, got {gradient_bound:g}")
-    beta2 = values["beta2"] if beta2 is None else beta2
-    beta3 = values["beta3"] if beta3 is None else beta3
+    decays = (
+        float(values["beta2"] if beta2 is None else beta2),
+        float(values["beta3"] if beta3 is None else beta3),
+    )
     theorem2 = conditions(
-        beta2,
-        beta3,
+        *decays,
         beta1=values.get("beta1", 0.0),
         v_reads=getattr(pipeline.update, "v_reads", "u"),
         lr_schedule=lr_schedule,
         alpha_schedule=alpha_schedule,
         decay_schedule=decay_schedule,
     )
-    theorem1 = nonconvex_rate(beta3, values["eps1"], gradient_bound)
+    theorem1 = nonconvex_rate(decays[1], values["eps1"], gradient_bound)
     holds = all(condition.verdict != FAILS for condition in theorem2)
     report = {
-        "beta2": beta2,
-        "beta3": beta3,
+        "beta2": decays[0],
+        "beta3": decays[1],
         "theorem2": [asdict(condition) for condition in theorem2],
         "theorem1": asdict(theorem1),
         "hyperparameters_hold": holds,

@@ -40,7 +40,7 @@ def stability_map(spec: str, x: str, y: str, curvature: float | None, out: Path)
     grid = [np.linspace(low, high, POINTS) for _, low, high in axes]
     radius = radius_map(system, names, *grid, h=curvature)
     sharpness = sharpness_map(system, names, *grid)
-    save_map(out, str(pipeline), names, *grid, radius, sharpness, curvature, lr)
+    save_map(out, str(pipeline), names, (grid[0], grid[1]), radius, sharpness, curvature, lr)
     for remark in system.notes:
         render.note(remark)
     render.note(f"drawn: {out}")

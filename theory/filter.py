@@ -50,7 +50,7 @@ class Filter:
     @property
     def order(self) -> int:
         """How many buffers this filter needs at the least."""
-        return sympy.Poly(sympy.fraction(self.transfer)[1], Z).degree()
+        return len(sympy.Poly(sympy.fraction(self.transfer)[1], Z).all_coeffs()) - 1
 
     @property
     def poles(self) -> Any:
@@ -156,7 +156,8 @@ def _filter(pipeline: Pipeline, indices: list[int]) -> Filter:
         flow = passage.out.subs(unit)
         memory.update({symbol: entry.subs(unit) for symbol, entry in passage.memory.items()})
     states = tuple(memory)
-    following, out = sympy.Matrix(list(memory.values())), sympy.Matrix([flow])
+    following: Any = sympy.Matrix(list(memory.values()))
+    out: Any = sympy.Matrix([flow])
     empty = not states
     return Filter(
         states=states,

@@ -39,7 +39,7 @@ class LinearSystem:
     states: tuple[sympy.Symbol, ...]
     A: sympy.Matrix
     B: sympy.Matrix
-    values: dict[sympy.Symbol, sympy.Rational]
+    values: dict[sympy.Symbol, Any]
     notes: tuple[str, ...]
 
     def at(self, **values: Any) -> LinearSystem:
@@ -60,7 +60,7 @@ class LinearSystem:
         return sympy.Poly(sympy.fraction(transfer)[1], Z)
 
 
-def exact(value: Any) -> sympy.Rational:
+def exact(value: Any) -> Any:
     """A number as the rational that its decimal text says: 0.99 is 99/100."""
     return sympy.Rational(repr(value)) if isinstance(value, float) else sympy.sympify(value)
 
@@ -175,7 +175,7 @@ def linearise(pipeline: Pipeline) -> LinearSystem:
         for expression in (flow, *passage.memory.values()):
             _check_linear(stage, expression.subs(unit), [THETA, NOISE, *memory])
     states = (THETA, *memory)
-    following = sympy.Matrix([THETA + flow, *memory.values()])
+    following: Any = sympy.Matrix([THETA + flow, *memory.values()])
     return LinearSystem(
         states=states,
         A=following.jacobian(sympy.Matrix(states)).applyfunc(sympy.expand),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-import sympy
 
 from edsl.errors import EdslError
 from edsl.theory.linearise import CURVATURE, LinearSystem
@@ -44,5 +45,5 @@ def implicit_regulariser(lr: float, alpha: float, beta2: float) -> float:
     return lr / 4 * ((1 + beta2) / (1 - beta2) - 2 * alpha)
 
 
-def _numbers(matrix: sympy.Matrix) -> np.ndarray:
+def _numbers(matrix: Any) -> np.ndarray:
     return np.array(matrix.tolist(), dtype=float)

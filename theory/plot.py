@@ -17,8 +17,7 @@ def save_map(
     out: Path,
     title: str,
     axes: tuple[str, str],
-    x: Any,
-    y: Any,
+    grid: tuple[Any, Any],
     radius: Any,
     sharpness: Any,
     curvature: float,
@@ -28,6 +27,7 @@ def save_map(
 
     The paper's bound |α| = 1/(1−β₁) is drawn where α and β₁ are the axes, or the one axis is α.
     """
+    x, y = grid
     pyplot = _pyplot()
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(12, 4.8), layout="constrained")
     clipped = np.clip(radius, 0.8, 1.2)
@@ -75,7 +75,7 @@ def save_bode(out: Path, title: str, filters: dict[str, Filter]) -> None:
         plane.plot(
             np.real(each.zeros), np.imag(each.zeros), "o", color=colour, fillstyle="none", label=f"zeros of {name}"
         )
-    circle = np.exp(2j * np.pi * np.linspace(0, 1, 400))
+    circle: Any = np.exp(2j * np.pi * np.linspace(0, 1, 400))
     plane.plot(circle.real, circle.imag, color=GREY, linewidth=0.8)
     plane.set_aspect("equal", adjustable="datalim")
     plane.set(title="poles and zeros", xlabel="real part", ylabel="imaginary part")

@@ -104,22 +104,19 @@ def _report(
     lr: float | None,
     curvature: tuple[float, float] | None,
 ) -> dict[str, Any]:
-    adapted = alpha is not None and beta1 is not None
-    bound = stability.simple_bound(beta1) if adapted else None
-    within = abs(alpha) < bound if adapted else None
-    ranged = lr is not None and curvature is not None
-    largest = lr * max(curvature[1], 0.0) if ranged else None
-    exact = largest < sharpness if ranged else sharpness > 0
-    stable = exact if ranged else bool(exact and within is not False)
-    models = None
-    if adapted and ranged and largest > 0:
-        models = {
-            model: float(stability.lower_bound(model, largest, beta1, beta2, kappa)) / (1 - beta1)
-            for model in ("frozen", "ode", "exact")
-        }
-    interval = None
-    if adapted and ranged:
-        interval = [_finite(end) for end in stability.ode_interval(lr, curvature, beta1, beta2, kappa)]
+    largest = lr * max(curvature[1], 0.0) if lr is not None and curvature is not None else None
+    exact = largest < sharpness if largest is not None else sharpness > 0
+    bound = within = interval = models = None
+    if alpha is not None and beta1 is not None:
+        bound = stability.simple_bound(beta1)
+        within = abs(alpha) < bound
+        if lr is not None and curvature is not None:
+            interval = [_finite(end) for end in stability.ode_interval(lr, curvature, beta1, beta2, kappa)]
+        if largest:
+            models = {
+                model: float(stability.lower_bound(model, largest, beta1, beta2, kappa)) / (1 - beta1)
+                for model in ("frozen", "ode", "exact")
+            }
     report: dict[str, Any] = {
         "alpha": alpha,
         "beta1": beta1,
@@ -131,7 +128,7 @@ def _report(
         "stable_sharpness": _finite(sharpness),
         "limited_by": limited_by,
         "largest_s": largest,
-        "stable": bool(stable),
+        "stable": bool(exact and (largest is not None or within is not False)),
     }
     report["disagreements"] = _disagreements(report, exact, alpha, curvature)
     report["verdict"] = _verdict(report, sharpness, exact)

@@ -145,14 +145,14 @@ def schur_conditions(system: LinearSystem) -> list[Any]:
     p(1), (−1)ⁿ p(−1), and the Hurwitz minors of the bilinear image (1−w)ⁿ p((1+w)/(1−w)).
     """
     polynomial = system.characteristic
-    degree = polynomial.degree()
+    degree = len(system.states)
     image = sympy.Integer(0)
     w = sympy.Symbol("w")
     for (power,), coefficient in polynomial.terms():
         image += coefficient * (1 + w) ** power * (1 - w) ** (degree - power)
-    coefficients = sympy.Poly(sympy.expand(image), w).all_coeffs()
+    coefficients: list[Any] = sympy.Poly(sympy.expand(image), w).all_coeffs()
     coefficients = [sympy.Integer(0)] * (degree + 1 - len(coefficients)) + coefficients
-    hurwitz = sympy.Matrix(
+    hurwitz: Any = sympy.Matrix(
         degree, degree, lambda i, j: coefficients[2 * j - i + 1] if 0 <= 2 * j - i + 1 <= degree else 0
     )
     minors = [sympy.expand(hurwitz[:n, :n].det(method="berkowitz")) for n in range(1, degree)]
