@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -85,15 +86,16 @@ def race_table(configuration: dict[str, Any], rows: Sequence[Row]) -> None:
     table = Table(
         title=f"{configuration['task']} ({configuration['model']}), batch {configuration['batch']}, "
         f"{configuration['steps']} steps, {seeds} seed{'s' if seeds > 1 else ''}, {configuration['device']}",
-        caption="mean ± sd over seeds; loss and accuracy of the final weights; ms are medians",
+        caption="mean ± sd over seeds, of the final weights; ms are medians, the optimizer's part within the step's",
         title_justify="left",
         caption_justify="left",
+        box=SIMPLE_HEAD,
     )
-    table.add_column("optimizer", overflow="fold")
+    table.add_column("optimizer", overflow="fold", min_width=16)
     with_accuracy = any(row.test_accuracy for row in rows)
-    accuracy = ["test accuracy %"] if with_accuracy else []
-    watched = ["q fell, % of steps", "NV/√T"] if configuration["monitor"] else []
-    figures = ["train loss", "test loss", *accuracy, "step ms", "of it optimizer", "first step s", "state B/param"]
+    accuracy = ["test\naccuracy %"] if with_accuracy else []
+    watched = ["q fell, %\nof steps", "NV/√T"] if configuration["monitor"] else []
+    figures = ["train\nloss", "test\nloss", *accuracy, "step\nms", "optimizer\nms", "first\nstep s", "state\nB/param"]
     for name in [*figures, *watched]:
         table.add_column(name, justify="right")
     for row in rows:
