@@ -30,7 +30,7 @@ class AroundOptimizer(PipelineOptimizer):
 
     @staticmethod
     def _hyperparameters(pipeline: Pipeline) -> dict[str, Any]:
-        probe = _foreign(pipeline).build([torch.zeros(1, requires_grad=True)])
+        probe = _foreign(pipeline).build([torch.zeros(2, 2, requires_grad=True)])
         return {**probe.defaults, **pipeline.hyperparameters}
 
     def _update(self) -> None:
@@ -50,7 +50,7 @@ class AroundOptimizer(PipelineOptimizer):
         update = _foreign(self.pipeline)
         inner: Any = self.__dict__.get("_inner")
         if inner is None:
-            inner = self._inner = update.build([torch.zeros(1, requires_grad=True)])
+            inner = self._inner = update.build([torch.zeros(2, 2, requires_grad=True)])
         inner.param_groups = self.param_groups
         inner.state.clear()
         for group in self.param_groups:

@@ -44,7 +44,7 @@ class Foreign(BaseUpdate):
             if name not in names:
                 raise FieldError(f"{self.name}: unknown argument {name!r}; {nearest(name, names, 'it has')}", name)
         try:
-            self.build([torch.zeros(1, requires_grad=True)])
+            self.build([torch.zeros(2, 2, requires_grad=True)])
         except (ValueError, TypeError, RuntimeError, ArithmeticError, AttributeError) as reason:
             raise EdslError(f"{self.name} refuses these arguments: {str(reason).splitlines()[0]}") from None
 

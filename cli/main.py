@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import warnings
 from pathlib import Path
@@ -211,6 +212,9 @@ def options(
 def main() -> None:
     """Run the command line: one line on stderr and exit code 2 for bad input, 130 for Ctrl-C."""
     warnings.showwarning = _warn
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without Greek shows ? for it
     try:
         sys.exit(app(standalone_mode=False))
     except EdslError as error:

@@ -60,8 +60,12 @@ def build(name: str, given: Mapping[str, Any]) -> Any:
     """
     from edsl.registry import stage_class
 
-    cls = stage_class(name)
-    arguments = read_arguments(name, given, [field.name for field in fields(cls)])
+    return build_class(stage_class(name), given)
+
+
+def build_class(cls: Any, given: Mapping[str, Any]) -> Any:
+    """A stage of this class with these arguments; raises FieldError as its fields do."""
+    arguments = read_arguments(cls.name, given, [field.name for field in fields(cls)])
     try:
         return cls(**arguments.values)
     except FieldError as error:

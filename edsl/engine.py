@@ -14,7 +14,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
-from functools import cached_property, lru_cache
+from functools import cached_property
 from hashlib import blake2b
 from types import FunctionType
 from typing import Any
@@ -24,7 +24,6 @@ from torch import Tensor
 
 from edsl.errors import EdslError, EdslWarning
 from edsl.pipeline import Pipeline
-from edsl.spec import parse
 from edsl.stage import At, NoMemory, Stage
 
 MODES = ("compiled", "eager")
@@ -188,8 +187,8 @@ def working_dtype(dtype: torch.dtype) -> torch.dtype:
 class Plan:
     """What the parameters of one group share in a step: its pipeline, values and segments."""
 
-    def __init__(self, text: str, spared: bool, values: dict[str, Any]) -> None:
-        self.text = text
+    def __init__(self, base: Pipeline, spared: bool, values: dict[str, Any]) -> None:
+        self.base = base
         self.spared = spared
         self.values = values
         pipeline = self.pipeline = self.with_values(values)
@@ -209,7 +208,7 @@ class Plan:
         return range(1, len(stages) - is_foreign(stages[-1]))
 
     def with_values(self, values: dict[str, Any]) -> Pipeline:
-        pipeline = _parsed(self.text).override(**values)
+        pipeline = self.base.override(**values)
         return pipeline.spared() if self.spared else pipeline
 
     def _segments(self) -> Iterator[Segment]:
@@ -331,7 +330,8 @@ class Engine:
         fallbacks: one reason for each graph that could not be compiled, and so runs eagerly.
     """
 
-    def __init__(self, mode: str) -> None:
+    def __init__(self, pipeline: Pipeline, mode: str) -> None:
+        self.pipeline = pipeline
         self.mode = mode
         self.graphs = 0
         self.fallbacks: list[str] = []
@@ -345,10 +345,10 @@ class Engine:
     def plan(self, index: int, group: dict[str, Any], spared: bool) -> Plan:
         """The plan of a group for its parameters that are, or are not, spared decay."""
         plan = self._plans.get((index, spared))
-        keys = _parsed(group["pipeline"]).hyperparameters
+        keys = self.pipeline.hyperparameters
         values = {key: float(group[key]) if isinstance(group[key], Tensor) else group[key] for key in keys}
-        if plan is None or plan.text != group["pipeline"]:
-            plan = self._plans[index, spared] = Plan(group["pipeline"], spared, values)
+        if plan is None:
+            plan = self._plans[index, spared] = Plan(self.pipeline, spared, values)
         elif plan.values != values:
             plan.change(values)
         return plan
@@ -504,8 +504,3 @@ def _why(reason: Exception) -> str:
         return "no C++ compiler was found (install g++, or name one in CXX)"
     line = next((line.strip() for line in text.splitlines() if line.strip()), type(reason).__name__)
     return f"torch.compile failed ({line[:200]})"
-
-
-@lru_cache(maxsize=256)
-def _parsed(text: str) -> Pipeline:
-    return parse(text)

@@ -10,14 +10,14 @@ from typing import Any
 from edsl.errors import EdslError, shown
 
 BY_DEFAULT = ("bias", "norm")
-_NORM = re.compile(r"norm|(^|[._])(bn|ln)\d*([._]|$)")
+_NORM = re.compile(r"(^|\.)(\w*norm\d*|bn\d*|ln(_\w+)?)\.")  # a layer's part of a name, such as ln_f or norm1
 
 
 def excluded_names(patterns: Sequence[str] | None, names: Sequence[str] | None) -> tuple[str, ...]:
     """The names that the patterns exclude; None stands for ("bias", "norm") if there are names.
 
-    "bias" is any name that ends in it; "norm" any with a part that reads like a normalisation layer
-    (norm, bn1, ln_f); anything else is a name or a shell pattern.
+    "bias" is any name that ends in it; "norm" any in a layer called like a normalisation (norm1,
+    input_layernorm, bn1, ln_f); anything else is a name or a shell pattern.
 
     Raises:
         EdslError: for patterns without names, or a pattern that is no text.

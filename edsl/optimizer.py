@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from edsl.arguments import read_arguments
-from edsl.engine import MODES, Engine, Watched
+from edsl.engine import MODES, Engine, Watched, is_foreign
 from edsl.errors import EdslError, shown
 from edsl.exclusion import excluded_names, names_in_module
 from edsl.pipeline import Pipeline
@@ -63,7 +63,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
             exclude = names_in_module(params, exclude)
             params = list(params.named_parameters())
         self.mode = mode
-        self.engine = Engine(mode)
+        self.engine = Engine(pipeline, mode)
         defaults = {**self._hyperparameters(pipeline), "pipeline": str(pipeline), "exclude": exclude}
         tensors = {key: value for key, value in hyperparameters.items() if isinstance(value, Tensor)}
         self.pipeline = pipeline
@@ -167,7 +167,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
             text = saved.get("pipeline")
             if not isinstance(text, str):
                 raise EdslError(f"this checkpoint is not of an edsl optimizer; expected one of: {self.pipeline}")
-            if parse(text).structure != self.pipeline.structure:
+            if self._parse(text).structure != self.pipeline.structure:
                 raise EdslError(f"this checkpoint is of: {text}\nthis optimizer is: {self.pipeline}")
             missing = [key for key in self.defaults if key not in saved]
             if missing:
@@ -184,7 +184,12 @@ class PipelineOptimizer(torch.optim.Optimizer):
 
     def _buffers(self, saved_group: dict[str, Any]) -> list[str]:
         """The names of the buffers that a parameter's state has under a group's values."""
-        return Engine("eager").plan(0, saved_group, spared=False).buffers()
+        return Engine(self.pipeline, "eager").plan(0, saved_group, spared=False).buffers()
+
+    def _parse(self, text: str) -> Pipeline:
+        """A saved pipeline, which may hold stages that only this optimizer knows."""
+        own = [type(stage) for stage in self.pipeline.stages if not is_foreign(stage)]
+        return parse(text, own)
 
     def _saved(self, checkpoint: dict[str, Any]) -> Iterable[tuple[Tensor, dict[str, Any], dict[str, Any]]]:
         """Each parameter with its saved state and its saved group."""
@@ -202,13 +207,12 @@ class PipelineOptimizer(torch.optim.Optimizer):
                     state[name] = saved[name].to(device=parameter.device, copy=True)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "mode": self.mode}
+        return {**super().__getstate__(), "mode": self.mode, "pipeline": self.pipeline}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if "engine" not in self.__dict__:  # unpickled or copied, not loaded
-            self.engine = Engine(self.mode)
-            self.pipeline = parse(self.defaults["pipeline"])
+            self.engine = Engine(self.pipeline, self.mode)
 
 
 def compile(

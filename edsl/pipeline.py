@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from edsl.arguments import read_arguments
+from edsl.batch import for_batch
 from edsl.errors import EdslError, OrderError
 from edsl.stage import BaseUpdate, Estimator, Stage
 
@@ -115,12 +116,18 @@ class Pipeline(Chain):
     def override(self, **arguments: Any) -> Pipeline:
         """The same pipeline with other arguments, by their names in `keys` (or `betas`, `eps`).
 
+        Where E is in it, `batch_size` picks the paper's (α, β₁), which explicit values override.
+
         Raises:
             EdslError: for an unknown name or a value outside its domain.
         """
         if not arguments:
             return self
-        values = read_arguments(str(self.update.name), arguments, self.keys).values
+        adapted = {"alpha", "beta1"} <= self.keys.keys()
+        known = [*self.keys, "batch_size"] if adapted else self.keys
+        values = read_arguments(self.update.name, arguments, known).values
+        if "batch_size" in values:
+            values = {**for_batch(values.pop("batch_size")), **values}
         changes: dict[int, dict[str, Any]] = {}
         for name, value in values.items():
             index, field = self.keys[name]
@@ -142,7 +149,10 @@ def join(first: Stage | Chain, second: Stage | Chain) -> Chain:
     Raises:
         EdslError: when either is no stage, or the order is wrong.
     """
-    stages = _stages(first) + _stages(second)
+    before, after = _stages(first), _stages(second)
+    if isinstance(second, Pipeline) and isinstance(before[0], Estimator):
+        after = after[1:]  # as in a spec, a whole pipeline leaves its estimator to the stages before it
+    stages = before + after
     complete = isinstance(stages[0], Estimator) and isinstance(stages[-1], BaseUpdate)
     return Pipeline(stages) if complete else Chain(stages)
 

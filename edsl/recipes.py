@@ -10,12 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edsl.domain import Whole
 from edsl.errors import FieldError
-
-LARGE_BATCH = 1000
-EXPLORE = {"alpha": -5.0, "beta1": 0.99}  # the paper's choice from a batch of 1K on
-EXPLOIT = {"alpha": 0.5, "beta1": 0.01}  # and below
 
 
 @dataclass(frozen=True)
@@ -46,19 +41,7 @@ def expand(name: str, given: Mapping[str, Any]) -> Any:
 
     pipeline = parse(RECIPES[name].text)
     arguments = read_arguments(name, given, [*pipeline.keys, "batch_size"])
-    values = dict(arguments.values)
-    if "batch_size" in values:
-        values = {**for_batch(name, values.pop("batch_size")), **values}
     try:
-        return pipeline.override(**values)
+        return pipeline.override(**arguments.values)
     except FieldError as error:
         raise FieldError(error.message, arguments.given_as.get(error.field, error.field)) from None
-
-
-def for_batch(name: str, batch_size: Any) -> dict[str, float]:
-    """The paper's (α, β₁) for a batch size: (0.5, 0.01) below 1000, (−5, 0.99) from there on."""
-    try:
-        size = Whole(1).read(batch_size)
-    except ValueError as reason:
-        raise FieldError(f"{name}: batch_size {reason}", "batch_size") from None
-    return EXPLOIT if size < LARGE_BATCH else EXPLORE

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import ast
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
-from edsl.arguments import build
+from edsl.arguments import build, build_class
 from edsl.errors import EdslError, FieldError, OrderError, SpecError, nearest, shown
 from edsl.pipeline import Chain, Pipeline, check_complete, check_order
 from edsl.recipes import RECIPES, expand
@@ -24,11 +25,14 @@ MOST_NESTING = 20
 FOREIGN_PACKAGES = ("torch", "torch_optimizer")
 
 
-def parse(text: str) -> Pipeline:
+def parse(text: str, stages: Iterable[type[Stage]] = ()) -> Pipeline:
     """The pipeline that a spec writes.
 
     A base update alone has an implied `grad`; a recipe stands for its stages, without its own
     `grad` where other stages stand before it.
+
+    Args:
+        stages: classes that the text may name beside the registered ones.
 
     Raises:
         SpecError: one message, the text, and a caret under the place.
@@ -40,7 +44,7 @@ def parse(text: str) -> Pipeline:
     """
     if not isinstance(text, str):
         raise EdslError(f"a spec is a text such as 'grad | e | lamb(lr=0.01)', got {type(text).__name__}")
-    return _Reader(text).pipeline()
+    return _Reader(text, {stage.name: stage for stage in stages}).pipeline()
 
 
 def as_pipeline(spec: Any) -> Pipeline:
@@ -63,8 +67,9 @@ def as_pipeline(spec: Any) -> Pipeline:
 class _Reader:
     """One reading of one text."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, own: dict[str, type[Stage]]) -> None:
         self.text = text
+        self.own = own
 
     def pipeline(self) -> Pipeline:
         links = _links(self.tree())
@@ -119,11 +124,13 @@ class _Reader:
         """The stages that one link of the chain stands for."""
         function = node.func if isinstance(node, ast.Call) else node
         name = self.name(function)
-        if name not in STAGES and name not in RECIPES and "." not in name:
-            hint = nearest(name, [*STAGES, *RECIPES], "stages and recipes")
+        if name not in self.own and name not in STAGES and name not in RECIPES and "." not in name:
+            hint = nearest(name, [*self.own, *STAGES, *RECIPES], "stages and recipes")
             raise self.error(f"unknown stage {shown(name)}; {hint}", self.place(function))
         given, nodes = self.arguments(name, node) if isinstance(node, ast.Call) else ({}, {})
         try:
+            if name in self.own:
+                return (build_class(self.own[name], given),)
             if name in RECIPES:
                 stages = expand(name, given).stages
                 return stages if first else stages[1:]

@@ -86,8 +86,12 @@ class Writer(At):
         self.k = letter("k")
         self.gradient = letter("gₖ")
         self.total_norm = letter("‖all g‖")
-        self.normal = letter("ξₖ")
         self.lines: list[str] = []
+
+    @property
+    def normal(self) -> Expression:  # pyright: ignore[reportIncompatibleVariableOverride]
+        self.lines.append("ξₖ ~ N(0, 1) for every element")
+        return letter("ξₖ")
 
     def sqrt(self, x: Any) -> Expression:
         return Expression("√", x)

@@ -42,7 +42,7 @@ ERRORS = {
     "grad | (e | sgd": (7, "'(' was never closed"),
     "grad | e) | sgd": (8, "unmatched ')'"),
     "grad || sgd": (6, "invalid syntax"),
-    "alto(batch_size=0)": (5, "alto: batch_size must be a whole number from 1"),
+    "alto(batch_size=0)": (5, "batch_size must be a whole number from 1"),
     "lamb(batch_size=64)": (5, "lamb: unknown argument 'batch_size'"),
     "os.system(x=1)": (0, "a dotted name is an optimizer of torch and torch_optimizer, got os.system"),
     "__import__('os')": (0, "unknown stage '__import__'"),
