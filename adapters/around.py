@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 from edsl.adapters.foreign import Foreign
-from edsl.errors import EdslError
 from edsl.optimizer import PipelineOptimizer
 from edsl.pipeline import Pipeline
 
@@ -18,15 +17,7 @@ class AroundOptimizer(PipelineOptimizer):
     The adaptors turn each g into u; the foreign optimizer steps on u and finds g put back after.
     It shares this optimizer's param groups, and keeps its state under its own name in the state
     of each parameter, so schedulers, checkpoints and resuming reach all of it.
-
-    Raises:
-        EdslError: for a foreign optimizer that evaluates the closure itself (LBFGS).
     """
-
-    def __init__(self, params: Any, spec: Pipeline, **options: Any) -> None:
-        if spec.update.name == "torch.LBFGS":
-            raise EdslError("torch.LBFGS evaluates the closure many times a step: no adaptor can stand before it")
-        super().__init__(params, spec, **options)
 
     @staticmethod
     def _hyperparameters(pipeline: Pipeline) -> dict[str, Any]:
@@ -34,9 +25,9 @@ class AroundOptimizer(PipelineOptimizer):
         return {**probe.defaults, **pipeline.hyperparameters}
 
     def _update(self) -> None:
+        inner = self._linked()
         items = self.engine.step(self.param_groups, self.state)
         gradients = [(item.parameter, item.parameter.grad) for item in items]
-        inner = self._linked()
         try:
             for item in items:
                 item.parameter.grad = item.u()
@@ -49,8 +40,10 @@ class AroundOptimizer(PipelineOptimizer):
         """The foreign optimizer on this one's groups and state, which loading may have replaced."""
         update = _foreign(self.pipeline)
         inner: Any = self.__dict__.get("_inner")
-        if inner is None:
-            inner = self._inner = update.build([torch.zeros(2, 2, requires_grad=True)])
+        if inner is None:  # on the parameters themselves, which it may refuse, or make state for
+            inner = self._inner = update.build([p for group in self.param_groups for p in group["params"]])
+            for parameter, state in inner.state.items():
+                self.state[parameter].setdefault(update.name, state)
         inner.param_groups = self.param_groups
         inner.state.clear()
         for group in self.param_groups:

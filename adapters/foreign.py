@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from edsl.domain import plain
+from edsl.domain import Number, plain
 from edsl.errors import EdslError, FieldError, nearest
 from edsl.stage import At, BaseUpdate, Value
 
@@ -40,13 +40,19 @@ class Foreign(BaseUpdate):
         import torch
 
         names = self.argument_names()
+        object.__setattr__(self, "given", tuple((name, _literal(name, value)) for name, value in self.given))
         for name, _ in self.given:
             if name not in names:
                 raise FieldError(f"{self.name}: unknown argument {name!r}; {nearest(name, names, 'it has')}", name)
         try:
             self.build([torch.zeros(2, 2, requires_grad=True)])
-        except (ValueError, TypeError, RuntimeError, ArithmeticError, AttributeError) as reason:
-            raise EdslError(f"{self.name} refuses these arguments: {str(reason).splitlines()[0]}") from None
+        except Exception as reason:  # another package's constructor may raise anything
+            said = (str(reason).splitlines() or [type(reason).__name__])[0]
+            raise EdslError(f"{self.name} refuses these arguments: {said}") from None
+
+    @property
+    def stands_alone(self) -> bool:
+        return self.optimizer == "torch.LBFGS"  # evaluates the closure itself, many times a step
 
     @property
     def name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -80,6 +86,18 @@ class Foreign(BaseUpdate):
 
     def __str__(self) -> str:
         return f"{self.name}({', '.join(f'{key}={plain(value)}' for key, value in self.given)})"
+
+
+def _literal(name: str, value: Any) -> Any:
+    """A value as a spec can write it: numbers from numpy or 0-d tensors as floats, lists as tuples."""
+    if isinstance(value, (tuple, list)):
+        return tuple(_literal(name, item) for item in value)
+    if value is None or isinstance(value, (bool, str, int)):
+        return value
+    try:
+        return Number().read(value)
+    except ValueError as reason:
+        raise FieldError(f"{name} {reason}", name) from None
 
 
 def foreign(name: str, given: Mapping[str, Any]) -> Foreign:

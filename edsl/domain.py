@@ -33,13 +33,14 @@ class Number:
             if self.optional:
                 return None
             raise ValueError("must be a number, got None")
-        if isinstance(value, (bool, str, bytes)):
+        boolean = str(getattr(value, "dtype", "")).endswith("bool")
+        if boolean or isinstance(value, (bool, str, bytes, bytearray, memoryview)):
             raise ValueError(f"must be a number, got {shown(value)}")
         try:
-            number = float(value)
+            number = float(value) + 0.0  # which turns −0 into 0, that has one spelling
         except OverflowError:
             raise ValueError("must be a finite number, got one too large for a float") from None
-        except (TypeError, ValueError, RuntimeError):
+        except Exception:  # a value of the user's own type may raise anything
             raise ValueError(f"must be a number, got {shown(value)}") from None
         if not math.isfinite(number):
             raise ValueError(f"must be a finite number, got {number}")

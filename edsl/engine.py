@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edsl.domain import Number
 from edsl.errors import EdslError, EdslWarning
 from edsl.pipeline import Pipeline
 from edsl.stage import At, NoMemory, Stage
@@ -237,6 +238,8 @@ class Plan:
             EdslError: for a value outside its domain, or one that needs a buffer which isn't there.
         """
         pipeline = self.with_values(values)
+        if pipeline.structure != self.pipeline.structure:
+            raise EdslError("a hyper-parameter that was a number when the optimizer was built must stay one, got None")
         for index, memory in self.memory.items():
             stage = pipeline.stages[index]
             needed: Any = type(stage.init(0.0))
@@ -287,15 +290,15 @@ class Item:
         self.parameter, self.plan, self.state, self.name = parameter, plan, state, name
         self.k = int(state["step"]) + 1
         self.dense = is_dense(parameter)
-        self.theta = flat(parameter.detach() if self.dense else parameter.detach().contiguous())
-        self.gradient = flat(self._like_parameter(gradient.detach()))
+        self.theta = flat(parameter.detach() if self.dense else parameter.detach().resolve_neg().contiguous())
+        self.gradient = flat(self.like_parameter(gradient.detach().resolve_neg()))
         self.x = self.gradient
 
     def memory(self, segment: Segment) -> list[Tensor]:
         views = []
         for name in segment.buffers:
             buffer = self.state[name]
-            laid = self._like_parameter(buffer)
+            laid = self.like_parameter(buffer)
             if laid is not buffer:
                 self.state[name] = laid
             views.append(flat(laid))
@@ -303,6 +306,8 @@ class Item:
 
     def u(self) -> Tensor:
         """What flows out of the last segment, in the gradient's dtype and the parameter's layout."""
+        if not self.dense:
+            return self.x.to(self.gradient.dtype, copy=True).view(self.parameter.shape)
         u = torch.empty_like(self.parameter, dtype=self.gradient.dtype, requires_grad=False)
         flat(u).copy_(self.x)
         return u
@@ -313,12 +318,14 @@ class Item:
         else:
             self.parameter.copy_(self.theta.view(self.parameter.shape))
 
-    def _like_parameter(self, tensor: Tensor) -> Tensor:
+    def like_parameter(self, tensor: Tensor) -> Tensor:
         """The tensor itself where it has the parameter's layout, else a copy that has it."""
         parameter = self.parameter
-        same = tensor.stride() == parameter.stride() if self.dense else tensor.is_contiguous()
+        same = tensor.stride() == parameter.stride() if self.dense else tensor.is_contiguous() and not tensor.is_neg()
         if same:
             return tensor
+        if not self.dense:
+            return tensor.contiguous()
         return torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
 
 
@@ -346,7 +353,10 @@ class Engine:
         """The plan of a group for its parameters that are, or are not, spared decay."""
         plan = self._plans.get((index, spared))
         keys = self.pipeline.hyperparameters
-        values = {key: float(group[key]) if isinstance(group[key], Tensor) else group[key] for key in keys}
+        missing = [key for key in (*keys, "exclude") if key not in group]
+        if missing:
+            raise EdslError(f"param group {index} has lost its {', '.join(missing)}")
+        values = {key: group[key] if isinstance(group[key], (float, int)) else _number(key, group[key]) for key in keys}
         if plan is None:
             plan = self._plans[index, spared] = Plan(self.pipeline, spared, values)
         elif plan.values != values:
@@ -412,8 +422,15 @@ class Engine:
                 spared = name in excluded
                 plan = plans.get(spared) or plans.setdefault(spared, self.plan(index, group, spared))
                 state = states[parameter]
+                check_parameter(parameter, name)
                 if "step" not in state:
                     state.update(plan.fresh_state(parameter))
+                for buffer in plan.buffers():
+                    if state[buffer].shape != parameter.shape:
+                        raise EdslError(
+                            f"parameter {name} has shape {tuple(parameter.shape)}, its state {buffer} "
+                            f"{tuple(state[buffer].shape)}: build a new optimizer after changing shapes"
+                        )
                 if parameter.numel() == 0:
                     state["step"] += 1
                     continue
@@ -474,7 +491,32 @@ def flat(tensor: Tensor) -> Tensor:
 
 def is_dense(tensor: Tensor) -> bool:
     """Whether the elements fill a block of memory without gaps or overlap, in whatever order."""
+    if tensor.is_neg():
+        return False  # its storage holds the values with the other sign
     return tensor.is_contiguous() or torch.empty_like(tensor, device="meta").stride() == tensor.stride()
+
+
+def check_parameter(parameter: Tensor, name: str = "") -> None:
+    """Raises EdslError for a parameter that no stage can step."""
+    which = f"parameter {name}" if name else "a parameter"
+    if parameter.is_complex():
+        raise EdslError(f"{which} is complex, which is not supported; optimize torch.view_as_real of it instead")
+    if parameter.dtype not in (torch.float32, torch.float64, *HALF):
+        raise EdslError(f"{which} is {parameter.dtype}; expected float32, float64, bfloat16 or float16")
+    if parameter.layout != torch.strided:
+        raise EdslError(f"{which} is {parameter.layout}; expected a dense tensor")
+    if overlaps(parameter):
+        raise EdslError(f"{which} has elements that share memory (expanded or overlapping strides); clone() it first")
+
+
+def overlaps(tensor: Tensor) -> bool:
+    """Whether two elements may lie in one place, as in an expanded tensor."""
+    reach = 0
+    for stride, size in sorted((stride, size) for stride, size in zip(tensor.stride(), tensor.shape) if size > 1):
+        if stride <= reach:
+            return True
+        reach += stride * (size - 1)
+    return False
 
 
 def is_foreign(stage: Stage) -> bool:
@@ -482,6 +524,14 @@ def is_foreign(stage: Stage) -> bool:
     from edsl.adapters.foreign import Foreign
 
     return isinstance(stage, Foreign)
+
+
+def _number(key: str, value: Any) -> Any:
+    """A group's value as a number where a tensor or numpy scalar holds one; else as it is, to be refused."""
+    try:
+        return Number().read(value)
+    except ValueError as reason:
+        raise EdslError(f"param group: {key} {reason}") from None
 
 
 def _is_decay(stage: Stage, name: str) -> bool:
@@ -495,7 +545,8 @@ def _normal(stage: Any, label: str, item: Item) -> Tensor:
     digest = blake2b(f"{stage.seed}/{label}/{item.name}/{item.k}".encode(), digest_size=7).digest()
     generator = torch.Generator(item.theta.device).manual_seed(int.from_bytes(digest, "big"))
     dtype = working_dtype(item.theta.dtype)
-    return torch.randn(item.theta.shape, generator=generator, dtype=dtype, device=item.theta.device)
+    drawn = torch.randn(item.parameter.shape, generator=generator, dtype=dtype, device=item.theta.device)
+    return flat(item.like_parameter(drawn))  # drawn in logical order: the layout does not matter
 
 
 def _why(reason: Exception) -> str:

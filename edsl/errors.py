@@ -65,5 +65,8 @@ def nearest(name: str, known, what: str) -> str:
 
 def shown(value: object) -> str:
     """A value as an error quotes it: its repr, cut to one short line."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # a value of the user's own type may raise anything
+        text = f"a {type(value).__name__}"
     return text if len(text) <= 40 else f"{text[:37]}..."

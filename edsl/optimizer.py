@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from edsl.arguments import read_arguments
-from edsl.engine import MODES, Engine, Watched, is_foreign
+from edsl.checkpoint import check_checkpoint
+from edsl.engine import MODES, Engine, Watched, check_parameter, is_foreign, working_dtype
 from edsl.errors import EdslError, shown
 from edsl.exclusion import excluded_names, names_in_module
 from edsl.pipeline import Pipeline
@@ -56,8 +58,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         exclude: Sequence[str] | None = None,
         **hyperparameters: Any,
     ) -> None:
-        if mode not in MODES:
-            raise EdslError(f"mode must be 'compiled' or 'eager', got {shown(mode)}")
+        check_mode(mode)
         pipeline = as_pipeline(spec).override(**hyperparameters)
         if isinstance(params, nn.Module):
             exclude = names_in_module(params, exclude)
@@ -124,20 +125,32 @@ class PipelineOptimizer(torch.optim.Optimizer):
         try:
             group["exclude"] = excluded_names(group["exclude"], group.get("param_names"))
             for parameter in group["params"]:
-                if parameter.is_complex():
-                    raise EdslError("complex parameters are not supported; optimize torch.view_as_real of them instead")
-        except EdslError:
+                check_parameter(parameter)
+        except BaseException:
             self.param_groups.pop()
             raise
 
     def _checked(self, group: dict[str, Any]) -> dict[str, Any]:
         """The group with its hyper-parameters under their canonical names, each in its domain."""
-        synonyms = {key: group[key] for key in ("betas", "eps") if key in group and key not in self.defaults}
-        named = read_arguments("param group", synonyms, self.pipeline.hyperparameters).values
-        group = {**{key: value for key, value in group.items() if key not in synonyms}, **named}
-        own = {key: group[key] for key in self.pipeline.hyperparameters if key in group}
-        self.pipeline.override(**own)
-        return group
+        if group.get("pipeline", self.defaults["pipeline"]) != self.defaults["pipeline"]:
+            raise EdslError("param group: all groups of an optimizer have one pipeline; build another optimizer")
+        live = self.pipeline.hyperparameters
+        fixed = [key for key in group if key in self.pipeline.keys and key not in live and key not in self.defaults]
+        if fixed:
+            raise EdslError(f"param group: {fixed[0]} is fixed once the optimizer is built; write it in the spec")
+        given = {
+            key: value
+            for key, value in group.items()
+            if key in live or (key in ("betas", "eps") and key not in self.defaults)
+        }
+        values = read_arguments("param group", given, live).values
+        if self.pipeline.override(**values).structure != self.pipeline.structure:
+            raise EdslError("param group: a value that is None in one group must be None in all, and in the spec")
+        for key in group:
+            near = get_close_matches(key, live, n=1, cutoff=0.8)
+            if near and key not in given and key not in self.defaults:
+                raise EdslError(f"param group: unknown hyper-parameter {key!r}; did you mean {near[0]!r}?")
+        return {**{key: value for key, value in group.items() if key not in given}, **values}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over hyper-parameters and state; the dict's tensors are copied, in their own dtype.
@@ -146,6 +159,8 @@ class PipelineOptimizer(torch.optim.Optimizer):
             EdslError: when the checkpoint is not whole or belongs to another pipeline; the
                 optimizer is then unchanged.
         """
+        if not isinstance(state_dict, dict):
+            self._check_checkpoint(state_dict)
         seen: list[dict[str, Any]] = []
 
         def check(optimizer: torch.optim.Optimizer, checkpoint: dict[str, Any]) -> None:
@@ -161,26 +176,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         self.engine.forget_plans()
 
     def _check_checkpoint(self, checkpoint: Any) -> None:
-        if not isinstance(checkpoint, dict) or not {"state", "param_groups"} <= checkpoint.keys():
-            raise EdslError("this is no optimizer's state_dict: it needs the keys 'state' and 'param_groups'")
-        for saved in checkpoint["param_groups"]:
-            text = saved.get("pipeline")
-            if not isinstance(text, str):
-                raise EdslError(f"this checkpoint is not of an edsl optimizer; expected one of: {self.pipeline}")
-            if self._parse(text).structure != self.pipeline.structure:
-                raise EdslError(f"this checkpoint is of: {text}\nthis optimizer is: {self.pipeline}")
-            missing = [key for key in self.defaults if key not in saved]
-            if missing:
-                raise EdslError(f"this checkpoint is not whole: its param group has no {', '.join(missing)}")
-        for parameter, saved, group in self._saved(checkpoint):
-            for name in [*self._buffers(group), "step"] if saved else []:
-                if not isinstance(saved.get(name), Tensor):
-                    raise EdslError(f"this checkpoint is not whole: a parameter's state has no {name}")
-                if name != "step" and saved[name].shape != parameter.shape:
-                    raise EdslError(
-                        f"this checkpoint does not fit: {name} has shape {tuple(saved[name].shape)}, "
-                        f"its parameter {tuple(parameter.shape)}"
-                    )
+        check_checkpoint(checkpoint, self.pipeline, self.defaults, self._parse, self.param_groups, self._buffers)
 
     def _buffers(self, saved_group: dict[str, Any]) -> list[str]:
         """The names of the buffers that a parameter's state has under a group's values."""
@@ -198,13 +194,14 @@ class PipelineOptimizer(torch.optim.Optimizer):
                 yield parameter, checkpoint["state"].get(number, {}), saved
 
     def _restore_precision(self, checkpoint: dict[str, Any]) -> None:
-        """torch casts loaded state to the parameter's dtype; ours keeps its own, and is a copy."""
+        """torch casts loaded state to the parameter's dtype; ours has the working dtype, and is a copy."""
         for parameter, saved, group in self._saved(checkpoint):
             if saved:
                 state = self.state[parameter]
                 state["step"] = saved["step"].clone()
+                dtype = working_dtype(parameter.dtype)
                 for name in self._buffers(group):
-                    state[name] = saved[name].to(device=parameter.device, copy=True)
+                    state[name] = saved[name].to(device=parameter.device, dtype=dtype, copy=True)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "mode": self.mode, "pipeline": self.pipeline}
@@ -213,6 +210,12 @@ class PipelineOptimizer(torch.optim.Optimizer):
         super().__setstate__(state)
         if "engine" not in self.__dict__:  # unpickled or copied, not loaded
             self.engine = Engine(self.pipeline, self.mode)
+
+
+def check_mode(mode: Any) -> None:
+    """Raises EdslError for a mode that isn't one."""
+    if mode not in MODES:
+        raise EdslError(f"mode must be 'compiled' or 'eager', got {shown(mode)}")
 
 
 def compile(
@@ -238,6 +241,7 @@ def compile(
     """
     from edsl.adapters.foreign import Foreign
 
+    check_mode(mode)
     pipeline = as_pipeline(spec).override(**hyperparameters)
     if not isinstance(pipeline.update, Foreign):
         return PipelineOptimizer(params, as_pipeline(spec), mode=mode, exclude=exclude, **hyperparameters)

@@ -184,5 +184,8 @@ def check_complete(stages: Sequence[Stage]) -> None:
     """Begins with an estimator, ends with a base update; else an OrderError that names the place."""
     if not isinstance(stages[-1], BaseUpdate):
         raise OrderError("no base update: end the pipeline with one, such as lamb(lr=0.01)", len(stages) - 1)
+    if stages[-1].stands_alone and len(stages) > 2:
+        name = stages[-1].name
+        raise OrderError(f"{name} evaluates the closure many times a step: no adaptor can stand before it", 1)
     if not isinstance(stages[0], Estimator):
         raise OrderError(f"no estimator: begin the pipeline with grad, as in grad | {stages[0].name} | …; {ORDER}", 0)

@@ -199,3 +199,8 @@ class BaseUpdate(Stage):
 
     kind: ClassVar[str] = "base update"
     rank: ClassVar[int] = 2
+
+    @property
+    def stands_alone(self) -> bool:
+        """Whether no adaptor can stand before it."""
+        return False

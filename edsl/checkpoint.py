@@ -1,0 +1,96 @@
+"""Whether a checkpoint is whole and belongs to a pipeline, found out before anything is changed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from torch import Tensor
+
+from edsl.errors import EdslError, shown
+from edsl.pipeline import Pipeline
+
+
+def check_checkpoint(
+    checkpoint: Any,
+    pipeline: Pipeline,
+    keys: Iterable[str],
+    parse: Callable[[str], Pipeline],
+    groups: list[dict[str, Any]],
+    buffers: Callable[[dict[str, Any]], list[str]],
+) -> None:
+    """Check a state_dict against the optimizer that would load it.
+
+    Args:
+        keys: what every param group must hold.
+        parse: reads a saved pipeline's text.
+        groups: the optimizer's own param groups, in the checkpoint's order.
+        buffers: the names of a parameter's buffers under a saved group's values.
+
+    Raises:
+        EdslError: one line that says what is wrong.
+    """
+    if not isinstance(checkpoint, dict) or not {"state", "param_groups"} <= checkpoint.keys():
+        raise EdslError("this is no optimizer's state_dict: it needs the keys 'state' and 'param_groups'")
+    states, saved_groups = checkpoint["state"], checkpoint["param_groups"]
+    if not isinstance(states, dict) or not isinstance(saved_groups, list):
+        raise _broken("its 'state' must be a dict and its 'param_groups' a list")
+    for saved in saved_groups:
+        _check_group(saved, pipeline, keys, parse)
+    numbers = [number for saved in saved_groups for number in saved["params"]]
+    if len(set(numbers)) != len(numbers) or not set(states) <= set(numbers):
+        raise _broken("its states don't belong to the parameters of its groups")
+    for group, saved in zip(groups, saved_groups):
+        for parameter, number in zip(group["params"], saved["params"]):
+            if number in states:
+                _check_state(states[number], parameter, buffers(saved))
+
+
+def _check_group(saved: Any, pipeline: Pipeline, keys: Iterable[str], parse: Callable[[str], Pipeline]) -> None:
+    if not isinstance(saved, dict):
+        raise _broken(f"a param group must be a dict, got {shown(saved)}")
+    if not isinstance(saved.get("pipeline"), str):
+        raise EdslError(f"this checkpoint is not of an edsl optimizer; expected one of: {pipeline}")
+    if parse(saved["pipeline"]).structure != pipeline.structure:
+        raise EdslError(f"this checkpoint is of: {saved['pipeline']}\nthis optimizer is: {pipeline}")
+    missing = [key for key in ("params", *keys) if key not in saved]
+    if missing:
+        raise _broken(f"its param group has no {', '.join(missing)}")
+    if not isinstance(saved["params"], list) or not all(isinstance(n, int) for n in saved["params"]):
+        raise _broken("the 'params' of its groups must be lists of numbers")
+    for key in ("exclude", "param_names"):
+        names = saved.get(key, ())
+        if not isinstance(names, (tuple, list)) or not all(isinstance(name, str) for name in names):
+            raise _broken(f"{key} must be a list of names, got {shown(names)}")
+    if "param_names" in saved and len(saved["param_names"]) != len(saved["params"]):
+        raise _broken("it has more or fewer param_names than params")
+    pipeline.override(**{key: saved[key] for key in pipeline.hyperparameters})
+
+
+def _check_state(state: Any, parameter: Tensor, names: list[str]) -> None:
+    if not isinstance(state, dict):
+        raise _broken(f"a parameter's state must be a dict, got {shown(state)}")
+    for name in [*names, "step"]:
+        if not isinstance(state.get(name), Tensor):
+            raise _broken(f"a parameter's state has no {name}")
+    step = state["step"]
+    if step.numel() != 1 or step.is_complex() or step.device.type == "meta" or not _counts(float(step)):
+        raise _broken("a step must be one whole number from 0")
+    for name in names:
+        buffer = state[name]
+        if buffer.shape != parameter.shape:
+            raise EdslError(
+                f"this checkpoint does not fit: {name} has shape {tuple(buffer.shape)}, "
+                f"its parameter {tuple(parameter.shape)}"
+            )
+        if not buffer.is_floating_point() or buffer.layout != parameter.layout or buffer.device.type == "meta":
+            raise _broken(f"{name} must be a dense floating-point tensor, got {buffer.layout}, {buffer.dtype}")
+
+
+def _counts(step: float) -> bool:
+    return math.isfinite(step) and step >= 0 and step == int(step)
+
+
+def _broken(what: str) -> EdslError:
+    return EdslError(f"this checkpoint is not whole: {what}")
