@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from edsl.adapters.foreign import Foreign
+from edsl.errors import EdslError
 from edsl.optimizer import PipelineOptimizer
 from edsl.pipeline import Pipeline
 
@@ -23,6 +24,13 @@ class AroundOptimizer(PipelineOptimizer):
     def _hyperparameters(pipeline: Pipeline) -> dict[str, Any]:
         probe = _foreign(pipeline).build([torch.zeros(2, 2, requires_grad=True)])
         return {**probe.defaults, **pipeline.hyperparameters}
+
+    def _check_checkpoint(self, checkpoint: Any) -> None:
+        super()._check_checkpoint(checkpoint)
+        name = self.pipeline.update.name
+        for state in checkpoint["state"].values():
+            if not isinstance(state.get(name), dict):
+                raise EdslError(f"this checkpoint is not whole: a parameter's state has none of {name}")
 
     def _update(self) -> None:
         inner = self._linked()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -26,8 +27,10 @@ Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A spec, such as 'grad
 
 @app.command("compare")
 def compare_command(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="What to train: see `edsl list`.")],
-    specs: Annotated[list[str], typer.Argument(metavar="SPEC", help="The optimizers, such as 'alto(lr=0.01)'.")],
+    task: Annotated[str | None, typer.Argument(metavar="TASK", help="What to train: see `edsl list`.")] = None,
+    specs: Annotated[
+        list[str] | None, typer.Argument(metavar="SPEC", help="The optimizers, such as 'alto(lr=0.01)'.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="The task's model; its first by default.")] = None,
     batch: Annotated[int | None, typer.Option(help="Examples a step; the task's own by default.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training data.")] = None,
@@ -42,7 +45,9 @@ def compare_command(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results; runs/TASK-TIME by default.", file_okay=True)
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Finish the race in --out.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Finish the race in --out; TASK and SPEC are not needed.")
+    ] = False,
 ) -> None:
     """Race optimizers on a task: same initial weights, same batches, several seeds.
 
@@ -50,7 +55,17 @@ def compare_command(
     """
     from edsl.cli.compare import compare
 
-    compare(task, specs, model, batch, epochs, steps, seeds, device, threads, monitor, as_json, out, resume)
+    budget = {
+        "model": model,
+        "batch": batch,
+        "epochs": epochs,
+        "steps": steps,
+        "seeds": seeds,
+        "device": device,
+        "threads": threads,
+        "monitor": monitor,
+    }
+    compare(task, specs, budget, as_json, out, resume)
 
 
 @app.command("show")
@@ -215,17 +230,25 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without Greek shows ? for it
+    if sys.stdout is None or sys.stderr is None:  # closed by the caller
+        sys.exit(1)
     try:
-        sys.exit(app(standalone_mode=False))
+        code = app(standalone_mode=False)
+        message = ""
+        sys.stdout.flush()
     except EdslError as error:
         message, code = str(error), 2
     except _UsageError as error:
         message, code = f"{error.format_message().rstrip('.')}; see `{_command(error)} --help`", 2
     except (KeyboardInterrupt, typer.Abort):
         message, code = "interrupted", 130
-    from edsl.cli.render import fail
-
-    fail(message)
+    except BrokenPipeError:  # the reader has gone, and needs no message
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        message, code = "", 1
+    except OSError as reason:
+        message, code = f"can't write the output: {reason.strerror or reason}", 1
+    if message:
+        print(f"edsl: {message}", file=sys.stderr)
     sys.exit(code)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,17 +18,35 @@ if TYPE_CHECKING:
     from edsl.lab.race import Progress
     from edsl.lab.report import Figure, Row
 
-_PIPED_WIDTH = 140  # of a table that no terminal bounds
+_PIPED_WIDTH = 140  # of a table that neither a terminal nor COLUMNS bounds
+_NARROW = 110  # below this a race's optimizers go into a legend
 
 
-def _console(stderr: bool = False) -> Console:
-    stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else _PIPED_WIDTH)
+class _Page:
+    """Where a command prints: a terminal, or a pipe, whose lines lose the spaces that fill a table."""
+
+    def __init__(self) -> None:
+        piped = not sys.stdout.isatty()
+        asked = os.environ.get("COLUMNS", "")
+        width = (int(asked) if asked.isdigit() and asked != "0" else _PIPED_WIDTH) if piped else None
+        self.console = Console(highlight=False, width=width)
+        self.piped = piped
+
+    @property
+    def width(self) -> int:
+        return self.console.width
+
+    def print(self, *things: Any, **options: Any) -> None:
+        if not self.piped:
+            self.console.print(*things, **options)
+            return
+        with self.console.capture() as captured:
+            self.console.print(*things, **options)
+        print("\n".join(line.rstrip() for line in captured.get().split("\n")), end="")
 
 
-def fail(message: str) -> None:
-    """One message on stderr, as it is."""
-    print(f"edsl: {message}", file=sys.stderr)
+def _console() -> _Page:
+    return _Page()
 
 
 def note(message: str) -> None:
@@ -36,41 +55,45 @@ def note(message: str) -> None:
 
 
 def json_out(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    plain = "utf" not in (sys.stdout.encoding or "").lower()
+    print(json.dumps(value, indent=2, ensure_ascii=plain))
 
 
 @contextmanager
 def race_progress() -> Iterator[Callable[[Progress], None]]:
     """A live line on a terminal, else one plain line a trial."""
-    console = _console(stderr=True)
+    console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
         yield _plain_progress
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Live
 
     columns = (
-        TextColumn("trial {task.fields[trial]}/{task.fields[trials]}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("steps"),
+        TextColumn("trial {task.fields[trial]}/{task.fields[trials]}, step {task.fields[step]}/{task.fields[steps]}"),
+        BarColumn(bar_width=20),
+        TextColumn("elapsed"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[what]}"),
     )
     with Live(*columns, console=console, transient=True) as live:
-        line = live.add_task("race", total=None, trial=0, trials=0, what="")
+        lines: list[Any] = []
 
         def watch(progress: Progress) -> None:
-            live.update(
-                line,
-                total=progress.trials * progress.steps,
-                completed=(progress.trial - 1) * progress.steps + progress.step,
-                trial=progress.trial,
-                trials=progress.trials,
-                what=escape(f"{progress.spec}, seed {progress.seed}"),
-            )
+            state = {
+                "total": progress.trials * progress.steps,
+                "completed": (progress.trial - 1) * progress.steps + progress.step,
+                "trial": progress.trial,
+                "trials": progress.trials,
+                "step": progress.step,
+                "steps": progress.steps,
+                "what": escape(f"{progress.spec[:40]}, seed {progress.seed}"),
+            }
+            if not lines:
+                lines.append(live.add_task("race", **state))
+            live.update(lines[0], **state)
 
         yield watch
 
@@ -82,25 +105,24 @@ def _plain_progress(progress: Progress) -> None:
 
 def race_table(configuration: dict[str, Any], rows: Sequence[Row]) -> None:
     """One row an optimizer: mean ± standard deviation over its seeds, median times."""
+    page = _console()
     seeds = configuration["seeds"]
-    table = Table(
-        title=f"{configuration['task']} ({configuration['model']}), batch {configuration['batch']}, "
-        f"{configuration['steps']} steps, {seeds} seed{'s' if seeds > 1 else ''}, {configuration['device']}",
-        caption="mean ± sd over seeds, of the final weights; ms are medians, the optimizer's part within the step's",
-        title_justify="left",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
+    narrow = page.width < _NARROW and len(rows) > 0
+    page.print(
+        f"{configuration['task']} ({configuration['model']}), batch {configuration['batch']}, "
+        f"{configuration['steps']} steps, {seeds} seed{'s' if seeds > 1 else ''}, {configuration['device']}"
     )
-    table.add_column("optimizer", overflow="fold", min_width=16)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 0) if narrow else (0, 1))
+    table.add_column("" if narrow else "optimizer", overflow="fold", min_width=2 if narrow else 16)
     with_accuracy = any(row.test_accuracy for row in rows)
     accuracy = ["test\naccuracy %"] if with_accuracy else []
     watched = ["q fell, %\nof steps", "NV/√T"] if configuration["monitor"] else []
     figures = ["train\nloss", "test\nloss", *accuracy, "step\nms", "optimizer\nms", "first\nstep s", "state\nB/param"]
     for name in [*figures, *watched]:
         table.add_column(name, justify="right")
-    for row in rows:
+    for number, row in enumerate(rows, start=1):
         table.add_row(
-            escape(row.spec) + _ended_badly(row),
+            str(number) if narrow else escape(row.spec) + _ended_badly(row),
             _figure(row.train_loss),
             _figure(row.test_loss),
             *([_figure(row.test_accuracy, 100)] if with_accuracy else []),
@@ -110,7 +132,11 @@ def race_table(configuration: dict[str, Any], rows: Sequence[Row]) -> None:
             _number(row.state_bytes, ".1f"),
             *([_number(_percent(row.regret_fired), ".1f"), _number(row.regret_variation, ".3g")] if watched else []),
         )
-    _console().print(table)
+    page.print(table)
+    if narrow:
+        for number, row in enumerate(rows, start=1):
+            page.print(f"  {number}  {escape(row.spec)}{_ended_badly(row)}", soft_wrap=True)
+    page.print("mean ± sd over seeds, of the final weights; ms are medians, the optimizer's part within the step's")
     for row in rows:
         for reason in row.reasons:
             note(f"{row.spec}: {reason}")
@@ -119,7 +145,7 @@ def race_table(configuration: dict[str, Any], rows: Sequence[Row]) -> None:
 def _ended_badly(row: Row) -> str:
     counts = {"diverged": row.diverged, "failed": row.failed}
     words = [f"{count} of {row.ok + row.diverged + row.failed} {word}" for word, count in counts.items() if count]
-    return f"\n[red]{', '.join(words)}[/red]" if words else ""
+    return f"  [red]{', '.join(words)}[/red]" if words else ""
 
 
 def _figure(figure: Figure | None, scale: float = 1.0) -> str:
@@ -173,26 +199,31 @@ def description(pipeline: dict[str, Any]) -> None:
         console.print(f"\n[bold]{escape(stage['stage'])}[/bold]")
         for line in stage["recurrence"]:
             console.print(f"    {escape(line)}", soft_wrap=True)
+    if any(
+        value == 0 and name in stage["letters"]
+        for stage in pipeline["stages"]
+        for name, value in stage["arguments"].items()
+    ):
+        console.print("\n(terms whose hyper-parameter is 0 now are left out)")
 
 
 def catalogue(words: dict[str, Any]) -> None:
     """Stages with their arguments, recipes and tasks."""
     console = _console()
     stages = Table(title="stages", title_justify="left")
-    for name in ("stage", "kind", "what it does", "argument", "default", "values"):
-        stages.add_column(name)
+    for name in ("stage", "kind", "argument", "default", "values"):
+        stages.add_column(name, no_wrap=name != "values")
     for stage in words["stages"]:
-        arguments = stage["arguments"]
-        stages.add_row(
-            stage["stage"],
-            stage["kind"],
-            escape(stage["about"]),
-            "\n".join(arguments),
-            "\n".join(argument["default"] for argument in arguments.values()),
-            escape("\n".join(argument["domain"] for argument in arguments.values())),
-            end_section=True,
-        )
+        arguments = [
+            (name, argument["default"], escape(argument["domain"])) for name, argument in stage["arguments"].items()
+        ] or [("", "", "")]
+        for number, argument in enumerate(arguments, start=1):
+            head = (stage["stage"], stage["kind"]) if number == 1 else ("", "")
+            stages.add_row(*head, *argument, end_section=number == len(arguments))
     console.print(stages)
+    for stage in words["stages"]:
+        console.print(f"  [bold]{stage['stage']}[/bold]  {escape(stage['about'])}", soft_wrap=True)
+    console.print()
     for title, key, columns in (
         ("recipes", "recipes", ("recipe", "spec", "about")),
         ("tasks", "tasks", ("task", "about")),

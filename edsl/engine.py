@@ -410,7 +410,7 @@ class Engine:
     def _items(self, groups: list[dict[str, Any]], states: Any) -> Iterator[Item]:
         for index, group in enumerate(groups):
             names = group.get("param_names")
-            excluded = set(group["exclude"])
+            excluded = set(group.get("exclude", ()))
             plans: dict[bool, Plan] = {}
             for position, parameter in enumerate(group["params"]):
                 gradient = parameter.grad

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -50,6 +51,11 @@ class Race:
 
     def run(self, record: Record, watch: Callable[[Progress], None]) -> list[Row]:
         """Run what the record does not hold yet, and sum up all of it."""
+        with record.locked():
+            self._run(record, watch)
+        return summary(self.specs, self.seeds, record.finished)
+
+    def _run(self, record: Record, watch: Callable[[Progress], None]) -> None:
         done = {(trial["spec"], trial["seed"]) for trial in record.finished}
         trials = list(self.plan())
         for number, (spec, seed) in enumerate(trials, start=1):
@@ -61,7 +67,6 @@ class Race:
 
             tick(0)
             record.append(run_trial(self.task, self.setting, spec, seed, tick).record())
-        return summary(self.specs, record.finished)
 
 
 def race(
@@ -104,6 +109,9 @@ def race(
     for name, value in {"batch": batch, "epochs": epochs, "steps": steps, "seeds": seeds, "threads": threads}.items():
         if value is not None and value < 1:
             raise EdslError(f"{name} must be at least 1, got {value}")
+    most = os.cpu_count() or 1
+    if threads > most:
+        raise EdslError(f"threads must be at most {most}, the CPUs of this machine, got {threads}")
     model = chosen.model(model)[0]
     device = _device(device)
     examples = len(chosen.data().train.inputs)
@@ -124,8 +132,9 @@ def _device(name: str) -> str:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             torch.empty(1, device=name).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as reason:
-        raise EdslError(f"device {shown(name)} can't be used: {str(reason).splitlines()[0][:100]}") from None
+    except Exception as reason:  # each kind of device has its own way to be missing
+        said = (str(reason).splitlines() or [type(reason).__name__])[0]
+        raise EdslError(f"device {shown(name)} can't be used: {said[:100]}") from None
     return name
 
 

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from edsl.errors import EdslError
+from edsl.lab.trial import STATUSES, Trial
 
 CONFIGURATION = "race.json"
 TRIALS = "trials.jsonl"
@@ -36,10 +40,7 @@ class Record:
     def _open(self, configuration: dict[str, Any], resume: bool) -> None:
         place = self.folder / CONFIGURATION
         if place.exists():
-            try:
-                before = json.loads(place.read_text())
-            except ValueError:
-                raise EdslError(f"{place} is not JSON; name another --out") from None
+            before = read_configuration(self.folder)
             if before != configuration:
                 raise EdslError(
                     f"{self.folder} holds another race ({_difference(before, configuration)}); name another --out"
@@ -52,8 +53,28 @@ class Record:
             whole = place.with_suffix(".tmp")
             whole.write_text(json.dumps(configuration, indent=2, ensure_ascii=False) + "\n")
             whole.replace(place)
-        self.finished = self._read()
         (self.folder / TRIALS).touch()
+        self.finished = self._read()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder alone; the lock goes with the process, however it ends.
+
+        Raises:
+            EdslError: when another process holds it.
+        """
+        try:
+            import fcntl
+        except ImportError:  # Windows has no such lock
+            yield
+            return
+        with (self.folder / TRIALS).open("a") as held:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise EdslError(f"another process is running the race in {self.folder}; wait for it") from None
+            self.finished = self._read()
+            yield
 
     def _read(self) -> list[dict[str, Any]]:
         place = self.folder / TRIALS
@@ -63,9 +84,12 @@ class Record:
         finished, whole = [], b""
         for number, line in enumerate(lines[:-1], start=1):
             try:
-                finished.append(json.loads(line))
-            except ValueError:
+                trial = json.loads(line, parse_constant=_not_json)
+            except (ValueError, RecursionError):
                 raise EdslError(f"{place}, line {number} is not JSON; mend or delete that line") from None
+            if not is_trial(trial):
+                raise EdslError(f"{place}, line {number} is not a trial's result; mend or delete that line")
+            finished.append(trial)
             whole += line + b"\n"
         if lines[-1]:  # cut short by a kill
             place.write_bytes(whole)
@@ -81,6 +105,31 @@ class Record:
         except OSError as reason:
             raise EdslError(f"can't write results to {self.folder}: {reason.strerror or reason}") from None
         self.finished.append(trial)
+
+
+def read_configuration(folder: Path) -> Any:
+    """What race a folder holds; raises EdslError when it holds none."""
+    place = folder / CONFIGURATION
+    try:
+        return json.loads(place.read_text())
+    except OSError as reason:
+        raise EdslError(f"{folder} holds no race to resume: {place.name} can't be read ({reason.strerror})") from None
+    except (ValueError, RecursionError):
+        raise EdslError(f"{place} is not JSON; name another --out") from None
+
+
+def is_trial(value: Any) -> bool:
+    """Whether a line of trials.jsonl is what a trial writes."""
+    if not isinstance(value, dict) or not value.keys() >= {field.name for field in fields(Trial)}:
+        return False
+    texts = all(isinstance(value[key], str) for key in ("spec", "status", "reason"))
+    figures = ("train_loss", "test_loss", "test_accuracy", "step_ms", "optimizer_ms", "first_step_s", "state_bytes")
+    numbers = all(value[key] is None or type(value[key]) in (int, float) for key in figures)
+    return texts and numbers and type(value["seed"]) is int and value["status"] in STATUSES
+
+
+def _not_json(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _difference(before: Any, now: dict[str, Any]) -> str:

@@ -43,9 +43,10 @@ class Row:
         return asdict(self)
 
 
-def summary(specs: Sequence[str], trials: Sequence[dict[str, Any]]) -> list[Row]:
-    """The rows of a race, in the order of its specs."""
-    return [_row(spec, [trial for trial in trials if trial["spec"] == spec]) for spec in specs]
+def summary(specs: Sequence[str], seeds: int, trials: Sequence[dict[str, Any]]) -> list[Row]:
+    """The rows of a race, in the order of its specs; each planned trial counts once, others not at all."""
+    once = {(trial["spec"], trial["seed"]): trial for trial in trials if trial["seed"] in range(seeds)}
+    return [_row(spec, [trial for trial in once.values() if trial["spec"] == spec]) for spec in specs]
 
 
 def _row(spec: str, trials: list[dict[str, Any]]) -> Row:

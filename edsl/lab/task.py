@@ -44,7 +44,7 @@ class Task:
 
     def model(self, name: str | None) -> tuple[str, Callable[[], Any]]:
         """The name and builder of a model; raises EdslError for an unknown one."""
-        name = name or next(iter(self.models))
+        name = next(iter(self.models)) if name is None else name
         if name not in self.models:
             raise EdslError(f"task {self.name}: unknown model {name!r}; {nearest(name, self.models, 'models')}")
         return name, self.models[name]

@@ -13,9 +13,12 @@ import torch
 from torch import Tensor
 
 from edsl.errors import EdslError
+from edsl.exclusion import names_in_module
 from edsl.lab.task import Split, Task
 from edsl.optimizer import compile
+from edsl.spec import parse
 
+STATUSES = ("ok", "diverged", "failed")
 CURVE_POINTS = 100  # of the training loss, kept with the result
 
 
@@ -136,7 +139,12 @@ def run_trial(task: Task, setting: Setting, spec: str, seed: int, tick: Callable
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = task.model(setting.model)[1]().to(device)
-    optimizer = compile(spec, model)
+    try:
+        optimizer = compile(spec, fair_groups(spec, model))
+    except EdslError:
+        raise
+    except Exception as error:  # it refuses these parameters: reported as any other failure
+        return _refused(spec, seed, error)
     clock = Clock(device)
     monitor = _monitor(setting.monitor, optimizer)
     start, _ = evaluate(task, model, data.train)
@@ -150,7 +158,7 @@ def run_trial(task: Task, setting: Setting, spec: str, seed: int, tick: Callable
         except EdslError:
             raise
         except Exception as error:  # another package's optimizer may raise anything; the race goes on
-            status, reason = "failed", f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            status, reason = "failed", _first_line(error)
             break
         losses.append((step, loss))
         if not math.isfinite(loss):
@@ -182,6 +190,39 @@ def run_trial(task: Task, setting: Setting, spec: str, seed: int, tick: Callable
         curve=tuple(losses[:: max(1, len(losses) // CURVE_POINTS)]),
         regret=None if monitor is None else asdict(monitor.report()),
     )
+
+
+def fair_groups(spec: str, model: Any) -> Any:
+    """The parameters, such that no optimizer decays what another leaves out.
+
+    edsl's own leave biases and norms out of weight decay; another package's gets them in a group
+    of their own, without decay, where it has any.
+    """
+    from edsl.adapters.foreign import Foreign
+
+    update = parse(spec).update
+    if not isinstance(update, Foreign):
+        return model
+    spared = set(names_in_module(model, None))
+    probe = update.build([torch.zeros(2, 2, requires_grad=True)])
+    named = dict(model.named_parameters())
+    if "weight_decay" not in probe.defaults or not spared or len(spared) == len(named):
+        return list(named.values())
+    return [
+        {"params": [parameter for name, parameter in named.items() if name not in spared]},
+        {"params": [parameter for name, parameter in named.items() if name in spared], "weight_decay": 0.0},
+    ]
+
+
+def _refused(spec: str, seed: int, error: Exception) -> Trial:
+    nan = math.nan
+    return Trial(
+        spec, seed, "failed", _first_line(error), nan, nan, nan, nan, None, None, 0, nan, nan, nan, nan, (), None
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
 def _monitor(name: str, optimizer: Any) -> Any:

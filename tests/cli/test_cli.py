@@ -1,7 +1,9 @@
 """The command line as a user types it."""
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -57,6 +59,13 @@ BAD = [
     (("compare", "digits", "sgd", "--device", "cuda:99"), "device 'cuda:99' can't be used"),
     (("compare", "digits", "sgd", "--device", "toaster"), "device 'toaster' can't be used"),
     (("compare", "digits", "sgd", "--resume"), "--resume needs --out"),
+    (("compare",), "name a task and at least one spec"),
+    (("compare", "digits", "sgd", "--out", ""), "--out must name a folder of its own"),
+    (("compare", "--resume", "--out", "nothing-here"), "nothing-here holds no race to resume"),
+    (("compare", "digits", "sgd", "--threads", "100000"), "threads must be at most"),
+    (("compare", "digits", "sgd", "--device", "hpu"), "device 'hpu' can't be used"),
+    (("compare", "digits", "sgd", "--model", ""), "unknown model ''"),
+    (("compare", "digits", "torch.AdamW(betas=())"), "torch.AdamW refuses these arguments"),
     (("compare", "digits", "sgd", "--out", "/proc/nope/x"), "can't write results to /proc/nope/x"),
     (("compare", "digits", "sgd", "--seeds", "many"), "Invalid value for '--seeds'"),
     (("compare", "digits", "grad | e | torch.LBFGS()"), "no adaptor can stand before it"),
@@ -78,7 +87,7 @@ def test_bad_input_is_one_message_and_exit_code_2(words, part, tmp_path, capsys,
 
 
 def test_race_prints_a_table_and_leaves_its_results(tmp_path):
-    code, out, err = run(*RACE, "--out", str(tmp_path / "race"))
+    code, out, err = run(*RACE, "--out", str(tmp_path / "race"), env={**os.environ, "COLUMNS": "140"})
     assert code == 0
     assert "digits (mlp), batch 128, 5 steps, 2 seeds, cpu" in out
     assert re.search(r"sgd\(lr=0\.1\) +\d\.\d{4} ± \d\.\d{4} ", out)
@@ -95,9 +104,6 @@ def test_race_json_goes_to_stdout_and_progress_to_stderr(tmp_path):
 
 
 def test_ctrl_c_leaves_a_race_that_resume_finishes(tmp_path):
-    import os
-    import signal
-
     words = [*RACE[:-4], "--steps", "200", "--seeds", "3", "--out", str(tmp_path / "race")]
     program = "from edsl.cli.main import main; main()"
     child = subprocess.Popen([sys.executable, "-c", program, *words], stderr=subprocess.PIPE, text=True)
@@ -109,7 +115,8 @@ def test_ctrl_c_leaves_a_race_that_resume_finishes(tmp_path):
     rest = child.communicate()[1]
     assert child.returncode == 130
     assert "Traceback" not in rest
-    code, _, err = run(*words, "--resume")
+    assert f"edsl compare --resume --out {tmp_path / 'race'} finishes it" in rest
+    code, _, err = run("compare", "--resume", "--out", str(tmp_path / "race"))
     assert code == 0
     assert "trial 1/6" not in err
     assert "trial 6/6" in err
@@ -125,3 +132,40 @@ def test_help_shows_an_example_of_each_command():
 def test_help_list_and_show_import_neither_torch_nor_sympy():
     for words in (("--help",), ("list",), ("show", "alto")):
         assert not {"torch", "sympy", "numpy", "sklearn"} & imported_by(*words)
+
+
+@pytest.mark.parametrize("words", [("show", "alto"), ("show", "alto", "--json"), ("list",), ("list", "--json")])
+def test_terminal_without_unicode_gets_replacements_and_no_traceback(words):
+    code, out, err = run(*words, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert code == 0
+    assert out
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("columns", ["80", "140"])
+def test_piped_tables_keep_to_columns_and_end_in_no_spaces(columns):
+    for words in (("list",), ("show", "alto")):
+        _, out, _ = run(*words, env={**os.environ, "COLUMNS": columns})
+        tables = [line for line in out.splitlines() if line[:1] in "┏┃│└"]
+        assert tables
+        assert all(len(line) <= int(columns) for line in tables)
+        assert all(line == line.rstrip() for line in out.splitlines())
+
+
+def test_narrow_race_table_numbers_its_optimizers(tmp_path):
+    long = "grad | clip(norm=1) | e(alpha=-5, beta1=0.99) | noise(std=0.001) | sgd(lr=0.1)"
+    words = ("compare", "digits", "sgd(lr=0.1)", long, "--steps", "2", "--seeds", "2", "--out", str(tmp_path / "r"))
+    _, out, _ = run(*words, env={**os.environ, "COLUMNS": "80"})
+    assert re.search(r"^ 2 +\d\.\d{4} ± ", out, re.MULTILINE)
+    assert f"  2  {long}" in out
+
+
+def test_full_disk_is_one_line():
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full here")
+    program = "from edsl.cli.main import main; main()"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", program, "list"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert "can't write the output" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -5,7 +5,9 @@ import doctest
 import importlib
 import io
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -22,10 +24,12 @@ MODULES = [
 
 
 @pytest.mark.parametrize(("name", "block"), BLOCKS, ids=[name for name, _ in BLOCKS])
-def test_block_runs_and_prints_what_its_comments_say(name, block):
+def test_block_runs_and_prints_what_its_comments_say(name, block, monkeypatch):
     out = io.StringIO()
+    module = ModuleType("docs_block")  # one that the compiler can import, as a user's own would be
+    monkeypatch.setitem(sys.modules, "docs_block", module)
     with contextlib.redirect_stdout(out):
-        exec(compile(block, name, "exec"), {"__name__": "docs"})
+        exec(compile(block, name, "exec"), vars(module))
     printed = out.getvalue().rstrip("\n").splitlines()
     said = [line[2:].rstrip() for line in block.splitlines() if line.startswith("# ")]
     assert [line.rstrip() for line in printed] == said

@@ -15,7 +15,7 @@ from edsl.lab.race import open_record, race
 from edsl.lab.record import Record
 from edsl.lab.report import summary
 from edsl.lab.tasks import TASKS, task
-from edsl.lab.trial import Setting, batches, run_trial, state_bytes
+from edsl.lab.trial import Setting, batches, fair_groups, run_trial, state_bytes
 
 TIMES = ("step_ms", "optimizer_ms", "first_step_s")
 
@@ -181,7 +181,10 @@ def test_summary_is_mean_and_sample_standard_deviation():
             "train_loss": loss,
         }
 
-    row = summary(["sgd"], [finished(1.0), finished(3.0), finished(99.0, "diverged")])[0]
+    trials = [finished(1.0), finished(3.0), finished(99.0, "diverged")]
+    numbered = [{**trial, "seed": seed} for seed, trial in enumerate(trials)]
+    stray = {**finished(77.0), "seed": 9}
+    row = summary(["sgd"], 3, [*numbered, numbered[0], stray])[0]
     assert row.train_loss is not None
     assert row.train_loss.mean == 2
     assert row.train_loss.sd == pytest.approx(math.sqrt(2))
@@ -192,3 +195,39 @@ def test_unwritable_folder_is_an_error_before_anything_runs(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(edsl.EdslError, match="can't write results"):
         Record(tmp_path / "file" / "race", {}, False)
+
+
+@pytest.mark.parametrize("line", ["null", "3", "{}", "[]", '{"spec": "sgd"}', "NaN", "[" * 5000])
+def test_line_that_is_no_trial_is_an_error_that_names_it(line, tmp_path):
+    chosen = race("digits", ["sgd"], steps=2, seeds=1)
+    open_record(chosen, tmp_path, False)
+    (tmp_path / "trials.jsonl").write_text(line + "\n")
+    with pytest.raises(edsl.EdslError, match="line 1 is not"):
+        open_record(chosen, tmp_path, True)
+
+
+def test_two_processes_can_not_run_one_race(tmp_path):
+    chosen = race("digits", ["sgd"], steps=2, seeds=1)
+    first, second = open_record(chosen, tmp_path, False), open_record(chosen, tmp_path, True)
+    with first.locked(), pytest.raises(edsl.EdslError, match="another process is running the race"):
+        chosen.run(second, ignore)
+    assert chosen.run(second, ignore)[0].ok == 1
+    assert chosen.run(first, pytest.fail)[0].ok == 1  # it sees what the other one wrote
+
+
+def test_no_optimizer_decays_what_another_leaves_out():
+    model = task("digits").models["cnn"]()
+    groups = fair_groups("torch.AdamW(lr=0.1, weight_decay=0.5)", model)
+    spared = edsl.compile("adamw", model).param_groups[0]["exclude"]
+    named = dict(model.named_parameters())
+    assert groups[1]["weight_decay"] == 0
+    assert {id(p) for p in groups[1]["params"]} == {id(named[name]) for name in spared}
+    assert sum(len(group["params"]) for group in groups) == len(named)
+    ours, theirs = trial("adamw(lr=0.01, weight_decay=1)"), trial("torch.AdamW(lr=0.01, weight_decay=1)")
+    assert ours.train_loss == pytest.approx(theirs.train_loss, rel=1e-3)
+
+
+def test_optimizer_that_refuses_the_parameters_is_a_failed_trial():
+    result = trial("torch.Muon(lr=0.1)")
+    assert result.status == "failed"
+    assert "Muon only supports 2D" in result.reason
