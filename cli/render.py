@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -55,8 +56,18 @@ def note(message: str) -> None:
 
 
 def json_out(value: Any) -> None:
+    """A value as JSON on stdout."""
     plain = "utf" not in (sys.stdout.encoding or "").lower()
-    print(json.dumps(value, indent=2, ensure_ascii=plain))
+    print(json.dumps(_finite(value), indent=2, ensure_ascii=plain, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinity and no NaN: null stands for both."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    return [_finite(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 
 @contextmanager

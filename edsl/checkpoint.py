@@ -42,9 +42,10 @@ def check_checkpoint(
     if len(set(numbers)) != len(numbers) or not set(states) <= set(numbers):
         raise _broken("its states don't belong to the parameters of its groups")
     for group, saved in zip(groups, saved_groups):
+        names = buffers(saved)
         for parameter, number in zip(group["params"], saved["params"]):
             if number in states:
-                _check_state(states[number], parameter, buffers(saved))
+                _check_state(states[number], parameter, names)
 
 
 def _check_group(saved: Any, pipeline: Pipeline, keys: Iterable[str], parse: Callable[[str], Pipeline]) -> None:

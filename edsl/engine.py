@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
-from functools import cached_property
+from dataclasses import dataclass
 from hashlib import blake2b
 from types import FunctionType
 from typing import Any
@@ -24,63 +23,13 @@ from torch import Tensor
 
 from edsl.domain import Number
 from edsl.errors import EdslError, EdslWarning
+from edsl.layout import check_parameter, flat, is_dense, working_dtype
 from edsl.pipeline import Pipeline
-from edsl.stage import At, NoMemory, Stage
+from edsl.plan import Plan
+from edsl.segment import Segment, WatchingAt
+from edsl.stage import Stage
 
 MODES = ("compiled", "eager")
-HALF = (torch.bfloat16, torch.float16)
-
-
-class TensorAt(At):
-    """Where a step happens, in torch."""
-
-    def __init__(self, theta: Tensor, gradient: Tensor, k: Tensor, powers: list[tuple[Tensor, Tensor]]) -> None:
-        self.theta = theta
-        self.gradient = gradient
-        self.k = k
-        self.powers = powers  # (β, βᵏ) for every decay
-
-    def sqrt(self, x: Tensor) -> Tensor:
-        return x.sqrt()
-
-    def norm(self, x: Tensor) -> Tensor:
-        return torch.linalg.vector_norm(x)
-
-    def debias(self, x: Tensor, beta: Any) -> Tensor:
-        for known, power in self.powers:
-            if known is beta:
-                return x / (1 - power)
-        return x / (1 - beta**self.k)
-
-    def first(self, x: Tensor, otherwise: Tensor) -> Tensor:
-        return torch.where(self.k == 1, x, otherwise)
-
-    def clamp(self, x: Tensor, bound: Any) -> Tensor:
-        return torch.minimum(torch.maximum(x, (-bound).to(x.dtype)), bound.to(x.dtype))
-
-    def minimum(self, x: Any, y: Any) -> Tensor:
-        return torch.where(y < x, y, x)
-
-    def ratio(self, x: Any, y: Any) -> Tensor:
-        zero = (x == 0) | (y == 0)
-        return torch.where(zero, 1.0, x / torch.where(zero, 1.0, y))
-
-
-class WatchingAt(TensorAt):
-    """Where a step happens while somebody watches: roots and norms are kept as they are taken."""
-
-    def __init__(self, theta: Tensor, gradient: Tensor, k: Tensor, powers: list[tuple[Tensor, Tensor]]) -> None:
-        super().__init__(theta, gradient, k, powers)
-        self.roots: list[Tensor] = []
-        self.norms: list[Tensor] = []
-
-    def sqrt(self, x: Tensor) -> Tensor:
-        self.roots.append(super().sqrt(x))
-        return self.roots[-1]
-
-    def norm(self, x: Tensor) -> Tensor:
-        self.norms.append(super().norm(x))
-        return self.norms[-1]
 
 
 @dataclass(frozen=True)
@@ -92,193 +41,6 @@ class Watched:
     update: Stage
     roots: list[Tensor]
     norms: list[Tensor]
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Stages that run as one function; a stage that needs the total norm begins a new one.
-
-    `places[i]` maps the live fields of stage i to their entries in the live vector, `powers` lists
-    (entry of β, entry of βᵏ), `k` is the entry of the step number.
-    """
-
-    stages: tuple[Stage, ...]
-    labels: tuple[str, ...]
-    memory: tuple[Any, ...]
-    places: tuple[tuple[tuple[str, int], ...], ...]
-    powers: tuple[tuple[int, int], ...]
-    k: int
-    updates: bool  # the last stage is the base update, so θ moves
-
-    @property
-    def needs_total_norm(self) -> bool:
-        return self.stages[0].needs_total_norm
-
-    @cached_property
-    def key(self) -> tuple[Any, ...]:
-        """What a compiled function depends on besides its tensors."""
-        stages = tuple((type(stage), stage.structure(), stage.live_fields()) for stage in self.stages)
-        return stages, self.memory, self.places, self.powers, self.k, self.updates
-
-    @cached_property
-    def buffers(self) -> tuple[str, ...]:
-        """The names of this segment's state, in the order in which the function takes it."""
-        return tuple(f"{label}.{name}" for label, memory in zip(self.labels, self.memory) for name in memory._fields)
-
-    @cached_property
-    def noisy(self) -> tuple[tuple[Any, str], ...]:
-        """The stages that read noise, with their labels."""
-        return tuple((stage, label) for stage, label in zip(self.stages, self.labels) if stage.needs_noise)
-
-    def evaluate(
-        self,
-        at_type: type[TensorAt],
-        theta: Tensor,
-        x: Tensor,
-        gradient: Tensor | None,
-        live: Tensor,
-        total_norm: Tensor | None,
-        normals: list[Tensor],
-        *buffers: Tensor,
-    ) -> tuple[Tensor, list[Tensor], TensorAt]:
-        """What flows out, the next memory, and where it happened; nothing is written."""
-        work = working_dtype(theta.dtype)
-        numbers = [live[i] for i in range(self.k + 1)]
-        u = x.to(work)
-        raw = u if gradient is None else gradient.to(work)
-        at = at_type(theta.to(work), raw, numbers[self.k], [(numbers[b], numbers[p]) for b, p in self.powers])
-        at.total_norm = total_norm
-        taken, drawn = 0, 0
-        after: list[Tensor] = []
-        for stage, places, memory_type in zip(self.stages, self.places, self.memory):
-            count = len(memory_type._fields)
-            if stage.needs_noise:
-                at.normal = normals[drawn]
-                drawn += 1
-            bound = stage.bind({name: numbers[i] for name, i in places})
-            u, memory = bound.step(u, memory_type(*buffers[taken : taken + count]), at)
-            after.extend(memory)
-            taken += count
-        return u, after, at
-
-    def function(self) -> Callable[..., Any]:
-        """(θ, x, gradient, live, total_norm, normals, *memory) → u, or None when θ was updated."""
-
-        def run(theta: Tensor, x: Tensor, *rest: Any) -> Tensor | None:
-            u, after, at = self.evaluate(TensorAt, theta, x, *rest)
-            buffers = rest[4:]
-            # A new buffer may be an old one, or θ itself: copy those before anything is written.
-            old = [*buffers, theta]
-            after = [new.clone() if any(new is o for o in old) else new for new in after]
-            for buffer, new in zip(buffers, after):
-                buffer.copy_(new)
-            if not self.updates:
-                return u
-            theta.copy_(at.theta + u)
-            return None
-
-        return run
-
-
-def working_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The dtype of state and arithmetic: float32 for half-precision parameters, else their own."""
-    return torch.float32 if dtype in HALF else dtype
-
-
-class Plan:
-    """What the parameters of one group share in a step: its pipeline, values and segments."""
-
-    def __init__(self, base: Pipeline, spared: bool, values: dict[str, Any]) -> None:
-        self.base = base
-        self.spared = spared
-        self.values = values
-        pipeline = self.pipeline = self.with_values(values)
-        self.entries = tuple(
-            (index, field) for index, field in pipeline.keys.values() if field in pipeline.stages[index].live_fields()
-        )
-        self.decays = tuple(
-            entry for entry, (index, field) in enumerate(self.entries) if _is_decay(pipeline.stages[index], field)
-        )
-        self.memory: dict[int, Any] = {index: type(pipeline.stages[index].init(0.0)) for index in self.running}
-        self.segments = tuple(self._segments())
-
-    @property
-    def running(self) -> range:
-        """The stages that run here: all but the estimator, and another package's optimizer."""
-        stages = self.pipeline.stages
-        return range(1, len(stages) - is_foreign(stages[-1]))
-
-    def with_values(self, values: dict[str, Any]) -> Pipeline:
-        pipeline = self.base.override(**values)
-        return pipeline.spared() if self.spared else pipeline
-
-    def _segments(self) -> Iterator[Segment]:
-        stages, running = self.pipeline.stages, self.running
-        count = len(self.entries)
-        powers = tuple((entry, count + i) for i, entry in enumerate(self.decays))
-        begins = [index for index in running if index == running[0] or stages[index].needs_total_norm]
-        for begin, end in zip(begins, [*begins[1:], running.stop]):
-            yield Segment(
-                stages=stages[begin:end],
-                labels=self.pipeline.labels[begin:end],
-                memory=tuple(self.memory[index] for index in range(begin, end)),
-                places=tuple(
-                    tuple((field, i) for i, (owner, field) in enumerate(self.entries) if owner == index)
-                    for index in range(begin, end)
-                ),
-                powers=powers,
-                k=count + len(powers),
-                updates=end == len(stages),
-            )
-
-    def change(self, values: dict[str, Any]) -> None:
-        """Take new values for the next steps.
-
-        Raises:
-            EdslError: for a value outside its domain, or one that needs a buffer which isn't there.
-        """
-        pipeline = self.with_values(values)
-        if pipeline.structure != self.pipeline.structure:
-            raise EdslError("a hyper-parameter that was a number when the optimizer was built must stay one, got None")
-        for index, memory in self.memory.items():
-            stage = pipeline.stages[index]
-            needed: Any = type(stage.init(0.0))
-            if memory is NoMemory and needed is not NoMemory:
-                raise EdslError(
-                    f"{stage.name}: was built without its buffers {', '.join(needed._fields)} because a value was 0; "
-                    "build the optimizer with the value above 0 to schedule it"
-                )
-        for stage, before in zip(pipeline.stages, self.pipeline.stages):
-            for field in stage.constant:
-                if getattr(stage, field) != getattr(before, field):
-                    warnings.warn(
-                        f"{stage.name}: {field} changed while training, where this form is exact only for a "
-                        f"constant one; {stage.name}(…, buffers=2) follows a schedule exactly",
-                        EdslWarning,
-                        stacklevel=2,
-                    )
-        self.values, self.pipeline = values, pipeline
-
-    def live(self, k: int, device: torch.device) -> Tensor:
-        """The vector of live values, powers and k; float64, so that 1 − β keeps its digits."""
-        numbers = [getattr(self.pipeline.stages[index], field) for index, field in self.entries]
-        numbers += [numbers[i] ** k for i in self.decays]
-        numbers.append(float(k))
-        if device.type == "cuda":  # pinned, so that the copy does not wait for the device
-            return torch.tensor(numbers, dtype=torch.float64, pin_memory=True).to(device, non_blocking=True)
-        dtype = torch.float32 if device.type == "mps" else torch.float64
-        return torch.tensor(numbers, dtype=dtype, device=device)
-
-    def buffers(self) -> list[str]:
-        """The names of all state of one parameter, but for its step."""
-        return [name for segment in self.segments for name in segment.buffers]
-
-    def fresh_state(self, parameter: Tensor) -> dict[str, Any]:
-        """The state before the first step, each buffer in the parameter's layout."""
-        zero = torch.zeros_like(parameter, dtype=working_dtype(parameter.dtype), requires_grad=False)
-        # init may give one zero twice: each buffer is a tensor of its own.
-        entries = [entry.clone() for segment in self.segments for stage in segment.stages for entry in stage.init(zero)]
-        return {"step": torch.tensor(0.0, dtype=torch.float32), **dict(zip(self.buffers(), entries))}
 
 
 class Item:
@@ -479,65 +241,12 @@ class Engine:
         return compiled
 
 
-def flat(tensor: Tensor) -> Tensor:
-    """All elements of a dense tensor in storage order, as a 1-D tensor on the same storage.
-
-    It is no view in autograd's sense: the compiler guards on the shape of a view's base, and would
-    compile anew for each. So whoever writes to it tells the version counter of the tensor.
-    """
-    alias = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
-    return alias.set_(tensor.untyped_storage(), tensor.storage_offset(), (tensor.numel(),), (1,))
-
-
-def is_dense(tensor: Tensor) -> bool:
-    """Whether the elements fill a block of memory without gaps or overlap, in whatever order."""
-    if tensor.is_neg():
-        return False  # its storage holds the values with the other sign
-    return tensor.is_contiguous() or torch.empty_like(tensor, device="meta").stride() == tensor.stride()
-
-
-def check_parameter(parameter: Tensor, name: str = "") -> None:
-    """Raises EdslError for a parameter that no stage can step."""
-    which = f"parameter {name}" if name else "a parameter"
-    if parameter.is_complex():
-        raise EdslError(f"{which} is complex, which is not supported; optimize torch.view_as_real of it instead")
-    if parameter.dtype not in (torch.float32, torch.float64, *HALF):
-        raise EdslError(f"{which} is {parameter.dtype}; expected float32, float64, bfloat16 or float16")
-    if parameter.layout != torch.strided:
-        raise EdslError(f"{which} is {parameter.layout}; expected a dense tensor")
-    if overlaps(parameter):
-        raise EdslError(f"{which} has elements that share memory (expanded or overlapping strides); clone() it first")
-
-
-def overlaps(tensor: Tensor) -> bool:
-    """Whether two elements may lie in one place, as in an expanded tensor."""
-    reach = 0
-    for stride, size in sorted((stride, size) for stride, size in zip(tensor.stride(), tensor.shape) if size > 1):
-        if stride <= reach:
-            return True
-        reach += stride * (size - 1)
-    return False
-
-
-def is_foreign(stage: Stage) -> bool:
-    """Whether a stage is another package's optimizer, which steps by itself."""
-    from edsl.adapters.foreign import Foreign
-
-    return isinstance(stage, Foreign)
-
-
 def _number(key: str, value: Any) -> Any:
     """A group's value as a number where a tensor or numpy scalar holds one; else as it is, to be refused."""
     try:
         return Number().read(value)
     except ValueError as reason:
         raise EdslError(f"param group: {key} {reason}") from None
-
-
-def _is_decay(stage: Stage, name: str) -> bool:
-    """Whether a field is a decay β in [0, 1), of which a debiasing needs βᵏ."""
-    domain = next(field.metadata["domain"] for field in fields(stage) if field.name == name)
-    return domain.low == 0 and domain.high == 1
 
 
 def _normal(stage: Any, label: str, item: Item) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -11,10 +11,12 @@ from torch import Tensor, nn
 
 from edsl.arguments import read_arguments
 from edsl.checkpoint import check_checkpoint
-from edsl.engine import MODES, Engine, Watched, check_parameter, is_foreign, working_dtype
+from edsl.engine import MODES, Engine, Watched
 from edsl.errors import EdslError, shown
 from edsl.exclusion import excluded_names, names_in_module
+from edsl.layout import check_parameter, working_dtype
 from edsl.pipeline import Pipeline
+from edsl.plan import is_foreign
 from edsl.spec import as_pipeline, parse
 
 
@@ -147,7 +149,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         if self.pipeline.override(**values).structure != self.pipeline.structure:
             raise EdslError("param group: a value that is None in one group must be None in all, and in the spec")
         for key in group:
-            near = get_close_matches(key, live, n=1, cutoff=0.8)
+            near = get_close_matches(key, live, n=1, cutoff=0.85)
             if near and key not in given and key not in self.defaults:
                 raise EdslError(f"param group: unknown hyper-parameter {key!r}; did you mean {near[0]!r}?")
         return {**{key: value for key, value in group.items() if key not in given}, **values}
@@ -187,20 +189,17 @@ class PipelineOptimizer(torch.optim.Optimizer):
         own = [type(stage) for stage in self.pipeline.stages if not is_foreign(stage)]
         return parse(text, own)
 
-    def _saved(self, checkpoint: dict[str, Any]) -> Iterable[tuple[Tensor, dict[str, Any], dict[str, Any]]]:
-        """Each parameter with its saved state and its saved group."""
-        for group, saved in zip(self.param_groups, checkpoint["param_groups"]):
-            for parameter, number in zip(group["params"], saved["params"]):
-                yield parameter, checkpoint["state"].get(number, {}), saved
-
     def _restore_precision(self, checkpoint: dict[str, Any]) -> None:
         """torch casts loaded state to the parameter's dtype; ours has the working dtype, and is a copy."""
-        for parameter, saved, group in self._saved(checkpoint):
-            if saved:
-                state = self.state[parameter]
+        for group, saved_group in zip(self.param_groups, checkpoint["param_groups"]):
+            names = self._buffers(saved_group)
+            for parameter, number in zip(group["params"], saved_group["params"]):
+                saved = checkpoint["state"].get(number)
+                if saved is None:
+                    continue
+                state, dtype = self.state[parameter], working_dtype(parameter.dtype)
                 state["step"] = saved["step"].clone()
-                dtype = working_dtype(parameter.dtype)
-                for name in self._buffers(group):
+                for name in names:
                     state[name] = saved[name].to(device=parameter.device, dtype=dtype, copy=True)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -149,6 +149,18 @@ def test_esgd_with_beta1_0_is_the_optimistic_gradient():
     assert worst(ours("grad | e(alpha=0.7, beta1=0, start='first') | sgd(lr=0.1)"), expected) < EXACT
 
 
+def test_with_beta1_0_it_is_the_gradient_of_mars():
+    theta, g = given()
+    strength, decay = 0.025, 0.95  # c_k = g_k + γ β/(1−β) (g_k − g_{k−1}), MARS-approx without its clip
+    alpha = strength * decay / (1 - decay)
+    expected, before = [], g[0]
+    for row in g:
+        c = [x + strength * decay / (1 - decay) * (x - y) for x, y in zip(row, before, strict=True)]
+        theta, before = [p - 0.1 * x for p, x in zip(theta, c, strict=True)], row
+        expected.append(theta)
+    assert worst(ours(f"grad | e(alpha={alpha}, beta1=0, start='first') | sgd(lr=0.1)"), expected) < EXACT
+
+
 def test_at_minus_90_the_momentum_is_the_slow_ema_of_the_gradient():
     theta, g = given()
     expected = sgd(theta, g, lr=0.1, momentum=0.99, average="ema")

@@ -58,6 +58,8 @@ def test_check_regret_prints_every_condition():
         assert part in out
     assert run("check-regret", "--beta3", "0.5")[0] == 1
     assert run("check-regret", "--lr-schedule", "0.99**k")[0] == 1
+    _, out, _ = run("check-regret", "--json", "--lr-schedule", "1")
+    assert json.loads(out, parse_constant=pytest.fail)["theorem2"][1]["value"] is None
     code, out, _ = run("check-regret", "--json", "--alpha-schedule", "-5/sqrt(k)")
     assert json.loads(out)["hyperparameters_hold"] is True
 

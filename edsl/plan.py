@@ -1,0 +1,126 @@
+"""A pipeline with a group's values, cut into segments: what the group's parameters share in a step."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edsl.errors import EdslError, EdslWarning
+from edsl.layout import working_dtype
+from edsl.pipeline import Pipeline
+from edsl.segment import Segment
+from edsl.stage import NoMemory, Stage
+
+
+class Plan:
+    """What the parameters of one group share in a step: its pipeline, values and segments."""
+
+    def __init__(self, base: Pipeline, spared: bool, values: dict[str, Any]) -> None:
+        self.base = base
+        self.spared = spared
+        self.values = values
+        pipeline = self.pipeline = self.with_values(values)
+        self.entries = tuple(
+            (index, field) for index, field in pipeline.keys.values() if field in pipeline.stages[index].live_fields()
+        )
+        self.decays = tuple(
+            entry for entry, (index, field) in enumerate(self.entries) if _is_decay(pipeline.stages[index], field)
+        )
+        self.memory: dict[int, Any] = {index: type(pipeline.stages[index].init(0.0)) for index in self.running}
+        self.segments = tuple(self._segments())
+
+    @property
+    def running(self) -> range:
+        """The stages that run here: all but the estimator, and another package's optimizer."""
+        stages = self.pipeline.stages
+        return range(1, len(stages) - is_foreign(stages[-1]))
+
+    def with_values(self, values: dict[str, Any]) -> Pipeline:
+        pipeline = self.base.override(**values)
+        return pipeline.spared() if self.spared else pipeline
+
+    def _segments(self) -> Iterator[Segment]:
+        stages, running = self.pipeline.stages, self.running
+        count = len(self.entries)
+        powers = tuple((entry, count + i) for i, entry in enumerate(self.decays))
+        begins = [index for index in running if index == running[0] or stages[index].needs_total_norm]
+        for begin, end in zip(begins, [*begins[1:], running.stop]):
+            yield Segment(
+                stages=stages[begin:end],
+                labels=self.pipeline.labels[begin:end],
+                memory=tuple(self.memory[index] for index in range(begin, end)),
+                places=tuple(
+                    tuple((field, i) for i, (owner, field) in enumerate(self.entries) if owner == index)
+                    for index in range(begin, end)
+                ),
+                powers=powers,
+                k=count + len(powers),
+                updates=end == len(stages),
+            )
+
+    def change(self, values: dict[str, Any]) -> None:
+        """Take new values for the next steps.
+
+        Raises:
+            EdslError: for a value outside its domain, or one that needs a buffer which isn't there.
+        """
+        pipeline = self.with_values(values)
+        if pipeline.structure != self.pipeline.structure:
+            raise EdslError("a hyper-parameter that was a number when the optimizer was built must stay one, got None")
+        for index, memory in self.memory.items():
+            stage = pipeline.stages[index]
+            needed: Any = type(stage.init(0.0))
+            if memory is NoMemory and needed is not NoMemory:
+                raise EdslError(
+                    f"{stage.name}: was built without its buffers {', '.join(needed._fields)} because a value was 0; "
+                    "build the optimizer with the value above 0 to schedule it"
+                )
+        for stage, before in zip(pipeline.stages, self.pipeline.stages):
+            for field in stage.constant:
+                if getattr(stage, field) != getattr(before, field):
+                    warnings.warn(
+                        f"{stage.name}: {field} changed while training, where this form is exact only for a "
+                        f"constant one; {stage.name}(…, buffers=2) follows a schedule exactly",
+                        EdslWarning,
+                        stacklevel=2,
+                    )
+        self.values, self.pipeline = values, pipeline
+
+    def live(self, k: int, device: torch.device) -> Tensor:
+        """The vector of live values, powers and k; float64, so that 1 − β keeps its digits."""
+        numbers = [getattr(self.pipeline.stages[index], field) for index, field in self.entries]
+        numbers += [numbers[i] ** k for i in self.decays]
+        numbers.append(float(k))
+        if device.type == "cuda":  # pinned, so that the copy does not wait for the device
+            return torch.tensor(numbers, dtype=torch.float64, pin_memory=True).to(device, non_blocking=True)
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        return torch.tensor(numbers, dtype=dtype, device=device)
+
+    def buffers(self) -> list[str]:
+        """The names of all state of one parameter, but for its step."""
+        return [name for segment in self.segments for name in segment.buffers]
+
+    def fresh_state(self, parameter: Tensor) -> dict[str, Any]:
+        """The state before the first step, each buffer in the parameter's layout."""
+        zero = torch.zeros_like(parameter, dtype=working_dtype(parameter.dtype), requires_grad=False)
+        # init may give one zero twice: each buffer is a tensor of its own.
+        entries = [entry.clone() for segment in self.segments for stage in segment.stages for entry in stage.init(zero)]
+        return {"step": torch.tensor(0.0, dtype=torch.float32), **dict(zip(self.buffers(), entries))}
+
+
+def is_foreign(stage: Stage) -> bool:
+    """Whether a stage is another package's optimizer, which steps by itself."""
+    from edsl.adapters.foreign import Foreign
+
+    return isinstance(stage, Foreign)
+
+
+def _is_decay(stage: Stage, name: str) -> bool:
+    """Whether a field is a decay β in [0, 1), of which a debiasing needs βᵏ."""
+    domain = next(field.metadata["domain"] for field in fields(stage) if field.name == name)
+    return domain.low == 0 and domain.high == 1
