@@ -112,8 +112,10 @@ def check_stability_command(
 ) -> None:
     """Check convergence on a quadratic: the paper's bounds, the ODE's, and the exact condition.
 
-    Stable means: every curvature in (0, HIGH] converges; without --lr and --curvature, that some
-    learning rate does and |alpha| is within the paper's bound. Exit code 0 stable, 1 not stable.
+    Stable means that every curvature in (0, HIGH] converges. Without --lr and
+    --curvature: that some lr does, and |alpha| is within the paper's bound.
+
+    Exit code 0 stable, 1 not stable, 2 bad input.
 
     Example: edsl check-stability -5 0.99 --lr 0.01 --curvature -1:100
     """

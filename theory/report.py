@@ -8,8 +8,7 @@ from typing import Any
 from edsl.domain import plain
 from edsl.errors import EdslError
 from edsl.pipeline import Pipeline
-from edsl.theory import stability
-from edsl.theory.linearise import linearise
+from edsl.theory import closed_form
 
 ENDS = {
     "flip": "an eigenvalue reaches −1 and the iterates alternate in sign",
@@ -49,16 +48,16 @@ def check_closed_form(
     _check_range(lr, curvature)
     kappa = 1 - beta2 if momentum == "ema" else 1.0
     gamma = alpha * (1 - beta1)
-    flip = float(stability.flip(gamma, beta1, beta2, kappa))
-    hopf = float(stability.hopf(gamma, beta1, beta2, kappa))
-    best_alpha, best_sharpness = stability.best(beta1, beta2, kappa)
+    flip = float(closed_form.flip(gamma, beta1, beta2, kappa))
+    hopf = float(closed_form.hopf(gamma, beta1, beta2, kappa))
+    best_alpha, best_sharpness = closed_form.best(beta1, beta2, kappa)
     report = _report(alpha, beta1, beta2, kappa, min(flip, hopf), _limit(flip, hopf), lr, curvature)
     report.update(
         momentum=momentum,
         flip=_finite(flip),
         hopf=_finite(hopf),
-        cliff=stability.cliff(beta1, beta2),
-        distance_to_cliff=alpha - stability.cliff(beta1, beta2),
+        cliff=closed_form.cliff(beta1, beta2),
+        distance_to_cliff=alpha - closed_form.cliff(beta1, beta2),
         best={"alpha": best_alpha, "stable_sharpness": best_sharpness},
     )
     return report
@@ -70,6 +69,9 @@ def check_pipeline(pipeline: Pipeline, curvature: tuple[float, float] | None = N
     Raises:
         NotLinear: for a stage that has no linear model, by name.
     """
+    from edsl.theory import stability  # sympy with it, which the closed forms do without
+    from edsl.theory.linearise import linearise
+
     values = pipeline.hyperparameters
     lr = float(values.get("lr", 1.0))
     _check_range(None, curvature)
@@ -108,13 +110,13 @@ def _report(
     exact = largest < sharpness if largest is not None else sharpness > 0
     bound = within = interval = models = None
     if alpha is not None and beta1 is not None:
-        bound = stability.simple_bound(beta1)
+        bound = closed_form.simple_bound(beta1)
         within = abs(alpha) < bound
         if lr is not None and curvature is not None:
-            interval = [_finite(end) for end in stability.ode_interval(lr, curvature, beta1, beta2, kappa)]
+            interval = [_finite(end) for end in closed_form.ode_interval(lr, curvature, beta1, beta2, kappa)]
         if largest:
             models = {
-                model: float(stability.lower_bound(model, largest, beta1, beta2, kappa)) / (1 - beta1)
+                model: float(closed_form.lower_bound(model, largest, beta1, beta2, kappa)) / (1 - beta1)
                 for model in ("frozen", "ode", "exact")
             }
     report: dict[str, Any] = {

@@ -9,7 +9,7 @@ import torch
 from problem import walk
 
 import edsl
-from edsl.theory import stability
+from edsl.theory import closed_form, stability
 from edsl.theory.linearise import linearise
 from edsl.theory.maps import radius_map, sharpness_map
 from edsl.theory.report import check_closed_form, check_pipeline
@@ -58,7 +58,7 @@ def test_closed_form_equals_the_spectral_radius_at_100_000_random_points(average
     beta1, beta2 = generator.uniform(0, 0.999, count), generator.uniform(0, 0.999, count)
     gamma = generator.uniform(-1.5, 1.5, count)
     kappa = 1 - beta2 if average == "ema" else np.ones(count)
-    limit = stability.stable_sharpness(gamma, beta1, beta2, kappa)
+    limit = closed_form.stable_sharpness(gamma, beta1, beta2, kappa)
     s = np.where(np.isfinite(limit), limit, 1) * np.exp(generator.normal(0, 1, count))
     s[: count // 2] = (np.where(np.isfinite(limit), limit, 1) * generator.uniform(0.9, 1.1, count))[: count // 2]
     system = linearise(edsl.parse(f"grad | e | sgd(momentum=0.5, average='{average}')"))
@@ -148,11 +148,11 @@ def test_bound_of_the_paper_is_neither_necessary_nor_sufficient():
 
 
 def test_cliff_and_best_alpha_are_where_the_formulas_say():
-    assert stability.cliff(0.99, 0.9) == pytest.approx(-90.83, abs=0.005)
+    assert closed_form.cliff(0.99, 0.9) == pytest.approx(-90.83, abs=0.005)
     gammas = np.linspace(-1, 0, 200_001)
     for beta1, beta2, kappa in ((0.99, 0.9, 0.1), (0.8, 0.5, 1.0)):
-        s = stability.stable_sharpness(gammas, beta1, beta2, kappa)
-        alpha, most = stability.best(beta1, beta2, kappa)
+        s = closed_form.stable_sharpness(gammas, beta1, beta2, kappa)
+        alpha, most = closed_form.best(beta1, beta2, kappa)
         assert s.max() == pytest.approx(most, rel=1e-3)
         assert gammas[s.argmax()] / (1 - beta1) == pytest.approx(alpha, rel=1e-3)
 
@@ -175,20 +175,20 @@ def test_ode_bound_is_routh_hurwitz_of_the_linearised_ode():
     for values in ((0.9, 0.7, 0.3, 2.0), (0.99, 0.9, 0.1, 30.0), (0.2, 0.5, 1.0, 0.1)):
         numbers = dict(zip((b1, b2, kappa, s), values, strict=True))
         beta1, beta2, k, sharpness = values
-        expected = stability.lower_bound("ode", sharpness, beta1, beta2, k)
+        expected = closed_form.lower_bound("ode", sharpness, beta1, beta2, k)
         assert float(at_bound.subs(numbers)) == pytest.approx(expected, rel=1e-10)
 
 
 def test_three_models_are_ordered_and_the_exact_one_is_the_hopf_bound():
     for beta1, beta2, s in ((0.99, 0.9, 0.5), (0.5, 0.9, 2.0)):
         kappa = 1 - beta2
-        frozen, ode, exact = (stability.lower_bound(m, s, beta1, beta2, kappa) for m in ("frozen", "ode", "exact"))
+        frozen, ode, exact = (closed_form.lower_bound(m, s, beta1, beta2, kappa) for m in ("frozen", "ode", "exact"))
         assert frozen < min(ode, exact)
-        assert stability.hopf(exact, beta1, beta2, kappa) == pytest.approx(s, rel=1e-9)
+        assert closed_form.hopf(exact, beta1, beta2, kappa) == pytest.approx(s, rel=1e-9)
 
 
 def test_ode_interval_is_the_papers_for_an_ema_momentum():
-    low, high = stability.ode_interval(0.01, (-1, 100), 0.99, 0.9, 0.1)
+    low, high = closed_form.ode_interval(0.01, (-1, 100), 0.99, 0.9, 0.1)
     assert low == pytest.approx(-99 - 1 / (0.01 * 100))
     assert high == pytest.approx(-99 + 1 / (0.01 * 1))
 
@@ -197,7 +197,7 @@ def test_map_of_200_by_200_agrees_with_the_closed_form():
     x, y = np.linspace(-100, 100, 200), np.linspace(0, 0.999, 200)
     sharpness = sharpness_map(linearise(edsl.parse("esgd(lr=0.01)")), ("alpha", "beta1"), x, y)
     alpha, beta1 = np.meshgrid(x, y)
-    closed = stability.stable_sharpness(alpha * (1 - beta1), beta1, 0.9, 1.0)
+    closed = closed_form.stable_sharpness(alpha * (1 - beta1), beta1, 0.9, 1.0)
     assert sharpness.shape == (200, 200)
     np.testing.assert_allclose(0.01 * sharpness, closed, rtol=1e-6)
 
