@@ -45,7 +45,7 @@ def test_gains_impulse_response_and_phase_are_the_closed_forms(alpha, beta1):
 
 
 def test_bode_data_end_at_the_gains():
-    found = e(-50, 0.9, unchecked=False) if False else e(-5, 0.9)
+    found = e(-5, 0.9)
     gain, phase = found.bode([1e-7, 0.5])
     assert gain == pytest.approx([1, abs(float(found.nyquist_gain))], rel=1e-4)
     assert phase[0] == pytest.approx(0, abs=1e-4)
