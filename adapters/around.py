@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from edsl.adapters.foreign import Foreign
 from edsl.errors import EdslError
 from edsl.optimizer import PipelineOptimizer
@@ -22,8 +20,7 @@ class AroundOptimizer(PipelineOptimizer):
 
     @staticmethod
     def _hyperparameters(pipeline: Pipeline) -> dict[str, Any]:
-        probe = _foreign(pipeline).build([torch.zeros(2, 2, requires_grad=True)])
-        return {**probe.defaults, **pipeline.hyperparameters}
+        return {**_foreign(pipeline).defaults(), **pipeline.hyperparameters}
 
     def _check_checkpoint(self, checkpoint: Any) -> None:
         super()._check_checkpoint(checkpoint)

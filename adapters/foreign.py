@@ -37,15 +37,13 @@ class Foreign(BaseUpdate):
     given: tuple[tuple[str, Any], ...]
 
     def __post_init__(self) -> None:
-        import torch
-
         names = self.argument_names()
         object.__setattr__(self, "given", tuple((name, _literal(name, value)) for name, value in self.given))
         for name, _ in self.given:
             if name not in names:
                 raise FieldError(f"{self.name}: unknown argument {name!r}; {nearest(name, names, 'it has')}", name)
         try:
-            self.build([torch.zeros(2, 2, requires_grad=True)])
+            self.defaults()
         except Exception as reason:  # another package's constructor may raise anything
             said = (str(reason).splitlines() or [type(reason).__name__])[0]
             raise EdslError(f"{self.name} refuses these arguments: {said}") from None
@@ -57,6 +55,12 @@ class Foreign(BaseUpdate):
     @property
     def name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.optimizer
+
+    def defaults(self) -> dict[str, Any]:
+        """What its param groups hold, read off an instance with these arguments."""
+        import torch
+
+        return self.build([torch.zeros(2, 2, requires_grad=True)]).defaults
 
     def build(self, params: Any) -> Any:
         """The optimizer itself, over these parameters or groups."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +13,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from edsl.as_json import as_json
 
 if TYPE_CHECKING:
     from edsl.lab.race import Progress
@@ -46,10 +47,6 @@ class _Page:
         print("\n".join(line.rstrip() for line in captured.get().split("\n")), end="")
 
 
-def _console() -> _Page:
-    return _Page()
-
-
 def note(message: str) -> None:
     """One line on stderr, beside the result."""
     print(message, file=sys.stderr)
@@ -58,16 +55,7 @@ def note(message: str) -> None:
 def json_out(value: Any) -> None:
     """A value as JSON on stdout."""
     plain = "utf" not in (sys.stdout.encoding or "").lower()
-    print(json.dumps(_finite(value), indent=2, ensure_ascii=plain, allow_nan=False))
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no infinity and no NaN: null stands for both."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
-    return [_finite(part) for part in value] if isinstance(value, (list, tuple)) else value
+    print(json.dumps(as_json(value), indent=2, ensure_ascii=plain, allow_nan=False))
 
 
 @contextmanager
@@ -116,7 +104,7 @@ def _plain_progress(progress: Progress) -> None:
 
 def race_table(configuration: dict[str, Any], rows: Sequence[Row]) -> None:
     """One row an optimizer: mean ± standard deviation over its seeds, median times."""
-    page = _console()
+    page = _Page()
     seeds = configuration["seeds"]
     narrow = page.width < _NARROW and len(rows) > 0
     page.print(
@@ -177,7 +165,7 @@ def _number(value: float | None, form: str) -> str:
 
 def description(pipeline: dict[str, Any]) -> None:
     """A pipeline's canonical text, stages, cost and recurrences."""
-    console = _console()
+    console = _Page()
     console.print(escape(pipeline["spec"]), style="bold", soft_wrap=True)
     console.print(f"fingerprint {pipeline['fingerprint']}\n")
     table = Table()
@@ -206,10 +194,7 @@ def description(pipeline: dict[str, Any]) -> None:
             f"{cost['forwards']} forward, {cost['backwards']} backward",
             soft_wrap=True,
         )
-    for stage in pipeline["stages"]:
-        console.print(f"\n[bold]{escape(stage['stage'])}[/bold]")
-        for line in stage["recurrence"]:
-            console.print(f"    {escape(line)}", soft_wrap=True)
+    _recurrences(console, [(stage["stage"], stage["recurrence"]) for stage in pipeline["stages"]])
     if any(
         value == 0 and name in stage["letters"]
         for stage in pipeline["stages"]
@@ -218,9 +203,16 @@ def description(pipeline: dict[str, Any]) -> None:
         console.print("\n(terms whose hyper-parameter is 0 now are left out)")
 
 
+def _recurrences(console: _Page, stages: Sequence[tuple[str, Sequence[str]]]) -> None:
+    for name, lines in stages:
+        console.print(f"\n[bold]{escape(name)}[/bold]")
+        for line in lines:
+            console.print(f"    {escape(line)}", soft_wrap=True)
+
+
 def catalogue(words: dict[str, Any]) -> None:
     """Stages with their arguments, recipes and tasks."""
-    console = _console()
+    console = _Page()
     stages = Table(title="stages", title_justify="left")
     for name in ("stage", "kind", "argument", "default", "values"):
         stages.add_column(name, no_wrap=name != "values")
@@ -255,7 +247,7 @@ def plain_text(text: str) -> None:
 
 def stability(report: dict[str, Any]) -> None:
     """Every bound beside the others, then the verdict."""
-    console = _console()
+    console = _Page()
     table = Table()
     table.add_column("condition")
     table.add_column("allows")
@@ -308,7 +300,7 @@ def _inside(value: float, low: float | None, high: float | None) -> str:
 
 def regret(report: dict[str, Any]) -> None:
     """Every condition of the theorems with its verdict and number."""
-    console = _console()
+    console = _Page()
     table = Table(title=f"beta2 = {report['beta2']:g}, beta3 = {report['beta3']:g}", title_justify="left")
     for name in ("condition", "verdict", "number", "why"):
         table.add_column(name)
@@ -334,12 +326,9 @@ def explanation(explained: dict[str, Any]) -> None:
     """Recurrences, then what follows from them."""
     from edsl.cli.explain import facts
 
-    console = _console()
+    console = _Page()
     console.print(escape(explained["spec"]), style="bold", soft_wrap=True)
-    for part in explained["recurrences"]:
-        console.print(f"\n[bold]{escape(part['stage'])}[/bold]")
-        for line in part["lines"]:
-            console.print(f"    {escape(line)}", soft_wrap=True)
+    _recurrences(console, [(part["stage"], part["lines"]) for part in explained["recurrences"]])
     console.print()
     table = Table(show_header=False)
     for name, value in facts(explained):
@@ -349,7 +338,7 @@ def explanation(explained: dict[str, Any]) -> None:
 
 def comparison(first: str, second: str, found: Any, notes: Sequence[str]) -> None:
     """Whether two pipelines are equal, a map between them, or where they part."""
-    console = _console()
+    console = _Page()
     if found.equal:
         console.print("[bold]Equal[/bold] as linear systems: the same steps for every sequence of gradients.")
     else:

@@ -18,7 +18,7 @@ def check_checkpoint(
     keys: Iterable[str],
     parse: Callable[[str], Pipeline],
     groups: list[dict[str, Any]],
-    buffers: Callable[[dict[str, Any]], list[str]],
+    buffers: Callable[[dict[str, Any]], tuple[str, ...]],
 ) -> None:
     """Check a state_dict against the optimizer that would load it.
 
@@ -69,7 +69,7 @@ def _check_group(saved: Any, pipeline: Pipeline, keys: Iterable[str], parse: Cal
     pipeline.override(**{key: saved[key] for key in pipeline.hyperparameters})
 
 
-def _check_state(state: Any, parameter: Tensor, names: list[str]) -> None:
+def _check_state(state: Any, parameter: Tensor, names: tuple[str, ...]) -> None:
     if not isinstance(state, dict):
         raise _broken(f"a parameter's state must be a dict, got {shown(state)}")
     for name in [*names, "step"]:

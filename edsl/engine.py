@@ -150,7 +150,8 @@ class Engine:
         return seen
 
     def _flow(self, items: list[Item], call: Callable[[Segment, Item, tuple[Any, ...]], Any]) -> None:
-        """Take all items through one segment after the other."""
+        """Take all items that have elements through one segment after the other."""
+        items = [item for item in items if item.theta.numel() > 0]
         lives: dict[tuple[int, int, torch.device], Tensor] = {}
         for number in range(len(items[0].plan.segments) if items else 0):
             total = self._total_norm(items) if items[0].plan.segments[number].needs_total_norm else None
@@ -187,15 +188,12 @@ class Engine:
                 check_parameter(parameter, name)
                 if "step" not in state:
                     state.update(plan.fresh_state(parameter))
-                for buffer in plan.buffers():
+                for buffer in plan.buffers:
                     if state[buffer].shape != parameter.shape:
                         raise EdslError(
                             f"parameter {name} has shape {tuple(parameter.shape)}, its state {buffer} "
                             f"{tuple(state[buffer].shape)}: build a new optimizer after changing shapes"
                         )
-                if parameter.numel() == 0:
-                    state["step"] += 1
-                    continue
                 yield Item(parameter, plan, state, name)
 
     def _total_norm(self, items: list[Item]) -> Tensor:
@@ -242,7 +240,7 @@ class Engine:
 
 
 def _number(key: str, value: Any) -> Any:
-    """A group's value as a number where a tensor or numpy scalar holds one; else as it is, to be refused."""
+    """The number that a group's tensor or numpy scalar holds; raises EdslError where it holds none."""
     try:
         return Number().read(value)
     except ValueError as reason:

@@ -22,13 +22,7 @@ def excluded_names(patterns: Sequence[str] | None, names: Sequence[str] | None) 
     Raises:
         EdslError: for patterns without names, or a pattern that is no text.
     """
-    if patterns is None:
-        patterns = BY_DEFAULT if names else ()
-    if isinstance(patterns, str) or not isinstance(patterns, Iterable):
-        raise EdslError(f"exclude must be a tuple of texts such as ('bias', 'norm'), got {shown(patterns)}")
-    patterns = tuple(patterns)
-    if not all(isinstance(pattern, str) for pattern in patterns):
-        raise EdslError(f"exclude must be a tuple of texts such as ('bias', 'norm'), got {shown(patterns)}")
+    patterns = _read_patterns(patterns, BY_DEFAULT if names else ())
     if patterns and not names:
         raise EdslError("exclude needs names: pass the module or model.named_parameters() instead of bare tensors")
     names = [str(name) for name in names or ()]
@@ -38,19 +32,28 @@ def excluded_names(patterns: Sequence[str] | None, names: Sequence[str] | None) 
 def names_in_module(module: Any, patterns: Sequence[str] | None) -> tuple[str, ...]:
     """As `excluded_names`, where "norm" is decided by the type of the layer that owns a parameter."""
     names = [name for name, _ in module.named_parameters()]
-    by_name = BY_DEFAULT if patterns is None else tuple(patterns) if isinstance(patterns, Iterable) else patterns
-    by_name = patterns if isinstance(patterns, str) else by_name
-    excluded = set(excluded_names(by_name, names)) if names else set()
-    for pattern in by_name:
+    patterns = _read_patterns(patterns, BY_DEFAULT)
+    excluded = set(excluded_names(patterns, names)) if names else set()
+    for pattern in patterns:
         if pattern not in BY_DEFAULT and not excluded_names((pattern,), names):
             raise EdslError(f"exclude: no parameter of this module is called {shown(pattern)}")
-    if not isinstance(by_name, str) and "norm" in by_name:
+    if "norm" in patterns:
         for prefix, layer in module.named_modules():
             if "norm" in type(layer).__name__.lower():
                 excluded |= {
                     f"{prefix}.{name}" if prefix else name for name, _ in layer.named_parameters(recurse=False)
                 }
     return tuple(name for name in names if name in excluded)
+
+
+def _read_patterns(patterns: Any, default: tuple[str, ...]) -> tuple[str, ...]:
+    if patterns is None:
+        return default
+    listed = isinstance(patterns, Iterable) and not isinstance(patterns, str)
+    texts = tuple(patterns) if listed else ()
+    if not listed or not all(isinstance(text, str) for text in texts):
+        raise EdslError(f"exclude must be a tuple of texts such as ('bias', 'norm'), got {shown(patterns)}")
+    return texts
 
 
 def _matches(pattern: str, name: str) -> bool:

@@ -47,6 +47,8 @@ def check_parameter(parameter: Tensor, name: str = "") -> None:
 
 def overlaps(tensor: Tensor) -> bool:
     """Whether two elements may lie in one place, as in an expanded tensor."""
+    if tensor.is_contiguous():
+        return False
     reach = 0
     for stride, size in sorted((stride, size) for stride, size in zip(tensor.stride(), tensor.shape) if size > 1):
         if stride <= reach:

@@ -180,9 +180,9 @@ class PipelineOptimizer(torch.optim.Optimizer):
     def _check_checkpoint(self, checkpoint: Any) -> None:
         check_checkpoint(checkpoint, self.pipeline, self.defaults, self._parse, self.param_groups, self._buffers)
 
-    def _buffers(self, saved_group: dict[str, Any]) -> list[str]:
+    def _buffers(self, saved_group: dict[str, Any]) -> tuple[str, ...]:
         """The names of the buffers that a parameter's state has under a group's values."""
-        return Engine(self.pipeline, "eager").plan(0, saved_group, spared=False).buffers()
+        return Engine(self.pipeline, "eager").plan(0, saved_group, spared=False).buffers
 
     def _parse(self, text: str) -> Pipeline:
         """A saved pipeline, which may hold stages that only this optimizer knows."""
@@ -241,13 +241,16 @@ def compile(
     from edsl.adapters.foreign import Foreign
 
     check_mode(mode)
-    pipeline = as_pipeline(spec).override(**hyperparameters)
-    if not isinstance(pipeline.update, Foreign):
-        return PipelineOptimizer(params, as_pipeline(spec), mode=mode, exclude=exclude, **hyperparameters)
+    base = as_pipeline(spec)
+    if not isinstance(base.update, Foreign):
+        return PipelineOptimizer(params, base, mode=mode, exclude=exclude, **hyperparameters)
+    pipeline = base.override(**hyperparameters)
+    update = pipeline.update
+    assert isinstance(update, Foreign)  # overriding keeps the stages
     if exclude:
-        raise EdslError(f"exclude does not reach into {pipeline.update.name}; give it param groups instead")
+        raise EdslError(f"exclude does not reach into {update.name}; give it param groups instead")
     if len(pipeline.stages) == 2:
-        return pipeline.update.build(params.parameters() if isinstance(params, nn.Module) else params)
+        return update.build(params.parameters() if isinstance(params, nn.Module) else params)
     from edsl.adapters.around import AroundOptimizer
 
     return AroundOptimizer(params, pipeline, mode=mode, exclude=())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import fields
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -101,16 +102,17 @@ class Plan:
         dtype = torch.float32 if device.type == "mps" else torch.float64
         return torch.tensor(numbers, dtype=dtype, device=device)
 
-    def buffers(self) -> list[str]:
+    @cached_property
+    def buffers(self) -> tuple[str, ...]:
         """The names of all state of one parameter, but for its step."""
-        return [name for segment in self.segments for name in segment.buffers]
+        return tuple(name for segment in self.segments for name in segment.buffers)
 
     def fresh_state(self, parameter: Tensor) -> dict[str, Any]:
         """The state before the first step, each buffer in the parameter's layout."""
         zero = torch.zeros_like(parameter, dtype=working_dtype(parameter.dtype), requires_grad=False)
         # init may give one zero twice: each buffer is a tensor of its own.
         entries = [entry.clone() for segment in self.segments for stage in segment.stages for entry in stage.init(zero)]
-        return {"step": torch.tensor(0.0, dtype=torch.float32), **dict(zip(self.buffers(), entries))}
+        return {"step": torch.tensor(0.0, dtype=torch.float32), **dict(zip(self.buffers, entries))}
 
 
 def is_foreign(stage: Stage) -> bool:

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import sympy
 
-from edsl.errors import EdslError
 from edsl.pipeline import Pipeline
 from edsl.stage import BaseUpdate
-from edsl.theory.linearise import THETA, NotLinear, Z, exact, live_names, run
+from edsl.theory.linearise import THETA, Z, exact, run
 
 GRADIENT = sympy.Symbol("g")
 
@@ -143,18 +142,9 @@ def _filter(pipeline: Pipeline, indices: list[int]) -> Filter:
     flow: Any = GRADIENT
     memory: dict[sympy.Symbol, Any] = {}
     for index in indices:
-        names = live_names(pipeline, index)
-        try:
-            passage = run(pipeline.stages[index], pipeline.labels[index], flow, GRADIENT, names)
-        except NotLinear:
-            raise
-        except EdslError as reason:
-            raise NotLinear(str(reason)) from None
-        unit = {THETA: 0, **dict.fromkeys(passage.scales, 1)}
-        if passage.scales:
-            unit |= {sympy.Symbol(key): 0 for field, key in names.items() if field == "eps1"}
-        flow = passage.out.subs(unit)
-        memory.update({symbol: entry.subs(unit) for symbol, entry in passage.memory.items()})
+        passage = run(pipeline, index, flow, GRADIENT)
+        flow = passage.out.subs(THETA, 0)
+        memory.update({symbol: entry.subs(THETA, 0) for symbol, entry in passage.memory.items()})
     states = tuple(memory)
     following: Any = sympy.Matrix(list(memory.values()))
     out: Any = sympy.Matrix([flow])

@@ -108,34 +108,45 @@ class LinearAt(At):
 
 @dataclass(frozen=True)
 class Passage:
-    """One stage run on symbols: what flows out, its next memory, and what was frozen."""
+    """One stage run on symbols: what flows out, its next memory, and whether a root was frozen.
+
+    A frozen root plus ε₁ is taken as 1, so the curvature is the preconditioned one.
+    """
 
     out: Any
     memory: dict[sympy.Symbol, Any]
-    scales: tuple[sympy.Symbol, ...]
+    frozen: bool
 
 
-def run(stage: Stage, label: str, incoming: Any, gradient: Any, names: dict[str, str]) -> Passage:
-    """A stage's step on symbols, linear in `incoming`, θ and its memory.
-
-    Args:
-        names: the key of each live field in the pipeline, which names its symbol.
+def run(pipeline: Pipeline, index: int, incoming: Any, gradient: Any) -> Passage:
+    """One stage's step on symbols, which are named by the pipeline's keys.
 
     Raises:
         NotLinear: with the stage's name.
     """
+    stage, label = pipeline.stages[index], pipeline.labels[index]
+    names = live_names(pipeline, index)
     at = LinearAt(stage)
     at.gradient = gradient
     kind: Any = type(stage.init(0.0))
     old = kind(*[sympy.Symbol(f"{label}.{name}") for name in kind._fields])
     bound = stage.bind({field: sympy.Symbol(key) for field, key in names.items()})
-    out, new = bound.step(incoming, old, at)
+    try:
+        out, new = bound.step(incoming, old, at)
+    except NotLinear:
+        raise
+    except EdslError as reason:  # another package's optimizer has no step to run
+        raise NotLinear(str(reason)) from None
     # A buffer that is only seen through a frozen root is frozen with it.
     hidden = {symbol for x in at.frozen.values() for symbol in sympy.sympify(x).free_symbols} & set(old)
     memory = {symbol: sympy.sympify(entry) for symbol, entry in zip(old, new) if symbol not in hidden}
     if hidden & sympy.sympify(out).free_symbols:
         raise NotLinear(f"{stage.name} has no linear model: its second moment acts outside of the root")
-    return Passage(sympy.sympify(out), memory, tuple(at.frozen))
+    unit = dict.fromkeys(at.frozen, 1)
+    if at.frozen and "eps1" in names:
+        unit[sympy.Symbol(names["eps1"])] = 0
+    memory = {symbol: entry.subs(unit) for symbol, entry in memory.items()}
+    return Passage(sympy.sympify(out).subs(unit), memory, bool(at.frozen))
 
 
 @lru_cache(maxsize=64)
@@ -158,22 +169,13 @@ def linearise(pipeline: Pipeline) -> LinearSystem:
     notes: list[str] = []
     values = {sympy.Symbol(key): exact(value) for key, value in pipeline.hyperparameters.items()}
     for index, stage in enumerate(pipeline.stages[1:], start=1):
-        names = live_names(pipeline, index)
-        try:
-            passage = run(stage, pipeline.labels[index], flow, gradient, names)
-        except NotLinear:
-            raise
-        except EdslError as reason:
-            raise NotLinear(str(reason)) from None
-        if passage.scales:
+        passage = run(pipeline, index, flow, gradient)
+        if passage.frozen:
             notes.append(f"{stage.name}: √v̂ is frozen, and h is the preconditioned curvature h/(√v̂ + ε₁)")
-            unit = {**dict.fromkeys(passage.scales, 1), **{sympy.Symbol(n): 0 for f, n in names.items() if f == "eps1"}}
-        else:
-            unit = {}
-        flow = passage.out.subs(unit)
-        memory.update({symbol: entry.subs(unit) for symbol, entry in passage.memory.items()})
+        flow = passage.out
+        memory.update(passage.memory)
         for expression in (flow, *passage.memory.values()):
-            _check_linear(stage, expression.subs(unit), [THETA, NOISE, *memory])
+            _check_linear(stage, expression, [THETA, NOISE, *memory])
     states = (THETA, *memory)
     following: Any = sympy.Matrix([THETA + flow, *memory.values()])
     return LinearSystem(

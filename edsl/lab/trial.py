@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edsl.as_json import as_json
 from edsl.errors import EdslError
 from edsl.exclusion import names_in_module
 from edsl.lab.task import Split, Task
@@ -77,13 +78,7 @@ class Trial:
 
     def record(self) -> dict[str, Any]:
         """As JSON, where numbers that aren't finite are null."""
-        return {key: _plain(value) for key, value in asdict(self).items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+        return as_json(asdict(self))
 
 
 class Clock:
@@ -204,9 +199,8 @@ def fair_groups(spec: str, model: Any) -> Any:
     if not isinstance(update, Foreign):
         return model
     spared = set(names_in_module(model, None))
-    probe = update.build([torch.zeros(2, 2, requires_grad=True)])
     named = dict(model.named_parameters())
-    if "weight_decay" not in probe.defaults or not spared or len(spared) == len(named):
+    if "weight_decay" not in update.defaults() or not spared or len(spared) == len(named):
         return list(named.values())
     return [
         {"params": [parameter for name, parameter in named.items() if name not in spared]},

@@ -145,6 +145,14 @@ def test_monitor_changes_nothing_and_can_be_removed():
     assert monitor.report().steps == 5
 
 
+def test_watching_does_not_count_as_a_step_even_of_an_empty_parameter():
+    params = [torch.nn.Parameter(torch.zeros(0)), torch.nn.Parameter(torch.ones(2))]
+    optimizer = edsl.compile("alto", params, mode="eager")
+    RegretMonitor(optimizer)
+    walk(optimizer, params, [[torch.zeros(0), torch.ones(2)]] * 3)
+    assert [int(optimizer.state[p]["step"]) for p in params] == [3, 3]
+
+
 @pytest.mark.parametrize("spec", ["sgd", "grad | e | torch.Adam()"])
 def test_monitor_refuses_what_the_theorem_is_not_about(spec):
     with pytest.raises(edsl.EdslError, match="regret monitor"):
