@@ -7,6 +7,7 @@ from typing import Any
 from edsl.adapters.foreign import Foreign
 from edsl.errors import EdslError
 from edsl.optimizer import PipelineOptimizer
+from edsl.oracle import Slot
 from edsl.pipeline import Pipeline
 
 
@@ -29,9 +30,9 @@ class AroundOptimizer(PipelineOptimizer):
             if not isinstance(state.get(name), dict):
                 raise EdslError(f"this checkpoint is not whole: a parameter's state has none of {name}")
 
-    def _update(self) -> None:
-        inner = self._linked()
-        items = self.engine.step(self.param_groups, self.state)
+    def _update(self, slots: list[Slot]) -> None:
+        inner = self._linked({slot.parameter for slot in slots if slot.gradient is not None})
+        items = self.engine.step(self.param_groups, self.state, slots)
         gradients = [(item.parameter, item.parameter.grad) for item in items]
         try:
             for item in items:
@@ -41,7 +42,7 @@ class AroundOptimizer(PipelineOptimizer):
             for parameter, gradient in gradients:
                 parameter.grad = gradient
 
-    def _linked(self) -> Any:
+    def _linked(self, moving: set[Any]) -> Any:
         """The foreign optimizer on this one's groups and state, which loading may have replaced."""
         update = _foreign(self.pipeline)
         inner: Any = self.__dict__.get("_inner")
@@ -53,7 +54,7 @@ class AroundOptimizer(PipelineOptimizer):
         inner.state.clear()
         for group in self.param_groups:
             for parameter in group["params"]:
-                if parameter.grad is not None:
+                if parameter in moving:
                     inner.state[parameter] = self.state[parameter].setdefault(update.name, {})
         return inner
 

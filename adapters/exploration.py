@@ -95,5 +95,5 @@ class Exploration(Adaptor):
             mean = self.beta1 * past + (1 - self.beta1) * g
             return g + self.alpha * a, PastMean(mean)
         past = at.first(g, memory.g) if self.start == "first" else memory.g
-        a = self.beta1 * memory.a + (1 - self.beta1) * (g - past)
+        a = self.beta1 * memory.a + (1 - self.beta1) * at.difference(g, past)
         return g + self.alpha * a, PastDifference(a, g)

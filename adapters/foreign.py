@@ -53,6 +53,10 @@ class Foreign(BaseUpdate):
         return self.optimizer == "torch.LBFGS"  # evaluates the closure itself, many times a step
 
     @property
+    def moves_weights(self) -> bool:
+        return True
+
+    @property
     def name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.optimizer
 
@@ -75,6 +79,9 @@ class Foreign(BaseUpdate):
 
     def spared_values(self) -> dict[str, Any]:
         return {}
+
+    def value(self, argument: str) -> Any:
+        return dict(self.given).get(argument)
 
     def replace(self, values: dict[str, Any]) -> Foreign:
         return Foreign(self.optimizer, tuple({**dict(self.given), **values}.items()))

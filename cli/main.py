@@ -179,6 +179,28 @@ def equivalent_command(
     equivalent(first, second, as_json)
 
 
+@app.command("verify")
+def verify_command(
+    spec: Spec,
+    against: Annotated[str, typer.Option(metavar="SPEC", help="The other, such as 'torch.AdamW(lr=0.001)'.")],
+    steps: Annotated[int, typer.Option(help="Steps to compare.")] = 50,
+    tolerance: Annotated[float, typer.Option(help="Largest |a − b| / max(1, |a|) of two equal weights.")] = 1e-10,
+    seed: Annotated[int, typer.Option(help="Of the network's weights and the batches.")] = 0,
+    mode: Annotated[str, typer.Option(help="eager, or compiled as in training.")] = "eager",
+    as_json: AsJson = False,
+) -> None:
+    """Verify that two specs take the same steps: one small network, the same batches, float64.
+
+    Prints the largest difference, or the first step and tensor where they part.
+    Exit code 0 equal, 1 not, 2 bad input.
+
+    Example: edsl verify 'adamw(lr=0.001)' --against 'torch.AdamW(lr=0.001)'
+    """
+    from edsl.cli.verify import verify
+
+    verify(spec, against, steps, tolerance, seed, mode, as_json)
+
+
 @app.command("map")
 def map_command(
     spec: Spec,

@@ -184,16 +184,27 @@ def description(pipeline: dict[str, Any]) -> None:
             stage["kind"],
             escape("\n".join(arguments)) or "–",
             "its own" if kept is None else ", ".join(kept) or "–",
-            "?" if kept is None else str(stage["bytes_per_parameter"]),
+            "?" if kept is None else f"{stage['bytes_per_parameter']:g}",
         )
     console.print(table)
     cost = pipeline["cost"]
-    if cost is not None:
-        console.print(
-            f"state {cost['state']} B and memory traffic ≥ {cost['traffic']} B per float32 parameter and step; "
-            f"{cost['forwards']} forward, {cost['backwards']} backward",
-            soft_wrap=True,
-        )
+    for route, one in {"": cost}.items() if cost is None or "state" in cost else cost.items():
+        if one is not None:
+            console.print(
+                f"{escape(route)}{': ' if route else ''}state {one['state']:g} B and memory traffic ≥ "
+                f"{one['traffic']:g} B per float32 parameter and step",
+                soft_wrap=True,
+            )
+    estimator = pipeline["estimator"]
+    console.print(
+        f"a step costs {estimator['forwards']:g} forward and {estimator['backwards']:g} backward"
+        + (f", over {estimator['calls']} calls" if estimator["calls"] > 1 else "")
+        + (f"; step(closure) needs a closure: {estimator['closure']}" if estimator["closure"] else "")
+        + f"\nnoise of the gradient: {escape(estimator['noise'])}",
+        soft_wrap=True,
+    )
+    for line in pipeline["notes"]:
+        console.print(f"note: {escape(line)}", soft_wrap=True)
     _recurrences(console, [(stage["stage"], stage["recurrence"]) for stage in pipeline["stages"]])
     if any(
         value == 0 and name in stage["letters"]
@@ -334,6 +345,26 @@ def explanation(explained: dict[str, Any]) -> None:
     for name, value in facts(explained):
         table.add_row(escape(name), escape(value))
     console.print(table)
+
+
+def verdict(found: dict[str, Any]) -> None:
+    """Whether two optimizers took the same steps, or where they part."""
+    page = _Page()
+    page.print(f"{escape(found['first'])}\n{escape(found['second'])}", soft_wrap=True)
+    largest = f"largest difference {found['largest']:.3g}, tolerance {found['tolerance']:g}"
+    what = f"{found['steps']} steps in float64, {len(found['tensors'])} tensors"
+    parted = found["parted"]
+    if parted is None:
+        page.print(f"[bold]Equal[/bold]: {what}; {largest}", soft_wrap=True)
+    else:
+        page.print(
+            f"[bold]Not equal[/bold]: they part at step {parted['step']} in {escape(parted['tensor'])}"
+            f"{escape(str(parted['index']))}: {parted['first']!r} against {parted['second']!r}, "
+            f"a difference of {parted['difference']:.3g} (tolerance {found['tolerance']:g})",
+            soft_wrap=True,
+        )
+    for line in found["notes"]:
+        page.print(f"note: {escape(line)}", soft_wrap=True)
 
 
 def comparison(first: str, second: str, found: Any, notes: Sequence[str]) -> None:

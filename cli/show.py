@@ -6,10 +6,10 @@ from dataclasses import asdict
 from typing import Any
 
 from edsl.cli import render
-from edsl.cost import ELEMENT, buffers, cost
+from edsl.cost import REFERENCE, cost, stage_state
 from edsl.pipeline import Pipeline
 from edsl.spec import parse
-from edsl.stage import Stage
+from edsl.stage import Estimator, Stage
 from edsl.theory.notation import recurrences
 
 
@@ -25,28 +25,65 @@ def show(spec: str, as_json: bool) -> None:
 
 def describe(pipeline: Pipeline) -> dict[str, Any]:
     """A pipeline in plain values."""
-    written = recurrences(pipeline)
-    total = cost(pipeline)
+    routed = "" not in pipeline.branches
+    total = {route: cost(branch) for route, branch in pipeline.branches.items()}
     return {
         "spec": str(pipeline),
         "fingerprint": pipeline.fingerprint,
         "stages": [
             {
-                "stage": label,
-                "kind": stage.kind,
-                "arguments": stage.arguments(),
+                "stage": part.label,
+                "kind": part.stage.kind,
+                "arguments": part.stage.arguments(),
                 "letters": dict(part.letters),
-                "buffers": _buffers(stage),
-                "bytes_per_parameter": None if _buffers(stage) is None else ELEMENT * len(_buffers(stage) or ()),
+                "buffers": _buffers(part.stage),
+                "bytes_per_parameter": None if _is_foreign(part.stage) else stage_state(part.stage, *REFERENCE),
                 "recurrence": list(part.lines),
             }
-            for stage, label, part in zip(pipeline.stages, pipeline.labels, written)
+            for part in recurrences(pipeline)
         ],
-        "cost": None if total is None else asdict(total),
+        "cost": _record(total[""]) if not routed else {route: _record(found) for route, found in total.items()},
+        "estimator": _estimator(pipeline.estimator),
+        "notes": _notes(pipeline),
     }
 
 
+def _record(found: Any) -> dict[str, Any] | None:
+    return None if found is None else asdict(found)
+
+
+def _estimator(estimator: Estimator) -> dict[str, Any]:
+    closure = "loss and backward()" if estimator.calls_backward else "loss alone"
+    return {
+        "forwards": estimator.forwards,
+        "backwards": estimator.backwards,
+        "closure": closure if estimator.needs_closure else None,
+        "calls": estimator.calls,
+        "noise": estimator.noise,
+    }
+
+
+def _notes(pipeline: Pipeline) -> list[str]:
+    """What a reader of the pipeline should know."""
+    notes = []
+    adaptors = [stage for branch in pipeline.branches.values() for stage in branch.stages if stage.name == "e"]
+    if adaptors and pipeline.estimator.draws_directions and not pipeline.estimator.gives_difference:
+        name = pipeline.estimator.name
+        notes.append(
+            f"each {name} estimate has directions of its own, so the differences that E averages are mostly noise: "
+            f"{name}(common=True) | e(buffers=2) takes both gradients along the same ones, at twice the evaluations"
+        )
+    if any(stage.is_matrix for branch in pipeline.branches.values() for stage in branch.stages):
+        rows, columns = REFERENCE
+        notes.append(f"bytes are of a {rows} × {columns} parameter: factors of other shapes count by its size")
+    return notes
+
+
 def _buffers(stage: Stage) -> list[str] | None:
+    return None if _is_foreign(stage) else list(stage.init(0.0)._fields)
+
+
+def _is_foreign(stage: Stage) -> bool:
     from edsl.adapters.foreign import Foreign
 
-    return None if isinstance(stage, Foreign) else list(buffers(stage))
+    return isinstance(stage, Foreign)

@@ -14,7 +14,23 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from edsl.classes import ALTO, ESGD, SGD, Adam, AdamW, ALTOVanilla, EAdam, EAdamW, Lamb
+    from edsl.classes import (
+        ALTO,
+        ESGD,
+        ESOAP,
+        SGD,
+        Adam,
+        AdamW,
+        ALTOVanilla,
+        EAdam,
+        EAdamW,
+        ELion,
+        EMuon,
+        EShampoo,
+        Lamb,
+        Lion,
+        Muon,
+    )
     from edsl.errors import EdslError, EdslWarning
     from edsl.optimizer import PipelineOptimizer, compile
     from edsl.pipeline import Pipeline
@@ -28,21 +44,30 @@ _PLACES = {
     "compile": "edsl.optimizer:compile",
     "parse": "edsl.spec:parse",
 }
-_CLASSES = ("ALTO", "ALTOVanilla", "Adam", "AdamW", "EAdam", "EAdamW", "ESGD", "Lamb", "SGD")
+_CLASSES = (
+    *("ALTO", "ALTOVanilla", "EAdam", "EAdamW", "ELion", "EMuon", "ESGD", "ESOAP", "EShampoo"),
+    *("Adam", "AdamW", "Lamb", "Lion", "Muon", "SGD"),
+)
 _PLACES.update({name: f"edsl.classes:{name}" for name in _CLASSES})
 
 __all__ = [
     "ALTO",
     "ESGD",
+    "ESOAP",
     "SGD",
     "ALTOVanilla",
     "Adam",
     "AdamW",
     "EAdam",
     "EAdamW",
+    "ELion",
+    "EMuon",
+    "EShampoo",
     "EdslError",
     "EdslWarning",
     "Lamb",
+    "Lion",
+    "Muon",
     "Pipeline",
     "PipelineOptimizer",
     "compile",

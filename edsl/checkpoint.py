@@ -10,6 +10,7 @@ from torch import Tensor
 
 from edsl.errors import EdslError, shown
 from edsl.pipeline import Pipeline
+from edsl.plan import Plan
 
 
 def check_checkpoint(
@@ -18,7 +19,7 @@ def check_checkpoint(
     keys: Iterable[str],
     parse: Callable[[str], Pipeline],
     groups: list[dict[str, Any]],
-    buffers: Callable[[dict[str, Any]], tuple[str, ...]],
+    plan: Callable[[dict[str, Any]], Plan],
 ) -> None:
     """Check a state_dict against the optimizer that would load it.
 
@@ -26,7 +27,7 @@ def check_checkpoint(
         keys: what every param group must hold.
         parse: reads a saved pipeline's text.
         groups: the optimizer's own param groups, in the checkpoint's order.
-        buffers: the names of a parameter's buffers under a saved group's values.
+        plan: what a saved group's parameters share, the shapes of their buffers among it.
 
     Raises:
         EdslError: one line that says what is wrong.
@@ -42,10 +43,12 @@ def check_checkpoint(
     if len(set(numbers)) != len(numbers) or not set(states) <= set(numbers):
         raise _broken("its states don't belong to the parameters of its groups")
     for group, saved in zip(groups, saved_groups):
-        names = buffers(saved)
+        if saved.get("route", "") != group.get("route", ""):
+            raise EdslError(f"this checkpoint has {saved['route']!r} where this optimizer has {group['route']!r}")
+        shared = plan(saved)
         for parameter, number in zip(group["params"], saved["params"]):
             if number in states:
-                _check_state(states[number], parameter, names)
+                _check_state(states[number], parameter, shared.shapes(parameter))
 
 
 def _check_group(saved: Any, pipeline: Pipeline, keys: Iterable[str], parse: Callable[[str], Pipeline]) -> None:
@@ -66,24 +69,30 @@ def _check_group(saved: Any, pipeline: Pipeline, keys: Iterable[str], parse: Cal
             raise _broken(f"{key} must be a list of names, got {shown(names)}")
     if "param_names" in saved and len(saved["param_names"]) != len(saved["params"]):
         raise _broken("it has more or fewer param_names than params")
-    pipeline.override(**{key: saved[key] for key in pipeline.hyperparameters})
+    if type(saved.get("calls", 0)) is not int or saved.get("calls", 0) < 0:
+        raise _broken(f"calls must be a whole number from 0, got {shown(saved['calls'])}")
+    own = pipeline.branch(saved.get("route", ""))
+    lost = [key for key in own.hyperparameters if key not in saved]
+    if lost:
+        raise _broken(f"its param group has no {', '.join(lost)}")
+    own.override(**{key: saved[key] for key in own.hyperparameters})
 
 
-def _check_state(state: Any, parameter: Tensor, names: tuple[str, ...]) -> None:
+def _check_state(state: Any, parameter: Tensor, shapes: dict[str, tuple[int, ...]]) -> None:
     if not isinstance(state, dict):
         raise _broken(f"a parameter's state must be a dict, got {shown(state)}")
-    for name in [*names, "step"]:
+    for name in [*shapes, "step"]:
         if not isinstance(state.get(name), Tensor):
             raise _broken(f"a parameter's state has no {name}")
     step = state["step"]
     if step.numel() != 1 or step.is_complex() or step.device.type == "meta" or not _counts(float(step)):
         raise _broken("a step must be one whole number from 0")
-    for name in names:
+    for name, shape in shapes.items():
         buffer = state[name]
-        if buffer.shape != parameter.shape:
+        if tuple(buffer.shape) != shape:
             raise EdslError(
-                f"this checkpoint does not fit: {name} has shape {tuple(buffer.shape)}, "
-                f"its parameter {tuple(parameter.shape)}"
+                f"this checkpoint does not fit: {name} has shape {tuple(buffer.shape)}, expected {shape} "
+                f"for its parameter of shape {tuple(parameter.shape)}"
             )
         if not buffer.is_floating_point() or buffer.layout != parameter.layout or buffer.device.type == "meta":
             raise _broken(f"{name} must be a dense floating-point tensor, got {buffer.layout}, {buffer.dtype}")

@@ -59,10 +59,46 @@ class EAdamW(RecipeOptimizer):
     recipe = "eadamw"
 
 
+class EMuon(RecipeOptimizer):
+    """E before Muon, and before AdamW for what is no matrix: `grad | e | route(matrix=muon, other=adamw)`."""
+
+    recipe = "emuon"
+
+
+class EShampoo(RecipeOptimizer):
+    """E before Shampoo, and before AdamW for what is no matrix."""
+
+    recipe = "eshampoo"
+
+
+class ESOAP(RecipeOptimizer):
+    """E before SOAP, and before AdamW for what is no matrix."""
+
+    recipe = "esoap"
+
+
+class ELion(RecipeOptimizer):
+    """E before Lion: `grad | e | lion`."""
+
+    recipe = "elion"
+
+
 class Lamb(RecipeOptimizer):
     """Lamb with the paper's defaults: `grad | lamb` (You et al. 2020, Algorithm 2)."""
 
     recipe = "lamb"
+
+
+class Lion(RecipeOptimizer):
+    """Lion with the paper's betas: `grad | lion`."""
+
+    recipe = "lion"
+
+
+class Muon(RecipeOptimizer):
+    """Muon for parameters that are all matrices: `grad | muon`."""
+
+    recipe = "muon"
 
 
 class Adam(RecipeOptimizer):

@@ -1,8 +1,9 @@
 """Pipeline + parameters → compiled step.
 
-Data flows once through each parameter: θ, g and the memory go into one compiled function as 1-D
-views in storage order, the stages run one after another, and the function writes the memory and θ
-back in place. So every size and layout shares one graph, and nothing as large as the parameter is
+The estimator comes first, over all parameters at once. Then data flows once through each parameter:
+θ, g and the memory go into one compiled function as 1-D aliases in storage order (matrices, where a
+stage asks for them), the stages run one after another, and the function writes the memory and θ back
+in place. So every size and layout shares one graph, and nothing as large as the parameter is
 allocated. A stage that needs a norm over *all* parameters splits the pipeline into segments.
 
 Hyper-parameters go in as one float64 vector, so a schedule never recompiles. Powers βᵏ are computed
@@ -14,7 +15,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from hashlib import blake2b
+from functools import partial
 from types import FunctionType
 from typing import Any
 
@@ -23,11 +24,12 @@ from torch import Tensor
 
 from edsl.domain import Number
 from edsl.errors import EdslError, EdslWarning
-from edsl.layout import check_parameter, flat, is_dense, working_dtype
+from edsl.layout import alias, check_parameter, is_dense, working_dtype
+from edsl.oracle import Oracle, Slot, generator_for, total_norm
 from edsl.pipeline import Pipeline
-from edsl.plan import Plan
-from edsl.segment import Segment, WatchingAt
-from edsl.stage import Stage
+from edsl.plan import Plan, is_foreign
+from edsl.segment import Given, Segment, WatchingAt
+from edsl.stage import Estimator, Stage
 
 MODES = ("compiled", "eager")
 
@@ -44,26 +46,35 @@ class Watched:
 
 
 class Item:
-    """One parameter in one step: 1-D views of θ, of what flows through the stages, and of the state."""
+    """One parameter in one step: aliases of θ, of what flows through the stages, and of the state."""
 
-    def __init__(self, parameter: Tensor, plan: Plan, state: dict[str, Any], name: str) -> None:
-        gradient = parameter.grad
-        assert gradient is not None  # the engine passes over parameters without one
-        self.parameter, self.plan, self.state, self.name = parameter, plan, state, name
+    def __init__(self, slot: Slot, plan: Plan, state: dict[str, Any]) -> None:
+        assert slot.gradient is not None  # the engine passes over parameters without one
+        self.parameter, self.plan, self.state, self.name = slot.parameter, plan, state, slot.name
+        parameter = slot.parameter
         self.k = int(state["step"]) + 1
-        self.dense = is_dense(parameter)
-        self.theta = flat(parameter.detach() if self.dense else parameter.detach().resolve_neg().contiguous())
-        self.gradient = flat(self.like_parameter(gradient.detach().resolve_neg()))
+        self.dense = is_dense(parameter) and (not plan.is_matrix or parameter.is_contiguous())
+        self.theta = self.laid(parameter.detach())
+        self.gradient = self.laid(slot.gradient.detach().resolve_neg())
+        self.hessian = None if slot.hessian is None else self.laid(slot.hessian)
+        self.difference = None if slot.difference is None else self.laid(slot.difference)
         self.x = self.gradient
+
+    def laid(self, tensor: Tensor) -> Tensor:
+        """An alias of a tensor, or of a copy in the parameter's layout."""
+        return alias(self.like_parameter(tensor), self.plan.is_matrix)
 
     def memory(self, segment: Segment) -> list[Tensor]:
         views = []
         for name in segment.buffers:
             buffer = self.state[name]
+            if name in self.plan.reshaped:
+                views.append(buffer)
+                continue
             laid = self.like_parameter(buffer)
             if laid is not buffer:
                 self.state[name] = laid
-            views.append(flat(laid))
+            views.append(alias(laid, self.plan.is_matrix))
         return views
 
     def u(self) -> Tensor:
@@ -71,7 +82,7 @@ class Item:
         if not self.dense:
             return self.x.to(self.gradient.dtype, copy=True).view(self.parameter.shape)
         u = torch.empty_like(self.parameter, dtype=self.gradient.dtype, requires_grad=False)
-        flat(u).copy_(self.x)
+        alias(u).copy_(self.x)
         return u
 
     def write_back(self) -> None:
@@ -87,7 +98,7 @@ class Item:
         if same:
             return tensor
         if not self.dense:
-            return tensor.contiguous()
+            return tensor.resolve_neg().contiguous()
         return torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
 
 
@@ -114,95 +125,130 @@ class Engine:
     def plan(self, index: int, group: dict[str, Any], spared: bool) -> Plan:
         """The plan of a group for its parameters that are, or are not, spared decay."""
         plan = self._plans.get((index, spared))
-        keys = self.pipeline.hyperparameters
+        pipeline = self.pipeline.branch(group.get("route", ""))
+        keys = pipeline.hyperparameters
         missing = [key for key in (*keys, "exclude") if key not in group]
         if missing:
             raise EdslError(f"param group {index} has lost its {', '.join(missing)}")
         values = {key: group[key] if isinstance(group[key], (float, int)) else _number(key, group[key]) for key in keys}
         if plan is None:
-            plan = self._plans[index, spared] = Plan(self.pipeline, spared, values)
+            plan = self._plans[index, spared] = Plan(pipeline, spared, values)
         elif plan.values != values:
             plan.change(values)
         return plan
 
-    def step(self, groups: list[dict[str, Any]], states: Any) -> list[Item]:
-        """One step of every parameter that has a gradient; the items hold u if nothing updates θ."""
-        items = list(self._items(groups, states))
-        self._flow(items, lambda segment, item, given: self._function(segment, item)(item.theta, item.x, *given))
+    def oracle(self, groups: list[dict[str, Any]], states: Any, closure: Callable[[], Any] | None) -> Oracle:
+        """The model as the estimator sees it at the next step."""
+        slots = list(self._slots(groups, states))
+        steps = [int(states[slot.parameter]["step"]) for slot in slots if "step" in states.get(slot.parameter, ())]
+        calls = groups[0].get("calls", 0) if groups else 0
+        return Oracle(slots, max(steps, default=0) + 1, calls, closure, self.estimator(groups))
+
+    def estimator(self, groups: list[dict[str, Any]]) -> Estimator:
+        """The estimator with the groups' values, in which they must agree."""
+        found = [self.plan(index, group, spared=False).pipeline.estimator for index, group in enumerate(groups)]
+        if any(other != found[0] for other in found[1:]):
+            raise EdslError(f"all param groups must agree on the estimator, got {' and '.join(map(str, set(found)))}")
+        return found[0] if found else self.pipeline.estimator
+
+    def _slots(self, groups: list[dict[str, Any]], states: Any) -> Iterator[Slot]:
+        for index, group in enumerate(groups):
+            names = group.get("param_names")
+            for position, parameter in enumerate(group["params"]):
+                if parameter.requires_grad or parameter.grad is not None:
+                    name = names[position] if names else f"{index}.{position}"
+                    memory = partial(self._estimator_memory, groups, states, index, parameter)
+                    yield Slot(parameter, name, index, "step" in states.get(parameter, ()), memory)
+
+    def _estimator_memory(self, groups: list[dict[str, Any]], states: Any, index: int, parameter: Tensor) -> Any:
+        plan = self.plan(index, groups[index], spared=False)
+        if "step" not in states[parameter]:
+            states[parameter].update(plan.fresh_state(parameter))
+        return plan.estimator_memory(states[parameter])
+
+    def step(self, groups: list[dict[str, Any]], states: Any, slots: list[Slot]) -> list[Item]:
+        """One step of every parameter with a gradient; the items hold u if nothing updates θ."""
+        items = list(self._items(groups, states, slots))
+        self._flow(items, self._run)
         for item in items:
-            if item.plan.segments[-1].updates:
+            if not is_foreign(item.plan.pipeline.update):
                 item.write_back()
             item.state["step"] += 1
         return items
 
-    def watch(self, groups: list[dict[str, Any]], states: Any) -> list[Watched]:
+    def _run(self, segment: Segment, item: Item, given: Given, buffers: list[Tensor]) -> Any:
+        if segment.refreshes(item.k):
+            segment.refresh(item.k, item.theta, item.x, given, *buffers)
+        return self._function(segment, item)(item.theta, item.x, given, *buffers)
+
+    def watch(self, groups: list[dict[str, Any]], states: Any, slots: list[Slot]) -> list[Watched]:
         """What the next step will compute on the way, without taking it."""
         seen: list[Watched] = []
 
-        def look(segment: Segment, item: Item, given: tuple[Any, ...]) -> Tensor:
-            u, _, at = segment.evaluate(WatchingAt, item.theta, item.x, *given)
+        def look(segment: Segment, item: Item, given: Given, buffers: list[Tensor]) -> Tensor:
+            u, _, at = segment.evaluate(WatchingAt, item.theta, item.x, given, *buffers)
             assert isinstance(at, WatchingAt)  # made by evaluate
             if segment.updates:
                 seen.append(Watched(item.parameter, item.k, item.plan.pipeline.update, at.roots, at.norms))
             return u
 
-        self._flow(list(self._items(groups, states)), look)
+        self._flow(list(self._items(groups, states, slots)), look)
         return seen
 
-    def _flow(self, items: list[Item], call: Callable[[Segment, Item, tuple[Any, ...]], Any]) -> None:
+    def _flow(self, items: list[Item], call: Callable[[Segment, Item, Given, list[Tensor]], Any]) -> None:
         """Take all items that have elements through one segment after the other."""
         items = [item for item in items if item.theta.numel() > 0]
         lives: dict[tuple[int, int, torch.device], Tensor] = {}
-        for number in range(len(items[0].plan.segments) if items else 0):
-            total = self._total_norm(items) if items[0].plan.segments[number].needs_total_norm else None
-            for item in items:
+        for number in range(max((len(item.plan.segments) for item in items), default=0)):
+            passing = [item for item in items if number < len(item.plan.segments)]
+            normed = [item for item in passing if item.plan.segments[number].needs_total_norm]
+            total = total_norm([item.x for item in normed]) if normed else None
+            for item in passing:
                 segment = item.plan.segments[number]
                 device = item.theta.device
                 live = lives.get((id(item.plan), item.k, device))
                 if live is None:
                     live = lives[id(item.plan), item.k, device] = item.plan.live(item.k, device)
-                given = (
-                    item.gradient if number > 0 else None,
-                    live,
-                    None if total is None else total.to(device),
-                    [_normal(stage, label, item) for stage, label in segment.noisy],
-                    *item.memory(segment),
+                given = Given(
+                    gradient=item.gradient if number > 0 else None,
+                    live=live,
+                    total_norm=None if total is None else total.to(device),
+                    normals=tuple(_normal(stage, label, item) for stage, label in segment.noisy),
+                    hessian=item.hessian,
+                    difference=item.difference,
                 )
-                item.x = call(segment, item, given)
+                item.x = call(segment, item, given, item.memory(segment))
 
-    def _items(self, groups: list[dict[str, Any]], states: Any) -> Iterator[Item]:
-        for index, group in enumerate(groups):
-            names = group.get("param_names")
-            excluded = set(group.get("exclude", ()))
-            plans: dict[bool, Plan] = {}
-            for position, parameter in enumerate(group["params"]):
-                gradient = parameter.grad
-                if gradient is None:
-                    continue
-                name = names[position] if names else f"{index}.{position}"
-                if gradient.is_sparse:
-                    raise EdslError(f"parameter {name} has a sparse gradient; edsl needs dense ones (sparse=False)")
-                spared = name in excluded
-                plan = plans.get(spared) or plans.setdefault(spared, self.plan(index, group, spared))
-                state = states[parameter]
-                check_parameter(parameter, name)
-                if "step" not in state:
-                    state.update(plan.fresh_state(parameter))
-                for buffer in plan.buffers:
-                    if state[buffer].shape != parameter.shape:
-                        raise EdslError(
-                            f"parameter {name} has shape {tuple(parameter.shape)}, its state {buffer} "
-                            f"{tuple(state[buffer].shape)}: build a new optimizer after changing shapes"
-                        )
-                yield Item(parameter, plan, state, name)
-
-    def _total_norm(self, items: list[Item]) -> Tensor:
-        first = items[0].theta.device
-        norms = [torch.linalg.vector_norm(item.x, dtype=working_dtype(item.x.dtype)).to(first) for item in items]
-        return torch.linalg.vector_norm(torch.stack(norms))
+    def _items(self, groups: list[dict[str, Any]], states: Any, slots: list[Slot]) -> Iterator[Item]:
+        spared = [frozenset(group.get("exclude", ())) for group in groups]
+        plans: dict[tuple[int, bool], Plan] = {}
+        for slot in slots:
+            if slot.gradient is None:
+                continue
+            parameter, name, index = slot.parameter, slot.name, slot.group
+            if slot.gradient.is_sparse:
+                raise EdslError(f"parameter {name} has a sparse gradient; edsl needs dense ones (sparse=False)")
+            choice = (index, name in spared[index])
+            plan = plans.get(choice)
+            if plan is None:
+                plan = plans[choice] = self.plan(index, groups[index], choice[1])
+            state = states[parameter]
+            check_parameter(parameter, name)
+            check_matrix(plan.pipeline, parameter, name)
+            if "step" not in state:
+                state.update(plan.fresh_state(parameter))
+            shapes = plan.shapes(parameter) if plan.reshaped else {}
+            for buffer in plan.buffers:
+                if state[buffer].shape != shapes.get(buffer, parameter.shape):
+                    raise EdslError(
+                        f"parameter {name} has shape {tuple(parameter.shape)}, its state {buffer} "
+                        f"{tuple(state[buffer].shape)}: build a new optimizer after changing shapes"
+                    )
+            yield Item(slot, plan, state)
 
     def _function(self, segment: Segment, item: Item) -> Callable[..., Any]:
-        key = (segment.key, item.theta.dtype, item.gradient.dtype, item.theta.device)
+        given = (item.hessian is None, item.difference is None)
+        key = (segment.key, item.theta.dtype, item.gradient.dtype, item.theta.device, _form(item.theta), given)
         if key not in self._functions:
             function = segment.function()
             self._functions[key] = self._compiled(function) if self.mode == "compiled" else function
@@ -239,6 +285,26 @@ class Engine:
         return compiled
 
 
+def check_matrix(pipeline: Pipeline, parameter: Tensor, name: str) -> None:
+    """Raises EdslError for a parameter that is no matrix, where a stage needs one."""
+    if parameter.dim() < 2:
+        stage = next((stage for stage in pipeline.stages if stage.is_matrix), None)
+        if stage is not None:
+            which = f"parameter {name}" if name else "a parameter"
+            raise EdslError(
+                f"{stage.name} takes matrices (2 dimensions or more); {which} has shape {tuple(parameter.shape)}: "
+                f"write route(matrix={stage.name}, other=adamw)"
+            )
+
+
+def _form(theta: Tensor) -> tuple[bool, ...]:
+    """What a matrix function may branch on: the compiler gives equal sizes one symbol."""
+    if theta.dim() == 1:
+        return ()
+    rows, columns = theta.shape
+    return (rows > columns, rows == columns, rows == 1, columns == 1)
+
+
 def _number(key: str, value: Any) -> Any:
     """The number that a group's tensor or numpy scalar holds; raises EdslError where it holds none."""
     try:
@@ -249,11 +315,10 @@ def _number(key: str, value: Any) -> Any:
 
 def _normal(stage: Any, label: str, item: Item) -> Tensor:
     """Noise that depends on seed, stage, parameter and step alone."""
-    digest = blake2b(f"{stage.seed}/{label}/{item.name}/{item.k}".encode(), digest_size=7).digest()
-    generator = torch.Generator(item.theta.device).manual_seed(int.from_bytes(digest, "big"))
+    generator = generator_for(item.theta.device, stage.seed, label, item.name, item.k)
     dtype = working_dtype(item.theta.dtype)
     drawn = torch.randn(item.parameter.shape, generator=generator, dtype=dtype, device=item.theta.device)
-    return flat(item.like_parameter(drawn))  # drawn in logical order: the layout does not matter
+    return item.laid(drawn)  # drawn in logical order: the layout does not matter
 
 
 def _why(reason: Exception) -> str:

@@ -39,11 +39,16 @@ def names_in_module(module: Any, patterns: Sequence[str] | None) -> tuple[str, .
             raise EdslError(f"exclude: no parameter of this module is called {shown(pattern)}")
     if "norm" in patterns:
         for prefix, layer in module.named_modules():
-            if "norm" in type(layer).__name__.lower():
+            if is_norm(layer):
                 excluded |= {
                     f"{prefix}.{name}" if prefix else name for name, _ in layer.named_parameters(recurse=False)
                 }
     return tuple(name for name in names if name in excluded)
+
+
+def is_norm(layer: Any) -> bool:
+    """Whether a module is a normalisation, by its type's name."""
+    return "norm" in type(layer).__name__.lower()
 
 
 def _read_patterns(patterns: Any, default: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""How a parameter lies in memory: its dtype of work, its 1-D view, and what can't be stepped."""
+"""How a parameter lies in memory: its dtype of work, its alias, and what can't be stepped."""
 
 from __future__ import annotations
 
@@ -15,14 +15,23 @@ def working_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype in HALF else dtype
 
 
-def flat(tensor: Tensor) -> Tensor:
+def alias(tensor: Tensor, as_matrix: bool = False) -> Tensor:
     """All elements of a dense tensor in storage order, as a 1-D tensor on the same storage.
+
+    Of a contiguous tensor it can be a matrix instead: the first dimension × all others.
 
     It is no view in autograd's sense: the compiler guards on the shape of a view's base, and would
     compile anew for each. So whoever writes to it tells the version counter of the tensor.
     """
-    alias = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
-    return alias.set_(tensor.untyped_storage(), tensor.storage_offset(), (tensor.numel(),), (1,))
+    rows, columns = folded(tensor) if as_matrix else (1, tensor.numel())
+    shape, stride = ((rows, columns), (columns, 1)) if as_matrix else ((columns,), (1,))
+    empty = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+    return empty.set_(tensor.untyped_storage(), tensor.storage_offset(), shape, stride)
+
+
+def folded(tensor: Tensor) -> tuple[int, int]:
+    """A tensor's shape as a matrix: a convolution's kernel is out × (in · height · width)."""
+    return tensor.shape[0], tensor.numel() // max(1, tensor.shape[0])
 
 
 def is_dense(tensor: Tensor) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
 
@@ -11,12 +12,14 @@ from torch import Tensor, nn
 
 from edsl.arguments import read_arguments
 from edsl.checkpoint import check_checkpoint
-from edsl.engine import MODES, Engine, Watched
+from edsl.engine import MODES, Engine, Watched, check_matrix
 from edsl.errors import EdslError, shown
 from edsl.exclusion import excluded_names, names_in_module
 from edsl.layout import check_parameter, working_dtype
+from edsl.oracle import Slot
 from edsl.pipeline import Pipeline
-from edsl.plan import is_foreign
+from edsl.plan import Plan, is_foreign
+from edsl.routing import check_patterns, kinds_in_module, route_of
 from edsl.spec import as_pipeline, parse
 
 
@@ -62,19 +65,31 @@ class PipelineOptimizer(torch.optim.Optimizer):
     ) -> None:
         check_mode(mode)
         pipeline = as_pipeline(spec).override(**hyperparameters)
+        self.kinds: dict[str, str] | None = None
         if isinstance(params, nn.Module):
             exclude = names_in_module(params, exclude)
+            self.kinds = kinds_in_module(params)
             params = list(params.named_parameters())
+            check_patterns(tuple(pipeline.branches), [name for name, _ in params])
         self.mode = mode
         self.engine = Engine(pipeline, mode)
         defaults = {**self._hyperparameters(pipeline), "pipeline": str(pipeline), "exclude": exclude}
-        tensors = {key: value for key, value in hyperparameters.items() if isinstance(value, Tensor)}
+        if pipeline.estimator.calls > 1:
+            defaults["calls"] = 0
+        if "" not in pipeline.branches:
+            defaults["route"] = ""
+        given = hyperparameters.items()
+        tensors = {key: value for key, value in given if key in defaults and isinstance(value, Tensor)}
         self.pipeline = pipeline
+        self.watchers: list[Callable[[list[Watched]], None]] = []
         super().__init__(params, {**defaults, **tensors})
 
     @staticmethod
     def _hyperparameters(pipeline: Pipeline) -> dict[str, Any]:
-        return dict(pipeline.hyperparameters)
+        """What every param group holds: of a pipeline with routes, what all routes have."""
+        first, *others = pipeline.branches.values()
+        shared = [key for key in first.hyperparameters if all(key in other.hyperparameters for other in others)]
+        return {key: first.hyperparameters[key] for key in shared}
 
     @property
     def compiled_graphs(self) -> int:
@@ -90,54 +105,113 @@ class PipelineOptimizer(torch.optim.Optimizer):
         """One step of every parameter that has a gradient.
 
         Args:
-            closure: evaluated first, with gradients enabled, to compute the loss.
+            closure: computes the loss. With `grad` and `sam` it is a whole training step's: zero the
+                gradients, compute the loss, backward(). `spsa` and `hutchinson` want the loss alone.
 
         Returns:
-            The closure's loss, or None.
+            The loss, or None without a closure.
 
         Raises:
-            EdslError: for a sparse gradient, or a hyper-parameter that a schedule moved out of its domain.
+            EdslError: for an estimator without its closure, a sparse gradient, or a hyper-parameter
+                that a schedule moved out of its domain.
         """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        with torch.no_grad():
-            self._update()
+        oracle = self.engine.oracle(self.param_groups, self.state, closure)
+        loss = oracle.estimator.evaluate(oracle)
+        if oracle.ready:
+            with torch.no_grad():
+                for watcher in self.watchers:
+                    watcher(self.engine.watch(self.param_groups, self.state, oracle.slots))
+                self._update(oracle.slots)
+        if oracle.estimator.calls > 1:
+            for group in self.param_groups:
+                group["calls"] = 0 if oracle.ready else oracle.calls + 1
         return loss
 
-    def _update(self) -> None:
-        self.engine.step(self.param_groups, self.state)
+    def _update(self, slots: list[Slot]) -> None:
+        self.engine.step(self.param_groups, self.state, slots)
 
-    @torch.no_grad()
-    def watch(self) -> list[Watched]:
-        """What the next step will compute on the way (√v̂, norms), for each parameter with a gradient."""
-        return self.engine.watch(self.param_groups, self.state)
+    @contextmanager
+    def evaluation_weights(self) -> Iterator[None]:
+        """Inside, the parameters are the weights to evaluate with, such as `ema_weights` keeps.
+
+        Afterwards they are the trained ones again, bit for bit. Without a stage that keeps such
+        weights, and before the first step, they are the trained ones inside too.
+
+        Example:
+            >>> import torch, edsl
+            >>> model = torch.nn.Linear(3, 1)
+            >>> optimizer = edsl.compile("sgd(lr=0.1) | ema_weights(decay=0.9)", model)
+            >>> with optimizer.evaluation_weights():
+            ...     _ = model(torch.ones(2, 3))
+        """
+        trained: list[tuple[Tensor, Tensor]] = []
+        with torch.no_grad():
+            for group in self.param_groups:
+                name = self.pipeline.branch(group.get("route", "")).evaluated
+                for parameter in group["params"]:
+                    weights = self.state[parameter].get(name) if name and parameter in self.state else None
+                    if weights is not None:
+                        trained.append((parameter, parameter.detach().clone()))
+                        parameter.copy_(weights)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for parameter, weights in trained:
+                    parameter.copy_(weights)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with hyper-parameters of their own; the others take the defaults.
 
+        Where the pipeline has routes, the parameters make a group for each route they take.
+
         Raises:
-            EdslError: for a value outside its domain, complex parameters, or an exclusion without names.
+            EdslError: for a value outside its domain, complex parameters, an exclusion without
+                names, or a parameter that no route takes.
         """
-        if isinstance(param_group, dict):
-            param_group = self._checked(param_group)
-        super().add_param_group(param_group)
-        group = self.param_groups[-1]
+        before = len(self.param_groups)
         try:
-            group["exclude"] = excluded_names(group["exclude"], group.get("param_names"))
-            for parameter in group["params"]:
-                check_parameter(parameter)
+            for group in self._routed(param_group) if isinstance(param_group, dict) else [param_group]:
+                self._add(group)
         except BaseException:
-            self.param_groups.pop()
+            del self.param_groups[before:]
             raise
+
+    def _add(self, group: dict[str, Any]) -> None:
+        if isinstance(group, dict):
+            group = self._checked(group)
+        super().add_param_group(group)
+        group = self.param_groups[-1]
+        group["exclude"] = excluded_names(group["exclude"], group.get("param_names"))
+        pipeline = self.pipeline.branch(group.get("route", ""))
+        for position, parameter in enumerate(group["params"]):
+            check_parameter(parameter)
+            check_matrix(pipeline, parameter, group["param_names"][position] if "param_names" in group else "")
+
+    def _routed(self, group: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """The group in parts, one for each route that its parameters take."""
+        routes = tuple(self.pipeline.branches)
+        params = group.get("params")
+        if routes == ("",) or "route" in group or params is None:
+            yield group
+            return
+        listed = [params] if isinstance(params, Tensor) else list(params)
+        parts: dict[str, list[Any]] = {route: [] for route in routes}
+        for entry in listed:
+            named = isinstance(entry, tuple) and len(entry) == 2
+            name, parameter = entry if named else (None, entry)
+            parts[route_of(parameter, name, routes, self.kinds)].append(entry)
+        taken = {route: entries for route, entries in parts.items() if entries} or {routes[0]: []}
+        for route, entries in taken.items():
+            yield {**group, "params": entries, "route": route}
 
     def _checked(self, group: dict[str, Any]) -> dict[str, Any]:
         """The group with its hyper-parameters under their canonical names, each in its domain."""
         if group.get("pipeline", self.defaults["pipeline"]) != self.defaults["pipeline"]:
             raise EdslError("param group: all groups of an optimizer have one pipeline; build another optimizer")
-        live = self.pipeline.hyperparameters
-        fixed = [key for key in group if key in self.pipeline.keys and key not in live and key not in self.defaults]
+        pipeline = self.pipeline.branch(group.get("route", ""))
+        live = pipeline.hyperparameters
+        fixed = [key for key in group if key in pipeline.keys and key not in live and key not in self.defaults]
         if fixed:
             raise EdslError(f"param group: {fixed[0]} is fixed once the optimizer is built; write it in the spec")
         given = {
@@ -146,13 +220,14 @@ class PipelineOptimizer(torch.optim.Optimizer):
             if key in live or (key in ("betas", "eps") and key not in self.defaults)
         }
         values = read_arguments("param group", given, live).values
-        if self.pipeline.override(**values).structure != self.pipeline.structure:
+        if pipeline.override(**values).structure != pipeline.structure:
             raise EdslError("param group: a value that is None in one group must be None in all, and in the spec")
         for key in group:
             near = get_close_matches(key, live, n=1, cutoff=0.85)
             if near and key not in given and key not in self.defaults:
                 raise EdslError(f"param group: unknown hyper-parameter {key!r}; did you mean {near[0]!r}?")
-        return {**{key: value for key, value in group.items() if key not in given}, **values}
+        own = {} if "" in self.pipeline.branches else live
+        return {**own, **{key: value for key, value in group.items() if key not in given}, **values}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over hyper-parameters and state; the dict's tensors are copied, in their own dtype.
@@ -178,21 +253,22 @@ class PipelineOptimizer(torch.optim.Optimizer):
         self.engine.forget_plans()
 
     def _check_checkpoint(self, checkpoint: Any) -> None:
-        check_checkpoint(checkpoint, self.pipeline, self.defaults, self._parse, self.param_groups, self._buffers)
+        check_checkpoint(checkpoint, self.pipeline, self.defaults, self._parse, self.param_groups, self._plan_of)
 
-    def _buffers(self, saved_group: dict[str, Any]) -> tuple[str, ...]:
-        """The names of the buffers that a parameter's state has under a group's values."""
-        return Engine(self.pipeline, "eager").plan(0, saved_group, spared=False).buffers
+    def _plan_of(self, saved_group: dict[str, Any]) -> Plan:
+        """What parameters share under a saved group's values, their buffers among it."""
+        return Engine(self.pipeline, "eager").plan(0, saved_group, spared=False)
 
     def _parse(self, text: str) -> Pipeline:
         """A saved pipeline, which may hold stages that only this optimizer knows."""
-        own = [type(stage) for stage in self.pipeline.stages if not is_foreign(stage)]
+        stages = [stage for branch in self.pipeline.branches.values() for stage in branch.stages]
+        own = [type(stage) for stage in stages if not is_foreign(stage)]
         return parse(text, own)
 
     def _restore_precision(self, checkpoint: dict[str, Any]) -> None:
         """torch casts loaded state to the parameter's dtype; ours has the working dtype, and is a copy."""
         for group, saved_group in zip(self.param_groups, checkpoint["param_groups"]):
-            names = self._buffers(saved_group)
+            names = self._plan_of(saved_group).buffers
             for parameter, number in zip(group["params"], saved_group["params"]):
                 saved = checkpoint["state"].get(number)
                 if saved is None:
@@ -203,12 +279,13 @@ class PipelineOptimizer(torch.optim.Optimizer):
                     state[name] = saved[name].to(device=parameter.device, dtype=dtype, copy=True)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "mode": self.mode, "pipeline": self.pipeline}
+        return {**super().__getstate__(), "mode": self.mode, "pipeline": self.pipeline, "kinds": self.kinds}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if "engine" not in self.__dict__:  # unpickled or copied, not loaded
             self.engine = Engine(self.pipeline, self.mode)
+            self.watchers = []
 
 
 def check_mode(mode: Any) -> None:
@@ -249,7 +326,7 @@ def compile(
     assert isinstance(update, Foreign)  # overriding keeps the stages
     if exclude:
         raise EdslError(f"exclude does not reach into {update.name}; give it param groups instead")
-    if len(pipeline.stages) == 2:
+    if len(pipeline.stages) == 2 and not pipeline.estimator.needs_closure and pipeline.estimator.calls == 1:
         return update.build(params.parameters() if isinstance(params, nn.Module) else params)
     from edsl.adapters.around import AroundOptimizer
 

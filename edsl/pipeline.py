@@ -1,4 +1,4 @@
-"""The typed chain: estimator | adaptors | base update."""
+"""The typed chain: estimator | adaptors | base update | wrappers."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any
 
 from edsl.arguments import read_arguments
 from edsl.batch import for_batch
-from edsl.errors import EdslError, OrderError
-from edsl.stage import BaseUpdate, Estimator, Stage
+from edsl.errors import EdslError, OrderError, shown
+from edsl.stage import BaseUpdate, Estimator, Stage, Wrapper
 
-ORDER = "the order is estimator | adaptors | base update"
+ORDER = "the order is estimator | adaptors | base update | wrappers"
 MOST_STAGES = 64
 
 
 @dataclass(frozen=True)
 class Chain:
-    """Stages in a right order, perhaps without an estimator before or a base update behind.
+    """Stages in a right order, perhaps without an estimator or a base update.
 
     Raises:
         OrderError: when a stage can't follow the one before it.
@@ -41,7 +41,7 @@ class Chain:
 
 @dataclass(frozen=True)
 class Pipeline(Chain):
-    """A whole optimizer as a value: an estimator, any adaptors, one base update.
+    """A whole optimizer as a value: an estimator, any adaptors, one base update, any wrappers.
 
     Its text is canonical, and parses back to an equal pipeline. Its hyper-parameters have one name
     each, the same in the text, in `param_groups` and in JSON: the field's own name, or
@@ -69,9 +69,44 @@ class Pipeline(Chain):
 
     @property
     def update(self) -> BaseUpdate:
-        stage = self.stages[-1]
-        assert isinstance(stage, BaseUpdate)  # check_complete has seen to it
+        stage = self.stages[self.update_index]
+        assert isinstance(stage, BaseUpdate)  # by its definition
         return stage
+
+    @cached_property
+    def update_index(self) -> int:
+        return next(index for index, stage in enumerate(self.stages) if isinstance(stage, BaseUpdate))
+
+    @cached_property
+    def branches(self) -> dict[str, Pipeline]:
+        """The pipeline of each route, by its name; of a pipeline without routes itself, under ""."""
+        from edsl.updates.route import Route
+
+        update = self.update
+        if not isinstance(update, Route):
+            return {"": self}
+        before, behind = self.stages[: self.update_index], self.stages[self.update_index + 1 :]
+        return {name: Pipeline((*before, *chain.stages, *behind)) for name, chain in update.branches}
+
+    def branch(self, route: Any) -> Pipeline:
+        """The pipeline of one route.
+
+        Raises:
+            EdslError: when there is no such route.
+        """
+        if route not in self.branches:
+            raise EdslError(f"param group: its route must be one of {', '.join(self.branches)}, got {shown(route)}")
+        return self.branches[route]
+
+    @cached_property
+    def evaluated(self) -> str:
+        """The name of the buffer that holds weights to evaluate with, or "": the last wrapper's that has one."""
+        names = [
+            f"{label}.{stage.evaluated}"
+            for stage, label in zip(self.stages, self.labels)
+            if isinstance(stage, Wrapper) and stage.evaluated
+        ]
+        return names[-1] if names else ""
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -86,9 +121,9 @@ class Pipeline(Chain):
     @cached_property
     def keys(self) -> dict[str, tuple[int, str]]:
         """Every argument's name in this pipeline → (index of its stage, field)."""
-        last = len(self.stages) - 1
+        update = self.update_index
         keys: dict[str, tuple[int, str]] = {}
-        for index in [last, *range(last)]:
+        for index in [update, *(index for index in range(len(self.stages)) if index != update)]:
             for field in self.stages[index].argument_names():
                 name = f"{self.labels[index]}.{field}" if field in keys else field
                 keys[name] = (index, field)
@@ -102,6 +137,11 @@ class Pipeline(Chain):
             for name, (index, field) in self.keys.items()
             if field in self.stages[index].live_fields()
         }
+
+    def value(self, key: str) -> Any:
+        """The value of an argument by its name in `keys`."""
+        index, field = self.keys[key]
+        return self.stages[index].value(field)
 
     @cached_property
     def structure(self) -> tuple[Any, ...]:
@@ -140,7 +180,12 @@ class Pipeline(Chain):
 
     def spared(self) -> Pipeline:
         """The pipeline that parameters get which are left out of decay and layerwise scaling."""
-        return Pipeline(tuple(dataclasses.replace(stage, **stage.spared_values()) for stage in self.stages))
+        return Pipeline(
+            tuple(
+                dataclasses.replace(stage, **values) if (values := stage.spared_values()) else stage
+                for stage in self.stages
+            )
+        )
 
 
 def join(first: Stage | Chain, second: Stage | Chain) -> Chain:
@@ -153,7 +198,7 @@ def join(first: Stage | Chain, second: Stage | Chain) -> Chain:
     if isinstance(second, Pipeline) and isinstance(before[0], Estimator):
         after = after[1:]  # as in a spec, a whole pipeline leaves its estimator to the stages before it
     stages = before + after
-    complete = isinstance(stages[0], Estimator) and isinstance(stages[-1], BaseUpdate)
+    complete = isinstance(stages[0], Estimator) and any(isinstance(stage, BaseUpdate) for stage in stages)
     return Pipeline(stages) if complete else Chain(stages)
 
 
@@ -178,14 +223,40 @@ def check_order(stages: Sequence[Stage]) -> None:
             raise OrderError(f"two estimators, {before.name} and {stage.name}; a pipeline has one", index)
         if stage.rank < before.rank:
             raise OrderError(f"{stage.name} ({stage.kind}) can't follow {before.name} ({before.kind}); {ORDER}", index)
+        if isinstance(stage, Wrapper) and before.rank < BaseUpdate.rank:
+            raise OrderError(f"{stage.name} (wrapper) stands behind a base update, got {before.name} before it", index)
+        if isinstance(before, BaseUpdate) and before.moves_weights:
+            raise OrderError(f"{before.name} moves the weights itself: no wrapper can stand behind it", index)
 
 
 def check_complete(stages: Sequence[Stage]) -> None:
-    """Begins with an estimator, ends with a base update; else an OrderError that names the place."""
-    if not isinstance(stages[-1], BaseUpdate):
+    """An estimator, then a base update, that go together; else an OrderError that names the place."""
+    at = next((index for index, stage in enumerate(stages) if isinstance(stage, BaseUpdate)), None)
+    if at is None:
         raise OrderError("no base update: end the pipeline with one, such as lamb(lr=0.01)", len(stages) - 1)
-    if stages[-1].stands_alone and len(stages) > 2:
-        name = stages[-1].name
-        raise OrderError(f"{name} evaluates the closure many times a step: no adaptor can stand before it", 1)
-    if not isinstance(stages[0], Estimator):
-        raise OrderError(f"no estimator: begin the pipeline with grad, as in grad | {stages[0].name} | …; {ORDER}", 0)
+    estimator, update = stages[0], stages[at]
+    assert isinstance(update, BaseUpdate)  # found as one
+    if not isinstance(estimator, Estimator):
+        implied = update.estimator
+        raise OrderError(f"no estimator: begin the pipeline with {implied}, as in {implied} | {stages[0].name} | …", 0)
+    if update.stands_alone and (len(stages) > 2 or estimator.needs_closure or estimator.calls > 1):
+        raise OrderError(f"{update.name} evaluates the closure many times a step: no other stage can stand by it", 1)
+    if update.needs_hessian and not estimator.gives_hessian:
+        raise OrderError(
+            f"{update.name} reads the Hessian's diagonal, which {estimator.name} does not estimate: "
+            f"begin with hutchinson, as in hutchinson | {update.name}",
+            0,
+        )
+    if estimator.gives_difference:
+        _check_difference(estimator, stages[1:])
+
+
+def _check_difference(estimator: Estimator, behind: Sequence[Stage]) -> None:
+    """spsa(common=True) has a difference to give: the first stage must be the E that averages it."""
+    reads = behind[0].name == "e" and getattr(behind[0], "buffers", 0) == 2
+    if not reads:
+        raise OrderError(
+            f"{estimator.name}(common=True) estimates the difference of gradients that E averages: put e(buffers=2) "
+            f"behind it, got {behind[0].name}",
+            1,
+        )

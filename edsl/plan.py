@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from edsl.errors import EdslError, EdslWarning
-from edsl.layout import working_dtype
+from edsl.layout import folded, working_dtype
 from edsl.pipeline import Pipeline
 from edsl.segment import Segment
-from edsl.stage import NoMemory, Stage
+from edsl.stage import Stage
 
 
 class Plan:
@@ -32,7 +32,8 @@ class Plan:
         self.decays = tuple(
             entry for entry, (index, field) in enumerate(self.entries) if _is_decay(pipeline.stages[index], field)
         )
-        self.memory: dict[int, Any] = {index: type(pipeline.stages[index].init(0.0)) for index in self.running}
+        self.memory: dict[int, Any] = {index: type(pipeline.stages[index].init(0.0)) for index in (0, *self.running)}
+        self.is_matrix = any(stage.is_matrix for stage in pipeline.stages)
         self.segments = tuple(self._segments())
 
     @property
@@ -49,7 +50,7 @@ class Plan:
         stages, running = self.pipeline.stages, self.running
         count = len(self.entries)
         powers = tuple((entry, count + i) for i, entry in enumerate(self.decays))
-        begins = [index for index in running if index == running[0] or stages[index].needs_total_norm]
+        begins = [index for index in running if index == running[0] or _begins_segment(stages[index])]
         for begin, end in zip(begins, [*begins[1:], running.stop]):
             yield Segment(
                 stages=stages[begin:end],
@@ -76,9 +77,10 @@ class Plan:
         for index, memory in self.memory.items():
             stage = pipeline.stages[index]
             needed: Any = type(stage.init(0.0))
-            if memory is NoMemory and needed is not NoMemory:
+            lost = [name for name in needed._fields if name not in memory._fields]
+            if lost:
                 raise EdslError(
-                    f"{stage.name}: was built without its buffers {', '.join(needed._fields)} because a value was 0; "
+                    f"{stage.name}: was built without its buffers {', '.join(lost)} because a value was 0; "
                     "build the optimizer with the value above 0 to schedule it"
                 )
         for stage, before in zip(pipeline.stages, self.pipeline.stages):
@@ -96,23 +98,55 @@ class Plan:
         """The vector of live values, powers and k; float64, so that 1 − β keeps its digits."""
         numbers = [getattr(self.pipeline.stages[index], field) for index, field in self.entries]
         numbers += [numbers[i] ** k for i in self.decays]
-        numbers.append(float(k))
+        numbers += [float(k), float(self.pipeline.estimator.looks(k))]
         if device.type == "cuda":  # pinned, so that the copy does not wait for the device
             return torch.tensor(numbers, dtype=torch.float64, pin_memory=True).to(device, non_blocking=True)
         dtype = torch.float32 if device.type == "mps" else torch.float64
         return torch.tensor(numbers, dtype=dtype, device=device)
 
     @cached_property
+    def estimated(self) -> tuple[str, ...]:
+        """The names of the estimator's buffers."""
+        return tuple(f"{self.pipeline.labels[0]}.{name}" for name in self.memory[0]._fields)
+
+    @cached_property
     def buffers(self) -> tuple[str, ...]:
         """The names of all state of one parameter, but for its step."""
-        return tuple(name for segment in self.segments for name in segment.buffers)
+        return (*self.estimated, *(name for segment in self.segments for name in segment.buffers))
+
+    @cached_property
+    def reshaped(self) -> frozenset[str]:
+        """The buffers that do not have the parameter's shape."""
+        stages = zip(self.pipeline.stages, self.pipeline.labels)
+        return frozenset(f"{label}.{name}" for stage, label in stages for name in stage.buffer_shapes(1, 1))
+
+    def shapes(self, parameter: Tensor) -> dict[str, tuple[int, ...]]:
+        """The shape of each buffer of a parameter."""
+        own = dict.fromkeys(self.buffers, tuple(parameter.shape))
+        if self.reshaped:
+            for stage, label in zip(self.pipeline.stages, self.pipeline.labels):
+                for name, shape in stage.buffer_shapes(*folded(parameter)).items():
+                    own[f"{label}.{name}"] = shape
+        return own
+
+    def estimator_memory(self, state: dict[str, Any]) -> Any:
+        """The estimator's buffers in a parameter's state."""
+        return self.memory[0](*(state[name] for name in self.estimated))
 
     def fresh_state(self, parameter: Tensor) -> dict[str, Any]:
-        """The state before the first step, each buffer in the parameter's layout."""
-        zero = torch.zeros_like(parameter, dtype=working_dtype(parameter.dtype), requires_grad=False)
-        # init may give one zero twice: each buffer is a tensor of its own.
-        entries = [entry.clone() for segment in self.segments for stage in segment.stages for entry in stage.init(zero)]
-        return {"step": torch.tensor(0.0, dtype=torch.float32), **dict(zip(self.buffers, entries))}
+        """The state before the first step, buffers of its shape in the parameter's layout."""
+        dtype = working_dtype(parameter.dtype)
+        state: dict[str, Any] = {"step": torch.tensor(0.0, dtype=torch.float32)}
+        for name, shape in self.shapes(parameter).items():
+            if name in self.reshaped:
+                state[name] = torch.zeros(shape, dtype=dtype, device=parameter.device)
+            else:
+                state[name] = torch.zeros_like(parameter, dtype=dtype, requires_grad=False)
+        return state
+
+
+def _begins_segment(stage: Stage) -> bool:
+    return stage.needs_total_norm or stage.refresh_every > 0
 
 
 def is_foreign(stage: Stage) -> bool:

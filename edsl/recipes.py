@@ -27,6 +27,16 @@ RECIPES = {
     "esgd": Recipe("grad | e | sgd(momentum=0.9)", "E before SGD with momentum (Algorithm 3)"),
     "eadam": Recipe("grad | e | adam", "E before Adam (Algorithm 4)"),
     "eadamw": Recipe("grad | e | adamw", "E before AdamW (Algorithm 4, decoupled decay)"),
+    "elion": Recipe("grad | e | lion", "E before Lion"),
+    "eadabelief": Recipe("grad | e | adabelief", "E before AdaBelief"),
+    "elars": Recipe("grad | e | lars", "E before LARS"),
+    "emuon": Recipe("grad | e | route(matrix=muon, other=adamw)", "E before Muon; AdamW for what is no matrix"),
+    "eshampoo": Recipe("grad | e | route(matrix=shampoo, other=adamw)", "E before Shampoo; AdamW for the rest"),
+    "esoap": Recipe("grad | e | route(matrix=soap, other=adamw)", "E before SOAP; AdamW for the rest"),
+    "eadahessian": Recipe("hutchinson | e | adahessian", "E before AdaHessian, second order"),
+    "esam_sgd": Recipe("sam | e | sgd(momentum=0.9)", "E on SAM's gradient, before SGD with momentum"),
+    "ezo": Recipe("spsa | e | sgd", "E on a zeroth-order gradient, before SGD"),
+    "ezo_adam": Recipe("spsa | e | adam", "E on a zeroth-order gradient, before Adam"),
 }
 
 

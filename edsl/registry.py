@@ -14,6 +14,9 @@ from edsl.errors import EdslError, nearest
 
 STAGES = {
     "grad": "edsl.estimators.backprop:Backprop",
+    "spsa": "edsl.estimators.spsa:Spsa",
+    "hutchinson": "edsl.estimators.hutchinson:Hutchinson",
+    "sam": "edsl.estimators.sam:Sam",
     "e": "edsl.adapters.exploration:Exploration",
     "clip": "edsl.adapters.clip:Clip",
     "noise": "edsl.adapters.noise:Noise",
@@ -21,6 +24,21 @@ STAGES = {
     "adam": "edsl.updates.adam:Adam",
     "adamw": "edsl.updates.adamw:AdamW",
     "lamb": "edsl.updates.lamb:Lamb",
+    "lars": "edsl.updates.lars:Lars",
+    "lion": "edsl.updates.lion:Lion",
+    "adabelief": "edsl.updates.adabelief:AdaBelief",
+    "adan": "edsl.updates.adan:Adan",
+    "rmsprop": "edsl.updates.rmsprop:RMSprop",
+    "adahessian": "edsl.updates.adahessian:AdaHessian",
+    "sophia": "edsl.updates.sophia:Sophia",
+    "muon": "edsl.updates.muon:Muon",
+    "shampoo": "edsl.updates.shampoo:Shampoo",
+    "soap": "edsl.updates.soap:Soap",
+    "route": "edsl.updates.route:Route",
+    "caution": "edsl.wrappers.caution:Caution",
+    "decay": "edsl.wrappers.decay:Decay",
+    "lookahead": "edsl.wrappers.lookahead:Lookahead",
+    "ema_weights": "edsl.wrappers.ema_weights:EmaWeights",
 }
 
 
@@ -58,10 +76,13 @@ def constructor(name: str) -> Any:
     if name in STAGES:
         from edsl.arguments import build
 
+        cls = stage_class(name)
+        if cls.takes_stages:
+            return cls.called
+
         def build_stage(**arguments: Any) -> Any:
             return build(name, arguments)
 
-        cls = stage_class(name)
         build_stage.__doc__ = cls.__doc__
         build_stage.__name__ = build_stage.__qualname__ = name
         build_stage.__signature__ = inspect.signature(cls)  # pyright: ignore[reportFunctionMemberAccess]

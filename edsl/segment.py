@@ -5,31 +5,73 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from edsl import matrices
 from edsl.layout import working_dtype
-from edsl.stage import At, Stage
+from edsl.newton_schulz import newton_schulz
+from edsl.stage import At, BaseUpdate, Stage
+
+
+class Given(NamedTuple):
+    """What a step reads beside θ, what flows in, and its memory.
+
+    Attributes:
+        gradient: the raw gradient, or None where it is what flows in.
+        live: the vector of live values, powers and k.
+        total_norm: of what flows in, over all parameters, or None.
+        normals: noise for each stage that reads it.
+        hessian: a new estimate of the Hessian's diagonal, or None.
+        difference: the estimator's own difference of raw gradients, or None.
+    """
+
+    gradient: Tensor | None
+    live: Tensor
+    total_norm: Tensor | None = None
+    normals: tuple[Tensor, ...] = ()
+    hessian: Tensor | None = None
+    difference: Tensor | None = None
 
 
 class TensorAt(At):
     """Where a step happens, in torch."""
 
-    def __init__(self, theta: Tensor, gradient: Tensor, k: Tensor, powers: list[tuple[Tensor, Tensor]]) -> None:
+    def __init__(
+        self, theta: Tensor, gradient: Tensor, given: Given, k: Tensor, looks: Tensor, powers: list[Any]
+    ) -> None:
         self.theta = theta
         self.gradient = gradient
         self.k = k
+        self.looks = looks
         self.powers = powers  # (β, βᵏ) for every decay
+        self.total_norm = given.total_norm
+        self.looked = given.hessian is not None
+        self.hessian = theta if given.hessian is None else given.hessian.to(theta.dtype)
+        self._difference = given.difference
 
-    def sqrt(self, x: Tensor) -> Tensor:
-        return x.sqrt()
+    @property
+    def rows(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.theta.shape[0]
+
+    @property
+    def columns(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.theta.shape[1]
+
+    def function(self, name: str, *arguments: Any) -> Any:
+        raise NotImplementedError(f"at.{name} has no reading in torch")
+
+    def sqrt(self, x: Any) -> Any:
+        return x.sqrt() if isinstance(x, Tensor) else x**0.5  # the root of a size is a number
 
     def norm(self, x: Tensor) -> Tensor:
         return torch.linalg.vector_norm(x)
 
-    def debias(self, x: Tensor, beta: Any) -> Tensor:
+    def debias(self, x: Tensor, beta: Any, count: Any = None) -> Tensor:
+        if count is not None:
+            return x / (1 - beta**count)
         for known, power in self.powers:
             if known is beta:
                 return x / (1 - power)
@@ -38,22 +80,84 @@ class TensorAt(At):
     def first(self, x: Tensor, otherwise: Tensor) -> Tensor:
         return torch.where(self.k == 1, x, otherwise)
 
-    def clamp(self, x: Tensor, bound: Any) -> Tensor:
-        return torch.minimum(torch.maximum(x, (-bound).to(x.dtype)), bound.to(x.dtype))
-
-    def minimum(self, x: Any, y: Any) -> Tensor:
-        return torch.where(y < x, y, x)
-
     def ratio(self, x: Any, y: Any) -> Tensor:
         zero = (x == 0) | (y == 0)
         return torch.where(zero, 1.0, x / torch.where(zero, 1.0, y))
+
+    def fresh(self, x: Tensor, otherwise: Tensor) -> Tensor:
+        return x if self.looked else otherwise
+
+    def difference(self, x: Tensor, past: Tensor) -> Tensor:
+        if self._difference is not None and x is self.gradient:
+            return self._difference.to(x.dtype)
+        return x - past
+
+    def clamp(self, x: Tensor, bound: Any) -> Tensor:
+        return self.minimum(self.maximum(x, -bound), bound)
+
+    def minimum(self, x: Any, y: Any) -> Tensor:
+        return _either(x, y, lambda x, y: torch.where(y < x, y, x))
+
+    def maximum(self, x: Any, y: Any) -> Any:
+        if not isinstance(x, Tensor) and not isinstance(y, Tensor):
+            return y if y > x else x  # of sizes, which a compiled function is made for
+        return _either(x, y, lambda x, y: torch.where(y > x, y, x))
+
+    def sign(self, x: Tensor) -> Tensor:
+        return x.sign()
+
+    def positive(self, x: Tensor) -> Tensor:
+        return (x > 0).to(x.dtype)
+
+    def mean(self, x: Tensor) -> Tensor:
+        return x.mean()
+
+    def every(self, period: int, x: Tensor, otherwise: Tensor) -> Tensor:
+        return torch.where(torch.remainder(self.k, period) == 0, x, otherwise)
+
+    def transpose(self, x: Tensor) -> Tensor:
+        return x.mT
+
+    def product(self, x: Tensor, y: Tensor) -> Tensor:
+        return x @ y
+
+    def blocks(self, x: Tensor, size: int) -> Tensor:
+        return matrices.blocks(x, size)
+
+    def whole(self, x: Tensor) -> Tensor:
+        return matrices.whole(x, self.rows, self.columns)
+
+    def orthogonal(self, x: Tensor, steps: int, polynomials: str, precision: str) -> Tensor:
+        return newton_schulz(x, steps, polynomials, precision)
+
+    def inverse_power(self, x: Tensor, exponent: Any, eps: Any) -> Tensor:
+        return matrices.inverse_power(x, exponent, eps)
+
+    def eigenbasis(self, x: Tensor) -> Tensor:
+        return matrices.eigenbasis(x)
+
+    def refined(self, basis: Tensor, x: Tensor) -> Tensor:
+        return matrices.refined(basis, x)
+
+
+def _either(x: Any, y: Any, choose: Callable[[Any, Any], Tensor]) -> Tensor:
+    """A choice between two, of which one may be a number, or a scalar in float64, in the other's dtype."""
+    if not isinstance(y, Tensor):
+        y = torch.as_tensor(y, dtype=x.dtype, device=x.device)
+    if not isinstance(x, Tensor):
+        x = torch.as_tensor(x, dtype=y.dtype, device=y.device)
+    if x.dim() > y.dim():
+        y = y.to(x.dtype)
+    elif y.dim() > x.dim():
+        x = x.to(y.dtype)
+    return choose(x, y)
 
 
 class WatchingAt(TensorAt):
     """Where a step happens while somebody watches: roots and norms are kept as they are taken."""
 
-    def __init__(self, theta: Tensor, gradient: Tensor, k: Tensor, powers: list[tuple[Tensor, Tensor]]) -> None:
-        super().__init__(theta, gradient, k, powers)
+    def __init__(self, *place: Any) -> None:
+        super().__init__(*place)
         self.roots: list[Tensor] = []
         self.norms: list[Tensor] = []
 
@@ -68,10 +172,10 @@ class WatchingAt(TensorAt):
 
 @dataclass(frozen=True)
 class Segment:
-    """Stages that run as one function; a stage that needs the total norm begins a new one.
+    """Stages that run as one function; a stage that needs the total norm, or a refresh, begins a new one.
 
     `places[i]` maps the live fields of stage i to their entries in the live vector, `powers` lists
-    (entry of β, entry of βᵏ), `k` is the entry of the step number.
+    (entry of β, entry of βᵏ), `k` is the entry of the step number, the next that of the looks.
     """
 
     stages: tuple[Stage, ...]
@@ -80,11 +184,16 @@ class Segment:
     places: tuple[tuple[tuple[str, int], ...], ...]
     powers: tuple[tuple[int, int], ...]
     k: int
-    updates: bool  # the last stage is the base update, so θ moves
+    updates: bool  # the last stage is the pipeline's last, so θ moves
 
     @property
     def needs_total_norm(self) -> bool:
         return self.stages[0].needs_total_norm
+
+    def refreshes(self, k: int) -> bool:
+        """Whether its first stage brings its memory up to date before step k."""
+        period = self.stages[0].refresh_every
+        return period > 0 and (k - 1) % period == 0
 
     @cached_property
     def key(self) -> tuple[Any, ...]:
@@ -103,42 +212,52 @@ class Segment:
         return tuple((stage, label) for stage, label in zip(self.stages, self.labels) if stage.needs_noise)
 
     def evaluate(
-        self,
-        at_type: type[TensorAt],
-        theta: Tensor,
-        x: Tensor,
-        gradient: Tensor | None,
-        live: Tensor,
-        total_norm: Tensor | None,
-        normals: list[Tensor],
-        *buffers: Tensor,
+        self, at_type: type[TensorAt], theta: Tensor, x: Tensor, given: Given, *buffers: Tensor
     ) -> tuple[Tensor, list[Tensor], TensorAt]:
         """What flows out, the next memory, and where it happened; nothing is written."""
-        work = working_dtype(theta.dtype)
-        numbers = [live[i] for i in range(self.k + 1)]
-        u = x.to(work)
-        raw = u if gradient is None else gradient.to(work)
-        at = at_type(theta.to(work), raw, numbers[self.k], [(numbers[b], numbers[p]) for b, p in self.powers])
-        at.total_norm = total_norm
+        u, at, bound = self._begin(at_type, theta, x, given)
         taken, drawn = 0, 0
         after: list[Tensor] = []
-        for stage, places, memory_type in zip(self.stages, self.places, self.memory):
+        for stage, memory_type in zip(bound, self.memory):
             count = len(memory_type._fields)
             if stage.needs_noise:
-                at.normal = normals[drawn]
+                at.normal = given.normals[drawn]
                 drawn += 1
-            bound = stage.bind({name: numbers[i] for name, i in places})
-            u, memory = bound.step(u, memory_type(*buffers[taken : taken + count]), at)
+            u, memory = stage.step(u, memory_type(*buffers[taken : taken + count]), at)
+            if isinstance(stage, BaseUpdate):
+                at.lr = getattr(stage, "lr", 1.0)
             after.extend(memory)
             taken += count
         return u, after, at
 
-    def function(self) -> Callable[..., Any]:
-        """(θ, x, gradient, live, total_norm, normals, *memory) → u, or None when θ was updated."""
+    def refresh(self, k: int, theta: Tensor, x: Tensor, given: Given, *buffers: Tensor) -> None:
+        """Bring the first stage's memory up to date before step k, in place."""
+        u, at, (stage, *_) = self._begin(TensorAt, theta, x, given)
+        memory = self.memory[0](*buffers[: len(self.memory[0]._fields)])
+        for buffer, new in zip(buffers, (stage.begin if k == 1 else stage.refresh)(u, memory, at)):
+            if new is not buffer:
+                buffer.copy_(new)
 
-        def run(theta: Tensor, x: Tensor, *rest: Any) -> Tensor | None:
-            u, after, at = self.evaluate(TensorAt, theta, x, *rest)
-            buffers = rest[4:]
+    def _begin(
+        self, at_type: type[TensorAt], theta: Tensor, x: Tensor, given: Given
+    ) -> tuple[Tensor, TensorAt, list[Any]]:
+        """What flows in, where it happens, and the stages with their live values."""
+        work = working_dtype(theta.dtype)
+        numbers = [given.live[i] for i in range(self.k + 2)]
+        u = x.to(work)
+        raw = u if given.gradient is None else given.gradient.to(work)
+        powers = [(numbers[b], numbers[p]) for b, p in self.powers]
+        at = at_type(theta.to(work), raw, given, numbers[self.k], numbers[self.k + 1], powers)
+        bound = [
+            stage.bind({name: numbers[i] for name, i in places}) for stage, places in zip(self.stages, self.places)
+        ]
+        return u, at, bound
+
+    def function(self) -> Callable[..., Any]:
+        """(θ, x, given, *memory) → u, or None when θ was updated."""
+
+        def run(theta: Tensor, x: Tensor, given: Given, *buffers: Tensor) -> Tensor | None:
+            u, after, at = self.evaluate(TensorAt, theta, x, given, *buffers)
             # A new buffer may be an old one, or θ itself: copy those before anything is written.
             old = [*buffers, theta]
             after = [new.clone() if any(new is o for o in old) else new for new in after]

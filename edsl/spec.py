@@ -4,6 +4,8 @@ spec     = stage ("|" stage)*          parentheses may group
 stage    = name | name "(" key "=" literal, … ")"
 name     = a stage, a recipe, or torch.X / torch_optimizer.X
 literal  = number | string | True | False | None | tuple of literals
+route    = "route(" (kind "=" branch | "(" string "," branch ")"), … ")"
+branch   = stages without an estimator, joined by "|"
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from edsl.arguments import build, build_class
 from edsl.errors import EdslError, FieldError, OrderError, SpecError, nearest, shown
 from edsl.pipeline import Chain, Pipeline, check_complete, check_order
 from edsl.recipes import RECIPES, expand
-from edsl.registry import STAGES
+from edsl.registry import STAGES, stage_class
 from edsl.stage import BaseUpdate, Stage
 
 MOST_CHARACTERS = 10_000
@@ -28,7 +30,8 @@ FOREIGN_PACKAGES = ("torch", "torch_optimizer")
 def parse(text: str, stages: Iterable[type[Stage]] = ()) -> Pipeline:
     """The pipeline that a spec writes.
 
-    A base update alone has an implied `grad`; a recipe stands for its stages, without its own
+    Where the first stage is a base update, an estimator is implied: `grad`, or `hutchinson` for an
+    update of second order. A recipe stands for its stages, without its own
     `grad` where other stages stand before it.
 
     Args:
@@ -55,12 +58,12 @@ def as_pipeline(spec: Any) -> Pipeline:
     """
     if isinstance(spec, Pipeline):
         return spec
-    if isinstance(spec, BaseUpdate):
-        return Pipeline((build("grad", {}), spec))
     if isinstance(spec, Stage):
-        return Pipeline((spec,))
+        spec = Chain((spec,))
     if isinstance(spec, Chain):
-        return Pipeline(spec.stages)
+        first = spec.stages[0]
+        implied = (build(first.estimator, {}),) if isinstance(first, BaseUpdate) else ()
+        return Pipeline((*implied, *spec.stages))
     return parse(spec)
 
 
@@ -79,8 +82,8 @@ class _Reader:
             found = self.link(node, first=not stages)
             stages.extend(found)
             places.extend([self.place(node)] * len(found))
-        if len(stages) == 1 and isinstance(stages[0], BaseUpdate):
-            stages.insert(0, build("grad", {}))
+        if isinstance(stages[0], BaseUpdate):
+            stages.insert(0, build(stages[0].estimator, {}))
             places.insert(0, places[0])
         try:
             check_order(stages)
@@ -127,6 +130,9 @@ class _Reader:
         if name not in self.own and name not in STAGES and name not in RECIPES and "." not in name:
             hint = nearest(name, [*self.own, *STAGES, *RECIPES], "stages and recipes")
             raise self.error(f"unknown stage {shown(name)}; {hint}", self.place(function))
+        cls = self.own.get(name) or (stage_class(name) if name in STAGES else None)
+        if cls is not None and cls.takes_stages:
+            return (self.route(cls, name, node),)
         given, nodes = self.arguments(name, node) if isinstance(node, ast.Call) else ({}, {})
         try:
             if name in self.own:
@@ -146,6 +152,36 @@ class _Reader:
             raise
         except EdslError as error:
             raise self.error(str(error), self.place(function)) from None
+
+    def route(self, cls: Any, name: str, node: ast.expr) -> Stage:
+        """A stage whose arguments are stages: by keyword, or in a pair with a pattern of names."""
+        call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
+        pairs, kinds, nodes = [], {}, {}
+        for entry in call.args:
+            pair = entry.elts if isinstance(entry, ast.Tuple) else []
+            if len(pair) != 2 or not isinstance(pair[0], ast.Constant) or not isinstance(pair[0].value, str):
+                raise self.error(f"{name}: expected a kind=stages or a pair ('name.*', stages)", self.place(entry))
+            pairs.append((pair[0].value, self.branch(pair[1])))
+        for keyword in call.keywords:
+            if keyword.arg is None or keyword.arg in kinds:
+                raise self.error(f"{name}: each kind is given once, by its name", self.place(keyword))
+            kinds[keyword.arg] = self.branch(keyword.value)
+            nodes[keyword.arg] = keyword
+        try:
+            return cls.written(pairs, kinds)
+        except FieldError as error:
+            raise self.error(error.message, self.place(nodes.get(error.field, node))) from None
+        except EdslError as error:
+            raise self.error(str(error), self.place(node)) from None
+
+    def branch(self, node: ast.expr) -> Chain:
+        stages: list[Stage] = []
+        for link in _links(node):
+            stages.extend(self.link(link, first=False))
+        try:
+            return Chain(tuple(stages))
+        except OrderError as error:
+            raise self.error(error.message, self.place(node)) from None
 
     def name(self, node: ast.expr) -> str:
         if isinstance(node, ast.Name):

@@ -4,6 +4,8 @@ A stage is a frozen dataclass with two pure methods. `init(zero)` gives the memo
 step, `step(x, memory, at)` maps the incoming quantity to the outgoing one and to the next memory.
 Both work on any number-like value: the engine passes tensors, theory passes symbols. `at` is the
 only door to whatever the operators of Python do not give.
+
+There are four kinds, in this order: an estimator, adaptors, one base update, wrappers.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from edsl.domain import plain
 from edsl.errors import FieldError
 
 if TYPE_CHECKING:
+    from edsl.oracle import Oracle
     from edsl.pipeline import Chain
 
 Value = Any  # a tensor, a float or a symbol
@@ -24,21 +27,37 @@ Value = Any  # a tensor, a float or a symbol
 class At(ABC):
     """Where a step happens: this parameter, at step k, under one backend.
 
+    What a backend has no reading of its own for goes to `function`, by name.
+
     Attributes:
         theta: the parameter θ_{k−1} that the step will change.
         k: the number of this step, from 1.
         gradient: the estimator's raw gradient, whatever the adaptors made of it since.
+        lr: the base update's η, for the stages behind it.
         total_norm: the 2-norm of the incoming quantity over all parameters; only for a stage
             with `needs_total_norm`.
         normal: independent standard normal noise in the shape of theta; only for a stage with
             `needs_noise`.
+        hessian: the estimator's newest estimate of the Hessian's diagonal; only for a stage with
+            `needs_hessian`.
+        looks: how many estimates of the Hessian there were so far, this one included.
+        rows, columns: the shape of theta; only for a stage that `is_matrix`.
     """
 
     theta: Value
     k: Value
     gradient: Value
+    lr: Value
     total_norm: Value
     normal: Value
+    hessian: Value
+    looks: Value
+    rows: Value
+    columns: Value
+
+    @abstractmethod
+    def function(self, name: str, *arguments: Value) -> Value:
+        """A named function of what it is given."""
 
     @abstractmethod
     def sqrt(self, x: Value) -> Value:
@@ -49,24 +68,84 @@ class At(ABC):
         """‖x‖₂ over the whole layer, a scalar."""
 
     @abstractmethod
-    def debias(self, x: Value, beta: Value) -> Value:
-        """x / (1 − βᵏ): an EMA that began at zero, freed of that start."""
+    def debias(self, x: Value, beta: Value, count: Value = None) -> Value:
+        """x / (1 − βᵏ): an EMA that began at zero, freed of that start; `count` stands for k if given."""
 
     @abstractmethod
     def first(self, x: Value, otherwise: Value) -> Value:
         """x at the first step, `otherwise` at every later one."""
 
     @abstractmethod
-    def clamp(self, x: Value, bound: Value) -> Value:
-        """x with every element brought into [−bound, bound]."""
-
-    @abstractmethod
-    def minimum(self, x: Value, y: Value) -> Value:
-        """The smaller of two scalars."""
-
-    @abstractmethod
     def ratio(self, x: Value, y: Value) -> Value:
         """x / y for scalars, and 1 where either is zero."""
+
+    def fresh(self, x: Value, otherwise: Value) -> Value:
+        """x at a step whose estimator took a new look at the Hessian, `otherwise` at others."""
+        return x
+
+    def difference(self, x: Value, past: Value) -> Value:
+        """x − past; of raw gradients, whatever better the estimator knows (spsa with common=True)."""
+        return x - past
+
+    def clamp(self, x: Value, bound: Value) -> Value:
+        """x with every element brought into [−bound, bound]."""
+        return self.function("clamp", x, bound)
+
+    def minimum(self, x: Value, y: Value) -> Value:
+        """The smaller of two, element by element."""
+        return self.function("min", x, y)
+
+    def maximum(self, x: Value, y: Value) -> Value:
+        """The larger of two, element by element."""
+        return self.function("max", x, y)
+
+    def sign(self, x: Value) -> Value:
+        """−1, 0 or 1, element by element."""
+        return self.function("sign", x)
+
+    def positive(self, x: Value) -> Value:
+        """1 where x > 0, else 0, element by element."""
+        return self.function("positive", x)
+
+    def mean(self, x: Value) -> Value:
+        """The mean over the layer's elements, a scalar."""
+        return self.function("mean", x)
+
+    def every(self, period: int, x: Value, otherwise: Value) -> Value:
+        """x at steps whose number `period` divides, `otherwise` at others."""
+        return self.function("every", period, x, otherwise)
+
+    def transpose(self, x: Value) -> Value:
+        """xᵀ of a matrix or of each block."""
+        return self.function("transpose", x)
+
+    def product(self, x: Value, y: Value) -> Value:
+        """x y of matrices, or block by block."""
+        return self.function("product", x, y)
+
+    def blocks(self, x: Value, size: int) -> Value:
+        """A matrix in blocks of at most size × size, padded with zeros to equal ones."""
+        return self.function("blocks", x, size)
+
+    def whole(self, x: Value) -> Value:
+        """The matrix in theta's shape that these blocks are of."""
+        return self.function("whole", x)
+
+    def orthogonal(self, x: Value, steps: int, polynomials: str, precision: str) -> Value:
+        """A matrix with x's singular vectors and singular values of about 1 (Newton–Schulz)."""
+        return self.function("orthogonal", x, steps)
+
+    def inverse_power(self, x: Value, exponent: Value, eps: Value) -> Value:
+        """(x + ε λ I)^(−exponent) of symmetric blocks, λ the largest eigenvalue of each."""
+        return self.function("inverse_power", x, exponent, eps)
+
+    def eigenbasis(self, x: Value) -> Value:
+        """The eigenvectors of symmetric blocks as columns, largest eigenvalue first."""
+        return self.function("eigenbasis", x)
+
+    def refined(self, basis: Value, x: Value) -> Value:
+        """An eigenbasis brought nearer to that of x by one power iteration and a QR factorisation."""
+        return self.function("refined", basis, x)
 
 
 class NoMemory(NamedTuple):
@@ -75,7 +154,7 @@ class NoMemory(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """One link of a pipeline; see `Estimator`, `Adaptor` and `BaseUpdate` for the three kinds.
+    """One link of a pipeline; see `Estimator`, `Adaptor`, `BaseUpdate` and `Wrapper` for the kinds.
 
     Raises:
         EdslError: when built with a value outside its field's domain.
@@ -86,6 +165,8 @@ class Stage:
     rank: ClassVar[int] = -1  # the order of kinds in a pipeline
     example: ClassVar[str] = ""  # how to write it, where its name alone is not enough
     needs_noise: ClassVar[bool] = False  # at.normal is read
+    takes_stages: ClassVar[bool] = False  # its arguments are stages
+    is_matrix: ClassVar[bool] = False  # takes a parameter as a matrix, rows × all other dimensions
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -102,6 +183,16 @@ class Stage:
         return False
 
     @property
+    def needs_hessian(self) -> bool:
+        """Whether the step reads at.hessian, which not every estimator gives."""
+        return False
+
+    @property
+    def refresh_every(self) -> int:
+        """How many steps lie between two calls of `refresh`; 0 without one."""
+        return 0
+
+    @property
     def constant(self) -> tuple[str, ...]:
         """Live fields whose change while training makes the recurrence inexact."""
         return ()
@@ -110,8 +201,26 @@ class Stage:
         """Raise an EdslError if fields that are good one by one don't go together."""
 
     def init(self, zero: Value) -> NamedTuple:
-        """The memory before the first step; every entry a buffer in the shape of the parameter."""
+        """The memory before the first step, all zeros.
+
+        Every entry is a buffer in the shape of the parameter, but for those in `buffer_shapes`.
+        """
         return NoMemory()
+
+    def buffer_shapes(self, rows: int, columns: int) -> dict[str, tuple[int, ...]]:
+        """The buffers of a matrix stage that do not have the parameter's shape, with theirs."""
+        return {}
+
+    def begin(self, x: Value, memory: Any, at: At) -> NamedTuple:
+        """What `refresh` is at the first step, where it is something else."""
+        return self.refresh(x, memory, at)
+
+    def refresh(self, x: Value, memory: Any, at: At) -> NamedTuple:
+        """The memory with what is costly brought up to date, before the step.
+
+        It happens at step 1 and every `refresh_every` steps, and is not compiled.
+        """
+        return memory
 
     def step(self, x: Value, memory: Any, at: At) -> tuple[Value, NamedTuple]:
         raise NotImplementedError(f"{self.name} has no step")
@@ -140,6 +249,10 @@ class Stage:
     def argument_names(self) -> tuple[str, ...]:
         """The names of all hyper-parameters, in order."""
         return tuple(field.name for field in dataclasses.fields(self))
+
+    def value(self, argument: str) -> Any:
+        """The value of an argument in `argument_names`."""
+        return getattr(self, argument)
 
     def replace(self, values: dict[str, Any]) -> Stage:
         """The same stage with some arguments replaced, checked."""
@@ -176,13 +289,63 @@ class Stage:
 class Estimator(Stage):
     """First of a pipeline: where the gradient comes from, and what it costs.
 
-    It runs before the compiled step and leaves the gradient in `p.grad`; it has no `step`.
+    It runs before the compiled step, on all parameters at once; it has no `step`. Its memory, if it
+    has one, is kept with the others'.
+
+    Attributes:
+        needs_closure: it evaluates the loss itself, so `step()` must get a closure.
+        calls_backward: the closure is a training step's: it zeroes gradients, computes the loss and
+            calls backward(). Otherwise it computes the loss and returns it.
+        gives_hessian: it estimates the Hessian's diagonal too.
+        draws_directions: each estimate is along random directions of its own.
+        is_linear: on a quadratic its gradient is hθ, but for noise.
     """
 
     kind: ClassVar[str] = "estimator"
     rank: ClassVar[int] = 0
-    forwards: ClassVar[int] = 1  # evaluations of the loss in a step
-    backwards: ClassVar[int] = 1  # and of its gradient
+    needs_closure: ClassVar[bool] = False
+    calls_backward: ClassVar[bool] = True
+    gives_hessian: ClassVar[bool] = False
+    draws_directions: ClassVar[bool] = False
+    is_linear: ClassVar[bool] = True
+
+    @property
+    def forwards(self) -> float:
+        """Evaluations of the loss in a step, on average."""
+        return 1
+
+    @property
+    def backwards(self) -> float:
+        """Evaluations of its gradient, or of a Hessian-vector product, in a step, on average."""
+        return 1
+
+    @property
+    def calls(self) -> int:
+        """How many calls of `step()` make one step."""
+        return 1
+
+    def looks(self, k: int) -> int:
+        """How many estimates of the Hessian were made in the first k steps."""
+        return k
+
+    @property
+    def gives_difference(self) -> bool:
+        """Whether it estimates ∇f(θ_{k−1}) − ∇f(θ_{k−2}) by itself, for E to average."""
+        return False
+
+    @property
+    def equations(self) -> tuple[str, ...]:
+        """How the gradient is estimated, a line each, in the letters of `edsl show`."""
+        return ("gₖ = ∇f(θₖ₋₁)",)
+
+    @property
+    def noise(self) -> str:
+        """In words: how the estimate is spread around the gradient of the loss it sees."""
+        return "none"
+
+    def evaluate(self, oracle: Oracle) -> Any:
+        """Give each of the oracle's slots its gradient; returns the loss."""
+        raise NotImplementedError(f"{self.name} estimates nothing")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,12 +358,35 @@ class Adaptor(Stage):
 
 @dataclasses.dataclass(frozen=True)
 class BaseUpdate(Stage):
-    """Last of a pipeline: `step` maps u to Δθ, what is added to the parameter."""
+    """What turns u into a step: `step` maps u to Δθ, what is added to the parameter."""
 
     kind: ClassVar[str] = "base update"
     rank: ClassVar[int] = 2
 
     @property
     def stands_alone(self) -> bool:
-        """Whether no adaptor can stand before it."""
+        """Whether no other stage can stand beside it."""
         return False
+
+    @property
+    def moves_weights(self) -> bool:
+        """Whether it changes θ by itself, so that no wrapper sees its Δθ."""
+        return False
+
+    @property
+    def estimator(self) -> str:
+        """The estimator that is implied where none is written."""
+        return "hutchinson" if self.needs_hessian else "grad"
+
+
+@dataclasses.dataclass(frozen=True)
+class Wrapper(Stage):
+    """Behind the base update: `step` maps Δθ to another Δθ.
+
+    Attributes:
+        evaluated: the buffer that holds weights to evaluate with, instead of the trained ones.
+    """
+
+    kind: ClassVar[str] = "wrapper"
+    rank: ClassVar[int] = 3
+    evaluated: ClassVar[str] = ""

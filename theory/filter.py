@@ -10,7 +10,6 @@ import numpy as np
 import sympy
 
 from edsl.pipeline import Pipeline
-from edsl.stage import BaseUpdate
 from edsl.theory.linearise import THETA, Z, exact, run
 
 GRADIENT = sympy.Symbol("g")
@@ -123,9 +122,7 @@ def adaptor_filter(pipeline: Pipeline) -> Filter:
         >>> adaptor_filter(edsl.parse("grad | e(alpha=-5, beta1=0.99) | sgd")).transfer
         (95*z - 94)/(100*z - 99)
     """
-    return _filter(
-        pipeline, [i for i in range(1, len(pipeline.stages)) if not isinstance(pipeline.stages[i], BaseUpdate)]
-    )
+    return _filter(pipeline, list(range(1, pipeline.update_index)))
 
 
 def update_filter(pipeline: Pipeline) -> Filter:

@@ -65,19 +65,40 @@ def exact(value: Any) -> Any:
     return sympy.Rational(repr(value)) if isinstance(value, float) else sympy.sympify(value)
 
 
+_REFUSED = {
+    "norm": "a factor that depends on the layer's norm (layerwise=False removes it)",
+    "ratio": "a ratio of norms",
+    "clamp": "a bound on each element",
+    "min": "a minimum",
+    "max": "a maximum",
+    "sign": "a sign",
+    "positive": "a mask",
+    "mean": "a mean over the layer",
+    "every": "it acts only every few steps",
+    "orthogonal": "the orthogonalisation of a matrix",
+}
+_MATRIX = "a preconditioner made of matrices"
+
+
 class LinearAt(At):
     """Where a step happens, in symbols, refusing what is not linear."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, lr: Any) -> None:
         self.stage = stage
+        self.lr = lr
         self.theta = THETA
-        self.k = sympy.Symbol("k", positive=True)
+        self.k = self.looks = sympy.Symbol("k", positive=True)
         self.normal = sympy.Integer(0)  # additive noise of its own moves no pole
+        self.hessian = CURVATURE
+        self.rows = self.columns = sympy.Integer(1)
         self.frozen: dict[sympy.Symbol, Any] = {}
 
     @property
     def total_norm(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self._refuse("a bound on the norm of all gradients")
+
+    def function(self, name: str, *arguments: Any) -> Any:
+        return self._refuse(_REFUSED.get(name, _MATRIX))
 
     def sqrt(self, x: Any) -> Any:
         scale = sympy.Symbol(f"{self.stage.name}.scale{len(self.frozen)}", positive=True)
@@ -85,22 +106,16 @@ class LinearAt(At):
         return scale
 
     def norm(self, x: Any) -> Any:
-        return self._refuse("a factor that depends on the layer's norm (layerwise=False removes it)")
+        return self.function("norm")
 
-    def debias(self, x: Any, beta: Any) -> Any:
+    def debias(self, x: Any, beta: Any, count: Any = None) -> Any:
         return x
 
     def first(self, x: Any, otherwise: Any) -> Any:
         return otherwise
 
-    def clamp(self, x: Any, bound: Any) -> Any:
-        return self._refuse("a bound on each element")
-
-    def minimum(self, x: Any, y: Any) -> Any:
-        return self._refuse("a minimum")
-
     def ratio(self, x: Any, y: Any) -> Any:
-        return self._refuse("a ratio of norms")
+        return self.function("ratio")
 
     def _refuse(self, what: str) -> Any:
         raise NotLinear(f"{self.stage.name} has no linear model: {what}")
@@ -126,7 +141,7 @@ def run(pipeline: Pipeline, index: int, incoming: Any, gradient: Any) -> Passage
     """
     stage, label = pipeline.stages[index], pipeline.labels[index]
     names = live_names(pipeline, index)
-    at = LinearAt(stage)
+    at = LinearAt(stage, sympy.Symbol("lr"))
     at.gradient = gradient
     kind: Any = type(stage.init(0.0))
     old = kind(*[sympy.Symbol(f"{label}.{name}") for name in kind._fields])
@@ -163,6 +178,8 @@ def linearise(pipeline: Pipeline) -> LinearSystem:
         >>> linearise(edsl.parse("sgd(lr=0.1)")).A
         Matrix([[-h*lr - lr*weight_decay + 1]])
     """
+    if not pipeline.estimator.is_linear:
+        raise NotLinear(f"{pipeline.estimator.name} has no linear model: its gradient is taken away from θ")
     gradient = CURVATURE * THETA + NOISE
     flow: Any = gradient
     memory: dict[sympy.Symbol, Any] = {}

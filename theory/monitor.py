@@ -67,11 +67,13 @@ class RegretMonitor:
         self._before: dict[Any, Any] = {}
         self._fell = self._seen = self._fired = self._steps = 0
         self._variation = 0.0
-        self._hook = optimizer.register_step_pre_hook(self._watch)
+        self._optimizer = optimizer
+        optimizer.watchers.append(self._watch)
 
     def remove(self) -> None:
         """Stop watching, and free the buffers."""
-        self._hook.remove()
+        if self._watch in self._optimizer.watchers:
+            self._optimizer.watchers.remove(self._watch)
         self._before.clear()
 
     def report(self) -> RegretReport:
@@ -84,10 +86,10 @@ class RegretMonitor:
             per_root=self._variation / math.sqrt(self._steps) if self._steps else 0.0,
         )
 
-    def _watch(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+    def _watch(self, watched: list[Any]) -> None:
         self._steps += 1
         fell_now = 0
-        for seen in optimizer.watch():
+        for seen in watched:
             stage: Any = seen.update
             q = math.sqrt(seen.k) * (seen.roots[-1] + stage.eps1)
             if seen.norms:  # of θ and of r, in this order; none without the layerwise factor

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
@@ -15,8 +16,10 @@ from torch import Tensor
 from edsl.as_json import as_json
 from edsl.errors import EdslError
 from edsl.exclusion import names_in_module
+from edsl.lab.closure import closure_for
 from edsl.lab.task import Split, Task
-from edsl.optimizer import compile
+from edsl.optimizer import PipelineOptimizer, compile
+from edsl.pipeline import Pipeline
 from edsl.spec import parse
 
 STATUSES = ("ok", "diverged", "failed")
@@ -47,6 +50,8 @@ class Setting:
 @dataclass(frozen=True)
 class Trial:
     """What one trial gave. Losses and accuracies are of the final weights, on whole splits.
+
+    Of an optimizer that averages weights to evaluate with, they are of these.
 
     Attributes:
         status: "ok"; "diverged" (a loss that isn't finite, or a final training loss above the
@@ -134,8 +139,9 @@ def run_trial(task: Task, setting: Setting, spec: str, seed: int, tick: Callable
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = task.model(setting.model)[1]().to(device)
+    pipeline = parse(spec)
     try:
-        optimizer = compile(spec, fair_groups(spec, model))
+        optimizer = compile(pipeline, fair_groups(pipeline, model))
     except EdslError:
         raise
     except Exception as error:  # it refuses these parameters: reported as any other failure
@@ -149,7 +155,7 @@ def run_trial(task: Task, setting: Setting, spec: str, seed: int, tick: Callable
     for step in range(1, setting.steps + 1):
         chosen = next(rows).to(device)
         try:
-            loss = clock.step(optimizer, lambda rows=chosen: _loss(task, model, optimizer, data.train, rows))
+            loss = clock.step(optimizer, _closure(task, model, optimizer, pipeline, data.train, chosen))
         except EdslError:
             raise
         except Exception as error:  # another package's optimizer may raise anything; the race goes on
@@ -161,9 +167,10 @@ def run_trial(task: Task, setting: Setting, spec: str, seed: int, tick: Callable
             break
         if tick is not None:
             tick(step)
-    train, _ = evaluate(task, model, data.train)
-    validation, validation_accuracy = evaluate(task, model, data.validation)
-    test, test_accuracy = evaluate(task, model, data.test)
+    with optimizer.evaluation_weights() if isinstance(optimizer, PipelineOptimizer) else nullcontext():
+        train, _ = evaluate(task, model, data.train)
+        validation, validation_accuracy = evaluate(task, model, data.validation)
+        test, test_accuracy = evaluate(task, model, data.test)
     if status == "ok" and not train <= start:
         status, reason = "diverged", f"the training loss went from {start:.4g} to {train:.4g}"
     return Trial(
@@ -187,7 +194,7 @@ def run_trial(task: Task, setting: Setting, spec: str, seed: int, tick: Callable
     )
 
 
-def fair_groups(spec: str, model: Any) -> Any:
+def fair_groups(pipeline: Pipeline, model: Any) -> Any:
     """The parameters, such that no optimizer decays what another leaves out.
 
     edsl's own leave biases and norms out of weight decay; another package's gets them in a group
@@ -195,7 +202,7 @@ def fair_groups(spec: str, model: Any) -> Any:
     """
     from edsl.adapters.foreign import Foreign
 
-    update = parse(spec).update
+    update = pipeline.update
     if not isinstance(update, Foreign):
         return model
     spared = set(names_in_module(model, None))
@@ -230,11 +237,10 @@ def _monitor(name: str, optimizer: Any) -> Any:
         return None
 
 
-def _loss(task: Task, model: Any, optimizer: Any, train: Split, rows: Tensor) -> Tensor:
-    optimizer.zero_grad()
-    loss = task.loss(model(train.inputs[rows]), train.targets[rows])
-    loss.backward()
-    return loss
+def _closure(
+    task: Task, model: Any, optimizer: Any, pipeline: Pipeline, train: Split, rows: Tensor
+) -> Callable[[], Tensor]:
+    return closure_for(pipeline, optimizer, lambda: task.loss(model(train.inputs[rows]), train.targets[rows]))
 
 
 def batches(examples: int, batch: int, seed: int) -> Iterator[Tensor]:

@@ -217,7 +217,7 @@ def test_two_processes_can_not_run_one_race(tmp_path):
 
 def test_no_optimizer_decays_what_another_leaves_out():
     model = task("digits").models["cnn"]()
-    groups = fair_groups("torch.AdamW(lr=0.1, weight_decay=0.5)", model)
+    groups = fair_groups(edsl.parse("torch.AdamW(lr=0.1, weight_decay=0.5)"), model)
     spared = edsl.compile("adamw", model).param_groups[0]["exclude"]
     named = dict(model.named_parameters())
     assert groups[1]["weight_decay"] == 0

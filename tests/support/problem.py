@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from edsl.lab.closure import closure_for
+
 SHAPES = [(4, 3), (7,), (1,)]
 
 
@@ -21,14 +23,26 @@ def gradients(steps, shapes=SHAPES, dtype=torch.float64, seed=2):
 
 
 def walk(optimizer, params, steps):
-    """Step through given gradients; the parameters after each step."""
+    """Step through given gradients; the parameters after each step.
+
+    An estimator that evaluates the loss itself gets one with these gradients and a little curvature.
+    """
     history = []
+    estimator = getattr(getattr(optimizer, "pipeline", None), "estimator", None)
     for row in steps:
-        for parameter, gradient in zip(params, row, strict=True):
-            parameter.grad = gradient.clone()
-        optimizer.step()
+        if estimator is not None and estimator.needs_closure:
+            optimizer.step(closure_for(optimizer.pipeline, optimizer, lambda row=row: bowl(params, row)))
+        else:
+            for parameter, gradient in zip(params, row, strict=True):
+                parameter.grad = gradient.clone()
+            optimizer.step()
         history.append([parameter.detach().clone() for parameter in params])
     return history
+
+
+def bowl(params, row):
+    """A loss whose gradient is nearly the row: Σ ⟨g, θ⟩ + Σ cosh(θ)/100, with a diagonal Hessian."""
+    return sum((p * g).sum() + p.cosh().sum() / 100 for p, g in zip(params, row, strict=True))
 
 
 def worst(history, expected) -> float:

@@ -1,0 +1,22 @@
+"""`edsl verify`: whether two optimizers take the same steps."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import typer
+
+from edsl.cli import render
+
+
+def verify(first: str, second: str, steps: int, tolerance: float, seed: int, mode: str, as_json: bool) -> None:
+    """Print the verdict; exits with 0 if the two are equal, 1 if not."""
+    from edsl.lab.verify import verify as run
+
+    found = asdict(run(first, second, steps, tolerance, seed, mode))
+    if as_json:
+        render.json_out({"equal": found["parted"] is None, **found})
+    else:
+        render.verdict(found)
+    if found["parted"] is not None:
+        raise typer.Exit(1)

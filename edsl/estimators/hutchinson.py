@@ -1,0 +1,96 @@
+"""`hutchinson`: the gradient, and an estimate of the Hessian's diagonal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from edsl.domain import Choice, Switch, Whole, field
+from edsl.stage import Estimator
+
+if TYPE_CHECKING:
+    from edsl.oracle import Oracle
+
+
+@dataclass(frozen=True)
+class Hutchinson(Estimator):
+    """Gradient and diagonal Hessian by differentiating twice, for updates of second order.
+
+        g_k = ∇f(θ),   D_k = (1/n) Σ_i z_i ⊙ ∇(∇f(θ)·z_i)        z_i = ±1 or N(0, 1) per element
+
+    Source: Hutchinson 1990; Yao et al. 2021, eq. 9 and 10 (AdaHessian). E[D] = diag(H); for ±1 and a
+    diagonal H it is exact. D is estimated at steps 1, 1 + every, …; between them the update keeps
+    what it has.
+
+    The closure computes the loss and returns it, without backward().
+
+    Args:
+        samples: n ≥ 1, Hessian-vector products a look.
+        every: steps from one look to the next, ≥ 1.
+        distribution: "rademacher" (±1) or "gaussian".
+        seed: of the directions, a whole number ≥ 0.
+        spatial: for kernels of convolutions, the mean of |D| over the kernel's positions.
+
+    Raises:
+        EdslError: for a value outside its domain, or a step without a closure.
+
+    Example:
+        >>> import edsl
+        >>> str(edsl.hutchinson(every=10) | edsl.sophia(lr=0.001)).split(" | ")[0]
+        'hutchinson(every=10)'
+    """
+
+    name: ClassVar[str] = "hutchinson"
+    needs_closure: ClassVar[bool] = True
+    calls_backward: ClassVar[bool] = False
+    gives_hessian: ClassVar[bool] = True
+    samples: int = field(1, Whole(1), "n")
+    every: int = field(1, Whole(1))
+    distribution: str = field("rademacher", Choice(("rademacher", "gaussian")))
+    seed: int = field(0, Whole())
+    spatial: bool = field(False, Switch())
+
+    @property
+    def backwards(self) -> float:
+        return 1 + self.samples / self.every
+
+    def looks(self, k: int) -> int:
+        return (k - 1) // self.every + 1
+
+    @property
+    def equations(self) -> tuple[str, ...]:
+        law = "zᵢ = ±1 in each element" if self.distribution == "rademacher" else "zᵢ ~ N(0, I)"
+        when = "" if self.every == 1 else f"   (at step 1 and every {self.every} steps)"
+        return ("gₖ = ∇f(θₖ₋₁)", law, f"Dₖ = (1/n) Σᵢ zᵢ ⊙ ∇(∇f(θₖ₋₁)·zᵢ){when}")
+
+    @property
+    def noise(self) -> str:
+        over = f"/{self.samples}" if self.samples > 1 else ""
+        row = f"Σⱼ Hᵢⱼ² − Hᵢᵢ²{over}" if self.distribution == "rademacher" else f"Σⱼ Hᵢⱼ² + Hᵢᵢ²{over}"
+        if over:
+            row = f"({row[: -len(over)]}){over}"
+        return f"the gradient's is the batch's; variance {row} in element i of the diagonal"
+
+    def evaluate(self, oracle: Oracle) -> Any:
+        looks = self.looks(oracle.k) > self.looks(oracle.k - 1)
+        loss = oracle.differentiate(create_graph=looks)
+        if looks:
+            self._look(oracle)
+        for slot in oracle.slots:
+            if slot.gradient is not None:
+                slot.gradient = slot.gradient.detach()
+        return loss
+
+    def _look(self, oracle: Oracle) -> None:
+        for slot in oracle.slots:
+            slot.hessian = slot.parameter.detach() * 0
+        for sample in range(self.samples):
+            z = [oracle.direction(slot, self.seed, sample, self.distribution) for slot in oracle.slots]
+            for slot, part, product in zip(oracle.slots, z, oracle.hessian_times(z, sample == self.samples - 1)):
+                if product is not None:
+                    slot.hessian += part * product / self.samples
+        if self.spatial:
+            for slot in oracle.slots:
+                if slot.hessian is not None and slot.hessian.dim() == 4:
+                    mean = slot.hessian.abs().mean(dim=(2, 3), keepdim=True)
+                    slot.hessian = mean.expand_as(slot.hessian).clone()

@@ -1,0 +1,125 @@
+"""`spsa`: a gradient from values of the loss alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from edsl.domain import Choice, Number, Switch, Whole, field
+from edsl.stage import Estimator, NoMemory, Value
+
+if TYPE_CHECKING:
+    from edsl.oracle import Oracle
+
+
+class PastParameters(NamedTuple):
+    """θ_{k−2}, where the last step's gradient was taken."""
+
+    past: Value
+
+
+@dataclass(frozen=True)
+class Spsa(Estimator):
+    """Two-sided simultaneous perturbation: the mean of directional derivatives along random directions.
+
+        g_k = (1/n) Σ_i [f(θ + σ z_i) − f(θ − σ z_i)] / (2σ) · z_i,   z_i = ±1 or N(0, 1) per element
+
+    Source: Spall 1992, eq. 2.2 (two-sided form); Malladi et al. 2023, Algorithm 1 (MeZO) for
+    directions that are drawn again from their seed instead of kept. The bias is O(σ²). Parameters
+    are moved in place and come back bit for bit; beside the gradient itself there is one copy of
+    them and one direction, whatever n is.
+
+    The closure computes the loss and returns it: no backward(), nothing random.
+
+    E behind it averages differences of consecutive estimates. Where each has directions of its own,
+    these are mostly noise. `common=True` evaluates the loss at the last step's parameters too, along
+    this step's directions, and gives E that difference; it needs `e(buffers=2)`.
+
+    Args:
+        sigma: σ > 0, the size of the perturbation, in units of the parameters.
+        samples: n ≥ 1, directions a step, each at two evaluations of the loss.
+        distribution: "rademacher" (±1) or "gaussian".
+        seed: of the directions, a whole number ≥ 0.
+        common: the same directions for both gradients of a difference, at twice the evaluations.
+
+    Raises:
+        EdslError: for a value outside its domain, or a step without a closure.
+
+    Example:
+        >>> import edsl
+        >>> str(edsl.spsa(samples=8))
+        'spsa(sigma=0.001, samples=8)'
+    """
+
+    name: ClassVar[str] = "spsa"
+    needs_closure: ClassVar[bool] = True
+    calls_backward: ClassVar[bool] = False
+    draws_directions: ClassVar[bool] = True
+    sigma: float = field(1e-3, Number(0, open_low=True), "σ")
+    samples: int = field(1, Whole(1), "n")
+    distribution: str = field("rademacher", Choice(("rademacher", "gaussian")))
+    seed: int = field(0, Whole())
+    common: bool = field(False, Switch())
+
+    @property
+    def forwards(self) -> float:
+        return (4 if self.common else 2) * self.samples
+
+    @property
+    def backwards(self) -> float:
+        return 0
+
+    @property
+    def gives_difference(self) -> bool:
+        return self.common
+
+    @property
+    def equations(self) -> tuple[str, ...]:
+        law = "zᵢ = ±1 in each element" if self.distribution == "rademacher" else "zᵢ ~ N(0, I)"
+        lines = (law, "gₖ = (1/n) Σᵢ zᵢ (f(θₖ₋₁ + σ zᵢ) − f(θₖ₋₁ − σ zᵢ)) / (2 σ)")
+        if self.common:
+            return (*lines, "gₖ − gₖ₋₁: both along the directions of step k")
+        return lines
+
+    @property
+    def noise(self) -> str:
+        sign = "−" if self.distribution == "rademacher" else "+"
+        over = f"/{self.samples}" if self.samples > 1 else ""
+        return f"variance (‖∇f‖² {sign} ∂ᵢf²){over} in element i, which grows with the number of parameters"
+
+    def init(self, zero: Value) -> NoMemory | PastParameters:
+        return PastParameters(zero) if self.common else NoMemory()
+
+    def evaluate(self, oracle: Oracle) -> Any:
+        with oracle.restoring() as here:
+            slopes, loss = self._slopes(oracle, here)
+            before = slopes
+            if self.common and oracle.k > 1:
+                before, _ = self._slopes(oracle, [slot.memory.past for slot in oracle.slots])
+        for slot, theta in zip(oracle.slots, here):
+            if self.common:
+                slot.memory.past.copy_(theta)
+            slot.gradient = theta.zero_()  # the copy has served: its memory takes the estimate
+            if self.common:
+                slot.difference = theta.clone()
+        for sample, slope in enumerate(slopes):
+            for slot in oracle.slots:
+                z = oracle.direction(slot, self.seed, sample, self.distribution)
+                if slot.difference is not None:
+                    slot.difference.add_(z * ((slope - before[sample]) if oracle.k > 1 else slope))
+                slot.gradient.add_(z.mul_(slope))
+        return loss
+
+    def _slopes(self, oracle: Oracle, around: list[Any]) -> tuple[list[Any], Any]:
+        """The directional derivatives around some parameters, over n; and the mean of all losses."""
+        slopes, total = [], 0.0
+        for sample in range(self.samples):
+            sides = []
+            for sigma in (self.sigma, -self.sigma):
+                for slot, theta in zip(oracle.slots, around):
+                    z = oracle.direction(slot, self.seed, sample, self.distribution)
+                    slot.parameter.copy_(z.mul_(sigma).add_(theta))
+                sides.append(oracle.loss())
+            slopes.append((sides[0] - sides[1]) / (2 * self.sigma * self.samples))
+            total = total + sides[0] + sides[1]
+        return slopes, total / (2 * self.samples)

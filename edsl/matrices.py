@@ -1,0 +1,58 @@
+"""Matrices in torch: blocks, inverse powers, eigenbases."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from edsl.updates.blocks import cut
+
+
+def blocks(x: Tensor, size: int) -> Tensor:
+    """A matrix as equal blocks of at most size × size, zero-padded: (m, n) → (rows, columns, p, q)."""
+    (rows, p), (columns, q) = cut(x.shape[0], size), cut(x.shape[1], size)
+    if rows == columns == 1:
+        return x[None, None]
+    padded = torch.nn.functional.pad(x, (0, columns * q - x.shape[1], 0, rows * p - x.shape[0]))
+    return padded.view(rows, p, columns, q).permute(0, 2, 1, 3).contiguous()
+
+
+def whole(x: Tensor, rows: int, columns: int) -> Tensor:
+    """The rows × columns matrix that `blocks` cut."""
+    if x.shape[0] == x.shape[1] == 1:
+        return x[0, 0]
+    r, c, p, q = x.shape
+    return x.permute(0, 2, 1, 3).reshape(r * p, c * q)[:rows, :columns]
+
+
+def inverse_power(x: Tensor, exponent: float, eps: float) -> Tensor:
+    """(x + ε λ I)^(−exponent) of symmetric positive semi-definite matrices, shape (…, p, p).
+
+    λ is each one's largest eigenvalue. Where that is zero, or ε is and an eigenvalue, the power is 0.
+    """
+    values, vectors = _eigh(x)
+    values = values.clamp(min=0)
+    damped = values + eps * values[..., -1:]
+    powers = torch.where(damped > 0, damped, 1.0) ** -exponent * (damped > 0)
+    return (vectors * powers[..., None, :]) @ vectors.mT
+
+
+def eigenbasis(x: Tensor) -> Tensor:
+    """Eigenvectors of symmetric matrices as columns, the largest eigenvalue's first."""
+    return _eigh(x)[1].flip(-1)
+
+
+def refined(basis: Tensor, x: Tensor) -> Tensor:
+    """One power iteration and QR from a basis of x's eigenvectors that is nearly right.
+
+    Source: Vyas et al. 2024, Algorithm 4 (SOAP): Q, R = qr(x Q).
+    """
+    return torch.linalg.qr(x @ basis)[0]
+
+
+def _eigh(x: Tensor) -> tuple[Tensor, Tensor]:
+    try:
+        return torch.linalg.eigh(x)
+    except torch.linalg.LinAlgError:  # close eigenvalues can stop it in single precision
+        values, vectors = torch.linalg.eigh(x.double())
+        return values.to(x.dtype), vectors.to(x.dtype)

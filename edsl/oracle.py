@@ -1,0 +1,168 @@
+"""What an estimator may ask of the model: its loss and gradients, at and around the parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edsl.errors import EdslError
+from edsl.layout import working_dtype
+from edsl.stage import Estimator
+
+
+class Slot:
+    """One parameter before a step, and what the estimator found for it.
+
+    Attributes:
+        group: the index of its param group.
+        is_known: it has state already.
+        gradient: the estimate, None where the loss does not depend on the parameter.
+        hessian: a new estimate of the Hessian's diagonal, or None.
+        difference: an estimate of the change of the gradient since the last step, or None.
+    """
+
+    def __init__(self, parameter: Tensor, name: str, group: int, is_known: bool, memory: Callable[[], Any]) -> None:
+        self.parameter = parameter
+        self.name = name
+        self.group = group
+        self.is_known = is_known
+        self._memory = memory
+        self.gradient: Tensor | None = None
+        self.hessian: Tensor | None = None
+        self.difference: Tensor | None = None
+
+    @property
+    def memory(self) -> Any:
+        """The estimator's buffers for this parameter, to be changed in place."""
+        return self._memory()
+
+
+class Oracle:
+    """The model at one call of `step()`, seen through a closure.
+
+    Attributes:
+        estimator: with the hyper-parameters of this step.
+        slots: one for each parameter that requires a gradient.
+        k: the number of the step, from 1.
+        calls: how many calls of `step()` went before since the last step.
+        ready: whether the step is to happen now.
+    """
+
+    def __init__(
+        self, slots: list[Slot], k: int, calls: int, closure: Callable[[], Any] | None, estimator: Estimator
+    ) -> None:
+        self.slots = slots
+        self.k = k
+        self.calls = calls
+        self.ready = True
+        self._closure = closure
+        self.estimator = estimator
+        if closure is None and estimator.needs_closure:
+            raise EdslError(f"{estimator.name} evaluates the loss itself: call step(closure), {self._expected}")
+
+    @property
+    def _expected(self) -> str:
+        if self.estimator.calls_backward:
+            return "with a closure that zeroes the gradients, computes the loss, calls backward() and returns the loss"
+        return "with a closure that computes the loss and returns it, without backward()"
+
+    def backprop(self) -> Any:
+        """Run the closure, if there is one, and take the gradients that lie in `p.grad`."""
+        loss = None
+        if self._closure is not None:
+            with torch.enable_grad():
+                loss = self._closure()
+        for slot in self.slots:
+            slot.gradient = slot.parameter.grad
+        return loss
+
+    def norm(self, tensors: list[Tensor]) -> Tensor:
+        """The 2-norm of a vector with one part a slot."""
+        return total_norm(tensors) if tensors else torch.zeros(())
+
+    def loss(self) -> Any:
+        """The closure's loss, without a graph."""
+        with torch.no_grad():
+            return self._evaluate()
+
+    def differentiate(self, create_graph: bool) -> Any:
+        """The closure's loss and its gradients, which may then be differentiated again."""
+        with torch.enable_grad():
+            loss = self._evaluate()
+            found = self._grad([loss], [slot.parameter for slot in self.slots], create_graph=create_graph)
+        for slot, gradient in zip(self.slots, found):
+            slot.gradient = gradient
+        return loss.detach()
+
+    def hessian_times(self, directions: list[Tensor], last: bool) -> list[Tensor | None]:
+        """H z for a vector z with one part a slot, through the graph of `differentiate`; `last` frees it."""
+        seen = [(slot.gradient, z) for slot, z in zip(self.slots, directions) if _has_graph(slot.gradient)]
+        if not seen:
+            return [None] * len(self.slots)
+        return self._grad(
+            [gradient for gradient, _ in seen],
+            [slot.parameter for slot in self.slots],
+            grad_outputs=[z for _, z in seen],
+            retain_graph=not last,
+        )
+
+    def direction(self, slot: Slot, seed: int, sample: int, distribution: str) -> Tensor:
+        """A random direction, a function of the seed, the step, the sample and the parameter's name."""
+        generator = generator_for(slot.parameter.device, seed, self.estimator.name, sample, slot.name, self.k)
+        shape, dtype, device = slot.parameter.shape, slot.parameter.dtype, slot.parameter.device
+        if distribution == "rademacher":
+            return torch.randint(0, 2, shape, generator=generator, device=device).to(dtype) * 2 - 1
+        return torch.randn(shape, generator=generator, device=device, dtype=dtype)
+
+    @contextmanager
+    def restoring(self) -> Iterator[list[Tensor]]:
+        """Inside, parameters may be moved; they come back bit for bit. Gives their values before."""
+        before = [slot.parameter.detach().clone() for slot in self.slots]
+        try:
+            with torch.no_grad():
+                yield before
+        finally:
+            with torch.no_grad():
+                for slot, value in zip(self.slots, before):
+                    slot.parameter.copy_(value)
+
+    def _evaluate(self) -> Any:
+        assert self._closure is not None  # required where it is called
+        try:
+            loss = self._closure()
+        except RuntimeError as reason:
+            if "does not require grad" in str(reason):  # backward() where there is no graph
+                raise EdslError(f"{self.estimator.name} needs step(closure) {self._expected}") from None
+            raise
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            raise EdslError(f"{self.estimator.name}: the closure must return the loss, a tensor of one element")
+        return loss
+
+    def _grad(self, outputs: list[Any], inputs: list[Tensor], **options: Any) -> list[Tensor | None]:
+        try:
+            return list(torch.autograd.grad(outputs, inputs, allow_unused=True, **options))
+        except RuntimeError as reason:
+            if "second time" in str(reason) or "does not require grad" in str(reason):
+                raise EdslError(f"{self.estimator.name} needs step(closure) {self._expected}") from None
+            raise
+
+
+def _has_graph(gradient: Tensor | None) -> bool:
+    return gradient is not None and gradient.requires_grad
+
+
+def generator_for(device: torch.device, *words: Any) -> torch.Generator:
+    """A generator that depends on the words alone, and leaves torch's own untouched."""
+    digest = blake2b("/".join(str(word) for word in words).encode(), digest_size=7).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest, "big"))
+
+
+def total_norm(tensors: list[Tensor]) -> Tensor:
+    """The 2-norm of all elements of all tensors, on the first one's device."""
+    norms = [torch.linalg.vector_norm(tensor, dtype=working_dtype(tensor.dtype)) for tensor in tensors]
+    return torch.linalg.vector_norm(torch.stack([norm.to(norms[0].device) for norm in norms]))

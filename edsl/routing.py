@@ -1,0 +1,69 @@
+"""Which route each parameter of a model takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from torch import Tensor, nn
+
+from edsl.errors import EdslError
+from edsl.exclusion import is_norm
+from edsl.updates.route import BY_MODULE, KINDS
+
+_HEADS = ("head", "lm_head", "classifier")
+
+
+def kinds_in_module(module: nn.Module) -> dict[str, str]:
+    """The kind of module that owns each parameter, by the parameter's name: embedding, norm, head or none."""
+    linear = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
+    kinds: dict[str, str] = {}
+    for prefix, layer in module.named_modules():
+        if isinstance(layer, (nn.Embedding, nn.EmbeddingBag)):
+            kind = "embedding"
+        elif is_norm(layer):
+            kind = "norm"
+        elif prefix.rsplit(".", 1)[-1] in _HEADS or (linear and layer is linear[-1]):
+            kind = "head"
+        else:
+            kind = ""
+        for name, _ in layer.named_parameters(recurse=False):
+            kinds[f"{prefix}.{name}" if prefix else name] = kind
+    return kinds
+
+
+def check_patterns(routes: Sequence[str], names: Sequence[str]) -> None:
+    """Raises EdslError for a pattern that no parameter of a module matches."""
+    for route in routes:
+        if route and route not in KINDS and not any(fnmatchcase(name, route) for name in names):
+            raise EdslError(f"route: no parameter of this module is called {route!r}")
+
+
+def route_of(parameter: Any, name: str | None, routes: Sequence[str], kinds: dict[str, str] | None) -> str:
+    """The one route that takes a parameter; see `Route` for the order.
+
+    Raises:
+        EdslError: when none does, or when its name or module is needed and not known.
+    """
+    for route in routes:
+        if route not in KINDS:
+            if name is None:
+                raise EdslError(f"route: {route!r} needs names: pass the module or model.named_parameters()")
+            if fnmatchcase(name, route):
+                return route
+    by_module = [route for route in BY_MODULE if route in routes]
+    if by_module:
+        kind = None if kinds is None or name is None else kinds.get(name)
+        if kind is None:
+            raise EdslError(f"route: {by_module[0]}=… needs the module: edsl.compile(spec, model)")
+        if kind in by_module:
+            return kind
+    if isinstance(parameter, Tensor):
+        rank = "matrix" if parameter.dim() >= 2 else "vector"
+        for route in (rank, "other"):
+            if route in routes:
+                return route
+        which = f"parameter {name}" if name else "a parameter"
+        raise EdslError(f"route: nothing takes {which} of shape {tuple(parameter.shape)}; add other=…, such as adamw")
+    return routes[0]  # no tensor: torch will say so

@@ -1,0 +1,183 @@
+"""`route`: different updates for different kinds of parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from edsl.domain import field
+from edsl.errors import EdslError, FieldError, nearest, shown
+from edsl.stage import At, BaseUpdate, Estimator, Stage, Value
+
+if TYPE_CHECKING:
+    from edsl.pipeline import Chain, Pipeline
+
+BY_MODULE = ("embedding", "norm", "head")
+BY_RANK = ("matrix", "vector")
+KINDS = (*BY_MODULE, *BY_RANK, "other")
+
+
+@dataclass(frozen=True)
+class Branches:
+    """Pairs of a route's name and its stages."""
+
+    live: ClassVar[bool] = False
+
+    def read(self, value: Any) -> tuple[tuple[str, Chain], ...]:
+        pairs = tuple(_pair(entry) for entry in value) if isinstance(value, Iterable) else ()
+        if not pairs or isinstance(value, str):
+            raise ValueError("needs at least one, such as matrix=muon")
+        names = [name for name, _ in pairs]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"has {name!r} twice")
+        return pairs
+
+    def __str__(self) -> str:
+        return f"{'=…, '.join(KINDS)}=…, ('name.*', …)"
+
+
+def _pair(entry: Any) -> tuple[str, Chain]:
+    from edsl.adapters.foreign import Foreign
+    from edsl.pipeline import Chain
+
+    if not isinstance(entry, tuple) or len(entry) != 2 or not isinstance(entry[0], str):
+        raise ValueError(f"must be pairs of a name and stages, got {shown(entry)}")
+    name, stages = entry
+    if isinstance(stages, Stage):
+        stages = Chain((stages,))
+    if not isinstance(stages, Chain):
+        raise ValueError(f"must lead to stages such as muon(lr=0.02), got {shown(stages)} for {name}")
+    if isinstance(stages.stages[0], Estimator):
+        raise ValueError(f"shares one estimator, so that none can stand in {name}: write it before route")
+    updates = [stage for stage in stages.stages if isinstance(stage, BaseUpdate)]
+    if not updates:
+        raise ValueError(f"must lead to a base update, such as {name}=… | adamw(lr=0.001)")
+    if isinstance(updates[0], Route):
+        raise ValueError(f"can't stand in a route, as {name} would have it: give all routes in one")
+    if isinstance(updates[0], Foreign):
+        raise ValueError(f"leads to edsl's own updates; {updates[0].name} of {name} steps by itself")
+    return name, stages
+
+
+@dataclass(frozen=True)
+class Route(BaseUpdate):
+    """Each parameter goes to exactly one of several updates, which make param groups of their own.
+
+    A route is a kind of parameter or, as a pair, a pattern of names. The more specific wins,
+    whatever the order:
+
+    1. ("blocks.*", …): names that match a shell pattern, the first that does;
+    2. embedding, norm, head: by the module that owns the parameter (head: the last Linear, and
+       layers called head, lm_head or classifier);
+    3. matrix: 2 or more dimensions; vector: fewer;
+    4. other: all that is left.
+
+    A route leads to a base update, perhaps with adaptors before it and wrappers behind. The first
+    route's arguments have their own names in the pipeline, the others' begin with the route's:
+    lr and other_lr in route(matrix=…, other=…).
+
+    Raises:
+        EdslError: for a route without a base update, and, when an optimizer is built, for a parameter
+            that no route takes, or names and modules that are needed but not known.
+
+    Example:
+        >>> import edsl
+        >>> pipeline = edsl.grad() | edsl.route(matrix=edsl.muon(lr=0.02), other=edsl.adamw(lr=0.0003))
+        >>> [key for key in pipeline.keys if key.endswith("lr")]
+        ['lr', 'other_lr']
+    """
+
+    name: ClassVar[str] = "route"
+    example: ClassVar[str] = "route(matrix=muon, other=adamw)"
+    takes_stages: ClassVar[bool] = True
+    branches: tuple[tuple[str, Chain], ...] = field((), Branches())
+
+    @classmethod
+    def written(cls, patterns: Iterable[Any], kinds: Mapping[str, Any]) -> Route:
+        """The stage from what a spec or a call gives: pairs, and stages by kind."""
+        for kind in kinds:
+            if kind not in KINDS:
+                hint = nearest(kind, KINDS, "kinds")
+                raise FieldError(f"route: unknown kind {kind!r}; {hint}; a name's pattern is a pair ('a.*', …)", kind)
+        patterns = tuple(patterns)
+        for entry in patterns:
+            if isinstance(entry, tuple) and entry and entry[0] in KINDS:
+                raise EdslError(f"route: {entry[0]} is a kind, not a pattern of names: write {entry[0]}=…")
+        try:
+            return cls((*patterns, *kinds.items()))
+        except FieldError as error:
+            raise EdslError(error.message.replace("route: branches", "route:")) from None
+
+    @classmethod
+    def called(cls, *patterns: Any, **kinds: Any) -> Route:
+        """route(("blocks.*", muon()), other=adamw()): the stage, as a call writes it."""
+        return cls.written(patterns, kinds)
+
+    @property
+    def needs_hessian(self) -> bool:
+        return any(stage.needs_hessian for _, chain in self.branches for stage in chain.stages)
+
+    @cached_property
+    def places(self) -> dict[str, tuple[str, str]]:
+        """Every argument's name → (its branch, its name there)."""
+        places: dict[str, tuple[str, str]] = {}
+        patterns = 0
+        for number, (name, _) in enumerate(self.branches):
+            patterns += name not in KINDS
+            prefix = "" if number == 0 else f"{name}_" if name in KINDS else f"route{patterns}_"
+            inner = self.pipelines[name]
+            for key, (index, _) in inner.keys.items():
+                if index > 0:
+                    places[prefix + key] = (name, key)
+        return places
+
+    @cached_property
+    def pipelines(self) -> dict[str, Pipeline]:
+        """Each branch behind the estimator that it implies."""
+        from edsl.arguments import build
+        from edsl.pipeline import Pipeline
+
+        estimator = build(self.estimator, {})
+        return {name: Pipeline((estimator, *chain.stages)) for name, chain in self.branches}
+
+    def live_fields(self) -> tuple[str, ...]:
+        return ()  # the branches' live in the param groups of their routes
+
+    def argument_names(self) -> tuple[str, ...]:
+        return tuple(self.places)
+
+    def value(self, argument: str) -> Any:
+        branch, key = self.places[argument]
+        return self.pipelines[branch].value(key)
+
+    def replace(self, values: dict[str, Any]) -> Route:
+        from edsl.pipeline import Chain
+
+        changes: dict[str, dict[str, Any]] = {}
+        for argument, value in values.items():
+            branch, key = self.places[argument]
+            changes.setdefault(branch, {})[key] = value
+        changed = {name: Chain(self.pipelines[name].override(**new).stages[1:]) for name, new in changes.items()}
+        return Route(tuple((name, changed.get(name, chain)) for name, chain in self.branches))
+
+    def spared_values(self) -> dict[str, Any]:
+        return {}
+
+    def structure(self) -> tuple[Any, ...]:
+        return tuple((name, pipeline.structure) for name, pipeline in self.pipelines.items())
+
+    def arguments(self) -> dict[str, Any]:
+        return {name: str(chain) for name, chain in self.branches}
+
+    def step(self, x: Value, memory: Any, at: At) -> Any:
+        raise EdslError("route leads to several updates; each is analysed as a pipeline of its own")
+
+    def __str__(self) -> str:
+        return f"route({', '.join(self._written())})"
+
+    def _written(self) -> Iterator[str]:
+        for name, chain in self.branches:
+            yield f"{name}={chain}" if name in KINDS else f"({name!r}, {chain})"

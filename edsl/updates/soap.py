@@ -1,0 +1,106 @@
+"""`soap`: Adam in the eigenbasis of Shampoo's preconditioner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+from edsl.domain import Number, Whole, field
+from edsl.stage import At, BaseUpdate, Value
+from edsl.updates.blocks import block_shapes
+
+
+class RotatedMoments(NamedTuple):
+    """Moments (v in the basis), the two covariances, and their eigenbases."""
+
+    m: Value
+    v: Value
+    left: Value
+    right: Value
+    left_basis: Value
+    right_basis: Value
+
+
+@dataclass(frozen=True)
+class Soap(BaseUpdate):
+    """Adam on the gradient as seen in the eigenvectors of its covariances.
+
+        m = β₂ m + (1−β₂) U,   v = β₃ v + (1−β₃) (Qₗᵀ U Qᵣ)²
+        Δθ = −η (Qₗ [Qₗᵀ m̂ Qᵣ / (√v̂ + ε₁)] Qᵣᵀ + λ θ)      0 at the first step, which sets the bases
+        L = β₄ L + (1−β₄) U Uᵀ,   R = β₄ R + (1−β₄) Uᵀ U
+        Qₗ, Qᵣ: eigenvectors of the first U Uᵀ, Uᵀ U; every n steps one power iteration and QR of L, R
+
+    Source: Vyas et al. 2024, Algorithms 3 and 4. Parameters are matrices: rows × all other
+    dimensions, cut into blocks with bases of their own. Defaults are the authors', but for the decay.
+
+    Args:
+        lr: η ≥ 0.
+        beta2, beta3, beta4: decays of the moments and of the covariances in [0, 1);
+            `betas=(beta2, beta3)` is read too.
+        weight_decay: λ ≥ 0, decoupled, 0 for spared parameters.
+        eps1: ε₁ ≥ 0, in units of the gradient; `eps` is read too.
+        every: n ≥ 1, steps from one change of the bases to the next.
+        block: the largest dimension of a basis.
+
+    Raises:
+        EdslError: for a value outside its domain, or a parameter with fewer than 2 dimensions.
+
+    Example:
+        >>> import edsl
+        >>> edsl.soap(lr=0.003).every
+        10
+    """
+
+    name: ClassVar[str] = "soap"
+    is_matrix: ClassVar[bool] = True
+    lr: float = field(0.003, Number(0), "η")
+    beta2: float = field(0.95, Number(0, 1, open_high=True), "β₂")
+    beta3: float = field(0.95, Number(0, 1, open_high=True), "β₃")
+    beta4: float = field(0.95, Number(0, 1, open_high=True), "β₄")
+    weight_decay: float = field(0.0, Number(0), "λ", spared=0.0)
+    eps1: float = field(1e-8, Number(0), "ε₁")
+    every: int = field(10, Whole(1))
+    block: int = field(1024, Whole(1))
+
+    @property
+    def refresh_every(self) -> int:
+        return self.every
+
+    def init(self, zero: Value) -> RotatedMoments:
+        return RotatedMoments(*[zero] * 6)
+
+    def buffer_shapes(self, rows: int, columns: int) -> dict[str, tuple[int, ...]]:
+        left, right = block_shapes(rows, columns, self.block)
+        return {
+            "v": (*left[:3], right[3]),
+            "left": left,
+            "left_basis": left,
+            "right": right,
+            "right_basis": right,
+        }
+
+    def begin(self, x: Value, memory: RotatedMoments, at: At) -> RotatedMoments:
+        u = at.blocks(x, self.block)
+        left = at.eigenbasis(at.product(u, at.transpose(u)))
+        right = at.eigenbasis(at.product(at.transpose(u), u))
+        return memory._replace(left_basis=left, right_basis=right)
+
+    def refresh(self, x: Value, memory: RotatedMoments, at: At) -> RotatedMoments:
+        left = at.refined(memory.left_basis, memory.left)
+        right = at.refined(memory.right_basis, memory.right)
+        return memory._replace(left_basis=left, right_basis=right)
+
+    def step(self, x: Value, memory: RotatedMoments, at: At) -> tuple[Value, RotatedMoments]:
+        into, back = memory.left_basis, memory.right_basis
+        u = at.blocks(x, self.block)
+        m = self.beta2 * memory.m + (1 - self.beta2) * x
+        rotated = at.product(at.product(at.transpose(into), u), back)
+        v = self.beta3 * memory.v + (1 - self.beta3) * (rotated * rotated)
+        m_hat = at.blocks(at.debias(m, self.beta2), self.block)
+        seen = at.product(at.product(at.transpose(into), m_hat), back)
+        scaled = seen / (at.sqrt(at.debias(v, self.beta3)) + self.eps1)
+        d = at.whole(at.product(at.product(into, scaled), at.transpose(back)))
+        left = self.beta4 * memory.left + (1 - self.beta4) * at.product(u, at.transpose(u))
+        right = self.beta4 * memory.right + (1 - self.beta4) * at.product(at.transpose(u), u)
+        change = at.first(0 * d, -self.lr * (d + self.weight_decay * at.theta))
+        return change, RotatedMoments(m, v, left, right, into, back)

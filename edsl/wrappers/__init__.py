@@ -1,0 +1,1 @@
+"""What stands behind the base update, one file each."""

@@ -1,0 +1,46 @@
+"""`ema_weights`: averaged weights to evaluate with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+from edsl.domain import Number, field
+from edsl.stage import At, Value, Wrapper
+
+
+class AverageWeights(NamedTuple):
+    average: Value
+
+
+@dataclass(frozen=True)
+class EmaWeights(Wrapper):
+    """An average of the weights over the last steps; training goes on with the weights themselves.
+
+        θ̄₁ = θ₁,   θ̄_k = d θ̄_{k−1} + (1−d) θ_k
+
+    Source: Polyak and Juditsky 1992; as an EMA, Tarvainen and Valpola 2017, eq. 1. Evaluate inside
+    `with optimizer.evaluation_weights():`, which puts θ̄ into the parameters and θ back after.
+
+    Args:
+        decay: d in [0, 1).
+
+    Raises:
+        EdslError: for a value outside its domain.
+
+    Example:
+        >>> import edsl
+        >>> str(edsl.parse("adamw(lr=0.001) | ema_weights(decay=0.99)")).split(" | ")[-1]
+        'ema_weights(decay=0.99)'
+    """
+
+    name: ClassVar[str] = "ema_weights"
+    evaluated: ClassVar[str] = "average"
+    decay: float = field(0.999, Number(0, 1, open_high=True), "d")
+
+    def init(self, zero: Value) -> AverageWeights:
+        return AverageWeights(zero)
+
+    def step(self, x: Value, memory: AverageWeights, at: At) -> tuple[Value, AverageWeights]:
+        theta = at.theta + x
+        return x, AverageWeights(at.first(theta, self.decay * memory.average + (1 - self.decay) * theta))

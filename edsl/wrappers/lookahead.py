@@ -1,0 +1,47 @@
+"""`lookahead`: slow weights that the fast ones return to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+from edsl.domain import Number, Whole, field
+from edsl.stage import At, Value, Wrapper
+
+
+class SlowWeights(NamedTuple):
+    slow: Value
+
+
+@dataclass(frozen=True)
+class Lookahead(Wrapper):
+    """Every n steps the weights return part of the way to where they were n steps before.
+
+        φ₀ = θ₀;   every n steps: φ ← φ + a (θ − φ), θ ← φ
+
+    Source: Zhang et al. 2019, Algorithm 1.
+
+    Args:
+        every: n ≥ 1, the fast steps in a slow one.
+        share: a in [0, 1], how much of the way is kept.
+
+    Raises:
+        EdslError: for a value outside its domain.
+
+    Example:
+        >>> import edsl
+        >>> str(edsl.parse("adamw(lr=0.001) | lookahead(every=6)")).split(" | ")[-1]
+        'lookahead(every=6, share=0.5)'
+    """
+
+    name: ClassVar[str] = "lookahead"
+    every: int = field(5, Whole(1), "n")
+    share: float = field(0.5, Number(0, 1), "a")
+
+    def init(self, zero: Value) -> SlowWeights:
+        return SlowWeights(zero)
+
+    def step(self, x: Value, memory: SlowWeights, at: At) -> tuple[Value, SlowWeights]:
+        before = at.first(at.theta, memory.slow)
+        slow = at.every(self.every, before + self.share * (at.theta + x - before), before)
+        return at.every(self.every, slow - at.theta, x), SlowWeights(slow)
