@@ -248,13 +248,15 @@ class Engine:
 
     def _function(self, segment: Segment, item: Item) -> Callable[..., Any]:
         given = (item.hessian is None, item.difference is None)
-        key = (segment.key, item.theta.dtype, item.gradient.dtype, item.theta.device, _form(item.theta), given)
+        dynamic = segment.serves_all_sizes
+        form = _form(item.theta) if dynamic else item.theta.shape
+        key = (segment.key, item.theta.dtype, item.gradient.dtype, item.theta.device, form, given)
         if key not in self._functions:
             function = segment.function()
-            self._functions[key] = self._compiled(function) if self.mode == "compiled" else function
+            self._functions[key] = self._compiled(function, dynamic) if self.mode == "compiled" else function
         return self._functions[key]
 
-    def _compiled(self, function: Any) -> Callable[..., Any]:
+    def _compiled(self, function: Any, dynamic: bool) -> Callable[..., Any]:
         # torch's recompile limit counts per code object: a code object of its own for each function.
         own = FunctionType(
             function.__code__.replace(),
@@ -263,7 +265,7 @@ class Engine:
             function.__defaults__,
             function.__closure__,
         )
-        return torch.compile(own, fullgraph=True, dynamic=True, backend=self._inductor)
+        return torch.compile(own, fullgraph=True, dynamic=dynamic, backend=self._inductor)
 
     def _inductor(self, graph: torch.fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
         """torch's inductor, counted; where it can't compile, the graph as it stands."""

@@ -196,6 +196,11 @@ class Segment:
         return period > 0 and (k - 1) % period == 0
 
     @cached_property
+    def serves_all_sizes(self) -> bool:
+        """Whether one graph is made for all; what is cut into blocks compiles many times faster for known sizes."""
+        return not any(stage.buffer_shapes(1, 1) for stage in self.stages)
+
+    @cached_property
     def key(self) -> tuple[Any, ...]:
         """What a compiled function depends on besides its tensors."""
         stages = tuple((type(stage), stage.structure(), stage.live_fields()) for stage in self.stages)

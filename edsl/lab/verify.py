@@ -93,11 +93,12 @@ def verify(
     pipelines = parse(first), parse(second)
     try:
         return _run(pipelines, steps, tolerance, seed, mode, matrices_only=False)
-    except (EdslError, ValueError) as reason:
+    except Exception as reason:  # another package's optimizer may raise anything
         try:
             return _run(pipelines, steps, tolerance, seed, mode, matrices_only=True)
-        except (EdslError, ValueError):
-            raise reason if isinstance(reason, EdslError) else EdslError(str(reason)) from None
+        except Exception:
+            said = (str(reason).splitlines() or [type(reason).__name__])[0]
+            raise reason if isinstance(reason, EdslError) else EdslError(said) from None
 
 
 def _run(

@@ -19,13 +19,13 @@ class Lars(BaseUpdate):
         Δθ = −η m;   nesterov: Δθ = −η (d + μ m)
 
     Source: You, Gitman, Ginsburg 2017, eq. 6 and Algorithm 1. A factor whose numerator or
-    denominator is zero is taken as c.
+    denominator is zero is taken as 1.
 
     Args:
         lr: η ≥ 0.
         momentum: μ in [0, 1).
         weight_decay: λ ≥ 0, coupled, 0 for spared parameters.
-        trust: c ≥ 0, how much of its norm a layer may move, before η.
+        trust: c > 0, how much of its norm a layer may move, before η.
         eps1: ε₁ ≥ 0, in units of the gradient's norm; `eps` is read too.
         layerwise: the factor; off for spared parameters.
         nesterov: look ahead along the momentum.
@@ -43,7 +43,7 @@ class Lars(BaseUpdate):
     lr: float = field(1.0, Number(0), "η")
     momentum: float = field(0.9, Number(0, 1, open_high=True), "μ")
     weight_decay: float = field(1e-4, Number(0), "λ", spared=0.0)
-    trust: float = field(0.001, Number(0), "c")
+    trust: float = field(0.001, Number(0, open_low=True), "c")
     eps1: float = field(1e-8, Number(0), "ε₁")
     layerwise: bool = field(True, Switch(), spared=False)
     nesterov: bool = field(False, Switch())
@@ -55,6 +55,6 @@ class Lars(BaseUpdate):
         d = x + self.weight_decay * at.theta
         if self.layerwise:
             length = at.norm(at.theta)
-            d = self.trust * at.ratio(length, at.norm(x) + self.weight_decay * length + self.eps1) * d
+            d = at.ratio(self.trust * length, at.norm(x) + self.weight_decay * length + self.eps1) * d
         m = self.momentum * memory.m + d
         return -self.lr * (d + self.momentum * m if self.nesterov else m), Momentum(m)

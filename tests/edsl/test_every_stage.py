@@ -79,6 +79,15 @@ def test_text_parses_back_to_an_equal_pipeline(spec):
     assert again.fingerprint == pipeline.fingerprint
 
 
+def most_graphs(optimizer):
+    """One for each distinct shape in each segment; twice where some steps have a new Hessian and some have none."""
+    segments = max(
+        len(optimizer.engine.plan(index, group, spared=False).segments)
+        for index, group in enumerate(optimizer.param_groups)
+    )
+    return len(SHAPES) * segments * (2 if getattr(optimizer.pipeline.estimator, "every", 1) > 1 else 1)
+
+
 @pytest.mark.parametrize("spec", SPECS)
 def test_compiled_equals_eager_within_1e_6_after_200_steps(spec):
     compiled, optimizer = run(spec, "compiled")
@@ -86,19 +95,8 @@ def test_compiled_equals_eager_within_1e_6_after_200_steps(spec):
     for a, b in zip(compiled[-1], eager[-1], strict=True):
         assert (a - b).norm() <= 1e-6 * b.norm()
     assert any((a != b).any() for a, b in zip(eager[0], eager[-1], strict=True)), "nothing moved"
-    assert optimizer.compiled_graphs > 0
     assert optimizer.fallbacks == []
-
-
-@pytest.mark.parametrize("spec", SPECS)
-def test_graphs_are_at_most_the_distinct_shapes_in_each_segment(spec):
-    _, optimizer = run(spec, "compiled", steps=3)
-    segments = max(
-        len(optimizer.engine.plan(index, group, spared=False).segments)
-        for index, group in enumerate(optimizer.param_groups)
-    )
-    looks = 2 if getattr(optimizer.pipeline.estimator, "every", 1) > 1 else 1  # with a new Hessian, and without
-    assert optimizer.compiled_graphs <= len(SHAPES) * segments * looks
+    assert 0 < optimizer.compiled_graphs <= most_graphs(optimizer), "more graphs than distinct shapes in each segment"
 
 
 @pytest.mark.parametrize("spec", SPECS)

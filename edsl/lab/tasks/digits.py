@@ -36,6 +36,11 @@ def mlp() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 10))
 
 
+def linear() -> nn.Module:
+    """Softmax regression, 64 → 10: 650 parameters, few enough for zeroth-order methods."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+
 def cnn() -> nn.Module:
     """Two 3 × 3 convolutions with batch norm, pooling, and a linear head: 7,642 parameters."""
     return nn.Sequential(
@@ -61,7 +66,7 @@ def accuracy(outputs: Tensor, targets: Tensor) -> float:
 DIGITS = Task(
     name="digits",
     data=data,
-    models={"mlp": mlp, "cnn": cnn},
+    models={"mlp": mlp, "cnn": cnn, "linear": linear},
     loss=cross_entropy,
     accuracy=accuracy,
     batch=128,

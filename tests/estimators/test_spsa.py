@@ -1,0 +1,154 @@
+"""`spsa`: unbiased, exact in restoring, and as frugal as it says."""
+
+import os
+import re
+
+import pytest
+import torch
+from problem import parameters, walk
+
+import edsl
+from edsl.oracle import Oracle, Slot
+
+DISTRIBUTIONS = ("rademacher", "gaussian")
+
+
+def estimate(estimator, parameter, loss, k):
+    """One estimate of the gradient of a loss in one parameter."""
+    slot = Slot(parameter, "0.0", 0, False, lambda: None)
+    oracle = Oracle([slot], k, 0, loss, estimator)
+    estimator.evaluate(oracle)
+    return slot.gradient
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_mean_of_10_000_estimates_is_the_gradient_within_3_standard_errors(distribution):
+    generator = torch.Generator().manual_seed(0)
+    root = torch.randn(5, 5, generator=generator, dtype=torch.float64)
+    hessian, slope = root @ root.T, torch.randn(5, generator=generator, dtype=torch.float64)
+    theta = torch.nn.Parameter(torch.randn(5, generator=generator, dtype=torch.float64))
+    estimator = edsl.spsa(sigma=1e-3, distribution=distribution)
+
+    def loss():
+        return theta @ hessian @ theta / 2 + slope @ theta
+
+    draws = torch.stack([estimate(estimator, theta, loss, k) for k in range(1, 10_001)])
+    gradient = (hessian @ theta + slope).detach()
+    error = draws.std(dim=0) / 100
+    assert ((draws.mean(dim=0) - gradient).abs() <= 3 * error).all()
+    spread = gradient.square().sum() + (-1 if distribution == "rademacher" else 1) * gradient.square()
+    assert torch.allclose(draws.var(dim=0), spread, rtol=0.1), "the noise is not what `noise` says"
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("options", ["", "common=True, samples=3", "distribution='gaussian'"])
+def test_parameters_come_back_bit_for_bit(options, dtype):
+    params = parameters(dtype=dtype)
+    before = [p.detach().clone() for p in params]
+    behind = "e(buffers=2) | sgd(lr=0)" if "common" in options else "sgd(lr=0)"
+    optimizer = edsl.compile(f"spsa({options}) | {behind}", params, mode="eager")
+    seen = []
+
+    def loss():
+        seen.append([p.detach().clone() for p in params])
+        return sum(p.square().sum() for p in params)
+
+    for _ in range(3):
+        optimizer.step(loss)
+    assert all(torch.equal(p, b) for p, b in zip(params, before, strict=True))
+    assert any(not torch.equal(p, b) for p, b in zip(seen[0], before, strict=True)), "nothing was perturbed"
+
+
+def test_parameters_come_back_when_the_closure_fails():
+    params = parameters()
+    before = [p.detach().clone() for p in params]
+    optimizer = edsl.compile("spsa | sgd", params, mode="eager")
+
+    def fails():
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        optimizer.step(fails)
+    assert all(torch.equal(p, b) for p, b in zip(params, before, strict=True))
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="measures the peak by Linux's means")
+def test_peak_memory_of_64_samples_is_that_of_one_within_5_percent():
+    def peak(samples):
+        theta = torch.nn.Parameter(torch.ones(2_000_000))
+        optimizer = edsl.compile(f"spsa(samples={samples}) | sgd(lr=0.1)", [theta], mode="eager")
+        optimizer.step(lambda: theta.mean())  # whatever is allocated once
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")
+        before = resident("VmHWM")
+        optimizer.step(lambda: theta.mean())
+        return resident("VmHWM") - before
+
+    def resident(what):
+        with open("/proc/self/status") as file:
+            return int(re.search(rf"{what}:\s+(\d+) kB", file.read()).group(1))
+
+    one, many = peak(1), peak(64)
+    assert one > 8_000, "a copy of the parameters should show"
+    assert many <= 1.05 * one
+
+
+def test_common_directions_give_the_exact_difference_along_them():
+    """On a quadratic: g_k − g_{k−1} along z is z zᵀ H (θ_{k−1} − θ_{k−2}), whatever the gradients are."""
+    theta = torch.nn.Parameter(torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64))
+    curvature = torch.tensor([3.0, 1.0, 2.0], dtype=torch.float64)
+    optimizer = edsl.compile(
+        "spsa(sigma=0.01, common=True) | e(alpha=0.5, beta1=0, buffers=2) | sgd(lr=0.1)", [theta], mode="eager"
+    )
+    differences, moves = [], []
+
+    def seen(watched):
+        differences.append(optimizer.state[theta]["e.a"].clone())
+
+    for _ in range(4):
+        before = theta.detach().clone()
+        optimizer.step(lambda: (curvature * theta * theta).sum() / 2)
+        seen(None)
+        moves.append(theta.detach() - before)
+    for k in range(1, 4):
+        change = curvature * moves[k - 1]
+        z = differences[k].sign()
+        along = (z * change).sum()
+        assert torch.allclose(differences[k].abs(), along.abs().expand(3), rtol=1e-9)
+
+
+def test_common_directions_cut_the_noise_that_e_averages():
+    def spread(options):
+        theta = torch.nn.Parameter(torch.linspace(-1, 1, 50, dtype=torch.float64))
+        spec = f"spsa({options}) | e(alpha=0.5, beta1=0, buffers=2) | sgd(lr=1e-4)"
+        optimizer = edsl.compile(spec, [theta], mode="eager")
+        sizes = []
+        for _ in range(20):
+            optimizer.step(lambda: (theta * theta).sum())
+            sizes.append(optimizer.state[theta]["e.a"].norm().item())
+        return sum(sizes[1:]) / len(sizes[1:])
+
+    assert spread("common=True") < 0.01 * spread("")
+
+
+@pytest.mark.parametrize("behind", ["e | sgd", "clip(norm=1) | e(buffers=2) | sgd", "sgd"])
+def test_common_directions_need_the_e_that_reads_them(behind):
+    with pytest.raises(edsl.EdslError, match=r"put e\(buffers=2\) behind it"):
+        edsl.parse(f"spsa(common=True) | {behind}")
+
+
+def test_directions_depend_on_seed_and_step_alone_and_leave_torchs_generator_alone():
+    rows = [[torch.zeros(4, 3), torch.zeros(7), torch.zeros(1)]] * 3
+
+    def run(spec):
+        params = parameters(dtype=torch.float32)
+        return walk(edsl.compile(spec, params, mode="eager"), params, rows)
+
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    first = run("spsa(seed=1) | sgd(lr=0.1)")
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(2)
+    again, other = run("spsa(seed=1) | sgd(lr=0.1)"), run("spsa(seed=2) | sgd(lr=0.1)")
+    assert torch.equal(first[-1][0], again[-1][0])
+    assert not torch.equal(first[-1][0], other[-1][0])
