@@ -80,9 +80,6 @@ class Foreign(BaseUpdate):
     def spared_values(self) -> dict[str, Any]:
         return {}
 
-    def value(self, argument: str) -> Any:
-        return dict(self.given).get(argument)
-
     def replace(self, values: dict[str, Any]) -> Foreign:
         return Foreign(self.optimizer, tuple({**dict(self.given), **values}.items()))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from edsl.errors import shown
 
@@ -106,7 +106,12 @@ class Whole:
         return f"a whole number ≥ {self.low}"
 
 
-Domain = Number | Switch | Choice | Whole
+class Domain(Protocol):
+    """The values that a hyper-parameter may take, and how one is read; raises ValueError with what is wrong."""
+
+    live: ClassVar[bool]
+
+    def read(self, value: Any) -> Any: ...
 
 
 def field(default: Any, domain: Domain, letter: str = "", spared: Any = _ABSENT) -> Any:

@@ -195,11 +195,10 @@ class PipelineOptimizer(torch.optim.Optimizer):
         if routes == ("",) or "route" in group or params is None:
             yield group
             return
-        listed = [params] if isinstance(params, Tensor) else list(params)
+        listed: list[Any] = [params] if isinstance(params, Tensor) else list(params)
         parts: dict[str, list[Any]] = {route: [] for route in routes}
         for entry in listed:
-            named = isinstance(entry, tuple) and len(entry) == 2
-            name, parameter = entry if named else (None, entry)
+            name, parameter = entry if isinstance(entry, tuple) and len(entry) == 2 else (None, entry)
             parts[route_of(parameter, name, routes, self.kinds)].append(entry)
         taken = {route: entries for route, entries in parts.items() if entries} or {routes[0]: []}
         for route, entries in taken.items():

@@ -116,7 +116,7 @@ class Oracle:
         generator = generator_for(slot.parameter.device, seed, self.estimator.name, sample, slot.name, self.k)
         shape, dtype, device = slot.parameter.shape, slot.parameter.dtype, slot.parameter.device
         if distribution == "rademacher":
-            return torch.randint(0, 2, shape, generator=generator, device=device).to(dtype) * 2 - 1
+            return torch.randint(0, 2, shape, generator=generator, device=device, dtype=dtype).mul_(2).sub_(1)
         return torch.randn(shape, generator=generator, device=device, dtype=dtype)
 
     @contextmanager

@@ -138,11 +138,6 @@ class Pipeline(Chain):
             if field in self.stages[index].live_fields()
         }
 
-    def value(self, key: str) -> Any:
-        """The value of an argument by its name in `keys`."""
-        index, field = self.keys[key]
-        return self.stages[index].value(field)
-
     @cached_property
     def structure(self) -> tuple[Any, ...]:
         """What must agree for a checkpoint to be this pipeline's: everything but the live values."""

@@ -250,10 +250,6 @@ class Stage:
         """The names of all hyper-parameters, in order."""
         return tuple(field.name for field in dataclasses.fields(self))
 
-    def value(self, argument: str) -> Any:
-        """The value of an argument in `argument_names`."""
-        return getattr(self, argument)
-
     def replace(self, values: dict[str, Any]) -> Stage:
         """The same stage with some arguments replaced, checked."""
         return dataclasses.replace(self, **values)

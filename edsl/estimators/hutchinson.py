@@ -82,15 +82,17 @@ class Hutchinson(Estimator):
         return loss
 
     def _look(self, oracle: Oracle) -> None:
-        for slot in oracle.slots:
-            slot.hessian = slot.parameter.detach() * 0
+        diagonals = [slot.parameter.detach() * 0 for slot in oracle.slots]
         for sample in range(self.samples):
             z = [oracle.direction(slot, self.seed, sample, self.distribution) for slot in oracle.slots]
-            for slot, part, product in zip(oracle.slots, z, oracle.hessian_times(z, sample == self.samples - 1)):
+            for diagonal, part, product in zip(diagonals, z, oracle.hessian_times(z, sample == self.samples - 1)):
                 if product is not None:
-                    slot.hessian += part * product / self.samples
-        if self.spatial:
-            for slot in oracle.slots:
-                if slot.hessian is not None and slot.hessian.dim() == 4:
-                    mean = slot.hessian.abs().mean(dim=(2, 3), keepdim=True)
-                    slot.hessian = mean.expand_as(slot.hessian).clone()
+                    diagonal.add_(part * product / self.samples)
+        for slot, diagonal in zip(oracle.slots, diagonals):
+            is_kernel = self.spatial and diagonal.dim() == 4
+            slot.hessian = _over_positions(diagonal) if is_kernel else diagonal
+
+
+def _over_positions(diagonal: Any) -> Any:
+    """The mean size over a kernel's positions, at each of them."""
+    return diagonal.abs().mean(dim=(2, 3), keepdim=True).expand_as(diagonal).clone()

@@ -61,12 +61,12 @@ class Sam(Estimator):
 
     def evaluate(self, oracle: Oracle) -> Any:
         loss = oracle.backprop()
-        moved = [slot for slot in oracle.slots if slot.gradient is not None]
-        ascents = [slot.gradient.detach() * (slot.parameter.detach() ** 2 if self.adaptive else 1) for slot in moved]
-        lengths = [slot.gradient.detach() * (slot.parameter.detach() if self.adaptive else 1) for slot in moved]
-        norm = oracle.norm(lengths)
+        moved = [(slot, slot.gradient.detach()) for slot in oracle.slots if slot.gradient is not None]
+        scale = [slot.parameter.detach() if self.adaptive else 1 for slot, _ in moved]
+        norm = oracle.norm([g * t for (_, g), t in zip(moved, scale)])
+        ascents = [g * t * t for (_, g), t in zip(moved, scale)]
         with oracle.restoring():
-            for slot, ascent in zip(moved, ascents):
+            for (slot, _), ascent in zip(moved, ascents):
                 slot.parameter.add_(ascent * (self.rho / norm.to(ascent.device)).nan_to_num(posinf=0.0))
             oracle.backprop()
         return loss

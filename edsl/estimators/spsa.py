@@ -99,15 +99,14 @@ class Spsa(Estimator):
         for slot, theta in zip(oracle.slots, here):
             if self.common:
                 slot.memory.past.copy_(theta)
+                slot.difference = theta.clone().zero_()
             slot.gradient = theta.zero_()  # the copy has served: its memory takes the estimate
-            if self.common:
-                slot.difference = theta.clone()
-        for sample, slope in enumerate(slopes):
-            for slot in oracle.slots:
+        for sample, (slope, past) in enumerate(zip(slopes, before)):
+            for slot, estimate in zip(oracle.slots, here):
                 z = oracle.direction(slot, self.seed, sample, self.distribution)
                 if slot.difference is not None:
-                    slot.difference.add_(z * ((slope - before[sample]) if oracle.k > 1 else slope))
-                slot.gradient.add_(z.mul_(slope))
+                    slot.difference.add_(z * (slope - past if oracle.k > 1 else slope))
+                estimate.add_(z.mul_(slope))
         return loss
 
     def _slopes(self, oracle: Oracle, around: list[Any]) -> tuple[list[Any], Any]:

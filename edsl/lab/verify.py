@@ -145,7 +145,7 @@ def _runner(pipeline: Pipeline, network: Network, mode: str) -> Callable[[tuple[
     everything = len(trained) == len(list(network.parameters()))
     foreign = pipeline.update.moves_weights
     given: Any = network if everything else trained
-    optimizer = compile(pipeline, [p for _, p in trained] if foreign else given, mode=mode, exclude=())
+    optimizer: Any = compile(pipeline, [p for _, p in trained] if foreign else given, mode=mode, exclude=())
 
     def run(batch: tuple[Tensor, ...]) -> float:
         images, tokens, labels = batch

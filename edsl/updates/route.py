@@ -149,10 +149,6 @@ class Route(BaseUpdate):
     def argument_names(self) -> tuple[str, ...]:
         return tuple(self.places)
 
-    def value(self, argument: str) -> Any:
-        branch, key = self.places[argument]
-        return self.pipelines[branch].value(key)
-
     def replace(self, values: dict[str, Any]) -> Route:
         from edsl.pipeline import Chain
 

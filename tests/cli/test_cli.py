@@ -68,7 +68,7 @@ BAD = [
     (("compare", "digits", "torch.AdamW(betas=())"), "torch.AdamW refuses these arguments"),
     (("compare", "digits", "sgd", "--out", "/proc/nope/x"), "can't write results to /proc/nope/x"),
     (("compare", "digits", "sgd", "--seeds", "many"), "Invalid value for '--seeds'"),
-    (("compare", "digits", "grad | e | torch.LBFGS()"), "no adaptor can stand before it"),
+    (("compare", "digits", "grad | e | torch.LBFGS()"), "no other stage can stand by it"),
     (("nonsense",), "nonsense"),
 ]
 

@@ -1,7 +1,8 @@
 """`spsa`: unbiased, exact in restoring, and as frugal as it says."""
 
 import os
-import re
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -72,21 +73,28 @@ def test_parameters_come_back_when_the_closure_fails():
     assert all(torch.equal(p, b) for p, b in zip(params, before, strict=True))
 
 
+PEAK = """
+import re, sys, torch, edsl
+
+def resident(what):
+    return int(re.search(what + r":\\s+(\\d+) kB", open("/proc/self/status").read()).group(1))
+
+theta = torch.nn.Parameter(torch.ones(2_000_000))
+optimizer = edsl.compile(f"spsa(samples={sys.argv[1]}) | sgd(lr=0.1)", [theta], mode="eager")
+optimizer.step(lambda: theta.mean())  # whatever is allocated once
+before = resident("VmRSS")
+open("/proc/self/clear_refs", "w").write("5")  # the peak counts from here
+optimizer.step(lambda: theta.mean())
+print(resident("VmHWM") - before)
+"""
+
+
 @pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="measures the peak by Linux's means")
 def test_peak_memory_of_64_samples_is_that_of_one_within_5_percent():
     def peak(samples):
-        theta = torch.nn.Parameter(torch.ones(2_000_000))
-        optimizer = edsl.compile(f"spsa(samples={samples}) | sgd(lr=0.1)", [theta], mode="eager")
-        optimizer.step(lambda: theta.mean())  # whatever is allocated once
-        with open("/proc/self/clear_refs", "w") as file:
-            file.write("5")
-        before = resident("VmHWM")
-        optimizer.step(lambda: theta.mean())
-        return resident("VmHWM") - before
-
-    def resident(what):
-        with open("/proc/self/status") as file:
-            return int(re.search(rf"{what}:\s+(\d+) kB", file.read()).group(1))
+        environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "1000000", "OMP_NUM_THREADS": "1"}
+        words = [sys.executable, "-c", PEAK, str(samples)]
+        return int(subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout)
 
     one, many = peak(1), peak(64)
     assert one > 8_000, "a copy of the parameters should show"
