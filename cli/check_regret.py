@@ -25,7 +25,7 @@ def check_regret(
 
     pipeline = parse(spec or "alto")
     values = pipeline.hyperparameters
-    if not {"beta2", "beta3"} <= values.keys():
+    if not pipeline.update.has_moments:
         raise EdslError(
             f"Theorem 2 is about updates with two moments, such as lamb or adam, got {pipeline.update.name}"
         )

@@ -67,6 +67,8 @@ def _relations(pipeline: Pipeline) -> list[dict[str, str]]:
     values = pipeline.hyperparameters
     if [stage.name for stage in pipeline.stages].count("e") != 1 or len(pipeline.stages) != 3:
         return []
+    if not pipeline.update.averages:
+        return []
     beta2 = values.get("beta2", values.get("momentum", 0.0))
     return [
         {"name": relation.name, "statement": relation.statement}

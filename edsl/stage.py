@@ -354,10 +354,21 @@ class Adaptor(Stage):
 
 @dataclasses.dataclass(frozen=True)
 class BaseUpdate(Stage):
-    """What turns u into a step: `step` maps u to Δθ, what is added to the parameter."""
+    """What turns u into a step: `step` maps u to Δθ, what is added to the parameter.
+
+    Attributes:
+        has_moments: m and v are EMAs of u and u² with decays beta2 and beta3, and the step is along
+            m̂/(√v̂ + ε₁): what the paper's theorems are about.
+    """
 
     kind: ClassVar[str] = "base update"
     rank: ClassVar[int] = 2
+    has_moments: ClassVar[bool] = False
+
+    @property
+    def averages(self) -> str:
+        """How u is averaged before the step: "ema", "sum", or "" for neither of the two momentums."""
+        return ""
 
     @property
     def stands_alone(self) -> bool:

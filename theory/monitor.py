@@ -61,9 +61,9 @@ class RegretMonitor:
 
         if not isinstance(optimizer, PipelineOptimizer) or isinstance(optimizer.pipeline.update, Foreign):
             raise EdslError(f"the regret monitor reads edsl's own updates, got {type(optimizer).__name__}")
-        if "eps1" not in optimizer.pipeline.hyperparameters:
+        if not optimizer.pipeline.update.has_moments:
             name = optimizer.pipeline.update.name
-            raise EdslError(f"the regret monitor needs an update with a second moment, such as lamb, got {name}")
+            raise EdslError(f"the regret monitor needs an update with two moments, such as lamb or adam, got {name}")
         self._before: dict[Any, Any] = {}
         self._fell = self._seen = self._fired = self._steps = 0
         self._variation = 0.0

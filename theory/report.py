@@ -78,11 +78,11 @@ def check_pipeline(pipeline: Pipeline, curvature: tuple[float, float] | None = N
     symbolic = linearise(pipeline)
     system = symbolic.at()
     interval = stability.positive_interval(stability.stable_intervals(system))
-    alpha, beta1 = values.get("alpha"), values.get("beta1")
+    averages = pipeline.update.averages
+    alpha, beta1 = (values.get("alpha"), values.get("beta1")) if averages else (None, None)
     beta2 = values.get("beta2", values.get("momentum", 0.0))
     sharpness = math.inf if math.isinf(interval.high) else lr * interval.high
-    ema = "beta2" in values or getattr(pipeline.update, "average", "") == "ema"
-    kappa = 1 - beta2 if ema else 1.0
+    kappa = 1 - beta2 if averages == "ema" else 1.0
     report = _report(alpha, beta1, beta2, kappa, sharpness, interval.limited_by, lr, curvature)
     at = curvature[1] if curvature else (interval.high / 2 if math.isfinite(interval.high) else 1.0)
     numbers = system.at(h=at)

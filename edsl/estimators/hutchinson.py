@@ -65,11 +65,9 @@ class Hutchinson(Estimator):
 
     @property
     def noise(self) -> str:
-        over = f"/{self.samples}" if self.samples > 1 else ""
-        row = f"Σⱼ Hᵢⱼ² − Hᵢᵢ²{over}" if self.distribution == "rademacher" else f"Σⱼ Hᵢⱼ² + Hᵢᵢ²{over}"
-        if over:
-            row = f"({row[: -len(over)]}){over}"
-        return f"the gradient's is the batch's; variance {row} in element i of the diagonal"
+        law = f"Σⱼ Hᵢⱼ² {'−' if self.distribution == 'rademacher' else '+'} Hᵢᵢ²"
+        law = f"({law})/{self.samples}" if self.samples > 1 else law
+        return f"the gradient's is the batch's; variance {law} in element i of the diagonal"
 
     def evaluate(self, oracle: Oracle) -> Any:
         looks = self.looks(oracle.k) > self.looks(oracle.k - 1)

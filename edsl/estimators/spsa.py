@@ -84,8 +84,9 @@ class Spsa(Estimator):
     @property
     def noise(self) -> str:
         sign = "−" if self.distribution == "rademacher" else "+"
-        over = f"/{self.samples}" if self.samples > 1 else ""
-        return f"variance (‖∇f‖² {sign} ∂ᵢf²){over} in element i, which grows with the number of parameters"
+        law = f"‖∇f‖² {sign} ∂ᵢf²"
+        law = f"({law})/{self.samples}" if self.samples > 1 else law
+        return f"variance {law} in element i, which grows with the number of parameters"
 
     def init(self, zero: Value) -> NoMemory | PastParameters:
         return PastParameters(zero) if self.common else NoMemory()

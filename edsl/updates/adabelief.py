@@ -41,6 +41,10 @@ class AdaBelief(BaseUpdate):
     weight_decay: float = field(0.0, Number(0), "λ", spared=0.0)
     eps1: float = field(1e-8, Number(0), "ε₁")
 
+    @property
+    def averages(self) -> str:
+        return "ema"
+
     def init(self, zero: Value) -> Moments:
         return Moments(zero, zero)
 

@@ -48,6 +48,10 @@ class AdaHessian(BaseUpdate):
     def needs_hessian(self) -> bool:
         return True
 
+    @property
+    def averages(self) -> str:
+        return "ema"
+
     def init(self, zero: Value) -> Moments:
         return Moments(zero, zero)
 

@@ -37,11 +37,16 @@ class Adam(BaseUpdate):
     """
 
     name: ClassVar[str] = "adam"
+    has_moments: ClassVar[bool] = True
     lr: float = field(0.001, Number(0), "η")
     beta2: float = field(0.9, Number(0, 1, open_high=True), "β₂")
     beta3: float = field(0.999, Number(0, 1, open_high=True), "β₃")
     weight_decay: float = field(0.0, Number(0), "λ", spared=0.0)
     eps1: float = field(1e-8, Number(0), "ε₁")
+
+    @property
+    def averages(self) -> str:
+        return "ema"
 
     def init(self, zero: Value) -> Moments:
         return Moments(zero, zero)

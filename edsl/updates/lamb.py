@@ -43,6 +43,7 @@ class Lamb(BaseUpdate):
     """
 
     name: ClassVar[str] = "lamb"
+    has_moments: ClassVar[bool] = True
     lr: float = field(0.01, Number(0), "η")
     beta2: float = field(0.9, Number(0, 1, open_high=True), "β₂")
     beta3: float = field(0.99, Number(0, 1, open_high=True), "β₃")
@@ -54,6 +55,10 @@ class Lamb(BaseUpdate):
     layerwise: bool = field(True, Switch(), spared=False)
     m_reads: str = field("u", Choice(("u", "g")))
     v_reads: str = field("u", Choice(("u", "g")))
+
+    @property
+    def averages(self) -> str:
+        return "ema"
 
     def init(self, zero: Value) -> Moments:
         return Moments(zero, zero)

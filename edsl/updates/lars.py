@@ -48,6 +48,10 @@ class Lars(BaseUpdate):
     layerwise: bool = field(True, Switch(), spared=False)
     nesterov: bool = field(False, Switch())
 
+    @property
+    def averages(self) -> str:
+        return "sum"
+
     def init(self, zero: Value) -> Momentum:
         return Momentum(zero)
 

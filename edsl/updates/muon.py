@@ -54,6 +54,10 @@ class Muon(BaseUpdate):
     scale: str = field("original", Choice(("original", "match_rms_adamw", "none")))
     precision: str = field("working", Choice(("working", "bfloat16")))
 
+    @property
+    def averages(self) -> str:
+        return "ema"
+
     def init(self, zero: Value) -> Momentum:
         return Momentum(zero)
 

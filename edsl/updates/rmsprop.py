@@ -67,6 +67,10 @@ class RMSprop(BaseUpdate):
     eps1: float = field(1e-8, Number(0), "ε₁")
     centered: bool = field(False, Switch())
 
+    @property
+    def averages(self) -> str:
+        return "sum"
+
     def init(self, zero: Value) -> Any:
         if self.centered:
             return SquareMeanMomentum(zero, zero, zero) if self.momentum > 0 else SquareMean(zero, zero)

@@ -48,6 +48,10 @@ class Sgd(BaseUpdate):
     average: str = field("sum", Choice(("sum", "ema")))
     nesterov: bool = field(False, Switch())
 
+    @property
+    def averages(self) -> str:
+        return self.average
+
     def check(self) -> None:
         if self.nesterov and self.momentum == 0:
             raise EdslError("sgd: nesterov=True needs momentum > 0, got momentum=0")

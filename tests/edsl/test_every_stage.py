@@ -6,6 +6,7 @@ import io
 import pytest
 import torch
 from problem import SHAPES, gradients, parameters, walk, worst
+from specs import pipeline_with
 
 import edsl
 from edsl.cost import cost
@@ -14,18 +15,6 @@ from edsl.recipes import RECIPES
 from edsl.registry import STAGES, stage_class
 from edsl.theory.linearise import NotLinear, linearise
 from edsl.theory.notation import recurrences
-
-
-def pipeline_with(name: str) -> str:
-    """The shortest pipeline around a stage."""
-    cls = stage_class(name)
-    stage = cls.example or name
-    return {
-        "estimator": f"{stage} | sgd",
-        "adaptor": f"grad | {stage} | sgd",
-        "base update": stage,
-        "wrapper": f"sgd(lr=0.01) | {stage}",
-    }[cls.kind]
 
 
 VARIANTS = [

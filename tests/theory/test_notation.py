@@ -1,8 +1,13 @@
 """Recurrences printed from the stages' own steps."""
 
 import pytest
+from matplotlib.mathtext import MathTextParser
+from specs import pipeline_with
 
 import edsl
+from edsl.recipes import RECIPES
+from edsl.registry import STAGES
+from edsl.theory.latex import latex
 from edsl.theory.notation import recurrences
 
 
@@ -39,8 +44,33 @@ def test_alto_prints_as_the_paper_writes_it():
         ("alto_vanilla(layerwise=False, m_reads='g')", "θₖ = θₖ₋₁ − η (mₖ / (√vₖ + ε₁) + λ θₖ₋₁)"),
         ("alto(m_reads='g')", "mₖ = β₂ mₖ₋₁ + (1 − β₂) gₖ"),
         ("adam(beta2=0)", "vₖ = β₃ vₖ₋₁ + (1 − β₃) gₖ²"),
+        ("grad | muon | decay", "Δₖ = −η √max(rows / columns, 1) NS₅((1 − μ) gₖ + μ mₖ)"),
+        ("grad | muon | decay", "θₖ = θₖ₋₁ + Δₖ − η λ θₖ₋₁"),
+        ("sgd | caution", "θₖ = θₖ₋₁ + Δₖ ([−Δₖ gₖ > 0] / max(mean([−Δₖ gₖ > 0]), ε))"),
+        ("shampoo", "L̃ₖ = (L̂ₖ + ε₁ λ₁(L̂ₖ) I)^(−p)   (at step 1 and every 10 steps)"),
+        ("soap(every=5)", "Qₖ = qr(Lₖ₋₁ Qₖ₋₁)   (every 5 steps)"),
+        ("spsa | sgd", "gₖ = (1/n) Σᵢ zᵢ (f(θₖ₋₁ + σ zᵢ) − f(θₖ₋₁ − σ zᵢ)) / (2 σ)"),
+        ("sam | sgd", "gₖ = ∇f(θₖ₋₁ + ρ ĝₖ / ‖all ĝₖ‖)"),
+        ("adahessian", "v̂ₖ = vₖ / (1 − β₃^(j))"),
         ("torch.AdamW()", "torch.AdamW is another package's optimizer: its recurrence can't be read, only run"),
     ],
 )
 def test_switches_and_zero_terms_change_what_is_printed(spec, line):
     assert line in lines(spec)
+
+
+def test_routes_are_written_one_after_the_other_behind_what_they_share():
+    written = recurrences(edsl.parse("grad | e | route(matrix=muon, other=adamw)"))
+    assert [part.label for part in written] == ["grad", "e", "matrix: muon", "other: adamw"]
+
+
+@pytest.mark.parametrize("spec", [*map(pipeline_with, STAGES), *RECIPES])
+def test_every_recurrence_is_latex(spec):
+    stands_in = {r"\top": "T", r"\quad": " ", r"\text": r"\mathrm", r"\lVert": "|", r"\rVert": "|"}
+    for part in recurrences(edsl.parse(spec)):
+        for line in part.lines:
+            written = latex(line)
+            assert written.isascii(), written
+            for command, plain in stands_in.items():  # which matplotlib's parser does not know
+                written = written.replace(command, plain)
+            MathTextParser("path").parse(f"${written}$")

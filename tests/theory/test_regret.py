@@ -145,6 +145,29 @@ def test_monitor_changes_nothing_and_can_be_removed():
     assert monitor.report().steps == 5
 
 
+def test_monitor_sees_the_gradient_of_the_step_itself_when_a_closure_makes_it():
+    rows = gradients(6)
+    reports = []
+    for by_closure in (False, True):
+        params = parameters()
+        optimizer = edsl.compile("alto", params, mode="eager")
+        monitor = RegretMonitor(optimizer)
+        for row in rows:
+
+            def give(params=params, row=row):
+                for parameter, gradient in zip(params, row, strict=True):
+                    parameter.grad = gradient.clone()
+
+            if by_closure:
+                optimizer.step(give)
+            else:
+                give()
+                optimizer.step()
+        reports.append(monitor.report())
+    assert reports[0] == reports[1]
+    assert reports[0].variation > 0
+
+
 def test_watching_does_not_count_as_a_step_even_of_an_empty_parameter():
     params = [torch.nn.Parameter(torch.zeros(0)), torch.nn.Parameter(torch.ones(2))]
     optimizer = edsl.compile("alto", params, mode="eager")
