@@ -51,8 +51,11 @@ def refined(basis: Tensor, x: Tensor) -> Tensor:
 
 
 def _eigh(x: Tensor) -> tuple[Tensor, Tensor]:
-    try:
-        return torch.linalg.eigh(x)
-    except RuntimeError:  # close eigenvalues can stop it in single precision
-        values, vectors = torch.linalg.eigh(x.double())
+    """Eigenvalues in ascending order and eigenvectors; NaN for what has none, as after a diverged gradient."""
+    for precise in (x, x.double()):  # close eigenvalues can stop it in single precision
+        try:
+            values, vectors = torch.linalg.eigh(precise)
+        except RuntimeError:
+            continue
         return values.to(x.dtype), vectors.to(x.dtype)
+    return torch.full_like(x[..., 0], torch.nan), torch.full_like(x, torch.nan)

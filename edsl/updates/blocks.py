@@ -17,5 +17,5 @@ def block_shapes(rows: int, columns: int, size: int) -> tuple[tuple[int, ...], t
 
 def cut(length: int, size: int) -> tuple[int, int]:
     """How many blocks, and how long each: as few as can be, then as short as can be."""
-    count = -(-length // size)
+    count = max(1, -(-length // size))
     return count, -(-length // count)
