@@ -51,8 +51,8 @@ def newton_schulz(x: Tensor, steps: int, polynomials: str, precision: str) -> Te
         X = x/‖x‖;   X = a X + b (X Xᵀ) X + c (X Xᵀ)² X        for each (a, b, c)
 
     Source: Jordan et al. 2024 (Muon) for "jordan"; Amsel et al. 2025, Theorem 3.1 (Polar Express)
-    for "minimax". x is divided by its largest element first, so that its norm can't overflow; a
-    zero matrix gives zero.
+    for "minimax". x is scaled by a power of two first, so that its norm can't overflow, and nothing
+    is rounded; a zero matrix gives zero.
 
     Args:
         x: shape (m, n).
@@ -65,13 +65,18 @@ def newton_schulz(x: Tensor, steps: int, polynomials: str, precision: str) -> Te
         x = x.bfloat16()
     tall = x.shape[0] > x.shape[1]
     wide = x.mT if tall else x
-    exact = wide.to(torch.promote_types(x.dtype, torch.float32))
-    largest = exact.abs().amax()
-    largest = torch.where(largest > 0, largest, 1.0)
-    norm = torch.linalg.vector_norm(exact / largest) * largest
-    wide = wide / torch.where(norm > 0, norm, 1.0).to(x.dtype)
+    wide = _scaled(wide)
+    norm = torch.linalg.vector_norm(wide)
+    wide = (wide / torch.where(norm > 0, norm, 1.0).to(x.dtype)).to(x.dtype)
     for step in range(steps):
         a, b, c = MINIMAX[min(step, len(MINIMAX) - 1)] if polynomials == "minimax" else JORDAN
         gram = wide @ wide.mT
         wide = torch.addmm(wide, torch.addmm(gram, gram, gram, beta=b, alpha=c), wide, beta=a)
     return (wide.mT if tall else wide).to(given)
+
+
+def _scaled(x: Tensor) -> Tensor:
+    """x times the power of two that brings its largest element into [1/2, 1), in float32 at the least."""
+    x = x.to(torch.promote_types(x.dtype, torch.float32))
+    exponent = torch.frexp(x.abs().amax()).exponent
+    return torch.ldexp(x, -exponent)

@@ -30,7 +30,8 @@ class Soap(BaseUpdate):
         L = β₄ L + (1−β₄) U Uᵀ,   R = β₄ R + (1−β₄) Uᵀ U
         Qₗ, Qᵣ: eigenvectors of the first U Uᵀ, Uᵀ U; every n steps one power iteration and QR of L, R
 
-    Source: Vyas et al. 2024, Algorithms 3 and 4. Parameters are matrices: rows × all other
+    The first gradient counts in the moments, though nothing moves. Source: Vyas et al. 2024,
+    Algorithms 3 and 4. Parameters are matrices: rows × all other
     dimensions, cut into blocks with bases of their own. Defaults are the authors', but for the decay.
 
     Args:
@@ -38,7 +39,7 @@ class Soap(BaseUpdate):
         beta2, beta3, beta4: decays of the moments and of the covariances in [0, 1);
             `betas=(beta2, beta3)` is read too.
         weight_decay: λ ≥ 0, decoupled, 0 for spared parameters.
-        eps1: ε₁ ≥ 0, in units of the gradient; `eps` is read too.
+        eps1: ε₁ > 0, in units of the gradient; `eps` is read too.
         every: n ≥ 1, steps from one change of the bases to the next.
         block: the largest dimension of a basis.
 
@@ -58,7 +59,7 @@ class Soap(BaseUpdate):
     beta3: float = field(0.95, Number(0, 1, open_high=True), "β₃")
     beta4: float = field(0.95, Number(0, 1, open_high=True), "β₄")
     weight_decay: float = field(0.0, Number(0), "λ", spared=0.0)
-    eps1: float = field(1e-8, Number(0), "ε₁")
+    eps1: float = field(1e-8, Number(0, open_low=True), "ε₁")
     every: int = field(10, Whole(1))
     block: int = field(1024, Whole(1))
 

@@ -16,7 +16,6 @@ from edsl.registry import STAGES, stage_class
 from edsl.theory.linearise import NotLinear, linearise
 from edsl.theory.notation import recurrences
 
-
 VARIANTS = [
     "grad | e(buffers=2, start='first') | sgd(lr=0.01, momentum=0.9, nesterov=True)",
     "grad | e(start='first') | sgd(lr=0.01, momentum=0.9, average='ema', weight_decay=0.01)",
