@@ -53,7 +53,7 @@ def cost(pipeline: Pipeline, shape: tuple[int, int] = REFERENCE) -> Cost | None:
         >>> cost(edsl.parse("alto"))
         Cost(state=12, traffic=36, forwards=1, backwards=1)
         >>> cost(edsl.parse("soap"), (100, 50)).state
-        32
+        28
     """
     from edsl.adapters.foreign import Foreign
 

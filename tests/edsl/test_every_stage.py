@@ -44,18 +44,18 @@ def shapes_for(spec):
     return MATRICES if any(stage.is_matrix for stage in pipeline.stages) else SHAPES
 
 
-def fresh(spec, mode="eager", **hyperparameters):
-    params = parameters(shapes_for(spec), dtype=torch.float32)
+def fresh(spec, mode="eager", dtype=torch.float32, **hyperparameters):
+    params = parameters(shapes_for(spec), dtype=dtype)
     return params, edsl.compile(spec, params, mode=mode, **hyperparameters)
 
 
-def rows_for(spec, steps):
-    return gradients(steps, shapes_for(spec), dtype=torch.float32)
+def rows_for(spec, steps, dtype=torch.float32):
+    return gradients(steps, shapes_for(spec), dtype=dtype)
 
 
-def run(spec, mode, steps=STEPS):
-    params, optimizer = fresh(spec, mode)
-    return walk(optimizer, params, rows_for(spec, steps)), optimizer
+def run(spec, mode, steps=STEPS, dtype=torch.float32):
+    params, optimizer = fresh(spec, mode, dtype)
+    return walk(optimizer, params, rows_for(spec, steps, dtype)), optimizer
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -80,11 +80,19 @@ def most_graphs(optimizer):
 def test_compiled_equals_eager_within_1e_6_after_200_steps(spec):
     compiled, optimizer = run(spec, "compiled")
     eager, _ = run(spec, "eager")
+    # The orthogonal factor of a matrix moves by rounding over its smallest singular value.
+    bound = 1e-5 if "muon" in spec else 1e-6
     for a, b in zip(compiled[-1], eager[-1], strict=True):
-        assert (a - b).norm() <= 1e-6 * b.norm()
+        assert (a - b).norm() <= bound * b.norm()
     assert any((a != b).any() for a, b in zip(eager[0], eager[-1], strict=True)), "nothing moved"
     assert optimizer.fallbacks == []
     assert 0 < optimizer.compiled_graphs <= most_graphs(optimizer), "more graphs than distinct shapes in each segment"
+
+
+def test_compiled_muon_equals_eager_within_1e_12_in_float64():
+    compiled, _ = run("muon", "compiled", dtype=torch.float64)
+    eager, _ = run("muon", "eager", dtype=torch.float64)
+    assert worst(compiled, eager) <= 1e-12
 
 
 @pytest.mark.parametrize("spec", SPECS)
