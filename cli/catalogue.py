@@ -9,13 +9,13 @@ from edsl.cli import render
 from edsl.domain import plain
 from edsl.lab.tasks import TASKS
 from edsl.recipes import RECIPES
-from edsl.registry import STAGES, stage_class
+from edsl.registry import stage_class, stage_names
 
 
 def catalogue(as_json: bool) -> None:
     """Print stages, recipes and tasks."""
     words = {
-        "stages": [_stage(name) for name in STAGES],
+        "stages": [_stage(name) for name in stage_names()],
         "recipes": [{"recipe": name, "spec": recipe.text, "about": recipe.about} for name, recipe in RECIPES.items()],
         "tasks": [{"task": name, "about": about} for name, (_, about) in TASKS.items()],
         "foreign": "torch.X(…) and torch_optimizer.X(…): any optimizer X of these packages, as base update",

@@ -240,10 +240,18 @@ def version(value: bool) -> None:
 @app.callback(invoke_without_command=True)
 def options(
     context: typer.Context,
+    plugin: Annotated[
+        list[Path] | None, typer.Option(help="A Python file with stages of your own, which is run; may be repeated.")
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
+    if plugin:
+        from edsl.plugins import load_plugin
+
+        for path in plugin:
+            load_plugin(path)
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from edsl.errors import EdslError, EdslWarning
     from edsl.optimizer import PipelineOptimizer, compile
     from edsl.pipeline import Pipeline
+    from edsl.plugins import load_plugin
     from edsl.spec import parse
 
 _PLACES = {
@@ -42,6 +43,7 @@ _PLACES = {
     "Pipeline": "edsl.pipeline:Pipeline",
     "PipelineOptimizer": "edsl.optimizer:PipelineOptimizer",
     "compile": "edsl.optimizer:compile",
+    "load_plugin": "edsl.plugins:load_plugin",
     "parse": "edsl.spec:parse",
 }
 _CLASSES = (
@@ -71,6 +73,7 @@ __all__ = [
     "Pipeline",
     "PipelineOptimizer",
     "compile",
+    "load_plugin",
     "parse",
 ]
 
@@ -88,6 +91,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     from edsl.recipes import RECIPES
-    from edsl.registry import STAGES
+    from edsl.registry import stage_names
 
-    return sorted({*globals(), *__all__, *STAGES, *RECIPES})
+    return sorted({*globals(), *__all__, *stage_names(), *RECIPES})

@@ -1,7 +1,7 @@
 """Every stage of the language, by the name it has in a spec.
 
 One line registers a stage; its module is imported when the name is first used. The form is that of
-an entry point, `module:Class`.
+an entry point, `module:Class`. Plugins add theirs behind.
 """
 
 from __future__ import annotations
@@ -48,17 +48,34 @@ def load(place: str) -> Any:
     return getattr(import_module(module), name)
 
 
+def stage_names() -> list[str]:
+    """The names of all stages, plugins' last."""
+    from edsl.plugins import installed, loaded
+
+    return list(dict.fromkeys([*STAGES, *loaded(), *installed()]))
+
+
+def is_stage(name: str) -> bool:
+    return name in STAGES or name in stage_names()
+
+
 def stage_class(name: str) -> Any:
     """The class of a registered stage.
 
     Raises:
-        EdslError: for an unknown name, with the nearest known one.
+        EdslError: for an unknown name, with the nearest known one, or a plugin that can't be loaded.
     """
-    if name not in STAGES:
-        from edsl.recipes import RECIPES
+    if name in STAGES:
+        return load(STAGES[name])
+    from edsl.plugins import checked, installed, loaded
 
-        raise EdslError(f"unknown stage {name!r}; {nearest(name, [*STAGES, *RECIPES], 'stages and recipes')}")
-    return load(STAGES[name])
+    if name in loaded():
+        return loaded()[name]
+    if name in installed():
+        return checked(name, installed()[name])
+    from edsl.recipes import RECIPES
+
+    raise EdslError(f"unknown stage {name!r}; {nearest(name, [*stage_names(), *RECIPES], 'stages and recipes')}")
 
 
 def constructor(name: str) -> Any:
@@ -73,7 +90,7 @@ def constructor(name: str) -> Any:
         build_recipe.__doc__ = f"{RECIPES[name].about}: {RECIPES[name].text}, with any argument of its stages."
         build_recipe.__name__ = build_recipe.__qualname__ = name
         return build_recipe
-    if name in STAGES:
+    if not name.startswith("_") and is_stage(name):
         from edsl.arguments import build
 
         cls = stage_class(name)

@@ -19,7 +19,7 @@ from edsl.arguments import build, build_class
 from edsl.errors import EdslError, FieldError, OrderError, SpecError, nearest, shown
 from edsl.pipeline import Chain, Pipeline, check_complete, check_order
 from edsl.recipes import RECIPES, expand
-from edsl.registry import STAGES, stage_class
+from edsl.registry import is_stage, stage_class, stage_names
 from edsl.stage import BaseUpdate, Stage
 
 MOST_CHARACTERS = 10_000
@@ -127,10 +127,14 @@ class _Reader:
         """The stages that one link of the chain stands for."""
         function = node.func if isinstance(node, ast.Call) else node
         name = self.name(function)
-        if name not in self.own and name not in STAGES and name not in RECIPES and "." not in name:
-            hint = nearest(name, [*self.own, *STAGES, *RECIPES], "stages and recipes")
+        known = name in self.own or name in RECIPES or "." in name or is_stage(name)
+        if not known:
+            hint = nearest(name, [*self.own, *stage_names(), *RECIPES], "stages and recipes")
             raise self.error(f"unknown stage {shown(name)}; {hint}", self.place(function))
-        cls = self.own.get(name) or (stage_class(name) if name in STAGES else None)
+        try:
+            cls = self.own.get(name) or (None if name in RECIPES or "." in name else stage_class(name))
+        except EdslError as error:  # a plugin that can't be loaded
+            raise self.error(str(error), self.place(function)) from None
         if cls is not None and cls.takes_stages:
             return (self.route(cls, name, node),)
         given, nodes = self.arguments(name, node) if isinstance(node, ast.Call) else ({}, {})
