@@ -42,7 +42,8 @@ def read_arguments(owner: str, given: Mapping[str, Any], known: Collection[str])
 def _canonical(owner: str, name: str, value: Any, known: Collection[str]) -> list[tuple[str, Any]]:
     if name in known:
         return [(name, value)]
-    targets = _SYNONYMS.get(name, ())
+    prefix, underscore, last = name.rpartition("_")  # a route's, as in other_betas
+    targets = tuple(f"{prefix}{underscore}{target}" for target in _SYNONYMS.get(last, ()))
     if not targets or not all(target in known for target in targets):
         raise FieldError(f"{owner}: unknown argument {shown(name)}; {nearest(name, known, 'it has')}", name)
     if len(targets) == 1:

@@ -125,14 +125,15 @@ class Engine:
     def plan(self, index: int, group: dict[str, Any], spared: bool) -> Plan:
         """The plan of a group for its parameters that are, or are not, spared decay."""
         plan = self._plans.get((index, spared))
-        pipeline = self.pipeline.branch(group.get("route", ""))
+        route = group.get("route", "")
+        pipeline = self.pipeline.branch(route)
         keys = pipeline.hyperparameters
         missing = [key for key in (*keys, "exclude") if key not in group]
         if missing:
             raise EdslError(f"param group {index} has lost its {', '.join(missing)}")
         values = {key: group[key] if isinstance(group[key], (float, int)) else _number(key, group[key]) for key in keys}
         if plan is None:
-            plan = self._plans[index, spared] = Plan(pipeline, spared, values)
+            plan = self._plans[index, spared] = Plan(pipeline, spared, values, route)
         elif plan.values != values:
             plan.change(values)
         return plan
@@ -140,9 +141,8 @@ class Engine:
     def oracle(self, groups: list[dict[str, Any]], states: Any, closure: Callable[[], Any] | None) -> Oracle:
         """The model as the estimator sees it at the next step."""
         slots = list(self._slots(groups, states))
-        steps = [int(states[slot.parameter]["step"]) for slot in slots if "step" in states.get(slot.parameter, ())]
         calls = groups[0].get("calls", 0) if groups else 0
-        return Oracle(slots, max(steps, default=0) + 1, calls, closure, self.estimator(groups))
+        return Oracle(slots, max((slot.k for slot in slots), default=1), calls, closure, self.estimator(groups))
 
     def estimator(self, groups: list[dict[str, Any]]) -> Estimator:
         """The estimator with the groups' values, in which they must agree."""
@@ -158,7 +158,9 @@ class Engine:
                 if parameter.requires_grad or parameter.grad is not None:
                     name = names[position] if names else f"{index}.{position}"
                     memory = partial(self._estimator_memory, groups, states, index, parameter)
-                    yield Slot(parameter, name, index, "step" in states.get(parameter, ()), memory)
+                    state = states.get(parameter, {})
+                    k = int(state["step"]) + 1 if "step" in state else 1
+                    yield Slot(parameter, name, index, k, "step" in state, memory)
 
     def _estimator_memory(self, groups: list[dict[str, Any]], states: Any, index: int, parameter: Tensor) -> Any:
         plan = self.plan(index, groups[index], spared=False)
@@ -201,10 +203,10 @@ class Engine:
         lives: dict[tuple[int, int, torch.device], Tensor] = {}
         for number in range(max((len(item.plan.segments) for item in items), default=0)):
             passing = [item for item in items if number < len(item.plan.segments)]
-            normed = [item for item in passing if item.plan.segments[number].needs_total_norm]
-            total = total_norm([item.x for item in normed]) if normed else None
+            totals = self._total_norms(passing, number)
             for item in passing:
                 segment = item.plan.segments[number]
+                total = totals.get(self._pool(item, segment))
                 device = item.theta.device
                 live = lives.get((id(item.plan), item.k, device))
                 if live is None:
@@ -218,6 +220,18 @@ class Engine:
                     difference=item.difference,
                 )
                 item.x = call(segment, item, given, item.memory(segment))
+
+    def _total_norms(self, items: list[Item], number: int) -> dict[str, Tensor]:
+        """The norms that a segment needs: over all parameters, or behind a route over its own."""
+        pools: dict[str, list[Tensor]] = {}
+        for item in items:
+            segment = item.plan.segments[number]
+            if segment.needs_total_norm:
+                pools.setdefault(self._pool(item, segment), []).append(item.x)
+        return {pool: total_norm(tensors) for pool, tensors in pools.items()}
+
+    def _pool(self, item: Item, segment: Segment) -> str:
+        return "" if segment.begin < self.pipeline.update_index else item.plan.route
 
     def _items(self, groups: list[dict[str, Any]], states: Any, slots: list[Slot]) -> Iterator[Item]:
         spared = [frozenset(group.get("exclude", ())) for group in groups]

@@ -53,6 +53,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
     """
 
     mode = "compiled"
+    _evaluating = False
 
     def __init__(
         self,
@@ -115,6 +116,8 @@ class PipelineOptimizer(torch.optim.Optimizer):
             EdslError: for an estimator without its closure, a sparse gradient, or a hyper-parameter
                 that a schedule moved out of its domain.
         """
+        if self._evaluating:
+            raise EdslError("step() inside evaluation_weights(): leave it first, to train the weights themselves")
         oracle = self.engine.oracle(self.param_groups, self.state, closure)
         loss = oracle.estimator.evaluate(oracle)
         if oracle.ready:
@@ -144,7 +147,10 @@ class PipelineOptimizer(torch.optim.Optimizer):
             >>> with optimizer.evaluation_weights():
             ...     _ = model(torch.ones(2, 3))
         """
+        if self._evaluating:
+            raise EdslError("evaluation_weights() is entered already")
         trained: list[tuple[Tensor, Tensor]] = []
+        self._evaluating = True
         with torch.no_grad():
             for group in self.param_groups:
                 name = self.pipeline.branch(group.get("route", "")).evaluated
@@ -156,6 +162,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         try:
             yield
         finally:
+            self._evaluating = False
             with torch.no_grad():
                 for parameter, weights in trained:
                     parameter.copy_(weights)
@@ -221,6 +228,13 @@ class PipelineOptimizer(torch.optim.Optimizer):
         values = read_arguments("param group", given, live).values
         if pipeline.override(**values).structure != pipeline.structure:
             raise EdslError("param group: a value that is None in one group must be None in all, and in the spec")
+        routes = self.pipeline.branches.values()
+        elsewhere = [key for key in group if key in self.pipeline.keys and not any(key in one.keys for one in routes)]
+        if elsewhere:
+            raise EdslError(
+                f"param group: {elsewhere[0]} is a name in the whole pipeline; a group of the route "
+                f"{group['route']} has {', '.join(live)}"
+            )
         for key in group:
             near = get_close_matches(key, live, n=1, cutoff=0.85)
             if near and key not in given and key not in self.defaults:

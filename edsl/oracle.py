@@ -20,16 +20,20 @@ class Slot:
 
     Attributes:
         group: the index of its param group.
+        k: the number of its own next step, from 1.
         is_known: it has state already.
         gradient: the estimate, None where the loss does not depend on the parameter.
         hessian: a new estimate of the Hessian's diagonal, or None.
         difference: an estimate of the change of the gradient since the last step, or None.
     """
 
-    def __init__(self, parameter: Tensor, name: str, group: int, is_known: bool, memory: Callable[[], Any]) -> None:
+    def __init__(
+        self, parameter: Tensor, name: str, group: int, k: int, is_known: bool, memory: Callable[[], Any]
+    ) -> None:
         self.parameter = parameter
         self.name = name
         self.group = group
+        self.k = k
         self.is_known = is_known
         self._memory = memory
         self.gradient: Tensor | None = None
@@ -71,14 +75,22 @@ class Oracle:
             return "with a closure that zeroes the gradients, computes the loss, calls backward() and returns the loss"
         return "with a closure that computes the loss and returns it, without backward()"
 
-    def backprop(self) -> Any:
-        """Run the closure, if there is one, and take the gradients that lie in `p.grad`."""
+    def backprop(self, again: bool = False) -> Any:
+        """Run the closure, if there is one, and take the gradients that lie in `p.grad`.
+
+        `again` forgets those of the first run, should the closure not zero them.
+        """
         loss = None
+        if again:
+            for slot in self.slots:
+                slot.parameter.grad = None
         if self._closure is not None:
             with torch.enable_grad():
                 loss = self._closure()
         for slot in self.slots:
             slot.gradient = slot.parameter.grad
+        if self.estimator.needs_closure and all(slot.gradient is None for slot in self.slots):
+            raise EdslError(f"{self.estimator.name}: the closure left no gradient; call step(closure) {self._expected}")
         return loss
 
     def norm(self, tensors: list[Tensor]) -> Tensor:

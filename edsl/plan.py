@@ -21,8 +21,9 @@ from edsl.stage import Stage
 class Plan:
     """What the parameters of one group share in a step: its pipeline, values and segments."""
 
-    def __init__(self, base: Pipeline, spared: bool, values: dict[str, Any]) -> None:
+    def __init__(self, base: Pipeline, spared: bool, values: dict[str, Any], route: str = "") -> None:
         self.base = base
+        self.route = route
         self.spared = spared
         self.values = values
         pipeline = self.pipeline = self.with_values(values)
@@ -53,6 +54,7 @@ class Plan:
         begins = [index for index in running if index == running[0] or _begins_segment(stages[index])]
         for begin, end in zip(begins, [*begins[1:], running.stop]):
             yield Segment(
+                begin=begin,
                 stages=stages[begin:end],
                 labels=self.pipeline.labels[begin:end],
                 memory=tuple(self.memory[index] for index in range(begin, end)),

@@ -178,6 +178,7 @@ class Segment:
     (entry of β, entry of βᵏ), `k` is the entry of the step number, the next that of the looks.
     """
 
+    begin: int  # the index of its first stage in the pipeline
     stages: tuple[Stage, ...]
     labels: tuple[str, ...]
     memory: tuple[Any, ...]

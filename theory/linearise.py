@@ -153,15 +153,25 @@ def run(pipeline: Pipeline, index: int, incoming: Any, gradient: Any) -> Passage
     except EdslError as reason:  # another package's optimizer has no step to run
         raise NotLinear(str(reason)) from None
     # A buffer that is only seen through a frozen root is frozen with it.
-    hidden = {symbol for x in at.frozen.values() for symbol in sympy.sympify(x).free_symbols} & set(old)
-    memory = {symbol: sympy.sympify(entry) for symbol, entry in zip(old, new) if symbol not in hidden}
-    if hidden & sympy.sympify(out).free_symbols:
-        raise NotLinear(f"{stage.name} has no linear model: its second moment acts outside of the root")
+    entries = {symbol: sympy.sympify(entry) for symbol, entry in zip(old, new)}
+    rooted = {symbol for x in at.frozen.values() for symbol in sympy.sympify(x).free_symbols}
+    hidden = (rooted & set(old)) - _reached(sympy.sympify(out), entries)
+    memory = {symbol: entry for symbol, entry in entries.items() if symbol not in hidden}
     unit = dict.fromkeys(at.frozen, 1)
     if at.frozen and "eps1" in names:
         unit[sympy.Symbol(names["eps1"])] = 0
     memory = {symbol: entry.subs(unit) for symbol, entry in memory.items()}
     return Passage(sympy.sympify(out).subs(unit), memory, bool(at.frozen))
+
+
+def _reached(out: Any, entries: dict[sympy.Symbol, Any]) -> set[sympy.Symbol]:
+    """The buffers that what flows out depends on, at once or by way of others."""
+    reached: set[sympy.Symbol] = set()
+    waiting = out.free_symbols & entries.keys()
+    while waiting:
+        reached |= waiting
+        waiting = {symbol for one in waiting for symbol in entries[one].free_symbols & entries.keys()} - reached
+    return reached
 
 
 @lru_cache(maxsize=64)

@@ -101,6 +101,7 @@ class Writer(At):
         self.looks = letter("j")
         self.rows = letter("rows")
         self.columns = letter("columns")
+        self.looks_each_step = True
         self.lines: list[str] = []
         self.named: dict[str, str] = {}  # the name of what a line has defined, by its text
 
@@ -108,6 +109,9 @@ class Writer(At):
     def normal(self) -> Expression:  # pyright: ignore[reportIncompatibleVariableOverride]
         self.lines.append("ξₖ ~ N(0, 1) for every element")
         return letter("ξₖ")
+
+    def fresh(self, x: Any, otherwise: Any) -> Any:
+        return x if self.looks_each_step else Expression("fresh", x, otherwise)
 
     def function(self, name: str, *arguments: Any) -> Any:
         if name in ("blocks", "whole"):
@@ -185,6 +189,8 @@ class Writer(At):
             return f"[{self.text(parts[0])} if k = 1 else {self.text(parts[1])}]"
         if operation == "every":
             return f"[{self.text(parts[1])} if {parts[0]} divides k else {self.text(parts[2])}]"
+        if operation == "fresh":
+            return f"[{self.text(parts[0])} if Dₖ is new else {self.text(parts[1])}]"
         if operation == "clamp":
             bound = self.text(parts[1])
             return f"clamp({self.text(parts[0])}, −{bound}, {bound})"
@@ -250,11 +256,11 @@ def recurrences(pipeline: Pipeline) -> list[Recurrence]:
         return _written(pipeline)
     written: list[Recurrence] = []
     for route, branch in pipeline.branches.items():
-        for part in _written(branch):
-            if not any(part == other for other in written):  # the stages before the routes, once
-                shared = any(part.stage is stage for stage in pipeline.stages)
-                label = part.label if shared else f"{route}: {part.label}"
-                written.append(Recurrence(label, part.stage, part.lines, part.letters))
+        for index, part in enumerate(_written(branch)):
+            if index >= pipeline.update_index:
+                written.append(Recurrence(f"{route}: {part.label}", part.stage, part.lines, part.letters))
+            elif len(written) == index:  # the stages before the routes, once
+                written.append(part)
     return written
 
 
@@ -266,6 +272,7 @@ def _written(pipeline: Pipeline) -> list[Recurrence]:
     for stage, label in zip(pipeline.stages, pipeline.labels):
         at = Writer()
         at.lr = lr
+        at.looks_each_step = pipeline.estimator.looks(2) > pipeline.estimator.looks(1)
         last = stage is pipeline.stages[-1]
         if isinstance(stage, Estimator):
             at.lines.extend(stage.equations)

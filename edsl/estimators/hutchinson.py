@@ -19,8 +19,8 @@ class Hutchinson(Estimator):
         g_k = ∇f(θ),   D_k = (1/n) Σ_i z_i ⊙ ∇(∇f(θ)·z_i)        z_i = ±1 or N(0, 1) per element
 
     Source: Hutchinson 1990; Yao et al. 2021, eq. 9 and 10 (AdaHessian). E[D] = diag(H); for ±1 and a
-    diagonal H it is exact. D is estimated at steps 1, 1 + every, …; between them the update keeps
-    what it has.
+    diagonal H it is exact. D is estimated at each parameter's steps 1, 1 + every, …; between them the
+    update keeps what it has.
 
     The closure computes the loss and returns it, without backward().
 
@@ -70,16 +70,19 @@ class Hutchinson(Estimator):
         return f"the gradient's is the batch's; variance {law} in element i of the diagonal"
 
     def evaluate(self, oracle: Oracle) -> Any:
-        looks = self.looks(oracle.k) > self.looks(oracle.k - 1)
+        due = [slot for slot in oracle.slots if self.looks(slot.k) > self.looks(slot.k - 1)]
+        looks = any(slot.is_known for slot in due) or not any(slot.is_known for slot in oracle.slots)
         loss = oracle.differentiate(create_graph=looks)
+        if not looks and any(slot.gradient is not None for slot in due):  # a parameter joins between two looks
+            looks, loss = True, oracle.differentiate(create_graph=True)
         if looks:
-            self._look(oracle)
+            self._look(oracle, due)
         for slot in oracle.slots:
             if slot.gradient is not None:
                 slot.gradient = slot.gradient.detach()
         return loss
 
-    def _look(self, oracle: Oracle) -> None:
+    def _look(self, oracle: Oracle, due: list[Any]) -> None:
         diagonals = [slot.parameter.detach() * 0 for slot in oracle.slots]
         for sample in range(self.samples):
             z = [oracle.direction(slot, self.seed, sample, self.distribution) for slot in oracle.slots]
@@ -87,8 +90,9 @@ class Hutchinson(Estimator):
                 if product is not None:
                     diagonal.add_(part * product / self.samples)
         for slot, diagonal in zip(oracle.slots, diagonals):
-            is_kernel = self.spatial and diagonal.dim() == 4
-            slot.hessian = _over_positions(diagonal) if is_kernel else diagonal
+            if slot in due:
+                is_kernel = self.spatial and diagonal.dim() == 4
+                slot.hessian = _over_positions(diagonal) if is_kernel else diagonal
 
 
 def _over_positions(diagonal: Any) -> Any:

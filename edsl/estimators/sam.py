@@ -68,5 +68,5 @@ class Sam(Estimator):
         with oracle.restoring():
             for (slot, _), ascent in zip(moved, ascents):
                 slot.parameter.add_(ascent * (self.rho / norm.to(ascent.device)).nan_to_num(posinf=0.0))
-            oracle.backprop()
+            oracle.backprop(again=True)
         return loss

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from edsl.domain import Choice, Number, Switch, Whole, field
+from edsl.domain import Choice, Number, Switch, Whole, field, plain
+from edsl.errors import EdslWarning
 from edsl.stage import Estimator, NoMemory, Value
 
 if TYPE_CHECKING:
@@ -119,7 +121,19 @@ class Spsa(Estimator):
                 for slot, theta in zip(oracle.slots, around):
                     z = oracle.direction(slot, self.seed, sample, self.distribution)
                     slot.parameter.copy_(z.mul_(sigma).add_(theta))
+                    if oracle.k == 1 and sample == 0 and sigma > 0:
+                        self._check_moved(slot, theta)
                 sides.append(oracle.loss())
             slopes.append((sides[0] - sides[1]) / (2 * self.sigma * self.samples))
             total = total + sides[0] + sides[1]
         return slopes, total / (2 * self.samples)
+
+    def _check_moved(self, slot: Any, theta: Any) -> None:
+        """Warn where σ is lost in the rounding of the weights, so that the estimate would be 0."""
+        if slot.parameter.numel() > 0 and bool((slot.parameter == theta).float().mean() > 0.5):
+            warnings.warn(
+                f"spsa: sigma={plain(self.sigma)} is lost in the rounding of parameter {slot.name} "
+                f"({slot.parameter.dtype}): give a larger sigma, or keep weights in float32",
+                EdslWarning,
+                stacklevel=2,
+            )

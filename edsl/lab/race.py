@@ -14,7 +14,7 @@ from edsl.lab.record import Record
 from edsl.lab.report import Row, summary
 from edsl.lab.task import Task
 from edsl.lab.tasks import task as task_named
-from edsl.lab.trial import Setting, run_trial
+from edsl.lab.trial import Setting, check_fit, run_trial
 from edsl.spec import parse
 
 
@@ -90,7 +90,8 @@ def race(
         threads: of the CPU; one is fastest for small models, and gives the same bits on every machine.
 
     Raises:
-        EdslError: for an unknown task, model or device, a bad spec, one given twice, or a bad number.
+        EdslError: for an unknown task, model or device, a bad spec, one given twice or that can't take
+            the model's parameters, or a bad number.
     """
     chosen = task_named(task)
     if not specs:
@@ -117,6 +118,8 @@ def race(
     examples = len(chosen.data().train.inputs)
     if batch > examples:
         raise EdslError(f"batch must be at most the {examples} training examples of {task}, got {batch}")
+    for spec in specs:
+        check_fit(parse(spec), chosen.model(model)[1]())
     if epochs is not None:
         steps = epochs * (examples // batch)
     setting = Setting(task, model, batch, chosen.steps if steps is None else steps, device, threads, monitor)

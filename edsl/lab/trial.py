@@ -194,6 +194,12 @@ def run_trial(task: Task, setting: Setting, spec: str, seed: int, tick: Callable
     )
 
 
+def check_fit(pipeline: Pipeline, model: Any) -> None:
+    """Raises EdslError when a pipeline can't take a model's parameters, such as muon a bias."""
+    if not pipeline.update.moves_weights:
+        compile(pipeline, model, mode="eager")
+
+
 def fair_groups(pipeline: Pipeline, model: Any) -> Any:
     """The parameters, such that no optimizer decays what another leaves out.
 

@@ -143,9 +143,10 @@ def _runner(pipeline: Pipeline, network: Network, mode: str) -> Callable[[tuple[
     """A function that takes one step on a batch and returns the loss."""
     trained = [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
     everything = len(trained) == len(list(network.parameters()))
-    foreign = pipeline.update.moves_weights
-    given: Any = network if everything else trained
-    optimizer: Any = compile(pipeline, [p for _, p in trained] if foreign else given, mode=mode, exclude=())
+    alone = pipeline.update.moves_weights and len(pipeline.stages) == 2  # which may not know names
+    bare = [parameter for _, parameter in trained]
+    given: Any = bare if alone and not pipeline.estimator.needs_closure else network if everything else trained
+    optimizer: Any = compile(pipeline, given, mode=mode, exclude=())
 
     def run(batch: tuple[Tensor, ...]) -> float:
         images, tokens, labels = batch

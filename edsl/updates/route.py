@@ -169,7 +169,7 @@ class Route(BaseUpdate):
         return {name: str(chain) for name, chain in self.branches}
 
     def step(self, x: Value, memory: Any, at: At) -> Any:
-        raise EdslError("route leads to several updates; each is analysed as a pipeline of its own")
+        raise EdslError(f"route leads to several updates: take one of them alone, such as {self.branches[0][1]}")
 
     def __str__(self) -> str:
         return f"route({', '.join(self._written())})"

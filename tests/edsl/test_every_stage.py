@@ -28,6 +28,7 @@ VARIANTS = [
     "hutchinson(every=2, spatial=True) | clip(norm=0.1) | adahessian(power=0.5, weight_decay=0.01)",
     "sam(adaptive=True) | e | adan(weight_decay=0.01) | lookahead(every=3) | ema_weights(decay=0.9)",
     "grad | e | route(matrix=e(alpha=0.5, beta1=0.1) | muon(scale='match_rms_adamw'), vector=lars | caution)",
+    "grad | route(matrix=muon, other=lion) | caution | ema_weights",
     "grad | e | shampoo(block=2, every=3, grafting='sgd', average='sum') | lookahead",
     "grad | clip(norm=0.1) | shampoo(block=3, every=2, grafting='none', exponent=0.5)",
     "grad | e | soap(block=2, every=3, weight_decay=0.01) | ema_weights",

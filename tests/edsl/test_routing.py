@@ -83,6 +83,33 @@ def test_a_norm_over_all_parameters_reaches_over_routes():
     assert worst(routed, plain) == 0
 
 
+def test_a_norm_behind_a_route_is_over_the_routes_own_parameters_wherever_it_stands():
+    def steps(spec):
+        matrix, vector = torch.nn.Parameter(torch.zeros(3, 3)), torch.nn.Parameter(torch.zeros(4))
+        optimizer = edsl.compile(spec, [matrix, vector], mode="eager")
+        matrix.grad, vector.grad = torch.ones(3, 3), torch.full((4,), 2.0)  # norms 3 and 4
+        optimizer.step()
+        return -matrix[0, 0].item(), -vector[0].item()
+
+    clip = "clip(norm=1) | sgd(lr=1.0)"
+    assert steps(f"route(matrix={clip}, other=sgd(lr=1.0))") == pytest.approx((1 / 3, 2))
+    assert steps(f"route(matrix={clip}, other={clip})") == pytest.approx((1 / 3, 0.5))
+    assert steps(f"route(matrix={clip}, other=e(alpha=0) | {clip})") == pytest.approx((1 / 3, 0.5))
+    assert steps("grad | clip(norm=1) | route(matrix=sgd(lr=1.0), other=sgd(lr=1.0))") == pytest.approx((0.2, 0.4))
+
+
+def test_a_name_of_the_whole_pipeline_in_a_group_is_an_error_that_says_what_to_write():
+    groups = [{"params": parameters(), "lr": 0.1, "other_lr": 0.5}]
+    with pytest.raises(edsl.EdslError, match="other_lr is a name in the whole pipeline"):
+        edsl.compile("emuon", groups)
+
+
+def test_synonyms_reach_into_routes():
+    pipeline = edsl.parse("emuon(other_betas=(0.8, 0.9), other_eps=1e-6)")
+    assert "beta2=0.8, beta3=0.9" in str(pipeline)
+    assert "eps1=1e-06" in str(pipeline)
+
+
 def test_schedulers_see_one_group_for_each_route():
     optimizer = edsl.compile("emuon(lr=0.02, other_lr=0.001)", Model(), mode="eager")
     assert [(group["route"], group["lr"]) for group in optimizer.param_groups] == [("matrix", 0.02), ("other", 0.001)]

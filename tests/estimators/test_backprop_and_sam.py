@@ -196,3 +196,23 @@ def test_estimators_feed_another_packages_optimizer():
         around.step(lambda: theirs.cosh().sum())
     assert torch.allclose(ours, theirs, rtol=1e-12)
     assert theirs.grad is None
+
+
+def test_a_closure_of_sam_without_backward_is_one_clear_error():
+    theta = torch.nn.Parameter(torch.ones(3))
+    optimizer = edsl.compile("sam | sgd", [theta], mode="eager")
+    with pytest.raises(edsl.EdslError, match="the closure left no gradient; call step"):
+        optimizer.step(lambda: theta.square().sum())
+
+
+def test_the_two_gradients_of_sam_are_not_added_when_a_closure_does_not_zero_them():
+    theta = torch.nn.Parameter(torch.ones(3))
+    optimizer = edsl.compile("sam(rho=0) | sgd(lr=0.5)", [theta], mode="eager")
+
+    def closure():
+        loss = theta.sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    assert torch.equal(theta, torch.full((3,), 0.5))

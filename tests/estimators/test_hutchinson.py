@@ -10,7 +10,7 @@ DENSE = torch.tensor([[4.0, 1.0, -0.5], [1.0, 3.0, 0.8], [-0.5, 0.8, 2.0]], dtyp
 
 
 def look(estimator, theta, loss, k=1):
-    slot = Slot(theta, "0.0", 0, False, lambda: None)
+    slot = Slot(theta, "0.0", 0, k, k > 1, lambda: None)
     estimator.evaluate(Oracle([slot], k, 0, loss, estimator))
     return slot
 
@@ -69,3 +69,20 @@ def test_parameters_that_the_loss_does_not_use_or_is_linear_in_are_no_error():
 def test_a_wholly_linear_loss_has_a_zero_hessian():
     theta = torch.nn.Parameter(torch.ones(2))
     assert torch.equal(look(edsl.hutchinson(), theta, lambda: theta.sum()).hessian, torch.zeros(2))
+
+
+def test_a_parameter_that_joins_between_two_looks_gets_a_look_of_its_own():
+    def train(joins_at):
+        first, late = (torch.nn.Parameter(torch.linspace(0.5, 1, 3, dtype=torch.float64)) for _ in range(2))
+        late.requires_grad_(joins_at == 1)
+        optimizer = edsl.compile("hutchinson(every=4) | adahessian(lr=0.01)", [first, late], mode="eager")
+        moves = []
+        for k in range(1, joins_at + 6):
+            late.requires_grad_(k >= joins_at)
+            before = late.detach().clone()
+            optimizer.step(lambda: first.cosh().sum() + late.cosh().sum())
+            moves.append((late - before).detach())
+        return moves[joins_at - 1 :]
+
+    for own, joined in zip(train(1), train(3), strict=True):
+        assert torch.allclose(own, joined, rtol=1e-12)

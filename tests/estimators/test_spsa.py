@@ -16,7 +16,7 @@ DISTRIBUTIONS = ("rademacher", "gaussian")
 
 def estimate(estimator, parameter, loss, k):
     """One estimate of the gradient of a loss in one parameter."""
-    slot = Slot(parameter, "0.0", 0, False, lambda: None)
+    slot = Slot(parameter, "0.0", 0, k, k > 1, lambda: None)
     oracle = Oracle([slot], k, 0, loss, estimator)
     estimator.evaluate(oracle)
     return slot.gradient
@@ -45,6 +45,8 @@ def test_mean_of_10_000_estimates_is_the_gradient_within_3_standard_errors(distr
 @pytest.mark.parametrize("options", ["", "common=True, samples=3", "distribution='gaussian'"])
 def test_parameters_come_back_bit_for_bit(options, dtype):
     params = parameters(dtype=dtype)
+    for parameter in params:
+        parameter.data.mul_(0.01)  # where bfloat16 still sees sigma
     before = [p.detach().clone() for p in params]
     behind = "e(buffers=2) | sgd(lr=0)" if "common" in options else "sgd(lr=0)"
     optimizer = edsl.compile(f"spsa({options}) | {behind}", params, mode="eager")
@@ -58,6 +60,12 @@ def test_parameters_come_back_bit_for_bit(options, dtype):
         optimizer.step(loss)
     assert all(torch.equal(p, b) for p, b in zip(params, before, strict=True))
     assert any(not torch.equal(p, b) for p, b in zip(seen[0], before, strict=True)), "nothing was perturbed"
+
+
+def test_a_sigma_that_rounding_loses_is_said():
+    theta = torch.nn.Parameter(torch.ones(4, dtype=torch.bfloat16))
+    with pytest.warns(edsl.EdslWarning, match=r"sigma=0.001 is lost in the rounding of parameter 0.0 \(torch.bfloat16"):
+        edsl.compile("spsa | sgd", [theta], mode="eager").step(lambda: theta.sum())
 
 
 def test_parameters_come_back_when_the_closure_fails():

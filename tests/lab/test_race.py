@@ -231,3 +231,8 @@ def test_optimizer_that_refuses_the_parameters_is_a_failed_trial():
     result = trial("torch.Muon(lr=0.1)")
     assert result.status == "failed"
     assert "Muon only supports 2D" in result.reason
+
+
+def test_a_pipeline_that_cannot_take_the_model_is_refused_before_anything_runs():
+    with pytest.raises(edsl.EdslError, match=r"muon takes matrices .* 1\.bias"):
+        race("digits", ["adamw(lr=0.003)", "muon"], steps=2, seeds=1)

@@ -50,6 +50,10 @@ def test_every_estimator_gets_the_closure_that_it_needs(spec):
     assert verify(spec, spec, steps=4).largest == 0
 
 
+def test_directions_are_the_same_in_front_of_another_packages_update():
+    assert verify("spsa(samples=2) | adam(lr=0.01)", "spsa(samples=2) | torch.Adam(lr=0.01)", steps=5).parted is None
+
+
 def test_divergence_of_both_is_said():
     found = verify("sgd(lr=1e200)", "torch.SGD(lr=1e200)", steps=50)
     assert found.parted is None

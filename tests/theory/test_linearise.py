@@ -73,6 +73,13 @@ def test_step_that_only_looks_linear_is_found_out():
         linearise(edsl.Pipeline((edsl.grad(), Cubic())))
 
 
+@pytest.mark.parametrize(("spec", "states"), [("adabelief", 2), ("adan", 4), ("adahessian", 2), ("rmsprop", 1)])
+def test_only_what_acts_through_the_root_alone_is_frozen_with_it(spec, states):
+    system = linearise(edsl.parse(spec))
+    assert len(system.states) == states  # θ and all buffers but the second moment
+    assert any("frozen" in note for note in system.notes)
+
+
 def test_numbers_are_exact_and_hidden_modes_are_told_apart():
     assert exact(0.99) == sympy.Rational(99, 100)
     system = linearise(edsl.parse("grad | e(alpha=0) | sgd(lr=0.1)")).at(h=10)

@@ -51,6 +51,7 @@ def test_alto_prints_as_the_paper_writes_it():
         ("soap(every=5)", "Qₖ = qr(Lₖ₋₁ Qₖ₋₁)   (every 5 steps)"),
         ("spsa | sgd", "gₖ = (1/n) Σᵢ zᵢ (f(θₖ₋₁ + σ zᵢ) − f(θₖ₋₁ − σ zᵢ)) / (2 σ)"),
         ("sam | sgd", "gₖ = ∇f(θₖ₋₁ + ρ ĝₖ / ‖all ĝₖ‖)"),
+        ("hutchinson(every=5) | sophia", "hₖ = [β₃ hₖ₋₁ + (1 − β₃) Dₖ if Dₖ is new else hₖ₋₁]"),
         ("adahessian", "v̂ₖ = vₖ / (1 − β₃^(j))"),
         ("torch.AdamW()", "torch.AdamW is another package's optimizer: its recurrence can't be read, only run"),
     ],
@@ -62,6 +63,15 @@ def test_switches_and_zero_terms_change_what_is_printed(spec, line):
 def test_routes_are_written_one_after_the_other_behind_what_they_share():
     written = recurrences(edsl.parse("grad | e | route(matrix=muon, other=adamw)"))
     assert [part.label for part in written] == ["grad", "e", "matrix: muon", "other: adamw"]
+    written = recurrences(edsl.parse("route(matrix=muon, other=adamw) | decay"))
+    assert [part.label for part in written] == [
+        "grad",
+        "matrix: muon",
+        "matrix: decay",
+        "other: adamw",
+        "other: decay",
+    ]
+    assert written[2].lines == written[4].lines == ("θₖ = θₖ₋₁ + Δₖ − η λ θₖ₋₁",)
 
 
 @pytest.mark.parametrize("spec", [*map(pipeline_with, STAGES), *RECIPES])

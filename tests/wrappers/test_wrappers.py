@@ -47,6 +47,17 @@ def test_evaluation_weights_of_half_precision_are_averaged_in_float32():
         assert theta.dtype == torch.bfloat16
 
 
+def test_no_step_is_taken_inside_evaluation_weights_and_it_is_not_entered_twice():
+    params = parameters()
+    optimizer = edsl.compile("sgd | ema_weights", params, mode="eager")
+    with optimizer.evaluation_weights():
+        with pytest.raises(edsl.EdslError, match="inside evaluation_weights"):
+            optimizer.step()
+        with pytest.raises(edsl.EdslError, match="entered already"), optimizer.evaluation_weights():
+            pass
+    optimizer.step()
+
+
 def test_caution_drops_what_would_climb_and_keeps_the_mean_step():
     theta = torch.nn.Parameter(torch.zeros(4, dtype=torch.float64))
     optimizer = edsl.compile("sgd(lr=1.0, momentum=0.5) | caution", [theta], mode="eager")

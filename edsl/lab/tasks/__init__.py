@@ -9,7 +9,7 @@ from edsl.lab.task import Task
 TASKS = {
     "digits": (
         "edsl.lab.tasks.digits:DIGITS",
-        "scikit-learn's handwritten digits, 1,257 training images; models mlp, cnn",
+        "scikit-learn's handwritten digits, 1,257 training images; models mlp, cnn, linear",
     ),
     "sine": ("edsl.lab.tasks.sine:SINE", "y = sin x + noise on [-10, 10], 32,768 training samples; model mlp"),
 }
