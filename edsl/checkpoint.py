@@ -51,6 +51,26 @@ def check_checkpoint(
                 _check_state(states[number], parameter, shared.shapes(parameter))
 
 
+def in_order_of_names(checkpoint: Any, groups: list[dict[str, Any]]) -> Any:
+    """The checkpoint with each group's parameters in the optimizer's order, where both know the same names."""
+    saved_groups = checkpoint.get("param_groups") if isinstance(checkpoint, dict) else None
+    if not isinstance(saved_groups, list) or len(saved_groups) != len(groups):
+        return checkpoint
+    return {**checkpoint, "param_groups": [_reordered(saved, group) for saved, group in zip(saved_groups, groups)]}
+
+
+def _reordered(saved: Any, group: dict[str, Any]) -> Any:
+    names = group.get("param_names")
+    had = saved.get("param_names") if isinstance(saved, dict) else None
+    numbers = saved.get("params") if isinstance(saved, dict) else None
+    if not names or not isinstance(had, (list, tuple)) or not isinstance(numbers, (list, tuple)):
+        return saved
+    if list(had) == list(names) or len(had) != len(numbers) or sorted(map(str, had)) != sorted(names):
+        return saved
+    places = dict(zip(had, numbers))
+    return {**saved, "params": [places[name] for name in names], "param_names": list(names)}
+
+
 def _check_group(saved: Any, pipeline: Pipeline, keys: Iterable[str], parse: Callable[[str], Pipeline]) -> None:
     if not isinstance(saved, dict):
         raise _broken(f"a param group must be a dict, got {shown(saved)}")

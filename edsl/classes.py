@@ -20,13 +20,16 @@ class RecipeOptimizer(PipelineOptimizer):
         *,
         mode: str = "compiled",
         exclude: Sequence[str] | None = None,
+        maximize: bool = False,
+        state_dtype: Any = None,
         batch_size: int | None = None,
         **hyperparameters: Any,
     ) -> None:
         chosen = f"(batch_size={batch_size!r})" if batch_size is not None else ""
         if lr is not None:
             hyperparameters = {"lr": lr, **hyperparameters}
-        super().__init__(params, f"{self.recipe}{chosen}", mode=mode, exclude=exclude, **hyperparameters)
+        options: dict[str, Any] = {"maximize": maximize, "state_dtype": state_dtype}
+        super().__init__(params, f"{self.recipe}{chosen}", mode=mode, exclude=exclude, **options, **hyperparameters)
 
 
 class ALTO(RecipeOptimizer):

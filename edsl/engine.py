@@ -48,17 +48,22 @@ class Watched:
 class Item:
     """One parameter in one step: aliases of θ, of what flows through the stages, and of the state."""
 
-    def __init__(self, slot: Slot, plan: Plan, state: dict[str, Any]) -> None:
+    def __init__(self, slot: Slot, plan: Plan, state: dict[str, Any], maximize: bool) -> None:
         assert slot.gradient is not None  # the engine passes over parameters without one
         self.parameter, self.plan, self.state, self.name = slot.parameter, plan, state, slot.name
         parameter = slot.parameter
         self.k = int(state["step"]) + 1
         self.dense = is_dense(parameter) and (not plan.is_matrix or parameter.is_contiguous())
         self.theta = self.laid(parameter.detach())
-        self.gradient = self.laid(slot.gradient.detach().resolve_neg())
-        self.hessian = None if slot.hessian is None else self.laid(slot.hessian)
-        self.difference = None if slot.difference is None else self.laid(slot.difference)
+        self.maximize = maximize
+        self.gradient = self.seen(slot.gradient.detach().resolve_neg())
+        self.hessian = None if slot.hessian is None else self.seen(slot.hessian)
+        self.difference = None if slot.difference is None else self.seen(slot.difference)
         self.x = self.gradient
+
+    def seen(self, tensor: Tensor) -> Tensor:
+        """What the estimator found, of −f where f is to be maximized."""
+        return self.laid(-tensor if self.maximize else tensor)
 
     def laid(self, tensor: Tensor) -> Tensor:
         """An alias of a tensor, or of a copy in the parameter's layout."""
@@ -110,9 +115,10 @@ class Engine:
         fallbacks: one reason for each graph that could not be compiled, and so runs eagerly.
     """
 
-    def __init__(self, pipeline: Pipeline, mode: str) -> None:
+    def __init__(self, pipeline: Pipeline, mode: str, state_dtype: torch.dtype | None = None) -> None:
         self.pipeline = pipeline
         self.mode = mode
+        self.state_dtype = state_dtype
         self.graphs = 0
         self.fallbacks: list[str] = []
         self._plans: dict[tuple[int, bool], Plan] = {}
@@ -133,7 +139,7 @@ class Engine:
             raise EdslError(f"param group {index} has lost its {', '.join(missing)}")
         values = {key: group[key] if isinstance(group[key], (float, int)) else _number(key, group[key]) for key in keys}
         if plan is None:
-            plan = self._plans[index, spared] = Plan(pipeline, spared, values, route)
+            plan = self._plans[index, spared] = Plan(pipeline, spared, values, route, self.state_dtype)
         elif plan.values != values:
             plan.change(values)
         return plan
@@ -258,7 +264,7 @@ class Engine:
                         f"parameter {name} has shape {tuple(parameter.shape)}, its state {buffer} "
                         f"{tuple(state[buffer].shape)}: build a new optimizer after changing shapes"
                     )
-            yield Item(slot, plan, state)
+            yield Item(slot, plan, state, groups[index].get("maximize", False))
 
     def _function(self, segment: Segment, item: Item) -> Callable[..., Any]:
         given = (item.hessian is None, item.difference is None)

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from edsl.arguments import read_arguments
-from edsl.checkpoint import check_checkpoint
+from edsl.checkpoint import check_checkpoint, in_order_of_names
 from edsl.engine import MODES, Engine, Watched, check_matrix
 from edsl.errors import EdslError, shown
 from edsl.exclusion import excluded_names, names_in_module
-from edsl.layout import check_parameter, working_dtype
+from edsl.layout import check_parameter, read_dtype, working_dtype
 from edsl.oracle import Slot
 from edsl.pipeline import Pipeline
 from edsl.plan import Plan, is_foreign
@@ -38,10 +38,14 @@ class PipelineOptimizer(torch.optim.Optimizer):
         exclude: which parameters are left out of weight decay and layerwise scaling: "bias",
             "norm", names, or patterns such as "*.embed.*". The default is ("bias", "norm") where
             names are known (a module or named parameters), and none for bare tensors.
+        maximize: climb instead of descend; every param group may say so for itself.
+        state_dtype: "float32", "bfloat16", … for all state, whatever the parameters' dtype; arithmetic
+            stays in theirs, or in float32. In bfloat16 an EMA of decay above 0.99 loses most of its
+            updates to rounding.
         hyperparameters: override those of the spec.
 
     Raises:
-        EdslError: for a bad spec, value, mode or exclusion, or complex or sparse tensors.
+        EdslError: for a bad spec, value, mode, dtype or exclusion, or complex or sparse tensors.
         ValueError, TypeError: torch's own, for params it can't take.
 
     Example:
@@ -62,9 +66,13 @@ class PipelineOptimizer(torch.optim.Optimizer):
         *,
         mode: str = "compiled",
         exclude: Sequence[str] | None = None,
+        maximize: bool = False,
+        state_dtype: Any = None,
         **hyperparameters: Any,
     ) -> None:
         check_mode(mode)
+        if not isinstance(maximize, bool):
+            raise EdslError(f"maximize must be True or False, got {shown(maximize)}")
         pipeline = as_pipeline(spec).override(**hyperparameters)
         self.kinds: dict[str, str] | None = None
         if isinstance(params, nn.Module):
@@ -73,8 +81,14 @@ class PipelineOptimizer(torch.optim.Optimizer):
             params = list(params.named_parameters())
             check_patterns(tuple(pipeline.branches), [name for name, _ in params])
         self.mode = mode
-        self.engine = Engine(pipeline, mode)
-        defaults = {**self._hyperparameters(pipeline), "pipeline": str(pipeline), "exclude": exclude}
+        self.state_dtype = read_dtype(state_dtype)
+        self.engine = Engine(pipeline, mode, self.state_dtype)
+        defaults = {
+            **self._hyperparameters(pipeline),
+            "pipeline": str(pipeline),
+            "exclude": exclude,
+            "maximize": maximize,
+        }
         if pipeline.estimator.calls > 1:
             defaults["calls"] = 0
         if "" not in pipeline.branches:
@@ -116,6 +130,11 @@ class PipelineOptimizer(torch.optim.Optimizer):
             EdslError: for an estimator without its closure, a sparse gradient, or a hyper-parameter
                 that a schedule moved out of its domain.
         """
+        return self._step(closure)
+
+    # A compiled training step calls what is compiled here. (torch.compiler.disable would load Dynamo at import.)
+    @torch._disable_dynamo  # pyright: ignore[reportPrivateImportUsage]
+    def _step(self, closure: Callable[[], Any] | None) -> Any:
         if self._evaluating:
             raise EdslError("step() inside evaluation_weights(): leave it first, to train the weights themselves")
         oracle = self.engine.oracle(self.param_groups, self.state, closure)
@@ -243,7 +262,9 @@ class PipelineOptimizer(torch.optim.Optimizer):
         return {**own, **{key: value for key, value in group.items() if key not in given}, **values}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over hyper-parameters and state; the dict's tensors are copied, in their own dtype.
+        """Take over hyper-parameters and state; the dict's tensors are copied.
+
+        Where both sides know names, parameters may have come into another order within a group.
 
         Raises:
             EdslError: when the checkpoint is not whole or belongs to another pipeline; the
@@ -253,9 +274,11 @@ class PipelineOptimizer(torch.optim.Optimizer):
             self._check_checkpoint(state_dict)
         seen: list[dict[str, Any]] = []
 
-        def check(optimizer: torch.optim.Optimizer, checkpoint: dict[str, Any]) -> None:
+        def check(optimizer: torch.optim.Optimizer, checkpoint: dict[str, Any]) -> dict[str, Any]:
+            checkpoint = in_order_of_names(checkpoint, self.param_groups)
             self._check_checkpoint(checkpoint)
             seen.append(checkpoint)
+            return checkpoint
 
         last = self.register_load_state_dict_pre_hook(check)  # after the user's, which may rewrite it
         try:
@@ -279,25 +302,26 @@ class PipelineOptimizer(torch.optim.Optimizer):
         return parse(text, own)
 
     def _restore_precision(self, checkpoint: dict[str, Any]) -> None:
-        """torch casts loaded state to the parameter's dtype; ours has the working dtype, and is a copy."""
+        """torch casts loaded state to the parameter's dtype; ours has a dtype of its own, and is a copy."""
         for group, saved_group in zip(self.param_groups, checkpoint["param_groups"]):
             names = self._plan_of(saved_group).buffers
             for parameter, number in zip(group["params"], saved_group["params"]):
                 saved = checkpoint["state"].get(number)
                 if saved is None:
                     continue
-                state, dtype = self.state[parameter], working_dtype(parameter.dtype)
+                state, dtype = self.state[parameter], self.state_dtype or working_dtype(parameter.dtype)
                 state["step"] = saved["step"].clone()
                 for name in names:
                     state[name] = saved[name].to(device=parameter.device, dtype=dtype, copy=True)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "mode": self.mode, "pipeline": self.pipeline, "kinds": self.kinds}
+        own = {key: getattr(self, key) for key in ("mode", "pipeline", "kinds", "state_dtype")}
+        return {**super().__getstate__(), **own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if "engine" not in self.__dict__:  # unpickled or copied, not loaded
-            self.engine = Engine(self.pipeline, self.mode)
+            self.engine = Engine(self.pipeline, self.mode, self.state_dtype)
             self.watchers = []
 
 
@@ -313,6 +337,8 @@ def compile(
     *,
     mode: str = "compiled",
     exclude: Sequence[str] | None = None,
+    maximize: bool = False,
+    state_dtype: Any = None,
     **hyperparameters: Any,
 ) -> torch.optim.Optimizer:
     """The torch optimizer that a spec describes; see PipelineOptimizer for the arguments.
@@ -333,10 +359,13 @@ def compile(
     check_mode(mode)
     base = as_pipeline(spec)
     if not isinstance(base.update, Foreign):
-        return PipelineOptimizer(params, base, mode=mode, exclude=exclude, **hyperparameters)
+        options: dict[str, Any] = {"maximize": maximize, "state_dtype": state_dtype}
+        return PipelineOptimizer(params, base, mode=mode, exclude=exclude, **options, **hyperparameters)
     pipeline = base.override(**hyperparameters)
     update = pipeline.update
     assert isinstance(update, Foreign)  # overriding keeps the stages
+    if maximize or state_dtype is not None:
+        raise EdslError(f"maximize and state_dtype are edsl's own; give {update.name} its own arguments instead")
     if exclude:
         raise EdslError(f"exclude does not reach into {update.name}; give it param groups instead")
     if len(pipeline.stages) == 2 and not pipeline.estimator.needs_closure and pipeline.estimator.calls == 1:

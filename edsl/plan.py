@@ -21,9 +21,17 @@ from edsl.stage import Stage
 class Plan:
     """What the parameters of one group share in a step: its pipeline, values and segments."""
 
-    def __init__(self, base: Pipeline, spared: bool, values: dict[str, Any], route: str = "") -> None:
+    def __init__(
+        self,
+        base: Pipeline,
+        spared: bool,
+        values: dict[str, Any],
+        route: str = "",
+        state_dtype: torch.dtype | None = None,
+    ) -> None:
         self.base = base
         self.route = route
+        self.state_dtype = state_dtype
         self.spared = spared
         self.values = values
         pipeline = self.pipeline = self.with_values(values)
@@ -137,7 +145,7 @@ class Plan:
 
     def fresh_state(self, parameter: Tensor) -> dict[str, Any]:
         """The state before the first step, buffers of its shape in the parameter's layout."""
-        dtype = working_dtype(parameter.dtype)
+        dtype = self.state_dtype or working_dtype(parameter.dtype)
         state: dict[str, Any] = {"step": torch.tensor(0.0, dtype=torch.float32)}
         for name, shape in self.shapes(parameter).items():
             if name in self.reshaped:

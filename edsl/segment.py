@@ -222,6 +222,7 @@ class Segment:
     ) -> tuple[Tensor, list[Tensor], TensorAt]:
         """What flows out, the next memory, and where it happened; nothing is written."""
         u, at, bound = self._begin(at_type, theta, x, given)
+        buffers = tuple(buffer.to(at.theta.dtype) for buffer in buffers)
         taken, drawn = 0, 0
         after: list[Tensor] = []
         for stage, memory_type in zip(bound, self.memory):
@@ -239,7 +240,7 @@ class Segment:
     def refresh(self, k: int, theta: Tensor, x: Tensor, given: Given, *buffers: Tensor) -> None:
         """Bring the first stage's memory up to date before step k, in place."""
         u, at, (stage, *_) = self._begin(TensorAt, theta, x, given)
-        memory = self.memory[0](*buffers[: len(self.memory[0]._fields)])
+        memory = self.memory[0](*(buffer.to(at.theta.dtype) for buffer in buffers[: len(self.memory[0]._fields)]))
         for buffer, new in zip(buffers, (stage.begin if k == 1 else stage.refresh)(u, memory, at)):
             if new is not buffer:
                 buffer.copy_(new)
