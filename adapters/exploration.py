@@ -6,7 +6,7 @@ import warnings
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from edsl.domain import Choice, Number, Switch, field, plain
+from edsl.domain import DECAY, Choice, Number, Switch, field, plain
 from edsl.errors import EdslWarning, FieldError
 from edsl.stage import Adaptor, At, Value
 
@@ -59,7 +59,7 @@ class Exploration(Adaptor):
 
     name: ClassVar[str] = "e"
     alpha: float = field(-5.0, Number(), "α")
-    beta1: float = field(0.99, Number(0, 1, open_high=True), "β₁")
+    beta1: float = field(0.99, DECAY, "β₁")
     start: str = field("zero", Choice(("zero", "first")))
     buffers: int = field(1, Choice((1, 2)))
     unchecked: bool = field(False, Switch())

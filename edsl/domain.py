@@ -56,6 +56,9 @@ class Number:
         return f"{left}{_bound(self.low)}, {_bound(self.high)}{right}"
 
 
+DECAY = Number(0, 1, open_high=True)  # β of an EMA
+
+
 @dataclass(frozen=True)
 class Switch:
     """True or False."""

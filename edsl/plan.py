@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edsl.domain import DECAY
 from edsl.errors import EdslError, EdslWarning
 from edsl.layout import folded, working_dtype
 from edsl.pipeline import Pipeline
@@ -167,6 +168,5 @@ def is_foreign(stage: Stage) -> bool:
 
 
 def _is_decay(stage: Stage, name: str) -> bool:
-    """Whether a field is a decay β in [0, 1), of which a debiasing needs βᵏ."""
-    domain = next(field.metadata["domain"] for field in fields(stage) if field.name == name)
-    return domain.low == 0 and domain.high == 1
+    """Whether a field is a decay β, of which a debiasing needs βᵏ."""
+    return next(field.metadata["domain"] for field in fields(stage) if field.name == name) == DECAY

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from edsl.domain import Number, field
+from edsl.domain import DECAY, Number, field
 from edsl.stage import At, BaseUpdate, Value
 from edsl.updates.moments import Moments
 
@@ -36,8 +36,8 @@ class AdaBelief(BaseUpdate):
 
     name: ClassVar[str] = "adabelief"
     lr: float = field(0.001, Number(0), "η")
-    beta2: float = field(0.9, Number(0, 1, open_high=True), "β₂")
-    beta3: float = field(0.999, Number(0, 1, open_high=True), "β₃")
+    beta2: float = field(0.9, DECAY, "β₂")
+    beta3: float = field(0.999, DECAY, "β₃")
     weight_decay: float = field(0.0, Number(0), "λ", spared=0.0)
     eps1: float = field(1e-8, Number(0), "ε₁")
 

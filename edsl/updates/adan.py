@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from edsl.domain import Number, field
+from edsl.domain import DECAY, Number, field
 from edsl.stage import At, BaseUpdate, Value
 
 
@@ -46,9 +46,9 @@ class Adan(BaseUpdate):
 
     name: ClassVar[str] = "adan"
     lr: float = field(0.001, Number(0), "η")
-    beta2: float = field(0.98, Number(0, 1, open_high=True), "β₂")
-    beta3: float = field(0.99, Number(0, 1, open_high=True), "β₃")
-    beta4: float = field(0.92, Number(0, 1, open_high=True), "β₄")
+    beta2: float = field(0.98, DECAY, "β₂")
+    beta3: float = field(0.99, DECAY, "β₃")
+    beta4: float = field(0.92, DECAY, "β₄")
     weight_decay: float = field(0.0, Number(0), "λ", spared=0.0)
     eps1: float = field(1e-8, Number(0), "ε₁")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from edsl.domain import Choice, Number, Switch, field
+from edsl.domain import DECAY, Choice, Number, Switch, field
 from edsl.stage import At, BaseUpdate, Value
 from edsl.updates.moments import Moments
 
@@ -45,8 +45,8 @@ class Lamb(BaseUpdate):
     name: ClassVar[str] = "lamb"
     has_moments: ClassVar[bool] = True
     lr: float = field(0.01, Number(0), "η")
-    beta2: float = field(0.9, Number(0, 1, open_high=True), "β₂")
-    beta3: float = field(0.99, Number(0, 1, open_high=True), "β₃")
+    beta2: float = field(0.9, DECAY, "β₂")
+    beta3: float = field(0.99, DECAY, "β₃")
     weight_decay: float = field(1e-4, Number(0), "λ", spared=0.0)
     eps1: float = field(1e-6, Number(0), "ε₁")
     eps2: float = field(1e-6, Number(0), "ε₂")

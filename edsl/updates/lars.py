@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from edsl.domain import Number, Switch, field
+from edsl.domain import DECAY, Number, Switch, field
 from edsl.stage import At, BaseUpdate, Value
 from edsl.updates.sgd import Momentum
 
@@ -41,7 +41,7 @@ class Lars(BaseUpdate):
 
     name: ClassVar[str] = "lars"
     lr: float = field(1.0, Number(0), "η")
-    momentum: float = field(0.9, Number(0, 1, open_high=True), "μ")
+    momentum: float = field(0.9, DECAY, "μ")
     weight_decay: float = field(1e-4, Number(0), "λ", spared=0.0)
     trust: float = field(0.001, Number(0, open_low=True), "c")
     eps1: float = field(1e-8, Number(0), "ε₁")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from edsl.domain import Number, field
+from edsl.domain import DECAY, Number, field
 from edsl.stage import At, BaseUpdate, Value
 
 
@@ -39,8 +39,8 @@ class Lion(BaseUpdate):
 
     name: ClassVar[str] = "lion"
     lr: float = field(1e-4, Number(0), "η")
-    beta2: float = field(0.9, Number(0, 1, open_high=True), "β₂")
-    beta3: float = field(0.99, Number(0, 1, open_high=True), "β₃")
+    beta2: float = field(0.9, DECAY, "β₂")
+    beta3: float = field(0.99, DECAY, "β₃")
     weight_decay: float = field(0.0, Number(0), "λ", spared=0.0)
 
     def init(self, zero: Value) -> Momentum:

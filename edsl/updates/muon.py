@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from edsl.domain import Choice, Number, Switch, Whole, field
+from edsl.domain import DECAY, Choice, Number, Switch, Whole, field
 from edsl.stage import At, BaseUpdate, Value
 from edsl.updates.sgd import Momentum
 
@@ -48,7 +48,7 @@ class Muon(BaseUpdate):
     name: ClassVar[str] = "muon"
     is_matrix: ClassVar[bool] = True
     lr: float = field(0.02, Number(0), "η")
-    momentum: float = field(0.95, Number(0, 1, open_high=True), "μ")
+    momentum: float = field(0.95, DECAY, "μ")
     weight_decay: float = field(0.0, Number(0), "λ", spared=0.0)
     nesterov: bool = field(True, Switch())
     steps: int = field(5, Whole(1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-from edsl.domain import Number, Switch, field
+from edsl.domain import DECAY, Number, Switch, field
 from edsl.stage import At, BaseUpdate, Value
 
 
@@ -61,8 +61,8 @@ class RMSprop(BaseUpdate):
 
     name: ClassVar[str] = "rmsprop"
     lr: float = field(0.01, Number(0), "η")
-    beta3: float = field(0.99, Number(0, 1, open_high=True), "β₃")
-    momentum: float = field(0.0, Number(0, 1, open_high=True), "μ")
+    beta3: float = field(0.99, DECAY, "β₃")
+    momentum: float = field(0.0, DECAY, "μ")
     weight_decay: float = field(0.0, Number(0), "λ", spared=0.0)
     eps1: float = field(1e-8, Number(0), "ε₁")
     centered: bool = field(False, Switch())

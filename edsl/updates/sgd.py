@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from edsl.domain import Choice, Number, Switch, field
+from edsl.domain import DECAY, Choice, Number, Switch, field
 from edsl.errors import EdslError
 from edsl.stage import At, BaseUpdate, NoMemory, Value
 
@@ -43,7 +43,7 @@ class Sgd(BaseUpdate):
 
     name: ClassVar[str] = "sgd"
     lr: float = field(0.001, Number(0), "η")
-    momentum: float = field(0.0, Number(0, 1, open_high=True), "μ")
+    momentum: float = field(0.0, DECAY, "μ")
     weight_decay: float = field(0.0, Number(0), "λ", spared=0.0)
     average: str = field("sum", Choice(("sum", "ema")))
     nesterov: bool = field(False, Switch())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-from edsl.domain import Choice, Number, Whole, field
+from edsl.domain import DECAY, Choice, Number, Whole, field
 from edsl.stage import At, BaseUpdate, Value
 from edsl.updates.blocks import block_shapes
 
@@ -68,8 +68,8 @@ class Shampoo(BaseUpdate):
     name: ClassVar[str] = "shampoo"
     is_matrix: ClassVar[bool] = True
     lr: float = field(0.001, Number(0), "η")
-    beta2: float = field(0.9, Number(0, 1, open_high=True), "β₂")
-    beta3: float = field(0.99, Number(0, 1, open_high=True), "β₃")
+    beta2: float = field(0.9, DECAY, "β₂")
+    beta3: float = field(0.99, DECAY, "β₃")
     weight_decay: float = field(0.0, Number(0), "λ", spared=0.0)
     eps1: float = field(1e-6, Number(0), "ε₁")
     exponent: float = field(0.25, Number(0, open_low=True), "p")

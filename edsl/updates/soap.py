@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from edsl.domain import Number, Whole, field
+from edsl.domain import DECAY, Number, Whole, field
 from edsl.stage import At, BaseUpdate, Value
 from edsl.updates.blocks import block_shapes
 
@@ -55,9 +55,9 @@ class Soap(BaseUpdate):
     name: ClassVar[str] = "soap"
     is_matrix: ClassVar[bool] = True
     lr: float = field(0.003, Number(0), "η")
-    beta2: float = field(0.95, Number(0, 1, open_high=True), "β₂")
-    beta3: float = field(0.95, Number(0, 1, open_high=True), "β₃")
-    beta4: float = field(0.95, Number(0, 1, open_high=True), "β₄")
+    beta2: float = field(0.95, DECAY, "β₂")
+    beta3: float = field(0.95, DECAY, "β₃")
+    beta4: float = field(0.95, DECAY, "β₄")
     weight_decay: float = field(0.0, Number(0), "λ", spared=0.0)
     eps1: float = field(1e-8, Number(0, open_low=True), "ε₁")
     every: int = field(10, Whole(1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from edsl.domain import Number, field
+from edsl.domain import DECAY, field
 from edsl.stage import At, Value, Wrapper
 
 
@@ -36,7 +36,7 @@ class EmaWeights(Wrapper):
 
     name: ClassVar[str] = "ema_weights"
     evaluated: ClassVar[str] = "average"
-    decay: float = field(0.999, Number(0, 1, open_high=True), "d")
+    decay: float = field(0.999, DECAY, "d")
 
     def init(self, zero: Value) -> AverageWeights:
         return AverageWeights(zero)
