@@ -89,8 +89,9 @@ def _check_group(saved: Any, pipeline: Pipeline, keys: Iterable[str], parse: Cal
             raise _broken(f"{key} must be a list of names, got {shown(names)}")
     if "param_names" in saved and len(saved["param_names"]) != len(saved["params"]):
         raise _broken("it has more or fewer param_names than params")
-    if type(saved.get("calls", 0)) is not int or saved.get("calls", 0) < 0:
-        raise _broken(f"calls must be a whole number from 0, got {shown(saved['calls'])}")
+    for count in ("calls", "nonfinite_steps"):
+        if type(saved.get(count, 0)) is not int or saved.get(count, 0) < 0:
+            raise _broken(f"{count} must be a whole number from 0, got {shown(saved[count])}")
     own = pipeline.branch(saved.get("route", ""))
     lost = [key for key in own.hyperparameters if key not in saved]
     if lost:

@@ -16,7 +16,7 @@ from edsl.engine import MODES, Engine, Watched, check_matrix
 from edsl.errors import EdslError, shown
 from edsl.exclusion import excluded_names, names_in_module
 from edsl.layout import check_parameter, read_dtype, working_dtype
-from edsl.oracle import Slot
+from edsl.oracle import Slot, nonfinite
 from edsl.pipeline import Pipeline
 from edsl.plan import Plan, is_foreign
 from edsl.routing import check_patterns, kinds_in_module, route_of
@@ -91,6 +91,8 @@ class PipelineOptimizer(torch.optim.Optimizer):
         }
         if pipeline.estimator.calls > 1:
             defaults["calls"] = 0
+        if pipeline.judges:
+            defaults["nonfinite_steps"] = 0
         if "" not in pipeline.branches:
             defaults["route"] = ""
         given = hyperparameters.items()
@@ -139,7 +141,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
             raise EdslError("step() inside evaluation_weights(): leave it first, to train the weights themselves")
         oracle = self.engine.oracle(self.param_groups, self.state, closure)
         loss = oracle.estimator.evaluate(oracle)
-        if oracle.ready:
+        if oracle.ready and self._let_pass(oracle.slots):
             with torch.no_grad():
                 for watcher in self.watchers:
                     watcher(self.engine.watch(self.param_groups, self.state, oracle.slots))
@@ -148,6 +150,18 @@ class PipelineOptimizer(torch.optim.Optimizer):
             for group in self.param_groups:
                 group["calls"] = 0 if oracle.ready else oracle.calls + 1
         return loss
+
+    def _let_pass(self, slots: list[Slot]) -> bool:
+        """Whether the step may happen, by the pipeline's guard."""
+        policy = self.pipeline.judges
+        name = nonfinite(slots) if policy else None
+        if name is None:
+            return True
+        if policy == "raise":
+            raise EdslError(f"the gradient of parameter {name} is not finite; nothing was changed")
+        for group in self.param_groups:
+            group["nonfinite_steps"] += 1
+        return policy == "zero"
 
     def _update(self, slots: list[Slot]) -> None:
         self.engine.step(self.param_groups, self.state, slots)

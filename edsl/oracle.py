@@ -168,6 +168,16 @@ def _has_graph(gradient: Tensor | None) -> bool:
     return gradient is not None and gradient.requires_grad
 
 
+def nonfinite(slots: list[Slot]) -> str | None:
+    """The name of a parameter whose gradient or Hessian has an element that is not finite, or None."""
+    seen = [(slot, part) for slot in slots for part in (slot.gradient, slot.hessian) if part is not None]
+    if not seen:
+        return None
+    device = seen[0][1].device
+    found = torch.stack([part.isfinite().all().to(device) for _, part in seen])
+    return None if bool(found.all()) else seen[int(found.int().argmin())][0].name
+
+
 def generator_for(device: torch.device, *words: Any) -> torch.Generator:
     """A generator that depends on the words alone, and leaves torch's own untouched."""
     digest = blake2b("/".join(str(word) for word in words).encode(), digest_size=7).digest()

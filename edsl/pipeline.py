@@ -109,6 +109,12 @@ class Pipeline(Chain):
         return names[-1] if names else ""
 
     @cached_property
+    def judges(self) -> str:
+        """What is done with gradients that aren't finite; the first stage that says so decides, on any route."""
+        said = [stage.judges for branch in self.branches.values() for stage in branch.stages if stage.judges]
+        return said[0] if said else ""
+
+    @cached_property
     def labels(self) -> tuple[str, ...]:
         """A name for each stage that other stages don't move: its own, `e_2` for the second e."""
         seen: dict[str, int] = {}

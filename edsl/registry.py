@@ -19,6 +19,7 @@ STAGES = {
     "sam": "edsl.estimators.sam:Sam",
     "e": "edsl.adapters.exploration:Exploration",
     "clip": "edsl.adapters.clip:Clip",
+    "guard": "edsl.adapters.guard:Guard",
     "noise": "edsl.adapters.noise:Noise",
     "sgd": "edsl.updates.sgd:Sgd",
     "adam": "edsl.updates.adam:Adam",

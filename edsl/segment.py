@@ -92,6 +92,9 @@ class TensorAt(At):
             return self._difference.to(x.dtype)
         return x - past
 
+    def finite(self, x: Tensor) -> Tensor:
+        return torch.where(x.isfinite(), x, 0.0)
+
     def clamp(self, x: Tensor, bound: Any) -> Tensor:
         return self.minimum(self.maximum(x, -bound), bound)
 

@@ -87,6 +87,10 @@ class At(ABC):
         """x − past; of raw gradients, whatever better the estimator knows (spsa with common=True)."""
         return x - past
 
+    def finite(self, x: Value) -> Value:
+        """x where it is finite, else 0, element by element."""
+        return x
+
     def clamp(self, x: Value, bound: Value) -> Value:
         """x with every element brought into [−bound, bound]."""
         return self.function("clamp", x, bound)
@@ -186,6 +190,11 @@ class Stage:
     def needs_hessian(self) -> bool:
         """Whether the step reads at.hessian, which not every estimator gives."""
         return False
+
+    @property
+    def judges(self) -> str:
+        """What is done with a step whose gradients aren't finite: "skip", "raise", "zero", or "" for nothing."""
+        return ""
 
     @property
     def refresh_every(self) -> int:

@@ -13,7 +13,7 @@ _LETTERS = {
 }  # fmt: skip
 _ACCENTS = {"\u0302": r"\hat", "\u0303": r"\tilde", "\u0304": r"\bar"}
 _WORDS = ("clamp", "min", "max", "mean", "sign", "eigenvectors", "qr", "NS", "rows", "columns")
-_PHRASE = re.compile(r"\b(if|else|divides|is new|in each element|both along the directions of step)\b")
+_PHRASE = re.compile(r"\b(if finite else|if|else|divides|is new|in each element|both along the directions of step)\b")
 
 
 def latex(line: str) -> str:

@@ -113,6 +113,9 @@ class Writer(At):
     def fresh(self, x: Any, otherwise: Any) -> Any:
         return x if self.looks_each_step else Expression("fresh", x, otherwise)
 
+    def finite(self, x: Any) -> Any:
+        return Expression("finite", x)
+
     def function(self, name: str, *arguments: Any) -> Any:
         if name in ("blocks", "whole"):
             return arguments[0]  # how a matrix is cut is no part of the recurrence
@@ -189,6 +192,8 @@ class Writer(At):
             return f"[{self.text(parts[0])} if k = 1 else {self.text(parts[1])}]"
         if operation == "every":
             return f"[{self.text(parts[1])} if {parts[0]} divides k else {self.text(parts[2])}]"
+        if operation == "finite":
+            return f"[{self.text(parts[0])} if finite else 0]"
         if operation == "fresh":
             return f"[{self.text(parts[0])} if Dₖ is new else {self.text(parts[1])}]"
         if operation == "clamp":
