@@ -1,0 +1,90 @@
+"""Functions that run in processes of their own, joined by gloo."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import nn
+
+import edsl
+
+
+def in_processes(count, function, *arguments):
+    """Run function(rank, *arguments) in so many processes; what rank 0 returns."""
+    with TemporaryDirectory() as folder:
+        file = str(Path(folder) / "result.pt")
+        mp.spawn(_enter, args=(count, free_port(), file, function, arguments), nprocs=count)
+        return torch.load(file)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _enter(rank, count, port, file, function, arguments):
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", rank=rank, world_size=count)
+    try:
+        result = function(rank, *arguments)
+    finally:
+        dist.destroy_process_group()
+    if rank == 0:
+        torch.save(result, file)
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.LayerNorm(8), nn.Linear(8, 3)).double()
+
+
+def batches(steps):
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randn(8, 6, generator=generator, dtype=torch.float64) for _ in range(steps)]
+
+
+def train(model, optimizer, rank=0, count=1, steps=5):
+    """Steps on this rank's share of each batch."""
+    for batch in batches(steps):
+        optimizer.zero_grad()
+        model(batch.chunk(count)[rank]).square().mean().backward()
+        optimizer.step()
+    return [p.detach().clone() for p in model.parameters()]
+
+
+def ddp(rank, spec):
+    model = nn.parallel.DistributedDataParallel(network())
+    return train(model, edsl.compile(spec, model.module, mode="eager"), rank, dist.get_world_size())
+
+
+def zero(rank, name):
+    from torch.distributed.optim import ZeroRedundancyOptimizer
+
+    model = nn.parallel.DistributedDataParallel(network())
+    optimizer = ZeroRedundancyOptimizer(model.parameters(), getattr(edsl, name), lr=0.01, mode="eager")
+    return train(model, optimizer, rank, dist.get_world_size())
+
+
+def single(spec, **options):
+    model = network()
+    return train(model, edsl.compile(spec, model, mode="eager", **options))
+
+
+def sharded(rank):
+    from torch.distributed.fsdp import fully_shard
+
+    model = network().float()
+    fully_shard(model)
+    try:
+        edsl.compile("alto", model, mode="eager")
+    except edsl.EdslError as error:
+        return str(error)
+    return "no error"
