@@ -27,7 +27,7 @@ class AroundOptimizer(PipelineOptimizer):
         super()._check_checkpoint(checkpoint)
         name = self.pipeline.update.name
         for state in checkpoint["state"].values():
-            if not isinstance(state.get(name), dict):
+            if int(state["step"]) > 0 and not isinstance(state.get(name), dict):
                 raise EdslError(f"this checkpoint is not whole: a parameter's state has none of {name}")
 
     def _update(self, slots: list[Slot]) -> None:

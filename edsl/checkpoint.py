@@ -39,6 +39,8 @@ def check_checkpoint(
         raise _broken("its 'state' must be a dict and its 'param_groups' a list")
     for saved in saved_groups:
         _check_group(saved, pipeline, keys, parse)
+    if len({saved.get("calls", 0) for saved in saved_groups}) > 1:
+        raise _broken("its groups are at different calls of an accumulation")
     numbers = [number for saved in saved_groups for number in saved["params"]]
     if len(set(numbers)) != len(numbers) or not set(states) <= set(numbers):
         raise _broken("its states don't belong to the parameters of its groups")
@@ -92,6 +94,8 @@ def _check_group(saved: Any, pipeline: Pipeline, keys: Iterable[str], parse: Cal
     for count in ("calls", "nonfinite_steps"):
         if type(saved.get(count, 0)) is not int or saved.get(count, 0) < 0:
             raise _broken(f"{count} must be a whole number from 0, got {shown(saved[count])}")
+    if saved.get("calls", 0) >= pipeline.estimator.calls:
+        raise _broken(f"calls must be below {pipeline.estimator.calls}, got {saved['calls']}")
     own = pipeline.branch(saved.get("route", ""))
     lost = [key for key in own.hyperparameters if key not in saved]
     if lost:

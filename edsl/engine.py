@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from edsl.domain import Number
-from edsl.errors import EdslError, EdslWarning
+from edsl.errors import EdslError, EdslWarning, shown
 from edsl.layout import alias, check_parameter, is_dense, working_dtype
 from edsl.oracle import Oracle, Slot, generator_for, total_norm
 from edsl.pipeline import Pipeline
@@ -140,6 +140,10 @@ class Engine:
         values = {key: group[key] if isinstance(group[key], (float, int)) else _number(key, group[key]) for key in keys}
         if plan is None:
             plan = self._plans[index, spared] = Plan(pipeline, spared, values, route, self.state_dtype)
+        elif plan.route != route:
+            raise EdslError(
+                f"param group {index}: its route is fixed, got {shown(route)} instead of {shown(plan.route)}"
+            )
         elif plan.values != values:
             plan.change(values)
         return plan
@@ -158,11 +162,15 @@ class Engine:
         return found[0] if found else self.pipeline.estimator
 
     def _slots(self, groups: list[dict[str, Any]], states: Any) -> Iterator[Slot]:
+        taken: set[str] = set()
+        reads_grad = not self.pipeline.estimator.needs_closure
         for index, group in enumerate(groups):
             names = group.get("param_names")
             for position, parameter in enumerate(group["params"]):
-                if parameter.requires_grad or parameter.grad is not None:
-                    name = names[position] if names else f"{index}.{position}"
+                name = names[position] if names else f"{index}.{position}"
+                name = f"{name}@{index}" if name in taken else name  # of two models in one optimizer
+                taken.add(name)
+                if parameter.requires_grad or (reads_grad and parameter.grad is not None):
                     memory = partial(self._estimator_memory, groups, states, index, parameter)
                     state = states.get(parameter, {})
                     k = int(state["step"]) + 1 if "step" in state else 1
@@ -172,7 +180,10 @@ class Engine:
         plan = self.plan(index, groups[index], spared=False)
         if "step" not in states[parameter]:
             states[parameter].update(plan.fresh_state(parameter))
-        return plan.estimator_memory(states[parameter])
+        memory = plan.estimator_memory(states[parameter])
+        if any(buffer.shape != parameter.shape for buffer in memory):
+            raise EdslError("a parameter changed its shape: build a new optimizer after changing shapes")
+        return memory
 
     def step(self, groups: list[dict[str, Any]], states: Any, slots: list[Slot]) -> list[Item]:
         """One step of every parameter with a gradient; the items hold u if nothing updates θ."""
@@ -248,7 +259,7 @@ class Engine:
             parameter, name, index = slot.parameter, slot.name, slot.group
             if slot.gradient.is_sparse:
                 raise EdslError(f"parameter {name} has a sparse gradient; edsl needs dense ones (sparse=False)")
-            choice = (index, name in spared[index])
+            choice = (index, name.partition("@")[0] in spared[index])
             plan = plans.get(choice)
             if plan is None:
                 plan = plans[choice] = self.plan(index, groups[index], choice[1])

@@ -74,7 +74,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         if not isinstance(maximize, bool):
             raise EdslError(f"maximize must be True or False, got {shown(maximize)}")
         pipeline = as_pipeline(spec).override(**hyperparameters)
-        self.kinds: dict[str, str] | None = None
+        self.kinds: dict[str, tuple[str, ...]] | None = None
         if isinstance(params, nn.Module):
             exclude = names_in_module(params, exclude)
             self.kinds = kinds_in_module(params)
@@ -184,21 +184,28 @@ class PipelineOptimizer(torch.optim.Optimizer):
             raise EdslError("evaluation_weights() is entered already")
         trained: list[tuple[Tensor, Tensor]] = []
         self._evaluating = True
-        with torch.no_grad():
-            for group in self.param_groups:
-                name = self.pipeline.branch(group.get("route", "")).evaluated
-                for parameter in group["params"]:
-                    weights = self.state[parameter].get(name) if name and parameter in self.state else None
-                    if weights is not None:
-                        trained.append((parameter, parameter.detach().clone()))
-                        parameter.copy_(weights)
         try:
+            with torch.no_grad():
+                for parameter, weights in self._evaluated():
+                    trained.append((parameter, parameter.detach().clone()))
+                    parameter.copy_(weights)
             yield
         finally:
             self._evaluating = False
             with torch.no_grad():
                 for parameter, weights in trained:
                     parameter.copy_(weights)
+
+    def _evaluated(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Each parameter that has taken a step and keeps other weights to evaluate with, and these."""
+        for group in self.param_groups:
+            name = self.pipeline.branch(group.get("route", "")).evaluated
+            for parameter in group["params"]:
+                state = self.state.get(parameter, {})
+                if name in state and int(state["step"]) > 0:
+                    if state[name].shape != parameter.shape:
+                        raise EdslError("a parameter changed its shape: build a new optimizer")
+                    yield parameter, state[name]
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with hyper-parameters of their own; the others take the defaults.
@@ -303,7 +310,8 @@ class PipelineOptimizer(torch.optim.Optimizer):
         self.engine.forget_plans()
 
     def _check_checkpoint(self, checkpoint: Any) -> None:
-        check_checkpoint(checkpoint, self.pipeline, self.defaults, self._parse, self.param_groups, self._plan_of)
+        keys = [key for key in self.defaults if key != "differentiable"]  # which torch adds on loading
+        check_checkpoint(checkpoint, self.pipeline, keys, self._parse, self.param_groups, self._plan_of)
 
     def _plan_of(self, saved_group: dict[str, Any]) -> Plan:
         """What parameters share under a saved group's values, their buffers among it."""

@@ -106,6 +106,8 @@ class Oracle:
         """The closure's loss and its gradients, which may then be differentiated again."""
         with torch.enable_grad():
             loss = self._evaluate()
+            if not self.slots:
+                return loss.detach()
             found = self._grad([loss], [slot.parameter for slot in self.slots], create_graph=create_graph)
         for slot, gradient in zip(self.slots, found):
             slot.gradient = gradient
@@ -153,7 +155,9 @@ class Oracle:
             raise
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             raise EdslError(f"{self.estimator.name}: the closure must return the loss, a tensor of one element")
-        return loss
+        if loss.is_complex():
+            raise EdslError(f"{self.estimator.name}: the loss must be real, got {loss.dtype}")
+        return loss.reshape(())
 
     def _grad(self, outputs: list[Any], inputs: list[Tensor], **options: Any) -> list[Tensor | None]:
         try:
@@ -161,6 +165,8 @@ class Oracle:
         except RuntimeError as reason:
             if "second time" in str(reason) or "does not require grad" in str(reason):
                 raise EdslError(f"{self.estimator.name} needs step(closure) {self._expected}") from None
+            if "is not implemented" in str(reason):
+                raise EdslError(f"{self.estimator.name} differentiates twice: {str(reason).splitlines()[0]}") from None
             raise
 
 

@@ -94,7 +94,7 @@ class Pipeline(Chain):
         Raises:
             EdslError: when there is no such route.
         """
-        if route not in self.branches:
+        if not isinstance(route, str) or route not in self.branches:
             raise EdslError(f"param group: its route must be one of {', '.join(self.branches)}, got {shown(route)}")
         return self.branches[route]
 
@@ -196,7 +196,7 @@ def join(first: Stage | Chain, second: Stage | Chain) -> Chain:
         EdslError: when either is no stage, or the order is wrong.
     """
     before, after = _stages(first), _stages(second)
-    if isinstance(second, Pipeline) and isinstance(before[0], Estimator):
+    if isinstance(second, Pipeline) and isinstance(before[0], Estimator) and after[0].name in ("grad", "hutchinson"):
         after = after[1:]  # as in a spec, a whole pipeline leaves its estimator to the stages before it
     stages = before + after
     complete = isinstance(stages[0], Estimator) and any(isinstance(stage, BaseUpdate) for stage in stages)
@@ -226,6 +226,8 @@ def check_order(stages: Sequence[Stage]) -> None:
             raise OrderError(f"{stage.name} ({stage.kind}) can't follow {before.name} ({before.kind}); {ORDER}", index)
         if isinstance(stage, Wrapper) and before.rank < BaseUpdate.rank:
             raise OrderError(f"{stage.name} (wrapper) stands behind a base update, got {before.name} before it", index)
+        if isinstance(before, Wrapper) and before.evaluated and isinstance(stage, Wrapper) and not stage.evaluated:
+            raise OrderError(f"{before.name} averages the steps that it sees: put {stage.name} before it", index)
         if isinstance(before, BaseUpdate) and before.moves_weights:
             raise OrderError(f"{before.name} moves the weights itself: no wrapper can stand behind it", index)
 

@@ -15,11 +15,11 @@ from edsl.updates.route import BY_MODULE, KINDS
 _HEADS = ("head", "lm_head", "classifier")
 
 
-def kinds_in_module(module: nn.Module) -> dict[str, str]:
-    """The kind of module that owns each parameter, by the parameter's name: embedding, norm, head or none."""
+def kinds_in_module(module: nn.Module) -> dict[str, tuple[str, ...]]:
+    """The kinds of the modules that own each parameter, by the parameter's name; a tied one has several."""
     linear = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
-    kinds: dict[str, str] = {}
-    for prefix, layer in module.named_modules():
+    owners: dict[int, list[str]] = {}
+    for prefix, layer in module.named_modules(remove_duplicate=False):
         if isinstance(layer, (nn.Embedding, nn.EmbeddingBag)):
             kind = "embedding"
         elif is_norm(layer):
@@ -27,10 +27,10 @@ def kinds_in_module(module: nn.Module) -> dict[str, str]:
         elif prefix.rsplit(".", 1)[-1] in _HEADS or (linear and layer is linear[-1]):
             kind = "head"
         else:
-            kind = ""
-        for name, _ in layer.named_parameters(recurse=False):
-            kinds[f"{prefix}.{name}" if prefix else name] = kind
-    return kinds
+            continue
+        for parameter in layer.parameters(recurse=False):
+            owners.setdefault(id(parameter), []).append(kind)
+    return {name: tuple(owners.get(id(parameter), ())) for name, parameter in module.named_parameters()}
 
 
 def check_patterns(routes: Sequence[str], names: Sequence[str]) -> None:
@@ -40,7 +40,7 @@ def check_patterns(routes: Sequence[str], names: Sequence[str]) -> None:
             raise EdslError(f"route: no parameter of this module is called {route!r}")
 
 
-def route_of(parameter: Any, name: str | None, routes: Sequence[str], kinds: dict[str, str] | None) -> str:
+def route_of(parameter: Any, name: str | None, routes: Sequence[str], kinds: dict[str, tuple[str, ...]] | None) -> str:
     """The one route that takes a parameter; see `Route` for the order.
 
     Raises:
@@ -54,11 +54,12 @@ def route_of(parameter: Any, name: str | None, routes: Sequence[str], kinds: dic
                 return route
     by_module = [route for route in BY_MODULE if route in routes]
     if by_module:
-        kind = None if kinds is None or name is None else kinds.get(name)
-        if kind is None:
+        own = None if kinds is None or name is None else kinds.get(name)
+        if own is None:
             raise EdslError(f"route: {by_module[0]}=… needs the module: edsl.compile(spec, model)")
-        if kind in by_module:
-            return kind
+        for route in by_module:
+            if route in own:
+                return route
     if isinstance(parameter, Tensor):
         rank = "matrix" if parameter.dim() >= 2 else "vector"
         for route in (rank, "other"):

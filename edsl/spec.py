@@ -22,7 +22,7 @@ from edsl.recipes import RECIPES, expand
 from edsl.registry import is_stage, stage_class, stage_names
 from edsl.stage import BaseUpdate, Stage
 
-MOST_CHARACTERS = 10_000
+MOST_CHARACTERS = 100_000
 MOST_NESTING = 20
 FOREIGN_PACKAGES = ("torch", "torch_optimizer")
 
@@ -113,12 +113,17 @@ class _Reader:
             raise self.error("can't read this spec: it is nested too deeply or holds a bad character", 0) from None
 
     def check_characters(self) -> None:
-        depth = 0
+        depth, quote, escaped = 0, "", False
         for place, character in enumerate(self.text):
-            if character == "#":
-                raise self.error("a spec has no comments", place)
             if not (character.isprintable() or character.isspace()):
                 raise self.error(f"a spec has no control characters, got {character!r}", place)
+            if quote:  # inside a string, until the same quote without a backslash before it
+                quote = "" if character == quote and not escaped else quote
+                escaped = character == "\\" and not escaped
+                continue
+            quote = character if character in "'\"" else ""
+            if character == "#":
+                raise self.error("a spec has no comments", place)
             depth += (character in "([{") - (character in ")]}")
             if depth > MOST_NESTING:
                 raise self.error(f"brackets are nested more than {MOST_NESTING} deep", place)
@@ -143,7 +148,7 @@ class _Reader:
                 return (build_class(self.own[name], given),)
             if name in RECIPES:
                 stages = expand(name, given).stages
-                return stages if first else stages[1:]
+                return stages if first else self.behind(name, stages)
             if "." in name:
                 from edsl.adapters.foreign import foreign
 
@@ -156,6 +161,15 @@ class _Reader:
             raise
         except EdslError as error:
             raise self.error(str(error), self.place(function)) from None
+
+    def behind(self, name: str, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        """A recipe's stages where others stand before it, which leaves a gradient's estimator to them."""
+        if stages[0].name not in ("grad", "hutchinson"):  # an update says itself when it lacks a Hessian
+            raise EdslError(
+                f"{name} begins with {stages[0].name}, and nothing can stand before that; "
+                f"write what is behind it: {' | '.join(stage.name for stage in stages[1:])}"
+            )
+        return stages[1:]
 
     def route(self, cls: Any, name: str, node: ast.expr) -> Stage:
         """A stage whose arguments are stages: by keyword, or in a pair with a pattern of names."""

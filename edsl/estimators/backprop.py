@@ -76,8 +76,8 @@ class Backprop(Estimator):
         for slot in oracle.slots:
             if slot.gradient is not None:
                 slot.memory.sum.add_(slot.gradient.detach())
-            elif not slot.is_known:
-                continue
+            elif not slot.is_known or (oracle.ready and not slot.memory.sum.any()):
+                continue  # it had no gradient since the last step
             if oracle.ready:
                 slot.gradient = slot.memory.sum / self.accumulate
                 slot.memory.sum.zero_()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from edsl.domain import Number, Switch, field
+from edsl.errors import EdslError
 from edsl.stage import Estimator
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ class Sam(Estimator):
     def evaluate(self, oracle: Oracle) -> Any:
         loss = oracle.backprop()
         moved = [(slot, slot.gradient.detach()) for slot in oracle.slots if slot.gradient is not None]
+        if any(gradient.is_sparse for _, gradient in moved):
+            raise EdslError("sam needs dense gradients, got a sparse one (sparse=False)")
         scale = [slot.parameter.detach() if self.adaptive else 1 for slot, _ in moved]
         norm = oracle.norm([g * t for (_, g), t in zip(moved, scale)])
         ascents = [g * t * t for (_, g), t in zip(moved, scale)]

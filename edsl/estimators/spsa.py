@@ -98,7 +98,8 @@ class Spsa(Estimator):
             slopes, loss = self._slopes(oracle, here)
             before = slopes
             if self.common and oracle.k > 1:
-                before, _ = self._slopes(oracle, [slot.memory.past for slot in oracle.slots])
+                past = [slot.memory.past if slot.is_known else theta for slot, theta in zip(oracle.slots, here)]
+                before, _ = self._slopes(oracle, past)
         for slot, theta in zip(oracle.slots, here):
             if self.common:
                 slot.memory.past.copy_(theta)
@@ -120,17 +121,20 @@ class Spsa(Estimator):
             for sigma in (self.sigma, -self.sigma):
                 for slot, theta in zip(oracle.slots, around):
                     z = oracle.direction(slot, self.seed, sample, self.distribution)
-                    slot.parameter.copy_(z.mul_(sigma).add_(theta))
-                    if oracle.k == 1 and sample == 0 and sigma > 0:
-                        self._check_moved(slot, theta)
+                    step = z.mul_(sigma)
+                    slot.parameter.copy_(theta + step if oracle.k == 1 else step.add_(theta))
+                    if oracle.k == 1 and sample == 0:
+                        self._check_moved(slot, theta, step)
                 sides.append(oracle.loss())
             slopes.append((sides[0] - sides[1]) / (2 * self.sigma * self.samples))
             total = total + sides[0] + sides[1]
         return slopes, total / (2 * self.samples)
 
-    def _check_moved(self, slot: Any, theta: Any) -> None:
-        """Warn where σ is lost in the rounding of the weights, so that the estimate would be 0."""
-        if slot.parameter.numel() > 0 and bool((slot.parameter == theta).float().mean() > 0.5):
+    def _check_moved(self, slot: Any, theta: Any, step: Any) -> None:
+        """Warn where σ is lost in the rounding of the weights, so that the estimate would be wrong."""
+        wanted = step.double()
+        found = slot.parameter.detach().double() - theta.double()
+        if (found - wanted).norm() > 0.1 * wanted.norm():
             warnings.warn(
                 f"spsa: sigma={plain(self.sigma)} is lost in the rounding of parameter {slot.name} "
                 f"({slot.parameter.dtype}): give a larger sigma, or keep weights in float32",

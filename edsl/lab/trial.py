@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -31,8 +32,9 @@ class Setting:
     """What all trials of a race share.
 
     Attributes:
-        steps: optimizer steps; `batch` examples each, drawn without replacement within an epoch,
-            the incomplete rest of which is dropped.
+        steps: optimizer steps; `batch` examples each (an accumulation takes as many for each of its
+            micro-batches), drawn without replacement within an epoch, the incomplete rest of which is
+            dropped.
         device: a torch device such as "cpu" or "cuda".
         threads: of the CPU; their number changes the order of sums, and so the last bits.
         monitor: "regret" to watch the condition of Theorem 2 that shows only while training, or "".
@@ -99,12 +101,12 @@ class Clock:
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
 
-    def step(self, optimizer: Any, closure: Callable[[], Tensor]) -> float:
-        """One step, timed; the loss before it."""
+    def step(self, optimizer: Any, closures: list[Callable[[], Tensor]]) -> float:
+        """One step, of as many calls as closures, timed; the loss before it."""
         inside = 0.0
         losses: list[float] = []
 
-        def timed() -> Tensor:
+        def timed(closure: Callable[[], Tensor]) -> Tensor:
             nonlocal inside
             began = self.now()
             loss = closure()
@@ -113,7 +115,8 @@ class Clock:
             return loss
 
         began = self.now()
-        optimizer.step(timed)
+        for closure in closures:
+            optimizer.step(partial(timed, closure))
         whole = self.now() - began
         self.whole.append(whole)
         self.optimizer.append(whole - inside)
@@ -153,9 +156,11 @@ def run_trial(task: Task, setting: Setting, spec: str, seed: int, tick: Callable
     losses: list[tuple[int, float]] = []
     rows = batches(len(data.train.inputs), setting.batch, seed)
     for step in range(1, setting.steps + 1):
-        chosen = next(rows).to(device)
+        chosen = [next(rows).to(device) for _ in range(pipeline.estimator.calls)]
         try:
-            loss = clock.step(optimizer, _closure(task, model, optimizer, pipeline, data.train, chosen))
+            loss = clock.step(
+                optimizer, [_closure(task, model, optimizer, pipeline, data.train, part) for part in chosen]
+            )
         except EdslError:
             raise
         except Exception as error:  # another package's optimizer may raise anything; the race goes on

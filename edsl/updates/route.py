@@ -46,6 +46,8 @@ def _pair(entry: Any) -> tuple[str, Chain]:
     if not isinstance(entry, tuple) or len(entry) != 2 or not isinstance(entry[0], str):
         raise ValueError(f"must be pairs of a name and stages, got {shown(entry)}")
     name, stages = entry
+    if not name:
+        raise ValueError("has an empty pattern; write one such as 'blocks.*'")
     if isinstance(stages, Stage):
         stages = Chain((stages,))
     if not isinstance(stages, Chain):

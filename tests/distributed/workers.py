@@ -33,12 +33,11 @@ def _enter(rank, count, port, file, function, arguments):
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=count)
-    try:
-        result = function(rank, *arguments)
-    finally:
-        dist.destroy_process_group()
+    result = function(rank, *arguments)
     if rank == 0:
         torch.save(result, file)
+    dist.barrier()  # none leaves while another may still talk to it
+    dist.destroy_process_group()
 
 
 def network():

@@ -182,3 +182,48 @@ def test_a_compiled_training_step_may_hold_the_optimizers_step():
     assert losses[-1] < losses[0]
     assert optimizer.fallbacks == []
     assert int(optimizer.state[model.weight]["step"]) == 5
+
+
+@pytest.mark.parametrize(
+    "spec", ["alto", "emuon", "grad | e | torch.AdamW(lr=0.1)", "grad(accumulate=2) | sgd | ema_weights"]
+)
+def test_a_checkpoint_loads_again_and_into_copies(spec):
+    params = parameters()
+    optimizer = edsl.compile(spec, params, mode="eager")
+    walk(optimizer, params, gradients(2))
+    saved = copy.deepcopy(optimizer.state_dict())
+    for _ in range(2):
+        optimizer.load_state_dict(copy.deepcopy(saved))
+    copy.deepcopy(optimizer).load_state_dict(copy.deepcopy(saved))
+
+
+@pytest.mark.parametrize(
+    "spec", ["grad(accumulate=2) | torch.AdamW(lr=0.1)", "grad(accumulate=3) | e | torch.SGD(lr=0.1)"]
+)
+def test_a_checkpoint_from_before_the_first_whole_step_loads(spec):
+    params = parameters()
+    optimizer = edsl.compile(spec, params, mode="eager")
+    walk(optimizer, params, gradients(1))
+    twins = copy.deepcopy(params)
+    twin = edsl.compile(spec, twins, mode="eager")
+    twin.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    rows = gradients(5)
+    assert worst(walk(twin, twins, rows), walk(optimizer, params, rows)) == 0
+
+
+@pytest.mark.parametrize("calls", [3, 7, 2**70, -1, 1.5])
+def test_a_checkpoint_with_impossible_calls_is_refused(calls):
+    params = parameters()
+    optimizer = edsl.compile("grad(accumulate=3) | sgd", params, mode="eager")
+    walk(optimizer, params, gradients(1))
+    saved = copy.deepcopy(optimizer.state_dict())
+    saved["param_groups"][0]["calls"] = calls
+    with pytest.raises(edsl.EdslError, match="calls must be"):
+        optimizer.load_state_dict(saved)
+
+
+def test_a_pipelines_own_text_parses_back_whatever_its_patterns_hold():
+    routes = [(f"blk{i}.#*" + "(" * 25, edsl.adamw(lr=0.001 * (i + 1))) for i in range(200)]
+    pipeline = edsl.grad() | edsl.route(*routes, other=edsl.sgd())
+    assert len(str(pipeline)) > 10_000
+    assert edsl.parse(str(pipeline)) == pipeline

@@ -278,3 +278,41 @@ def test_a_matrix_update_steps_any_layout_alike(name):
     one = walk(edsl.compile(name, [plain], mode="eager"), [plain], rows)
     other = walk(edsl.compile(name, [transposed], mode="eager"), [transposed], rows)
     assert worst(one, other) <= 1e-12
+
+
+def test_a_tied_weight_has_the_kinds_of_all_its_owners():
+    model = nn.Module()
+    model.lm_head = nn.Linear(4, 5, bias=False)
+    model.emb = nn.Embedding(5, 4)
+    model.emb.weight = model.lm_head.weight
+    assert routes("route(embedding=adamw, matrix=muon, other=lion)", model) == {"lm_head.weight": "embedding"}
+
+
+def test_a_route_is_fixed_once_the_optimizer_steps():
+    params = parameters()
+    optimizer = edsl.compile("emuon", params, mode="eager")
+    walk(optimizer, params, gradients(1))
+    optimizer.param_groups[1]["route"] = "matrix"
+    with pytest.raises(edsl.EdslError, match=r"its route is fixed|lost its"):
+        walk(optimizer, params, gradients(1))
+
+
+@pytest.mark.parametrize("route", [[], {}, 3, None])
+def test_a_route_that_is_no_text_is_an_edsl_error(route):
+    with pytest.raises(edsl.EdslError, match="its route must be one of"):
+        edsl.compile("emuon", [{"params": parameters([(2, 2)]), "route": route}])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("route(('', sgd), other=adamw)", "empty pattern"),
+        ("grad | ezo", "ezo begins with spsa"),
+        ("route(matrix=esam_sgd, other=sgd)", "esam_sgd begins with sam"),
+    ],
+)
+def test_no_estimator_and_no_route_is_lost_silently(text, message):
+    with pytest.raises(edsl.EdslError, match=message):
+        edsl.parse(text)
+    edsl.parse("hutchinson(every=5) | eadahessian")
+    edsl.parse("grad | clip(norm=1) | alto")

@@ -216,3 +216,29 @@ def test_the_two_gradients_of_sam_are_not_added_when_a_closure_does_not_zero_the
 
     optimizer.step(closure)
     assert torch.equal(theta, torch.full((3,), 0.5))
+
+
+def test_a_parameter_without_any_gradient_in_an_accumulation_is_left_alone():
+    used, idle = (torch.nn.Parameter(torch.ones(1, dtype=torch.float64)) for _ in range(2))
+    optimizer = edsl.compile("grad(accumulate=2) | adam(lr=0.1)", [used, idle], mode="eager")
+    for k in range(6):
+        for _ in range(2):
+            used.grad = torch.ones_like(used)
+            idle.grad = torch.ones_like(idle) if k == 0 else None
+            optimizer.step()
+    assert idle.item() == pytest.approx(0.9)
+    assert int(optimizer.state[idle]["step"]) == 1
+
+
+def test_a_sparse_gradient_of_sam_is_one_clear_error():
+    table = torch.nn.Embedding(4, 2, sparse=True)
+    optimizer = edsl.compile("sam | sgd", table, mode="eager")
+
+    def closure():
+        optimizer.zero_grad()
+        loss = table(torch.tensor([1])).sum()
+        loss.backward()
+        return loss
+
+    with pytest.raises(edsl.EdslError, match="dense gradients"):
+        optimizer.step(closure)

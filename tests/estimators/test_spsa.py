@@ -168,3 +168,55 @@ def test_directions_depend_on_seed_and_step_alone_and_leave_torchs_generator_alo
     again, other = run("spsa(seed=1) | sgd(lr=0.1)"), run("spsa(seed=2) | sgd(lr=0.1)")
     assert torch.equal(first[-1][0], again[-1][0])
     assert not torch.equal(first[-1][0], other[-1][0])
+
+
+def test_two_parameters_of_one_name_in_two_groups_have_directions_of_their_own():
+    a, b = (torch.nn.Parameter(torch.ones(4, dtype=torch.float64)) for _ in range(2))
+    groups = [{"params": [("w", a)]}, {"params": [("w", b)]}]
+    optimizer = edsl.compile("spsa(samples=4000) | sgd(lr=1)", groups, mode="eager")
+    optimizer.step(lambda: 0.5 * a.sum() + 3 * b.sum())
+    assert torch.allclose(1 - a, torch.full_like(a, 0.5), atol=0.5)
+    assert torch.allclose(1 - b, torch.full_like(b, 3.0), atol=0.5)
+
+
+def test_a_parameter_that_joins_is_compared_with_itself():
+    a, b = parameters([(2,), (2,)])
+    optimizer = edsl.compile("spsa(common=True) | e(buffers=2) | sgd(lr=0.01)", [a], mode="eager")
+    seen = []
+
+    def loss():
+        seen.append(b.detach().clone())
+        return a.square().sum() + b.square().sum()
+
+    optimizer.step(loss)
+    optimizer.add_param_group({"params": [b]})
+    before, seen[:] = b.detach().clone(), []
+    optimizer.step(loss)
+    assert all((point - before).abs().max() <= 0.0011 for point in seen)
+
+
+def test_frozen_parameters_with_an_old_gradient_stay_where_they_are():
+    for spec in ("spsa | sgd(lr=0.1)", "hutchinson | adahessian"):
+        free, frozen = parameters([(2,), (2,)])
+        frozen.grad = torch.ones_like(frozen)
+        frozen.requires_grad_(False)
+        before = frozen.detach().clone()
+        optimizer = edsl.compile(spec, [free, frozen], mode="eager")
+        optimizer.step(lambda free=free, frozen=frozen: free.square().sum() + frozen.square().sum())
+        assert torch.equal(frozen, before)
+
+
+@pytest.mark.parametrize("name", ["spsa", "hutchinson"])
+def test_a_loss_of_one_element_may_have_any_shape_and_must_be_real(name):
+    scalar = torch.nn.Parameter(torch.ones((), dtype=torch.float64))
+    optimizer = edsl.compile(f"{name} | sgd", [scalar], mode="eager")
+    optimizer.step(lambda: (scalar**2).reshape(1, 1))
+    with pytest.raises(edsl.EdslError, match="must be real"):
+        optimizer.step(lambda: scalar * torch.ones((), dtype=torch.complex128))
+
+
+@pytest.mark.parametrize("name", ["spsa", "hutchinson"])
+def test_nothing_to_train_is_no_error(name):
+    frozen = torch.nn.Parameter(torch.ones(2), requires_grad=False)
+    optimizer = edsl.compile(f"{name} | sgd", [frozen], mode="eager")
+    assert float(optimizer.step(lambda: frozen.sum())) == 2

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -236,3 +237,11 @@ def test_optimizer_that_refuses_the_parameters_is_a_failed_trial():
 def test_a_pipeline_that_cannot_take_the_model_is_refused_before_anything_runs():
     with pytest.raises(edsl.EdslError, match=r"muon takes matrices .* 1\.bias"):
         race("digits", ["adamw(lr=0.003)", "muon"], steps=2, seeds=1)
+
+
+def test_steps_of_an_accumulation_are_optimizer_steps():
+    setting = Setting("digits", "linear", 64, 3, "cpu", 1)
+    trial = run_trial(task("digits"), setting, "grad(accumulate=4) | sgd(lr=0.1)", seed=0)
+    whole = run_trial(task("digits"), replace(setting, batch=256), "sgd(lr=0.1)", seed=0)
+    assert trial.steps == whole.steps == 3
+    assert trial.train_loss == pytest.approx(whole.train_loss, abs=0.01)

@@ -37,7 +37,7 @@ def test_a_looser_tolerance_lets_more_pass():
 def test_an_update_of_matrices_is_compared_on_matrices():
     found = verify("muon(lr=0.02, weight_decay=0.1, polynomials='jordan', precision='bfloat16')", "torch.Muon(lr=0.02)")
     assert found.parted is None
-    assert found.notes == ["on the 2-dimensional parameters alone"]
+    assert found.notes == ["on 2-dimensional parameters alone"]
     assert found.tensors == ["embedding.weight", "hidden.weight", "head.weight"]
 
 
@@ -95,3 +95,18 @@ def test_bad_input_is_one_line_and_exit_code_2(words):
 def test_a_bad_number_from_python_is_an_edsl_error():
     with pytest.raises(edsl.EdslError, match="steps"):
         verify("sgd", "sgd", steps=0)
+
+
+def test_a_mistyped_route_is_refused_and_not_taken_for_equal():
+    with pytest.raises(edsl.EdslError, match=r"called 'nosuch\.\*'"):
+        verify("route(('nosuch.*', muon), other=sgd)", "sgd", steps=3)
+
+
+def test_routes_by_module_are_resolved_on_matrices_too():
+    assert verify("route(matrix=muon, embedding=adam, other=sgd)", "route(matrix=muon)", steps=3).parted is not None
+
+
+@pytest.mark.parametrize("seed", [-1, 2**70])
+def test_a_seed_out_of_range_is_an_edsl_error(seed):
+    with pytest.raises(edsl.EdslError, match="seed must be a whole number"):
+        verify("sgd", "sgd", seed=seed)

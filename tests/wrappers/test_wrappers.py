@@ -116,3 +116,27 @@ def test_wrappers_follow_a_recipe_and_imply_its_estimator():
     assert edsl.sgd() | edsl.decay() == edsl.sgd() | edsl.decay()
     optimizer = edsl.compile(edsl.sgd(lr=0.1) | edsl.decay(), parameters(), mode="eager")
     assert str(optimizer.pipeline).startswith("grad | sgd")
+
+
+def test_evaluation_weights_before_the_first_whole_step_are_the_trained_ones():
+    params = parameters()
+    optimizer = edsl.compile("grad(accumulate=4) | sgd | ema_weights", params, mode="eager")
+    (trained,) = walk(optimizer, params, gradients(1))
+    with optimizer.evaluation_weights():
+        assert all(torch.equal(p, w) for p, w in zip(params, trained, strict=True))
+
+
+def test_evaluation_weights_that_can_not_be_entered_change_nothing():
+    params = parameters()
+    optimizer = edsl.compile("sgd | ema_weights", params, mode="eager")
+    (trained,) = walk(optimizer, params, gradients(1))
+    params[-1].data = torch.zeros(5, dtype=torch.float64)
+    with pytest.raises(edsl.EdslError, match="changed its shape"), optimizer.evaluation_weights():
+        pass
+    assert torch.equal(params[0], trained[0])
+
+
+def test_averages_stand_behind_whatever_changes_the_step():
+    with pytest.raises(edsl.EdslError, match="put decay before it"):
+        edsl.parse("sgd | ema_weights | decay")
+    edsl.parse("sgd | decay | ema_weights")
