@@ -11,6 +11,7 @@ from torch import Tensor
 from edsl.errors import EdslError, shown
 from edsl.pipeline import Pipeline
 from edsl.plan import Plan
+from edsl.shards import is_sharded
 
 
 def check_checkpoint(
@@ -118,6 +119,11 @@ def _check_state(state: Any, parameter: Tensor, shapes: dict[str, tuple[int, ...
             raise EdslError(
                 f"this checkpoint does not fit: {name} has shape {tuple(buffer.shape)}, expected {shape} "
                 f"for its parameter of shape {tuple(parameter.shape)}"
+            )
+        if is_sharded(buffer) and not is_sharded(parameter):
+            raise EdslError(
+                f"this checkpoint is sharded ({name} is a DTensor), this optimizer is not: load it with "
+                "torch.distributed.checkpoint, which brings the shards together"
             )
         if not buffer.is_floating_point() or buffer.layout != parameter.layout or buffer.device.type == "meta":
             raise _broken(f"{name} must be a dense floating-point tensor, got {buffer.layout}, {buffer.dtype}")

@@ -22,13 +22,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edsl.conference import Told, Turn, confer, nothing, step_together
 from edsl.domain import Number
 from edsl.errors import EdslError, EdslWarning, shown
-from edsl.layout import alias, check_parameter, is_dense, working_dtype
-from edsl.oracle import Oracle, Slot, generator_for, total_norm
+from edsl.item import Item
+from edsl.layout import check_parameter, folded
+from edsl.newton_schulz import orthogonal_factor
+from edsl.oracle import Oracle, Slot
 from edsl.pipeline import Pipeline
 from edsl.plan import Plan, is_foreign
 from edsl.segment import Given, Segment, WatchingAt
+from edsl.shards import check_shards, check_whole, shards_of, total_norms
 from edsl.stage import Estimator, Stage
 
 MODES = ("compiled", "eager")
@@ -43,68 +47,6 @@ class Watched:
     update: Stage
     roots: list[Tensor]
     norms: list[Tensor]
-
-
-class Item:
-    """One parameter in one step: aliases of θ, of what flows through the stages, and of the state."""
-
-    def __init__(self, slot: Slot, plan: Plan, state: dict[str, Any], maximize: bool) -> None:
-        assert slot.gradient is not None  # the engine passes over parameters without one
-        self.parameter, self.plan, self.state, self.name = slot.parameter, plan, state, slot.name
-        parameter = slot.parameter
-        self.k = int(state["step"]) + 1
-        self.dense = is_dense(parameter) and (not plan.is_matrix or parameter.is_contiguous())
-        self.theta = self.laid(parameter.detach())
-        self.maximize = maximize
-        self.gradient = self.seen(slot.gradient.detach().resolve_neg())
-        self.hessian = None if slot.hessian is None else self.seen(slot.hessian)
-        self.difference = None if slot.difference is None else self.seen(slot.difference)
-        self.x = self.gradient
-
-    def seen(self, tensor: Tensor) -> Tensor:
-        """What the estimator found, of −f where f is to be maximized."""
-        return self.laid(-tensor if self.maximize else tensor)
-
-    def laid(self, tensor: Tensor) -> Tensor:
-        """An alias of a tensor, or of a copy in the parameter's layout."""
-        return alias(self.like_parameter(tensor), self.plan.is_matrix)
-
-    def memory(self, segment: Segment) -> list[Tensor]:
-        views = []
-        for name in segment.buffers:
-            buffer = self.state[name]
-            if name in self.plan.reshaped:
-                views.append(buffer)
-                continue
-            laid = self.like_parameter(buffer)
-            if laid is not buffer:
-                self.state[name] = laid
-            views.append(alias(laid, self.plan.is_matrix))
-        return views
-
-    def u(self) -> Tensor:
-        """What flows out of the last segment, in the gradient's dtype and the parameter's layout."""
-        if not self.dense:
-            return self.x.to(self.gradient.dtype, copy=True).view(self.parameter.shape)
-        u = torch.empty_like(self.parameter, dtype=self.gradient.dtype, requires_grad=False)
-        alias(u).copy_(self.x)
-        return u
-
-    def write_back(self) -> None:
-        if self.dense:
-            torch.autograd.graph.increment_version(self.parameter)
-        else:
-            self.parameter.copy_(self.theta.view(self.parameter.shape))
-
-    def like_parameter(self, tensor: Tensor) -> Tensor:
-        """The tensor itself where it has the parameter's layout, else a copy that has it."""
-        parameter = self.parameter
-        same = tensor.stride() == parameter.stride() if self.dense else tensor.is_contiguous() and not tensor.is_neg()
-        if same:
-            return tensor
-        if not self.dense:
-            return tensor.resolve_neg().contiguous()
-        return torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
 
 
 class Engine:
@@ -195,60 +137,114 @@ class Engine:
             item.state["step"] += 1
         return items
 
-    def _run(self, segment: Segment, item: Item, given: Given, buffers: list[Tensor]) -> Any:
-        if segment.refreshes(item.k):
-            segment.refresh(item.k, item.theta, item.x, given, *buffers)
-        return self._function(segment, item)(item.theta, item.x, given, *buffers)
-
     def watch(self, groups: list[dict[str, Any]], states: Any, slots: list[Slot]) -> list[Watched]:
         """What the next step will compute on the way, without taking it."""
         seen: list[Watched] = []
 
-        def look(segment: Segment, item: Item, given: Given, buffers: list[Tensor]) -> Tensor:
-            u, _, at = segment.evaluate(WatchingAt, item.theta, item.x, given, *buffers)
+        def look(turn: Turn) -> Tensor:
+            item = turn.item
+            u, _, at = turn.segment.evaluate(WatchingAt, item.theta, item.x, turn.given, *turn.buffers)
             assert isinstance(at, WatchingAt)  # made by evaluate
-            if segment.updates:
+            if turn.segment.updates:
                 seen.append(Watched(item.parameter, item.k, item.plan.pipeline.update, at.roots, at.norms))
             return u
 
-        self._flow(list(self._items(groups, states, slots)), look)
+        items = list(self._items(groups, states, slots))
+        if any(item.is_cut for item in items):
+            raise EdslError("a step can be watched on whole parameters only; these are sharded (DTensor)")
+        self._flow(items, look)
         return seen
 
-    def _flow(self, items: list[Item], call: Callable[[Segment, Item, Given, list[Tensor]], Any]) -> None:
+    def _flow(self, items: list[Item], call: Callable[[Turn], Any]) -> None:
         """Take all items that have elements through one segment after the other."""
-        items = [item for item in items if item.theta.numel() > 0]
-        lives: dict[tuple[int, int, torch.device], Tensor] = {}
+        items = [item for item in items if item.is_cut or item.theta.numel() > 0]
         for number in range(max((len(item.plan.segments) for item in items), default=0)):
-            passing = [item for item in items if number < len(item.plan.segments)]
-            totals = self._total_norms(passing, number)
-            for item in passing:
-                segment = item.plan.segments[number]
-                total = totals.get(self._pool(item, segment))
-                device = item.theta.device
-                live = lives.get((id(item.plan), item.k, device))
-                if live is None:
-                    live = lives[id(item.plan), item.k, device] = item.plan.live(item.k, device)
-                given = Given(
-                    gradient=item.gradient if number > 0 else None,
-                    live=live,
-                    total_norm=None if total is None else total.to(device),
-                    normals=tuple(_normal(stage, label, item) for stage, label in segment.noisy),
-                    hessian=item.hessian,
-                    difference=item.difference,
-                )
-                item.x = call(segment, item, given, item.memory(segment))
+            turns = self._turns([item for item in items if number < len(item.plan.segments)], number)
+            self._confer(turns)
+            step_together([turn for turn in turns if turn.needs_whole], self._step_whole)
+            for turn in turns:
+                if not turn.needs_whole and turn.item.theta.numel() > 0:
+                    turn.item.x = call(turn)
+
+    def _turns(self, items: list[Item], number: int) -> list[Turn]:
+        """The items before their segment of this number, with all that it reads."""
+        lives: dict[tuple[int, int, torch.device], Tensor] = {}
+        totals = self._total_norms(items, number)
+        turns = []
+        for item in items:
+            segment, device = item.plan.segments[number], item.theta.device
+            total = totals.get(self._pool(item, segment))
+            live = lives.get((id(item.plan), item.k, device))
+            if live is None:
+                live = lives[id(item.plan), item.k, device] = item.plan.live(item.k, device)
+            needs_whole = item.is_cut and not segment.serves_all_sizes
+            asks = item.is_cut and not needs_whole
+            given = Given(
+                gradient=item.gradient if number > 0 else None,
+                live=live,
+                total_norm=None if total is None else total.to(device),
+                normals=tuple(item.normal(stage, label, needs_whole) for stage, label in segment.noisy),
+                hessian=item.hessian,
+                difference=item.difference,
+                answers=(None,) * len(segment.reading.questions) if asks else None,
+                shape=_size(folded(item.parameter), live) if asks and item.plan.is_matrix else None,
+            )
+            turns.append(Turn(item, segment, given, item.memory(segment), needs_whole))
+        return turns
 
     def _total_norms(self, items: list[Item], number: int) -> dict[str, Tensor]:
         """The norms that a segment needs: over all parameters, or behind a route over its own."""
-        pools: dict[str, list[Tensor]] = {}
+        pools: dict[str, list[Item]] = {}
         for item in items:
             segment = item.plan.segments[number]
             if segment.needs_total_norm:
-                pools.setdefault(self._pool(item, segment), []).append(item.x)
-        return {pool: total_norm(tensors) for pool, tensors in pools.items()}
+                pools.setdefault(self._pool(item, segment), []).append(item)
+        shards = [[item.shards for item in pooled] for pooled in pools.values()]
+        return dict(zip(pools, total_norms([[item.x for item in pooled] for pooled in pools.values()], shards)))
 
     def _pool(self, item: Item, segment: Segment) -> str:
         return "" if segment.begin < self.pipeline.update_index else item.plan.route
+
+    def _run(self, turn: Turn) -> Any:
+        item = turn.item
+        return self._step_of(turn.segment, item.k, item.theta, item.x, turn.given, turn.buffers)
+
+    def _step_of(
+        self, segment: Segment, k: int, theta: Tensor, x: Tensor, given: Given, buffers: list[Tensor]
+    ) -> Tensor | None:
+        if segment.refreshes(k):
+            segment.refresh(k, theta, x, given, *buffers)
+        function = self._function(segment.key, segment.function, segment.serves_all_sizes, theta, x, given)
+        return function(theta, x, given, *buffers)
+
+    def _confer(self, turns: list[Turn]) -> None:
+        """Answer what sharded items ask about their whole layers, all of a round at once."""
+        asking = [turn for turn in turns if turn.given.answers]
+        for number in range(max((turn.segment.reading.rounds for turn in asking), default=0)):
+            confer([told for turn in asking for told in self._ask(turn, number)], self._orthogonal)
+
+    def _ask(self, turn: Turn, number: int) -> Iterator[Told]:
+        """What a shard can tell for its questions of one round."""
+        item, segment = turn.item, turn.segment
+        asked = [(i, question) for i, question in enumerate(segment.reading.questions) if question.round == number]
+        if not asked:
+            return
+        parts: Any = [nothing(item.theta, question) for _, question in asked]
+        if item.theta.numel() > 0:
+            key = (segment.key, "ask", number)
+            ask = self._function(key, partial(segment.asking, number), True, item.theta, item.x, turn.given)
+            parts = ask(item.theta, item.x, turn.given, *turn.buffers)
+        for (place, question), part in zip(asked, parts):
+            yield Told(turn, place, question, part)
+
+    def _orthogonal(self, whole: Tensor, *how: Any) -> Tensor:
+        """A whole matrix's orthogonal factor."""
+        key = ("orthogonal", how, whole.dtype, whole.device, _form(whole))
+        return self._cached(key, partial(orthogonal_factor, how), True)(whole)
+
+    def _step_whole(self, turn: Turn, theta: Tensor, x: Tensor, given: Given, buffers: list[Tensor]) -> Tensor:
+        u = self._step_of(turn.segment, turn.item.k, theta, x, given, buffers)
+        return theta if u is None else u
 
     def _items(self, groups: list[dict[str, Any]], states: Any, slots: list[Slot]) -> Iterator[Item]:
         spared = [frozenset(group.get("exclude", ())) for group in groups]
@@ -264,8 +260,7 @@ class Engine:
             if plan is None:
                 plan = plans[choice] = self.plan(index, groups[index], choice[1])
             state = states[parameter]
-            check_parameter(parameter, name)
-            check_matrix(plan.pipeline, parameter, name)
+            check_item(plan.pipeline, parameter, name)
             if "step" not in state:
                 state.update(plan.fresh_state(parameter))
             shapes = plan.shapes(parameter) if plan.reshaped else {}
@@ -277,14 +272,17 @@ class Engine:
                     )
             yield Item(slot, plan, state, groups[index].get("maximize", False))
 
-    def _function(self, segment: Segment, item: Item) -> Callable[..., Any]:
-        given = (item.hessian is None, item.difference is None)
-        dynamic = segment.serves_all_sizes
-        form = _form(item.theta) if dynamic else item.theta.shape
-        key = (segment.key, item.theta.dtype, item.gradient.dtype, item.theta.device, form, given)
+    def _function(
+        self, key: Any, make: Callable[[], Any], dynamic: bool, theta: Tensor, x: Tensor, given: Given
+    ) -> Callable[..., Any]:
+        form = _form(theta) if dynamic else theta.shape
+        known = tuple(answer is None for answer in given.answers or ())
+        has = (given.hessian is None, given.difference is None, given.gradient is None, given.answers is None, known)
+        return self._cached((key, theta.dtype, x.dtype, theta.device, form, has), make, dynamic)
+
+    def _cached(self, key: tuple[Any, ...], make: Callable[[], Any], dynamic: bool) -> Callable[..., Any]:
         if key not in self._functions:
-            function = segment.function()
-            self._functions[key] = self._compiled(function, dynamic) if self.mode == "compiled" else function
+            self._functions[key] = self._compiled(make(), dynamic) if self.mode == "compiled" else make()
         return self._functions[key]
 
     def _compiled(self, function: Any, dynamic: bool) -> Callable[..., Any]:
@@ -318,16 +316,23 @@ class Engine:
         return compiled
 
 
-def check_matrix(pipeline: Pipeline, parameter: Tensor, name: str) -> None:
-    """Raises EdslError for a parameter that is no matrix, where a stage needs one."""
+def check_item(pipeline: Pipeline, parameter: Tensor, name: str) -> None:
+    """Raises EdslError for a parameter that the pipeline can't step."""
+    check_parameter(parameter, name)
+    which = f"parameter {name}" if name else "a parameter"
+    shards = shards_of(parameter)
+    if shards is not None:
+        check_shards(parameter, which)
+    matrix = next((stage for stage in pipeline.stages if stage.is_matrix), None)
+    if matrix is None:
+        return
     if parameter.dim() < 2:
-        stage = next((stage for stage in pipeline.stages if stage.is_matrix), None)
-        if stage is not None:
-            which = f"parameter {name}" if name else "a parameter"
-            raise EdslError(
-                f"{stage.name} takes matrices (2 dimensions or more); {which} has shape {tuple(parameter.shape)}: "
-                f"write route(matrix={stage.name}, other=adamw)"
-            )
+        raise EdslError(
+            f"{matrix.name} takes matrices (2 dimensions or more); {which} has shape {tuple(parameter.shape)}: "
+            f"write route(matrix={matrix.name}, other=adamw)"
+        )
+    if shards is not None:
+        check_whole(shards, matrix.name, which)
 
 
 def _form(theta: Tensor) -> tuple[bool, ...]:
@@ -346,12 +351,9 @@ def _number(key: str, value: Any) -> Any:
         raise EdslError(f"param group: {key} {reason}") from None
 
 
-def _normal(stage: Any, label: str, item: Item) -> Tensor:
-    """Noise that depends on seed, stage, parameter and step alone."""
-    generator = generator_for(item.theta.device, stage.seed, label, item.name, item.k)
-    dtype = working_dtype(item.theta.dtype)
-    drawn = torch.randn(item.parameter.shape, generator=generator, dtype=dtype, device=item.theta.device)
-    return item.laid(drawn)  # drawn in logical order: the layout does not matter
+def _size(shape: tuple[int, int], like: Tensor) -> Tensor:
+    """Rows and columns as live values."""
+    return torch.tensor(shape, dtype=like.dtype, device=like.device)
 
 
 def _why(reason: Exception) -> str:

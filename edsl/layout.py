@@ -64,8 +64,6 @@ def check_parameter(parameter: Tensor, name: str = "") -> None:
         raise EdslError(f"{which} is complex, which is not supported; optimize torch.view_as_real of it instead")
     if parameter.dtype not in (torch.float32, torch.float64, *HALF):
         raise EdslError(f"{which} is {parameter.dtype}; expected float32, float64, bfloat16 or float16")
-    if type(parameter).__name__ == "DTensor":  # without loading torch.distributed for everybody
-        raise EdslError(f"{which} is sharded (a DTensor), which is not supported; use DDP or ZeroRedundancyOptimizer")
     if parameter.layout != torch.strided:
         raise EdslError(f"{which} is {parameter.layout}; expected a dense tensor")
     if overlaps(parameter):

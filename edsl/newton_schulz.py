@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -73,6 +75,15 @@ def newton_schulz(x: Tensor, steps: int, polynomials: str, precision: str) -> Te
         gram = wide @ wide.mT
         wide = torch.addmm(wide, torch.addmm(gram, gram, gram, beta=b, alpha=c), wide, beta=a)
     return (wide.mT if tall else wide).to(given)
+
+
+def orthogonal_factor(how: tuple[int, str, str]) -> Callable[[Tensor], Tensor]:
+    """`newton_schulz` with these steps, polynomials and precision."""
+
+    def factor(x: Tensor) -> Tensor:
+        return newton_schulz(x, *how)
+
+    return factor
 
 
 def _scaled(x: Tensor) -> Tensor:

@@ -12,14 +12,15 @@ from torch import Tensor, nn
 
 from edsl.arguments import read_arguments
 from edsl.checkpoint import check_checkpoint, in_order_of_names
-from edsl.engine import MODES, Engine, Watched, check_matrix
+from edsl.engine import MODES, Engine, Watched, check_item
 from edsl.errors import EdslError, shown
 from edsl.exclusion import excluded_names, names_in_module
-from edsl.layout import check_parameter, read_dtype, working_dtype
+from edsl.layout import read_dtype, working_dtype
 from edsl.oracle import Slot, nonfinite
 from edsl.pipeline import Pipeline
 from edsl.plan import Plan, is_foreign
 from edsl.routing import check_patterns, kinds_in_module, route_of
+from edsl.shards import placed
 from edsl.spec import as_pipeline, parse
 
 
@@ -232,8 +233,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         group["exclude"] = excluded_names(group["exclude"], group.get("param_names"))
         pipeline = self.pipeline.branch(group.get("route", ""))
         for position, parameter in enumerate(group["params"]):
-            check_parameter(parameter)
-            check_matrix(pipeline, parameter, group["param_names"][position] if "param_names" in group else "")
+            check_item(pipeline, parameter, group["param_names"][position] if "param_names" in group else "")
 
     def _routed(self, group: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """The group in parts, one for each route that its parameters take."""
@@ -334,7 +334,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
                 state, dtype = self.state[parameter], self.state_dtype or working_dtype(parameter.dtype)
                 state["step"] = saved["step"].clone()
                 for name in names:
-                    state[name] = saved[name].to(device=parameter.device, dtype=dtype, copy=True)
+                    state[name] = placed(saved[name].to(device=parameter.device, dtype=dtype, copy=True), parameter)
 
     def __getstate__(self) -> dict[str, Any]:
         own = {key: getattr(self, key) for key in ("mode", "pipeline", "kinds", "state_dtype")}

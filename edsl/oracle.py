@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from edsl.errors import EdslError
-from edsl.layout import working_dtype
+from edsl.shards import is_sharded, shards_of, summed, total_norms
 from edsl.stage import Estimator
 
 
@@ -68,6 +68,13 @@ class Oracle:
         self.estimator = estimator
         if closure is None and estimator.needs_closure:
             raise EdslError(f"{estimator.name} evaluates the loss itself: call step(closure), {self._expected}")
+        if estimator.needs_closure and not estimator.calls_backward:
+            sharded = next((slot.name for slot in slots if is_sharded(slot.parameter)), None)
+            if sharded is not None:
+                raise EdslError(
+                    f"{estimator.name} can't work on sharded parameters (DTensor), as {sharded} is: "
+                    "use grad or sam, or DDP, which shards none"
+                )
 
     @property
     def _expected(self) -> str:
@@ -95,7 +102,17 @@ class Oracle:
 
     def norm(self, tensors: list[Tensor]) -> Tensor:
         """The 2-norm of a vector with one part a slot."""
-        return total_norm(tensors) if tensors else torch.zeros(())
+        if not tensors:
+            return torch.zeros(())
+        shards = [shards_of(tensor) for tensor in tensors]
+        parts = [tensor if own is None else own.local(tensor) for tensor, own in zip(tensors, shards)]
+        return total_norms([parts], [shards])[0]
+
+    def is_zero(self, slot: Slot, tensor: Tensor) -> bool:
+        """Whether all elements of a tensor like the slot's parameter are zero, on every process."""
+        shards = shards_of(tensor)
+        part = tensor if shards is None else shards.local(tensor)
+        return not bool(summed([part.any()], [shards])[0])
 
     def loss(self) -> Any:
         """The closure's loss, without a graph."""
@@ -180,17 +197,13 @@ def nonfinite(slots: list[Slot]) -> str | None:
     if not seen:
         return None
     device = seen[0][1].device
-    found = torch.stack([part.isfinite().all().to(device) for _, part in seen])
-    return None if bool(found.all()) else seen[int(found.int().argmin())][0].name
+    shards = [shards_of(part) for _, part in seen]
+    parts = [part if own is None else own.local(part) for (_, part), own in zip(seen, shards)]
+    found = torch.stack([count.to(device) for count in summed([(~part.isfinite()).sum() for part in parts], shards)])
+    return None if not bool(found.any()) else seen[int((found > 0).int().argmax())][0].name
 
 
 def generator_for(device: torch.device, *words: Any) -> torch.Generator:
     """A generator that depends on the words alone, and leaves torch's own untouched."""
     digest = blake2b("/".join(str(word) for word in words).encode(), digest_size=7).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest, "big"))
-
-
-def total_norm(tensors: list[Tensor]) -> Tensor:
-    """The 2-norm of all elements of all tensors, on the first one's device."""
-    norms = [torch.linalg.vector_norm(tensor, dtype=working_dtype(tensor.dtype)) for tensor in tensors]
-    return torch.linalg.vector_norm(torch.stack([norm.to(norms[0].device) for norm in norms]))

@@ -16,6 +16,7 @@ from edsl.errors import EdslError, EdslWarning
 from edsl.layout import folded, working_dtype
 from edsl.pipeline import Pipeline
 from edsl.segment import Segment
+from edsl.shards import shards_of
 from edsl.stage import Stage
 
 
@@ -148,8 +149,11 @@ class Plan:
         """The state before the first step, buffers of its shape in the parameter's layout."""
         dtype = self.state_dtype or working_dtype(parameter.dtype)
         state: dict[str, Any] = {"step": torch.tensor(0.0, dtype=torch.float32)}
+        shards = shards_of(parameter)
         for name, shape in self.shapes(parameter).items():
-            if name in self.reshaped:
+            if name in self.reshaped and shards is not None:
+                state[name] = shards.zeros(shape, dtype)
+            elif name in self.reshaped:
                 state[name] = torch.zeros(shape, dtype=dtype, device=parameter.device)
             else:
                 state[name] = torch.zeros_like(parameter, dtype=dtype, requires_grad=False)
@@ -157,7 +161,7 @@ class Plan:
 
 
 def _begins_segment(stage: Stage) -> bool:
-    return stage.needs_total_norm or stage.refresh_every > 0
+    return stage.needs_total_norm or stage.refresh_every > 0 or bool(stage.buffer_shapes(1, 1))
 
 
 def is_foreign(stage: Stage) -> bool:

@@ -13,6 +13,7 @@ from torch import Tensor
 from edsl import matrices
 from edsl.layout import working_dtype
 from edsl.newton_schulz import newton_schulz
+from edsl.questions import Reading, read_stages
 from edsl.stage import At, BaseUpdate, Stage
 
 
@@ -26,6 +27,9 @@ class Given(NamedTuple):
         normals: noise for each stage that reads it.
         hessian: a new estimate of the Hessian's diagonal, or None.
         difference: the estimator's own difference of raw gradients, or None.
+        answers: of a shard, what is known of the whole layer for each of the segment's questions, or
+            None for what is not known yet; None where the tensors are whole.
+        shape: of a shard, the rows and columns of the whole.
     """
 
     gradient: Tensor | None
@@ -34,6 +38,8 @@ class Given(NamedTuple):
     normals: tuple[Tensor, ...] = ()
     hessian: Tensor | None = None
     difference: Tensor | None = None
+    answers: tuple[Tensor | None, ...] | None = None
+    shape: Tensor | None = None
 
 
 class TensorAt(At):
@@ -51,14 +57,17 @@ class TensorAt(At):
         self.looked = given.hessian is not None
         self.hessian = theta if given.hessian is None else given.hessian.to(theta.dtype)
         self._difference = given.difference
+        self._shape = theta.shape if given.shape is None else given.shape
+        self._answers = given.answers
+        self._asked = 0
 
     @property
-    def rows(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.theta.shape[0]
+    def rows(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self._shape[0]
 
     @property
-    def columns(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.theta.shape[1]
+    def columns(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self._shape[1]
 
     def function(self, name: str, *arguments: Any) -> Any:
         raise NotImplementedError(f"at.{name} has no reading in torch")
@@ -67,7 +76,22 @@ class TensorAt(At):
         return x.sqrt() if isinstance(x, Tensor) else x**0.5  # the root of a size is a number
 
     def norm(self, x: Tensor) -> Tensor:
-        return torch.linalg.vector_norm(x)
+        return self._of_layer(x, torch.linalg.vector_norm)
+
+    def mean(self, x: Tensor) -> Tensor:
+        return self._of_layer(x, torch.mean, of_shard=torch.sum)
+
+    def orthogonal(self, x: Tensor, *how: Any) -> Tensor:
+        return self._of_layer(x, lambda whole: newton_schulz(whole, *how), of_shard=_itself)
+
+    def _of_layer(self, x: Tensor, of_whole: Callable[[Tensor], Tensor], of_shard: Any = None) -> Tensor:
+        """What is asked about a layer: from x where that is whole, else as it was answered."""
+        if self._answers is None:
+            return of_whole(x)
+        answer = self._answers[self._asked]
+        self._asked += 1
+        assert answer is not None  # the engine has asked before
+        return answer
 
     def debias(self, x: Tensor, beta: Any, count: Any = None) -> Tensor:
         if count is not None:
@@ -112,9 +136,6 @@ class TensorAt(At):
     def positive(self, x: Tensor) -> Tensor:
         return (x > 0).to(x.dtype)
 
-    def mean(self, x: Tensor) -> Tensor:
-        return x.mean()
-
     def every(self, period: int, x: Tensor, otherwise: Tensor) -> Tensor:
         return torch.where(torch.remainder(self.k, period) == 0, x, otherwise)
 
@@ -129,9 +150,6 @@ class TensorAt(At):
 
     def whole(self, x: Tensor) -> Tensor:
         return matrices.whole(x, self.rows, self.columns)
-
-    def orthogonal(self, x: Tensor, steps: int, polynomials: str, precision: str) -> Tensor:
-        return newton_schulz(x, steps, polynomials, precision)
 
     def inverse_power(self, x: Tensor, exponent: Any, eps: Any) -> Tensor:
         return matrices.inverse_power(x, exponent, eps)
@@ -156,6 +174,21 @@ def _either(x: Any, y: Any, choose: Callable[[Any, Any], Tensor]) -> Tensor:
     return choose(x, y)
 
 
+class AskingAt(TensorAt):
+    """Where a step happens on a shard whose questions are not all answered: what it can tell is kept."""
+
+    def __init__(self, *place: Any) -> None:
+        super().__init__(*place)
+        self.told: list[Tensor] = []
+
+    def _of_layer(self, x: Tensor, of_whole: Callable[[Tensor], Tensor], of_shard: Any = None) -> Tensor:
+        assert self._answers is not None  # nobody asks about a whole tensor
+        answer = self._answers[self._asked]
+        self._asked += 1
+        self.told.append((of_shard or of_whole)(x))
+        return self.told[-1] if answer is None else answer
+
+
 class WatchingAt(TensorAt):
     """Where a step happens while somebody watches: roots and norms are kept as they are taken."""
 
@@ -171,6 +204,10 @@ class WatchingAt(TensorAt):
     def norm(self, x: Tensor) -> Tensor:
         self.norms.append(super().norm(x))
         return self.norms[-1]
+
+
+def _itself(x: Tensor) -> Tensor:
+    return x
 
 
 @dataclass(frozen=True)
@@ -198,6 +235,16 @@ class Segment:
         """Whether its first stage brings its memory up to date before step k."""
         period = self.stages[0].refresh_every
         return period > 0 and (k - 1) % period == 0
+
+    @cached_property
+    def reading(self) -> Reading:
+        """What its stages ask about whole layers, and what they leave alone."""
+        return read_stages(self.stages, self.memory)
+
+    @cached_property
+    def kept(self) -> frozenset[str]:
+        """The buffers that a step without a refresh leaves as they are."""
+        return frozenset(f"{label}.{name}" for label, kept in zip(self.labels, self.reading.kept) for name in kept)
 
     @cached_property
     def serves_all_sizes(self) -> bool:
@@ -262,6 +309,17 @@ class Segment:
             stage.bind({name: numbers[i] for name, i in places}) for stage, places in zip(self.stages, self.places)
         ]
         return u, at, bound
+
+    def asking(self, number: int) -> Callable[..., Any]:
+        """(θ, x, given, *memory) → what a shard can tell for each question of one round."""
+        chosen = [i for i, question in enumerate(self.reading.questions) if question.round == number]
+
+        def ask(theta: Tensor, x: Tensor, given: Given, *buffers: Tensor) -> tuple[Tensor, ...]:
+            _, _, at = self.evaluate(AskingAt, theta, x, given, *buffers)
+            assert isinstance(at, AskingAt)  # made by evaluate
+            return tuple(at.told[i] for i in chosen)
+
+        return ask
 
     def function(self) -> Callable[..., Any]:
         """(θ, x, given, *memory) → u, or None when θ was updated."""

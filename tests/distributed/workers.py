@@ -47,7 +47,7 @@ def network():
 
 def batches(steps):
     generator = torch.Generator().manual_seed(1)
-    return [torch.randn(8, 6, generator=generator, dtype=torch.float64) for _ in range(steps)]
+    return [torch.randn(12, 6, generator=generator, dtype=torch.float64) for _ in range(steps)]
 
 
 def train(model, optimizer, rank=0, count=1, steps=5):
@@ -72,18 +72,38 @@ def zero(rank, name):
     return train(model, optimizer, rank, dist.get_world_size())
 
 
-def single(spec, **options):
-    model = network()
-    return train(model, edsl.compile(spec, model, mode="eager", **options))
+def single(spec, model=network, steps=5, **options):
+    model = model()
+    return train(model, edsl.compile(spec, model, mode="eager", **options), steps=steps)
 
 
-def sharded(rank):
+def network_in_parts():
+    """Matrices, a kernel, and a parameter of fewer rows than processes."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Unflatten(1, (2, 3)), nn.Conv1d(2, 4, 2), nn.Flatten(), nn.Linear(8, 6), nn.Tanh(), nn.LayerNorm(6), nn.Linear(6, 2)
+    ).double()
+
+
+def fully_sharded(rank, spec, steps=5, mode="eager", mesh=None, **options):
+    """Training under FSDP2; the whole weights at the end."""
+    model = sharded_model(mesh)
+    optimizer = edsl.compile(spec, model, mode=mode, **options)
+    train(model, optimizer, rank, dist.get_world_size(), steps)
+    assert getattr(optimizer, "fallbacks", []) == []
+    return whole(model)
+
+
+def sharded_model(mesh=None):
     from torch.distributed.fsdp import fully_shard
 
-    model = network().float()
-    fully_shard(model)
-    try:
-        edsl.compile("alto", model, mode="eager")
-    except edsl.EdslError as error:
-        return str(error)
-    return "no error"
+    model = network_in_parts()
+    for layer in model:
+        if list(layer.parameters()):
+            fully_shard(layer, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    return model
+
+
+def whole(model):
+    return [p.full_tensor().detach().clone() for p in model.parameters()]
