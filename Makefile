@@ -11,11 +11,11 @@ demo: $(VENV)/.installed
 
 ## test: set up, then the whole test suite but for tests of minutes
 test: $(VENV)/.installed-dev
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n 2
 
 ## test-all: the slow tests too
 test-all: $(VENV)/.installed-dev
-	$(BIN)/pytest -q -m "slow or not slow"
+	$(BIN)/pytest -q -n 2 -m "slow or not slow"
 
 ## lint: style, and types of the package as it installs
 lint: $(VENV)/.installed-dev

@@ -55,7 +55,11 @@ def check_checkpoint(
 
 
 def in_order_of_names(checkpoint: Any, groups: list[dict[str, Any]]) -> Any:
-    """The checkpoint with each group's parameters in the optimizer's order, where both know the same names."""
+    """The checkpoint with each group's parameters in the optimizer's order, where both know the same names.
+
+    torch.distributed.checkpoint has brought them into that order already, and calls them by their names in
+    the model; of a group it keeps the saved names, and loses what is empty.
+    """
     saved_groups = checkpoint.get("param_groups") if isinstance(checkpoint, dict) else None
     if not isinstance(saved_groups, list) or len(saved_groups) != len(groups):
         return checkpoint
@@ -66,6 +70,9 @@ def _reordered(saved: Any, group: dict[str, Any]) -> Any:
     names = group.get("param_names")
     had = saved.get("param_names") if isinstance(saved, dict) else None
     numbers = saved.get("params") if isinstance(saved, dict) else None
+    if isinstance(numbers, list) and numbers and all(isinstance(number, str) for number in numbers):
+        own = {"param_names": list(names)} if names else {}
+        return {"exclude": (), **saved, **own}
     if not names or not isinstance(had, (list, tuple)) or not isinstance(numbers, (list, tuple)):
         return saved
     if list(had) == list(names) or len(had) != len(numbers) or sorted(map(str, had)) != sorted(names):
@@ -84,8 +91,8 @@ def _check_group(saved: Any, pipeline: Pipeline, keys: Iterable[str], parse: Cal
     missing = [key for key in ("params", *keys) if key not in saved]
     if missing:
         raise _broken(f"its param group has no {', '.join(missing)}")
-    if not isinstance(saved["params"], list) or not all(isinstance(n, int) for n in saved["params"]):
-        raise _broken("the 'params' of its groups must be lists of numbers")
+    if not isinstance(saved["params"], list) or not all(isinstance(n, (int, str)) for n in saved["params"]):
+        raise _broken("the 'params' of its groups must be lists of numbers, or of names")
     for key in ("exclude", "param_names"):
         names = saved.get(key, ())
         if not isinstance(names, (tuple, list)) or not all(isinstance(name, str) for name in names):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from edsl.errors import EdslError
-from edsl.shards import is_sharded, shards_of, summed, total_norms
+from edsl.shards import averaged, is_sharded, shards_of, summed, total_norms
 from edsl.stage import Estimator
 
 
@@ -115,12 +115,15 @@ class Oracle:
         return not bool(summed([part.any()], [shards])[0])
 
     def loss(self) -> Any:
-        """The closure's loss, without a graph."""
+        """The closure's loss, without a graph; of several processes the mean."""
         with torch.no_grad():
-            return self._evaluate()
+            return averaged([self._evaluate()])[0]
 
     def differentiate(self, create_graph: bool) -> Any:
-        """The closure's loss and its gradients, which may then be differentiated again."""
+        """The closure's loss and its gradients, which may then be differentiated again.
+
+        Both are this process's own; `averaged` makes them everybody's.
+        """
         with torch.enable_grad():
             loss = self._evaluate()
             if not self.slots:
@@ -129,6 +132,10 @@ class Oracle:
         for slot, gradient in zip(self.slots, found):
             slot.gradient = gradient
         return loss.detach()
+
+    def averaged(self, tensors: list[Tensor]) -> list[Tensor]:
+        """The means over all processes, where there are several."""
+        return averaged(tensors)
 
     def hessian_times(self, directions: list[Tensor], last: bool) -> list[Tensor | None]:
         """H z for a vector z with one part a slot, through the graph of `differentiate`; `last` frees it."""

@@ -49,7 +49,9 @@ class Shards:
         """The mesh dimensions over which the tensor is cut; none on a process outside its mesh."""
         if self.mesh.get_coordinate() is None:
             return ()
-        return tuple(d for d, placement in enumerate(self.placements) if placement.is_shard() and self.mesh.size(d) > 1)
+        return tuple(
+            d for d, placement in enumerate(self.placements) if not placement.is_replicate() and self.mesh.size(d) > 1
+        )
 
     @cached_property
     def groups(self) -> tuple[Any, ...]:
@@ -93,7 +95,7 @@ class Shards:
     def _by_rows(self, dims: int) -> list[Any]:
         from torch.distributed.tensor import Replicate, Shard
 
-        return [Shard(max(0, dims - 2)) if placement.is_shard() else Replicate() for placement in self.placements]
+        return [Replicate() if placement.is_replicate() else Shard(max(0, dims - 2)) for placement in self.placements]
 
     def pieces(self) -> list[tuple[int, ...]]:
         """The shapes of the shards in the one group over which the tensor is cut, in the order of its processes."""
@@ -151,6 +153,19 @@ def summed(parts: Sequence[Tensor], shards: Sequence[Shards | None]) -> list[Ten
         dist.all_reduce(sums, group=group)
         vector[chosen] = sums
     return [vector[i].to(part.device) for i, part in enumerate(parts)]
+
+
+def averaged(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The means over all processes of torch.distributed, where there are several; else the tensors themselves."""
+    import torch.distributed as dist
+
+    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+        return list(tensors)
+    means = [tensor.detach().clone() for tensor in tensors]
+    for mean in means:
+        dist.all_reduce(mean)
+        mean /= dist.get_world_size()
+    return means
 
 
 def total_norms(pools: Sequence[Sequence[Tensor]], shards: Sequence[Sequence[Shards | None]]) -> list[Tensor]:

@@ -21,3 +21,10 @@ def _seeded() -> Iterator[None]:
     torch.manual_seed(0)
     yield
     torch.compiler.reset()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What shares started processes runs in one worker."""
+    for item in items:
+        if item.path.parent.name == "distributed":
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))

@@ -22,7 +22,8 @@ class Hutchinson(Estimator):
     diagonal H it is exact. D is estimated at each parameter's steps 1, 1 + every, …; between them the
     update keeps what it has.
 
-    The closure computes the loss and returns it, without backward().
+    The closure computes the loss and returns it, without backward(). Of several processes of
+    torch.distributed each has its part of the batch: both are averaged over all of them.
 
     Args:
         samples: n ≥ 1, Hessian-vector products a look.
@@ -77,9 +78,10 @@ class Hutchinson(Estimator):
             looks, loss = True, oracle.differentiate(create_graph=True)
         if looks:
             self._look(oracle, due)
-        for slot in oracle.slots:
-            if slot.gradient is not None:
-                slot.gradient = slot.gradient.detach()
+        seen = [slot for slot in oracle.slots if slot.gradient is not None]
+        loss, *gradients = oracle.averaged([loss, *(slot.gradient.detach() for slot in seen)])
+        for slot, gradient in zip(seen, gradients):
+            slot.gradient = gradient
         return loss
 
     def _look(self, oracle: Oracle, due: list[Any]) -> None:
@@ -89,7 +91,7 @@ class Hutchinson(Estimator):
             for diagonal, part, product in zip(diagonals, z, oracle.hessian_times(z, sample == self.samples - 1)):
                 if product is not None:
                     diagonal.add_(part * product / self.samples)
-        for slot, diagonal in zip(oracle.slots, diagonals):
+        for slot, diagonal in zip(oracle.slots, oracle.averaged(diagonals)):
             if slot in due:
                 is_kernel = self.spatial and diagonal.dim() == 4
                 slot.hessian = _over_positions(diagonal) if is_kernel else diagonal

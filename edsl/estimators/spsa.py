@@ -31,7 +31,8 @@ class Spsa(Estimator):
     are moved in place and come back bit for bit; beside the gradient itself there is one copy of
     them and one direction, whatever n is.
 
-    The closure computes the loss and returns it: no backward(), nothing random.
+    The closure computes the loss and returns it: no backward(), nothing random. Of several processes
+    of torch.distributed each has its part of the batch: losses are averaged over all of them.
 
     E behind it averages differences of consecutive estimates. Where each has directions of its own,
     these are mostly noise. `common=True` evaluates the loss at the last step's parameters too, along

@@ -1,4 +1,4 @@
-"""Functions that run in processes of their own, joined by gloo."""
+"""Functions that run in processes of their own, joined by gloo; every process calls all of them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,30 @@ from tempfile import TemporaryDirectory
 
 import torch
 import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
 import torch.multiprocessing as mp
 from torch import nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 
 import edsl
+
+
+PRELOADED = ["edsl", "torch.distributed.fsdp", "torch.distributed.checkpoint.state_dict"]  # once for all processes
 
 
 def in_processes(count, function, *arguments):
     """Run function(rank, *arguments) in so many processes; what rank 0 returns."""
     with TemporaryDirectory() as folder:
         file = str(Path(folder) / "result.pt")
-        mp.spawn(_enter, args=(count, free_port(), file, function, arguments), nprocs=count)
+        mp.set_forkserver_preload(PRELOADED)
+        arguments = (count, free_port(), file, function, arguments)
+        mp.start_processes(_enter, args=arguments, nprocs=count, start_method="forkserver")
         return torch.load(file)
+
+
+def in_turn(rank, runs):
+    """Several runs by their names, (function, *arguments) each, in the same processes."""
+    return {name: function(rank, *arguments) for name, (function, *arguments) in runs.items()}
 
 
 def free_port():
@@ -41,8 +53,10 @@ def _enter(rank, count, port, file, function, arguments):
 
 
 def network():
+    """Matrices, a kernel, and a layer of fewer rows than three processes."""
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.LayerNorm(8), nn.Linear(8, 3)).double()
+    layers = [nn.Unflatten(1, (2, 3)), nn.Conv1d(2, 4, 2), nn.Flatten(), nn.Linear(8, 6), nn.Tanh(), nn.LayerNorm(6)]
+    return nn.Sequential(*layers, nn.Linear(6, 2)).double()
 
 
 def batches(steps):
@@ -51,53 +65,59 @@ def batches(steps):
 
 
 def train(model, optimizer, rank=0, count=1, steps=5):
-    """Steps on this rank's share of each batch."""
+    """Steps on this rank's share of each batch; the whole weights at the end."""
+    estimator = getattr(optimizer, "pipeline", edsl.parse("grad | sgd")).estimator
     for batch in batches(steps):
-        optimizer.zero_grad()
-        model(batch.chunk(count)[rank]).square().mean().backward()
-        optimizer.step()
-    return [p.detach().clone() for p in model.parameters()]
+
+        def closure(batch=batch):
+            if estimator.calls_backward:
+                optimizer.zero_grad()
+            loss = model(batch.chunk(count)[rank]).square().mean()
+            if estimator.calls_backward:
+                loss.backward()
+            return loss
+
+        if estimator.needs_closure:
+            optimizer.step(closure)
+        else:
+            closure()
+            optimizer.step()
+    return weights(model)
+
+
+def weights(model):
+    return [whole(p).detach().clone() for p in model.parameters()]
+
+
+def whole(tensor):
+    return tensor.full_tensor() if isinstance(tensor, dist.tensor.DTensor) else tensor
+
+
+def single(spec, steps=5, **options):
+    """One process with the joint batch."""
+    model = network()
+    return train(model, edsl.compile(spec, model, mode="eager", **options), steps=steps)
 
 
 def ddp(rank, spec):
     model = nn.parallel.DistributedDataParallel(network())
-    return train(model, edsl.compile(spec, model.module, mode="eager"), rank, dist.get_world_size())
+    optimizer = edsl.compile(spec, model.module, mode="eager")
+    evaluates = optimizer.pipeline.estimator.needs_closure and not optimizer.pipeline.estimator.calls_backward
+    return train(model.module if evaluates else model, optimizer, rank, dist.get_world_size())
 
 
 def zero(rank, name):
     from torch.distributed.optim import ZeroRedundancyOptimizer
 
     model = nn.parallel.DistributedDataParallel(network())
-    optimizer = ZeroRedundancyOptimizer(model.parameters(), getattr(edsl, name), lr=0.01, mode="eager")
+    optimizer = ZeroRedundancyOptimizer(model.parameters(), getattr(edsl, name), mode="eager")
     return train(model, optimizer, rank, dist.get_world_size())
-
-
-def single(spec, model=network, steps=5, **options):
-    model = model()
-    return train(model, edsl.compile(spec, model, mode="eager", **options), steps=steps)
-
-
-def network_in_parts():
-    """Matrices, a kernel, and a parameter of fewer rows than processes."""
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Unflatten(1, (2, 3)), nn.Conv1d(2, 4, 2), nn.Flatten(), nn.Linear(8, 6), nn.Tanh(), nn.LayerNorm(6), nn.Linear(6, 2)
-    ).double()
-
-
-def fully_sharded(rank, spec, steps=5, mode="eager", mesh=None, **options):
-    """Training under FSDP2; the whole weights at the end."""
-    model = sharded_model(mesh)
-    optimizer = edsl.compile(spec, model, mode=mode, **options)
-    train(model, optimizer, rank, dist.get_world_size(), steps)
-    assert getattr(optimizer, "fallbacks", []) == []
-    return whole(model)
 
 
 def sharded_model(mesh=None):
     from torch.distributed.fsdp import fully_shard
 
-    model = network_in_parts()
+    model = network()
     for layer in model:
         if list(layer.parameters()):
             fully_shard(layer, mesh=mesh)
@@ -105,5 +125,110 @@ def sharded_model(mesh=None):
     return model
 
 
-def whole(model):
-    return [p.full_tensor().detach().clone() for p in model.parameters()]
+def fsdp(rank, spec, mode="eager", steps=5, mesh_shape=None):
+    """Training under FSDP2; with a shape of two dimensions replicas of shards (HSDP)."""
+    mesh = dist.init_device_mesh("cpu", mesh_shape, mesh_dim_names=("copies", "shards")) if mesh_shape else None
+    model = sharded_model(mesh)
+    optimizer = edsl.compile(spec, model, mode=mode)
+    found = train(model, optimizer, rank, dist.get_world_size(), steps)
+    assert getattr(optimizer, "fallbacks", []) == []
+    return found
+
+
+def refusal(rank, spec):
+    """What a step on sharded parameters says."""
+    model = sharded_model()
+    optimizer = edsl.compile(spec, model, mode="eager")
+    try:
+        train(model, optimizer, rank, dist.get_world_size(), 1)
+    except edsl.EdslError as error:
+        return str(error)
+    return ""
+
+
+def averaged_weights(rank, spec):
+    """Inside evaluation_weights(), and after it."""
+    model = sharded_model()
+    optimizer = edsl.compile(spec, model, mode="eager")
+    train(model, optimizer, rank, dist.get_world_size(), 3)
+    with optimizer.evaluation_weights():
+        inside = weights(model)
+    return inside, weights(model)
+
+
+def guarded(rank, spec):
+    """Before and after a step whose gradient is not finite on one process; how many were found."""
+    model = sharded_model()
+    optimizer = edsl.compile(spec, model, mode="eager")
+    train(model, optimizer, rank, dist.get_world_size(), 2)
+    before = weights(model)
+    for parameter in model.parameters():
+        parameter.grad.to_local().fill_(float("nan") if rank == 1 else 1.0)
+    optimizer.step()
+    return before, weights(model), optimizer.param_groups[0]["nonfinite_steps"]
+
+
+def half_precision(rank, spec):
+    """The dtypes of a bfloat16 model's state."""
+    from torch.distributed.fsdp import fully_shard
+
+    model = network().to(torch.bfloat16)
+    fully_shard(model)
+    optimizer = edsl.compile(spec, model, mode="eager")
+    model(batches(1)[0].bfloat16()).square().mean().backward()
+    optimizer.step()
+    assert all(p.dtype == torch.bfloat16 for p in model.parameters())
+    return {buffer.dtype for state in optimizer.state.values() for name, buffer in state.items() if name != "step"}
+
+
+def tensor_parallel(rank, spec):
+    """Training of a model cut by columns and rows over one mesh dimension, and by FSDP2 over another."""
+    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+
+    mesh = dist.init_device_mesh("cpu", (2, 2), mesh_dim_names=("dp", "tp"))
+    model = perceptron()
+    parallelize_module(model, mesh["tp"], {"0": ColwiseParallel(), "2": RowwiseParallel()})
+    fully_shard(model, mesh=mesh["dp"])
+    optimizer = edsl.compile(spec, model, mode="eager")
+    return train(model, optimizer, mesh["dp"].get_local_rank(), 2)
+
+
+def perceptron():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 4)).double()
+
+
+def saved(rank, folder, specs):
+    """Train, save by torch.distributed.checkpoint sharded and whole, train on; the weights at the end."""
+    found = {}
+    for number, spec in enumerate(specs):
+        model = sharded_model()
+        optimizer = edsl.compile(spec, model, mode="eager")
+        train(model, optimizer, rank, dist.get_world_size(), 4)
+        weights_now, state = get_state_dict(model, optimizer)
+        dcp.save({"model": weights_now, "optimizer": state}, checkpoint_id=f"{folder}/{number}")
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        full = get_state_dict(model, optimizer, options=options)
+        if rank == 0:
+            torch.save(full, f"{folder}/{number}.pt")
+        found[spec] = train(model, optimizer, rank, dist.get_world_size(), 4)
+    return found
+
+
+def resumed(rank, folder, specs, full=False):
+    """Load what `saved` left and train on as it did, on however many processes."""
+    found = {}
+    for number, spec in enumerate(specs):
+        model = sharded_model()
+        optimizer = edsl.compile(spec, model, mode="eager")
+        if full:
+            weights_then, state = torch.load(f"{folder}/{number}.pt", weights_only=True)
+            options = StateDictOptions(full_state_dict=True)
+        else:
+            weights_then, state = get_state_dict(model, optimizer)
+            dcp.load({"model": weights_then, "optimizer": state}, checkpoint_id=f"{folder}/{number}")
+            options = None
+        set_state_dict(model, optimizer, model_state_dict=weights_then, optim_state_dict=state, options=options)
+        found[spec] = train(model, optimizer, rank, dist.get_world_size(), 4)
+    return found

@@ -1,0 +1,43 @@
+"""torch.distributed.checkpoint: saved on two processes, loaded on any number."""
+
+import pytest
+import torch
+from torch.distributed.checkpoint.state_dict import set_state_dict
+from workers import in_processes, network, resumed, saved, train
+
+import edsl
+
+SPECS = [
+    "alto",
+    "emuon",
+    "eshampoo",
+    "grad | e | torch.AdamW(lr=0.01)",
+    "grad(accumulate=2) | guard | emuon | ema_weights",
+]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoint")
+    return folder, in_processes(2, saved, str(folder), SPECS)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("count", "full"), [(1, False), (3, False), (2, True)])
+def test_training_goes_on_as_if_nothing_had_happened(checkpoint, count, full):
+    folder, expected = checkpoint
+    found = in_processes(count, resumed, str(folder), SPECS, full)
+    for spec in SPECS:
+        for a, b in zip(found[spec], expected[spec], strict=True):
+            assert (a - b).abs().max() <= 1e-12
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_whole_checkpoint_loads_without_processes(checkpoint, spec):
+    folder, expected = checkpoint
+    model = network()
+    optimizer = edsl.compile(spec, model, mode="eager")
+    weights, state = torch.load(folder / f"{SPECS.index(spec)}.pt", weights_only=True)
+    set_state_dict(model, optimizer, model_state_dict=weights, optim_state_dict=state)
+    for a, b in zip(train(model, optimizer, steps=4), expected[spec], strict=True):
+        assert (a - b).abs().max() <= 1e-12

@@ -1,0 +1,130 @@
+"""Parameters cut over processes (FSDP2, HSDP, tensor parallel) step as whole ones do."""
+
+import pytest
+import torch
+from workers import (
+    averaged_weights,
+    batches,
+    fsdp,
+    guarded,
+    half_precision,
+    in_processes,
+    in_turn,
+    network,
+    perceptron,
+    refusal,
+    single,
+    tensor_parallel,
+    train,
+    weights,
+)
+
+import edsl
+from edsl.recipes import RECIPES
+
+EVALUATE = (
+    "eadahessian",
+    "ezo",
+    "ezo_adam",
+)  # the loss themselves, of parameters that they move or differentiate twice
+STEPPED = [name for name in RECIPES if name not in (*EVALUATE, "esoap")]
+OTHERS = [
+    "grad | clip(norm=0.1) | alto",
+    "grad | noise(std=0.1) | e | lars",
+    "grad(accumulate=2) | guard | alto",
+    "lamb(lr=0.1) | caution",
+    "grad | e | clip(norm=0.1) | route(matrix=muon | caution, other=lamb | lookahead)",
+    "grad | e | torch.AdamW(lr=0.1)",
+    "grad | route(matrix=shampoo(every=2, block=3), other=sgd)",
+]
+
+
+def distance(found, expected):
+    return max(float((a - b).abs().max()) for a, b in zip(found, expected, strict=True))
+
+
+@pytest.fixture(scope="module")
+def two():
+    runs = {spec: (fsdp, spec) for spec in [*STEPPED, *OTHERS, "esoap"]}
+    runs |= {f"compiled {spec}": (fsdp, spec, "compiled") for spec in ("alto", "emuon", "eshampoo")}
+    runs |= {f"refusal {spec}": (refusal, spec) for spec in EVALUATE}
+    runs |= {"weights": (averaged_weights, "alto | ema_weights(decay=0.9)"), "guard": (guarded, "grad | guard | alto")}
+    runs |= {"half": (half_precision, "emuon")}
+    return in_processes(2, in_turn, runs)
+
+
+@pytest.fixture(scope="module")
+def three():
+    """More processes than the last layer has rows: one has none of it."""
+    return in_processes(
+        3, in_turn, {spec: (fsdp, spec) for spec in ("grad | clip(norm=0.1) | alto", "emuon", "eshampoo")}
+    )
+
+
+@pytest.fixture(scope="module")
+def four():
+    runs = {f"hsdp {spec}": (fsdp, spec, "eager", 5, (2, 2)) for spec in ("alto", "emuon", "eshampoo")}
+    runs |= {f"tp {spec}": (tensor_parallel, spec) for spec in ("eadamw", "grad | clip(norm=0.1) | alto", "elars")}
+    return in_processes(4, in_turn, runs)
+
+
+@pytest.mark.parametrize("spec", [*STEPPED, *OTHERS])
+def test_two_processes_with_shards_are_one_process_with_the_whole(two, spec):
+    assert distance(two[spec], single(spec)) <= 1e-12
+
+
+def test_soap_is_as_near_as_its_free_choice_of_a_basis_allows(two):
+    # where a covariance has no rank, rounding chooses the basis: halving the batch in one process does as much
+    model = network()
+    optimizer = edsl.compile("esoap", model, mode="eager")
+    for batch in batches(5):
+        optimizer.zero_grad()
+        (sum(model(half).square().mean() for half in batch.chunk(2)) / 2).backward()
+        optimizer.step()
+    assert distance(two["esoap"], weights(model)) <= max(1e-12, distance(weights(model), single("esoap")))
+
+
+@pytest.mark.parametrize("spec", ["alto", "emuon", "eshampoo"])
+def test_compiled_steps_on_shards_are_eager_ones_without_a_fallback(two, spec):
+    assert distance(two[f"compiled {spec}"], single(spec)) <= 1e-12
+
+
+@pytest.mark.parametrize("spec", ["grad | clip(norm=0.1) | alto", "emuon", "eshampoo"])
+def test_a_process_without_a_shard_of_a_layer_takes_part(three, spec):
+    assert distance(three[spec], single(spec)) <= 1e-12
+
+
+@pytest.mark.parametrize("spec", ["alto", "emuon", "eshampoo"])
+def test_copies_of_shards_step_alike(four, spec):
+    assert distance(four[f"hsdp {spec}"], single(spec)) <= 1e-12
+
+
+@pytest.mark.parametrize("spec", ["eadamw", "grad | clip(norm=0.1) | alto", "elars"])
+def test_norms_are_of_layers_that_are_cut_over_two_mesh_dimensions(four, spec):
+    model = perceptron()
+    assert distance(four[f"tp {spec}"], train(model, edsl.compile(spec, model, mode="eager"))) <= 1e-12
+
+
+@pytest.mark.parametrize("spec", EVALUATE)
+def test_what_can_not_work_on_shards_says_so(two, spec):
+    assert "can't work on sharded parameters (DTensor)" in two[f"refusal {spec}"]
+
+
+def test_evaluation_weights_are_the_whole_ones_average(two):
+    model = network()
+    optimizer = edsl.compile("alto | ema_weights(decay=0.9)", model, mode="eager")
+    after = train(model, optimizer, steps=3)
+    with optimizer.evaluation_weights():
+        inside = [p.detach().clone() for p in model.parameters()]
+    assert distance(two["weights"][0], inside) <= 1e-12
+    assert distance(two["weights"][1], after) <= 1e-12
+
+
+def test_a_gradient_that_is_not_finite_on_one_process_stops_all(two):
+    before, after, found = two["guard"]
+    assert all(map(torch.equal, before, after))
+    assert found == 1
+
+
+def test_state_of_half_precision_shards_is_in_float32(two):
+    assert two["half"] == {torch.float32}
