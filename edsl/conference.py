@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +31,19 @@ class Turn:
     needs_whole: bool
 
     @property
+    def place(self) -> Given:
+        """What the step reads; noise is drawn now, so that no more of it than this item's is kept."""
+        noisy = self.segment.noisy
+        normals = tuple(self.item.normal(stage, label, self.needs_whole) for stage, label in noisy)
+        return self.given._replace(normals=normals) if noisy else self.given
+
+    @property
+    def gathers(self) -> bool:
+        """Whether its matrix is brought together on one process."""
+        asks = self.given.answers is not None
+        return self.needs_whole or (asks and any(q.kind == "orthogonal" for q in self.segment.reading.questions))
+
+    @property
     def gradients(self) -> list[Tensor]:
         """The raw gradient, where it is something else than what flows in, and is read."""
         gradient = self.given.gradient
@@ -47,6 +60,14 @@ class Turn:
         answers = list(self.given.answers or ())
         answers[place] = answer
         self.given = self.given._replace(answers=tuple(answers))
+
+
+def shifts(turns: Sequence[Turn]) -> Iterator[list[Turn]]:
+    """First all turns that gather no matrix; then those that do, so many that each process gets one."""
+    yield [turn for turn in turns if not turn.gathers]
+    gathering = [turn for turn in turns if turn.gathers]
+    for wave in waves([turn.item.shards for turn in gathering]):
+        yield [gathering[i] for i in wave]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +110,7 @@ def _factor(told: Sequence[Told], orthogonal: Callable[..., Tensor]) -> None:
         assert shards is not None  # only sharded items ask
         sent = part.part.bfloat16() if precision == "bfloat16" else part.part  # as the factor itself begins
         bundles.append(Bundle([shards], [sent]))
-    for wave in waves(bundles):
+    for wave in waves([bundle.shards[0] for bundle in bundles]):
         chosen = [bundles[i] for i in wave]
         wholes, rank = collected(chosen), chosen[0].group.rank()
         if wholes is not None:
@@ -109,7 +130,7 @@ def step_together(turns: Sequence[Turn], step: Callable[..., Tensor]) -> None:
     """
     inbound = [_inbound(turn) for turn in turns]
     outbound = [_outbound(turn) for turn in turns]
-    for wave in waves(inbound):
+    for wave in waves([bundle.shards[0] for bundle in inbound]):
         chosen = [inbound[i] for i in wave]
         wholes = collected(chosen)
         if wholes is not None:
@@ -137,7 +158,7 @@ def _outbound(turn: Turn) -> Bundle:
 def _whole_step(turn: Turn, wholes: Sequence[Tensor], step: Callable[..., Tensor]) -> list[Tensor]:
     count = 2 + len(turn.gradients)
     theta, x, *gradients = (whole.view(folded(whole)) for whole in wholes[:count])
-    given = turn.given._replace(gradient=gradients[0] if gradients else None)
+    given = turn.place._replace(gradient=gradients[0] if gradients else None)
     reshaped = turn.item.plan.reshaped
     buffers = [
         whole if name in reshaped else whole.view(folded(whole))

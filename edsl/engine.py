@@ -4,7 +4,9 @@ The estimator comes first, over all parameters at once. Then data flows once thr
 θ, g and the memory go into one compiled function as 1-D aliases in storage order (matrices, where a
 stage asks for them), the stages run one after another, and the function writes the memory and θ back
 in place. So every size and layout shares one graph, and nothing as large as the parameter is
-allocated. A stage that needs a norm over *all* parameters splits the pipeline into segments.
+allocated. A stage that needs a norm over *all* parameters splits the pipeline into segments. Of a
+parameter that is cut over processes each runs its shard, and what a stage asks about the whole layer
+is answered before (edsl.conference).
 
 Hyper-parameters go in as one float64 vector, so a schedule never recompiles. Powers βᵏ are computed
 on the host and go with them: inside the loop over elements a pow would cost more than all else.
@@ -22,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edsl.conference import Told, Turn, confer, nothing, step_together
+from edsl.conference import Told, Turn, confer, nothing, shifts, step_together
 from edsl.domain import Number
 from edsl.errors import EdslError, EdslWarning, shown
 from edsl.item import Item
@@ -143,7 +145,7 @@ class Engine:
 
         def look(turn: Turn) -> Tensor:
             item = turn.item
-            u, _, at = turn.segment.evaluate(WatchingAt, item.theta, item.x, turn.given, *turn.buffers)
+            u, _, at = turn.segment.evaluate(WatchingAt, item.theta, item.x, turn.place, *turn.buffers)
             assert isinstance(at, WatchingAt)  # made by evaluate
             if turn.segment.updates:
                 seen.append(Watched(item.parameter, item.k, item.plan.pipeline.update, at.roots, at.norms))
@@ -159,12 +161,12 @@ class Engine:
         """Take all items that have elements through one segment after the other."""
         items = [item for item in items if item.is_cut or item.theta.numel() > 0]
         for number in range(max((len(item.plan.segments) for item in items), default=0)):
-            turns = self._turns([item for item in items if number < len(item.plan.segments)], number)
-            self._confer(turns)
-            step_together([turn for turn in turns if turn.needs_whole], self._step_whole)
-            for turn in turns:
-                if not turn.needs_whole and turn.item.theta.numel() > 0:
-                    turn.item.x = call(turn)
+            for turns in shifts(self._turns([item for item in items if number < len(item.plan.segments)], number)):
+                self._confer(turns)
+                step_together([turn for turn in turns if turn.needs_whole], self._step_whole)
+                for turn in turns:
+                    if not turn.needs_whole and turn.item.theta.numel() > 0:
+                        turn.item.x = call(turn)
 
     def _turns(self, items: list[Item], number: int) -> list[Turn]:
         """The items before their segment of this number, with all that it reads."""
@@ -183,7 +185,6 @@ class Engine:
                 gradient=item.gradient if number > 0 else None,
                 live=live,
                 total_norm=None if total is None else total.to(device),
-                normals=tuple(item.normal(stage, label, needs_whole) for stage, label in segment.noisy),
                 hessian=item.hessian,
                 difference=item.difference,
                 answers=(None,) * len(segment.reading.questions) if asks else None,
@@ -207,7 +208,7 @@ class Engine:
 
     def _run(self, turn: Turn) -> Any:
         item = turn.item
-        return self._step_of(turn.segment, item.k, item.theta, item.x, turn.given, turn.buffers)
+        return self._step_of(turn.segment, item.k, item.theta, item.x, turn.place, turn.buffers)
 
     def _step_of(
         self, segment: Segment, k: int, theta: Tensor, x: Tensor, given: Given, buffers: list[Tensor]
@@ -232,8 +233,9 @@ class Engine:
         parts: Any = [nothing(item.theta, question) for _, question in asked]
         if item.theta.numel() > 0:
             key = (segment.key, "ask", number)
-            ask = self._function(key, partial(segment.asking, number), True, item.theta, item.x, turn.given)
-            parts = ask(item.theta, item.x, turn.given, *turn.buffers)
+            given = turn.place
+            ask = self._function(key, partial(segment.asking, number), True, item.theta, item.x, given)
+            parts = ask(item.theta, item.x, given, *turn.buffers)
         for (place, question), part in zip(asked, parts):
             yield Told(turn, place, question, part)
 

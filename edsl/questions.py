@@ -125,8 +125,8 @@ class ReadingAt(At):
     def mean(self, x: Any) -> Depth:
         return self._ask("mean", x)
 
-    def orthogonal(self, x: Any, *how: Any) -> Depth:
-        return self._ask("orthogonal", x, *how)
+    def orthogonal(self, x: Any, steps: int, polynomials: str, precision: str) -> Depth:
+        return self._ask("orthogonal", x, steps, polynomials, precision)
 
     def _ask(self, kind: str, x: Any, *how: Any) -> Depth:
         about = deepest(x)

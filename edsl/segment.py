@@ -81,8 +81,8 @@ class TensorAt(At):
     def mean(self, x: Tensor) -> Tensor:
         return self._of_layer(x, torch.mean, of_shard=torch.sum)
 
-    def orthogonal(self, x: Tensor, *how: Any) -> Tensor:
-        return self._of_layer(x, lambda whole: newton_schulz(whole, *how), of_shard=_itself)
+    def orthogonal(self, x: Tensor, steps: int, polynomials: str, precision: str) -> Tensor:
+        return self._of_layer(x, lambda whole: newton_schulz(whole, steps, polynomials, precision), of_shard=_itself)
 
     def _of_layer(self, x: Tensor, of_whole: Callable[[Tensor], Tensor], of_shard: Any = None) -> Tensor:
         """What is asked about a layer: from x where that is whole, else as it was answered."""

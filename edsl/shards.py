@@ -195,11 +195,6 @@ class Bundle:
     def group(self) -> Any:
         return self.shards[0].groups[0]
 
-    @property
-    def size(self) -> int:
-        """Elements of the first tensor, whole."""
-        return math.prod(self.shards[0].shape)
-
     def bytes_of(self, rank: int) -> int:
         """What the shards of one process take."""
         return sum(math.prod(s.pieces()[rank]) * t.element_size() for s, t in zip(self.shards, self.tensors))
@@ -227,14 +222,17 @@ class Bundle:
         return [[_bytes(pieces[rank]) for pieces in cut] for rank in range(len(cut[0]))]
 
 
-def waves(bundles: Sequence[Bundle]) -> list[list[int]]:
-    """The bundles' places in turns: in each at most one for every process of a group, of like sizes."""
+def waves(owners: Sequence[Shards | None]) -> list[list[int]]:
+    """The places of matrices in turns: in each at most one for every process of a group, of like sizes."""
     groups: dict[Any, list[int]] = {}
-    for place, bundle in enumerate(bundles):
-        groups.setdefault(bundle.group, []).append(place)
+    sizes = []
+    for place, shards in enumerate(owners):
+        assert shards is not None  # whole matrices take no turns
+        groups.setdefault(shards.groups[0], []).append(place)
+        sizes.append(math.prod(shards.shape))
     turns = []
     for group, places in groups.items():
-        places.sort(key=lambda place: -bundles[place].size)
+        places.sort(key=lambda place: -sizes[place])
         turns += [places[i : i + group.size()] for i in range(0, len(places), group.size())]
     return turns
 

@@ -78,10 +78,10 @@ class Hutchinson(Estimator):
             looks, loss = True, oracle.differentiate(create_graph=True)
         if looks:
             self._look(oracle, due)
-        seen = [slot for slot in oracle.slots if slot.gradient is not None]
-        loss, *gradients = oracle.averaged([loss, *(slot.gradient.detach() for slot in seen)])
-        for slot, gradient in zip(seen, gradients):
-            slot.gradient = gradient
+        found = [(slot, slot.gradient.detach()) for slot in oracle.slots if slot.gradient is not None]
+        loss, *means = oracle.averaged([loss, *(gradient for _, gradient in found)])
+        for (slot, _), mean in zip(found, means):
+            slot.gradient = mean
         return loss
 
     def _look(self, oracle: Oracle, due: list[Any]) -> None:

@@ -16,7 +16,6 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_
 
 import edsl
 
-
 PRELOADED = ["edsl", "torch.distributed.fsdp", "torch.distributed.checkpoint.state_dict"]  # once for all processes
 
 
