@@ -170,7 +170,7 @@ class Engine:
                 name = names[position] if names else f"{index}.{position}"
                 name = f"{name}@{index}" if name in taken else name  # of two models in one optimizer
                 taken.add(name)
-                if parameter.requires_grad or (reads_grad and parameter.grad is not None):
+                if parameter.requires_grad or reads_grad:  # its closure may unfreeze one yet
                     memory = partial(self._estimator_memory, groups, states, index, parameter)
                     state = states.get(parameter, {})
                     k = int(state["step"]) + 1 if "step" in state else 1

@@ -239,10 +239,16 @@ class PipelineOptimizer(torch.optim.Optimizer):
         """The group in parts, one for each route that its parameters take."""
         routes = tuple(self.pipeline.branches)
         params = group.get("params")
-        if routes == ("",) or "route" in group or params is None:
+        if routes == ("",) or "route" in group:
             yield group
             return
+        if params is None or isinstance(params, set):  # torch will say so
+            yield {**group, "route": routes[0]}
+            return
         listed: list[Any] = [params] if isinstance(params, Tensor) else list(params)
+        if len({isinstance(entry, tuple) for entry in listed}) == 2:  # torch will say so
+            yield {**group, "params": listed, "route": routes[0]}
+            return
         parts: dict[str, list[Any]] = {route: [] for route in routes}
         for entry in listed:
             name, parameter = entry if isinstance(entry, tuple) and len(entry) == 2 else (None, entry)

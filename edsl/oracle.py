@@ -89,7 +89,8 @@ class Oracle:
                 loss = self._closure()
         for slot in self.slots:
             slot.gradient = slot.parameter.grad
-        if self.estimator.needs_closure and all(slot.gradient is None for slot in self.slots):
+        lost = self.slots and all(slot.gradient is None for slot in self.slots)
+        if self.estimator.needs_closure and lost:
             raise EdslError(f"{self.estimator.name}: the closure left no gradient; call step(closure) {self._expected}")
         return loss
 
