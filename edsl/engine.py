@@ -174,7 +174,8 @@ class Engine:
                     memory = partial(self._estimator_memory, groups, states, index, parameter)
                     state = states.get(parameter, {})
                     k = int(state["step"]) + 1 if "step" in state else 1
-                    yield Slot(parameter, name, index, k, "step" in state, memory)
+                    climbs = group.get("maximize", False)
+                    yield Slot(parameter, name, index, k, "step" in state, memory, climbs)
 
     def _estimator_memory(self, groups: list[dict[str, Any]], states: Any, index: int, parameter: Tensor) -> Any:
         plan = self.plan(index, groups[index], spared=False)

@@ -58,6 +58,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
 
     mode = "compiled"
     _evaluating = False
+    _stepping = False
 
     def __init__(
         self,
@@ -124,21 +125,31 @@ class PipelineOptimizer(torch.optim.Optimizer):
         Args:
             closure: computes the loss. With `grad` and `sam` it is a whole training step's: zero the
                 gradients, compute the loss, backward(). `spsa` and `hutchinson` want the loss alone.
+                With every lr and gradient 0 none of them needs it: such a step only makes the state,
+                as torch.distributed.checkpoint asks for before it loads.
 
         Returns:
             The loss, or None without a closure.
 
         Raises:
-            EdslError: for an estimator without its closure, a sparse gradient, or a hyper-parameter
-                that a schedule moved out of its domain.
+            EdslError: for an estimator without its closure, a closure that calls this step() again, a
+                sparse gradient, or a hyper-parameter that a schedule moved out of its domain.
         """
-        return self._step(closure)
+        if self._stepping:
+            raise EdslError("step() inside its own closure: a closure computes the loss; step outside of it")
+        self._stepping = True
+        try:
+            return self._step(closure)
+        finally:
+            self._stepping = False
 
     # A compiled training step calls what is compiled here. (torch.compiler.disable would load Dynamo at import.)
     @torch._disable_dynamo  # pyright: ignore[reportPrivateImportUsage]
     def _step(self, closure: Callable[[], Any] | None) -> Any:
         if self._evaluating:
             raise EdslError("step() inside evaluation_weights(): leave it first, to train the weights themselves")
+        if closure is None and self.pipeline.estimator.needs_closure and self._at_rest():
+            return self._make_state()
         oracle = self.engine.oracle(self.param_groups, self.state, closure)
         loss = oracle.estimator.evaluate(oracle)
         if oracle.ready and self._let_pass(oracle.slots):
@@ -150,6 +161,23 @@ class PipelineOptimizer(torch.optim.Optimizer):
             for group in self.param_groups:
                 group["calls"] = 0 if oracle.ready else oracle.calls + 1
         return loss
+
+    def _at_rest(self) -> bool:
+        """Whether a step on the gradients that are there moves nothing: they, and every lr, are 0."""
+        gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+        rates = [group.get("lr", 1) for group in self.param_groups]
+        return bool(gradients) and not any(map(bool, rates)) and not any(bool(g.any()) for g in gradients)
+
+    def _make_state(self) -> None:
+        """Give every parameter with a gradient its whole state, as it is before the first step."""
+        slots = self.engine.oracle(self.param_groups, self.state, lambda: None).slots
+        new = [slot for slot in slots if not slot.is_known]
+        for slot in new:
+            slot.gradient = slot.parameter.grad
+        with torch.no_grad():
+            self._update(new)
+        for slot in new:
+            self.state[slot.parameter]["step"].zero_()
 
     def _let_pass(self, slots: list[Slot]) -> bool:
         """Whether the step may happen, by the pipeline's guard."""

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from problem import parameters, walk
+from problem import bowl, parameters, walk
 
 import edsl
 from edsl.lab.closure import closure_for
@@ -43,6 +43,13 @@ def rows_like(params, steps, seed=2, scale=0.1):
 def take(optimizer, params, steps=1, seed=2):
     """Take steps on gradients, or losses, that depend on the seed alone; the parameters after each."""
     return walk(optimizer, params, rows_like(params, steps, seed))
+
+
+def descend(optimizer, params, steps=1, seed=2):
+    """The same for every recipe by a closure; the parameters after the last step."""
+    for row in rows_like(params, steps, seed):
+        optimizer.step(closure_for(optimizer.pipeline, optimizer, lambda row=row: bowl(params, row)))
+    return [p.detach().clone() for p in params]
 
 
 def train(optimizer, model, loss, steps=1):
