@@ -97,9 +97,10 @@ class PipelineOptimizer(torch.optim.Optimizer):
         if "" not in pipeline.branches:
             defaults["route"] = ""
         given = hyperparameters.items()
-        tensors = {key: value for key, value in given if key in defaults and isinstance(value, Tensor)}
+        self.tensors = {key: value for key, value in given if key in pipeline.keys and isinstance(value, Tensor)}
         self.pipeline = pipeline
         self.watchers: list[Callable[[list[Watched]], None]] = []
+        tensors = {key: value for key, value in self.tensors.items() if key in defaults}
         super().__init__(params, {**defaults, **tensors})
 
     @staticmethod
@@ -313,8 +314,13 @@ class PipelineOptimizer(torch.optim.Optimizer):
             near = get_close_matches(key, live, n=1, cutoff=0.85)
             if near and key not in given and key not in self.defaults:
                 raise EdslError(f"param group: unknown hyper-parameter {key!r}; did you mean {near[0]!r}?")
-        own = {} if "" in self.pipeline.branches else live
+        own = {} if "" in self.pipeline.branches else {**live, **self._tensors_of(group["route"])}
         return {**own, **{key: value for key, value in group.items() if key not in given}, **values}
+
+    def _tensors_of(self, route: str) -> dict[str, Tensor]:
+        """The tensors among the hyper-parameters that the optimizer was built with, by their names on a route."""
+        named = {self.pipeline.name_in(route, key): tensor for key, tensor in self.tensors.items()}
+        return {name: tensor for name, tensor in named.items() if name}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over hyper-parameters and state; the dict's tensors are copied.
@@ -371,7 +377,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
                     state[name] = saved[name].to(device=parameter.device, dtype=dtype, copy=True)
 
     def __getstate__(self) -> dict[str, Any]:
-        own = {key: getattr(self, key) for key in ("mode", "pipeline", "kinds", "state_dtype")}
+        own = {key: getattr(self, key) for key in ("mode", "pipeline", "kinds", "state_dtype", "tensors")}
         return {**super().__getstate__(), **own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
