@@ -341,13 +341,17 @@ class PipelineOptimizer(torch.optim.Optimizer):
             seen.append(checkpoint)
             return checkpoint
 
+        def restore(optimizer: torch.optim.Optimizer) -> None:
+            self._restore_precision(seen[0])
+            self.engine.forget_plans()
+
         last = self.register_load_state_dict_pre_hook(check)  # after the user's, which may rewrite it
+        first = self.register_load_state_dict_post_hook(restore, prepend=True)  # before the user's, which may read it
         try:
             super().load_state_dict(state_dict)
         finally:
             last.remove()
-        self._restore_precision(seen[0])
-        self.engine.forget_plans()
+            first.remove()
 
     def _check_checkpoint(self, checkpoint: Any) -> None:
         keys = [key for key in self.defaults if key != "differentiable"]  # which torch adds on loading

@@ -165,32 +165,6 @@ def test_a_checkpoint_from_before_the_first_step_loads(recipe):
 
 
 @every_recipe
-def test_state_tensors_may_be_replaced_between_steps(recipe):
-    params, optimizer = build(recipe)
-    twins, twin = build(recipe)
-    take(optimizer, params, 2)
-    take(twin, twins, 2)
-    for state in optimizer.state.values():
-        for key, value in state.items():
-            state[key] = value.clone()
-    assert worst(take(optimizer, params, 2), take(twin, twins, 2)) == 0
-
-
-@every_recipe
-def test_parameters_may_be_swapped_for_placeholders_and_back_before_the_first_step(recipe):
-    params, optimizer = build(recipe)
-    own = [list(group["params"]) for group in optimizer.param_groups]
-    for group in optimizer.param_groups:
-        group["params"] = [nn.Parameter(torch.empty(1)) for _ in group["params"]]
-    moved = {p: nn.Parameter(p.detach().clone()) for p in params}
-    for group, before in zip(optimizer.param_groups, own, strict=True):
-        group["params"] = [moved[p] for p in before]
-    twins, twin = build(recipe)
-    assert worst(take(optimizer, list(moved.values()), 3), take(twin, twins, 3)) == 0
-    assert set(map(id, optimizer.state)) == set(map(id, moved.values()))
-
-
-@every_recipe
 def test_state_moved_to_another_dtype_is_taken_back_by_loading(recipe):
     params, optimizer = build(recipe)
     take(optimizer, params)

@@ -110,3 +110,15 @@ def test_a_closure_may_run_under_no_grad_outside(recipe):
     params, optimizer = build(recipe)
     with torch.no_grad():
         assert worst([descend(optimizer, params)], [expected]) == 0
+
+
+@every_recipe
+def test_a_wrong_closure_for_the_recipe_is_one_clear_error_or_the_loss(recipe):
+    params, optimizer = build(recipe)
+    before = everything(optimizer, params)
+    if optimizer.pipeline.estimator.needs_closure:
+        with pytest.raises(edsl.EdslError, match="closure"):
+            optimizer.step(lambda: None)
+    else:
+        assert optimizer.step(lambda: None) is None
+    assert same(everything(optimizer, params), before)
