@@ -114,11 +114,12 @@ class Engine:
                 name = names[position] if names else f"{index}.{position}"
                 name = f"{name}@{index}" if name in taken else name  # of two models in one optimizer
                 taken.add(name)
-                if parameter.requires_grad or (reads_grad and parameter.grad is not None):
+                if parameter.requires_grad or reads_grad:  # its closure may unfreeze one yet
                     memory = partial(self._estimator_memory, groups, states, index, parameter)
                     state = states.get(parameter, {})
                     k = int(state["step"]) + 1 if "step" in state else 1
-                    yield Slot(parameter, name, index, k, "step" in state, memory)
+                    climbs = group.get("maximize", False)
+                    yield Slot(parameter, name, index, k, "step" in state, memory, climbs)
 
     def _estimator_memory(self, groups: list[dict[str, Any]], states: Any, index: int, parameter: Tensor) -> Any:
         plan = self.plan(index, groups[index], spared=False)

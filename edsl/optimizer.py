@@ -59,6 +59,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
 
     mode = "compiled"
     _evaluating = False
+    _stepping = False
 
     def __init__(
         self,
@@ -97,9 +98,10 @@ class PipelineOptimizer(torch.optim.Optimizer):
         if "" not in pipeline.branches:
             defaults["route"] = ""
         given = hyperparameters.items()
-        tensors = {key: value for key, value in given if key in defaults and isinstance(value, Tensor)}
+        self.tensors = {key: value for key, value in given if key in pipeline.keys and isinstance(value, Tensor)}
         self.pipeline = pipeline
         self.watchers: list[Callable[[list[Watched]], None]] = []
+        tensors = {key: value for key, value in self.tensors.items() if key in defaults}
         super().__init__(params, {**defaults, **tensors})
 
     @staticmethod
@@ -125,21 +127,31 @@ class PipelineOptimizer(torch.optim.Optimizer):
         Args:
             closure: computes the loss. With `grad` and `sam` it is a whole training step's: zero the
                 gradients, compute the loss, backward(). `spsa` and `hutchinson` want the loss alone.
+                With every lr and gradient 0 none of them needs it: such a step only makes the state,
+                as torch.distributed.checkpoint asks for before it loads.
 
         Returns:
             The loss, or None without a closure.
 
         Raises:
-            EdslError: for an estimator without its closure, a sparse gradient, or a hyper-parameter
-                that a schedule moved out of its domain.
+            EdslError: for an estimator without its closure, a closure that calls this step() again, a
+                sparse gradient, or a hyper-parameter that a schedule moved out of its domain.
         """
-        return self._step(closure)
+        if self._stepping:
+            raise EdslError("step() inside its own closure: a closure computes the loss; step outside of it")
+        self._stepping = True
+        try:
+            return self._step(closure)
+        finally:
+            self._stepping = False
 
     # A compiled training step calls what is compiled here. (torch.compiler.disable would load Dynamo at import.)
     @torch._disable_dynamo  # pyright: ignore[reportPrivateImportUsage]
     def _step(self, closure: Callable[[], Any] | None) -> Any:
         if self._evaluating:
             raise EdslError("step() inside evaluation_weights(): leave it first, to train the weights themselves")
+        if closure is None and self.pipeline.estimator.needs_closure and self._at_rest():
+            return self._make_state()
         oracle = self.engine.oracle(self.param_groups, self.state, closure)
         loss = oracle.estimator.evaluate(oracle)
         if oracle.ready and self._let_pass(oracle.slots):
@@ -151,6 +163,23 @@ class PipelineOptimizer(torch.optim.Optimizer):
             for group in self.param_groups:
                 group["calls"] = 0 if oracle.ready else oracle.calls + 1
         return loss
+
+    def _at_rest(self) -> bool:
+        """Whether a step on the gradients that are there moves nothing: they, and every lr, are 0."""
+        gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+        rates = [group.get("lr", 1) for group in self.param_groups]
+        return bool(gradients) and not any(map(bool, rates)) and not any(bool(g.any()) for g in gradients)
+
+    def _make_state(self) -> None:
+        """Give every parameter with a gradient its whole state, as it is before the first step."""
+        slots = self.engine.oracle(self.param_groups, self.state, lambda: None).slots
+        new = [slot for slot in slots if not slot.is_known]
+        for slot in new:
+            slot.gradient = slot.parameter.grad
+        with torch.no_grad():
+            self._update(new)
+        for slot in new:
+            self.state[slot.parameter]["step"].zero_()
 
     def _let_pass(self, slots: list[Slot]) -> bool:
         """Whether the step may happen, by the pipeline's guard."""
@@ -239,10 +268,16 @@ class PipelineOptimizer(torch.optim.Optimizer):
         """The group in parts, one for each route that its parameters take."""
         routes = tuple(self.pipeline.branches)
         params = group.get("params")
-        if routes == ("",) or "route" in group or params is None:
+        if routes == ("",) or "route" in group:
             yield group
             return
+        if params is None or isinstance(params, set):  # torch will say so
+            yield {**group, "route": routes[0]}
+            return
         listed: list[Any] = [params] if isinstance(params, Tensor) else list(params)
+        if len({isinstance(entry, tuple) for entry in listed}) == 2:  # torch will say so
+            yield {**group, "params": listed, "route": routes[0]}
+            return
         parts: dict[str, list[Any]] = {route: [] for route in routes}
         for entry in listed:
             name, parameter = entry if isinstance(entry, tuple) and len(entry) == 2 else (None, entry)
@@ -279,8 +314,13 @@ class PipelineOptimizer(torch.optim.Optimizer):
             near = get_close_matches(key, live, n=1, cutoff=0.85)
             if near and key not in given and key not in self.defaults:
                 raise EdslError(f"param group: unknown hyper-parameter {key!r}; did you mean {near[0]!r}?")
-        own = {} if "" in self.pipeline.branches else live
+        own = {} if "" in self.pipeline.branches else {**live, **self._tensors_of(group["route"])}
         return {**own, **{key: value for key, value in group.items() if key not in given}, **values}
+
+    def _tensors_of(self, route: str) -> dict[str, Tensor]:
+        """The tensors among the hyper-parameters that the optimizer was built with, by their names on a route."""
+        named = {self.pipeline.name_in(route, key): tensor for key, tensor in self.tensors.items()}
+        return {name: tensor for name, tensor in named.items() if name}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over hyper-parameters and state; the dict's tensors are copied.
@@ -301,13 +341,17 @@ class PipelineOptimizer(torch.optim.Optimizer):
             seen.append(checkpoint)
             return checkpoint
 
+        def restore(optimizer: torch.optim.Optimizer) -> None:
+            self._restore_precision(seen[0])
+            self.engine.forget_plans()
+
         last = self.register_load_state_dict_pre_hook(check)  # after the user's, which may rewrite it
+        first = self.register_load_state_dict_post_hook(restore, prepend=True)  # before the user's, which may read it
         try:
             super().load_state_dict(state_dict)
         finally:
             last.remove()
-        self._restore_precision(seen[0])
-        self.engine.forget_plans()
+            first.remove()
 
     def _check_checkpoint(self, checkpoint: Any) -> None:
         keys = [key for key in self.defaults if key != "differentiable"]  # which torch adds on loading
@@ -337,7 +381,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
                     state[name] = placed(saved[name].to(device=parameter.device, dtype=dtype, copy=True), parameter)
 
     def __getstate__(self) -> dict[str, Any]:
-        own = {key: getattr(self, key) for key in ("mode", "pipeline", "kinds", "state_dtype")}
+        own = {key: getattr(self, key) for key in ("mode", "pipeline", "kinds", "state_dtype", "tensors")}
         return {**super().__getstate__(), **own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -22,19 +22,28 @@ class Slot:
         group: the index of its param group.
         k: the number of its own next step, from 1.
         is_known: it has state already.
+        maximize: its loss is to be climbed.
         gradient: the estimate, None where the loss does not depend on the parameter.
         hessian: a new estimate of the Hessian's diagonal, or None.
         difference: an estimate of the change of the gradient since the last step, or None.
     """
 
     def __init__(
-        self, parameter: Tensor, name: str, group: int, k: int, is_known: bool, memory: Callable[[], Any]
+        self,
+        parameter: Tensor,
+        name: str,
+        group: int,
+        k: int,
+        is_known: bool,
+        memory: Callable[[], Any],
+        maximize: bool = False,
     ) -> None:
         self.parameter = parameter
         self.name = name
         self.group = group
         self.k = k
         self.is_known = is_known
+        self.maximize = maximize
         self._memory = memory
         self.gradient: Tensor | None = None
         self.hessian: Tensor | None = None
@@ -96,7 +105,8 @@ class Oracle:
                 loss = self._closure()
         for slot in self.slots:
             slot.gradient = slot.parameter.grad
-        if self.estimator.needs_closure and all(slot.gradient is None for slot in self.slots):
+        lost = self.slots and all(slot.gradient is None for slot in self.slots)
+        if self.estimator.needs_closure and lost:
             raise EdslError(f"{self.estimator.name}: the closure left no gradient; call step(closure) {self._expected}")
         return loss
 

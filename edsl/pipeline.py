@@ -98,6 +98,24 @@ class Pipeline(Chain):
             raise EdslError(f"param group: its route must be one of {', '.join(self.branches)}, got {shown(route)}")
         return self.branches[route]
 
+    def name_in(self, route: str, argument: str) -> str:
+        """What the pipeline of a route calls an argument of this one, or "" where it is another route's."""
+        from edsl.updates.route import Route
+
+        update, branch = self.update, self.branch(route)
+        index, field = self.keys[argument]
+        if not isinstance(update, Route):
+            return argument
+        if index == self.update_index:
+            owner, name = update.places[field]
+            if owner != route:
+                return ""
+            within, field = update.pipelines[owner].keys[name]
+            index += within - 1  # its pipeline has an estimator in front
+        elif index > self.update_index:
+            index += len(branch.stages) - len(self.stages)
+        return next(name for name, place in branch.keys.items() if place == (index, field))
+
     @cached_property
     def evaluated(self) -> str:
         """The name of the buffer that holds weights to evaluate with, or "": the last wrapper's that has one."""

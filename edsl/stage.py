@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from edsl.domain import plain
-from edsl.errors import FieldError
+from edsl.errors import FieldError, shown
 
 if TYPE_CHECKING:
     from edsl.oracle import Oracle
@@ -152,6 +152,14 @@ class At(ABC):
         return self.function("refined", basis, x)
 
 
+def _as_torch_says(name: str, value: Any) -> str:
+    """torch's own words for a bad learning rate, which training stacks and their tests look for."""
+    if name != "lr":
+        return ""
+    several = max(getattr(value, "shape", ()), default=1) > 1
+    return " (Tensor lr must be 1-element)" if several else f" (Invalid learning rate: {shown(value)})"
+
+
 class NoMemory(NamedTuple):
     """The memory of a stage that remembers nothing."""
 
@@ -177,7 +185,8 @@ class Stage:
             try:
                 value = field.metadata["domain"].read(getattr(self, field.name))
             except ValueError as reason:
-                raise FieldError(f"{self.name}: {field.name} {reason}", field.name) from None
+                said = _as_torch_says(field.name, getattr(self, field.name))
+                raise FieldError(f"{self.name}: {field.name} {reason}{said}", field.name) from None
             object.__setattr__(self, field.name, value)
         self.check()
 

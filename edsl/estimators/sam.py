@@ -20,8 +20,9 @@ class Sam(Estimator):
         g_k = ∇f(θ + ε),   ε = ρ ∇f(θ) / ‖∇f(θ)‖        the norm over all parameters
         adaptive:          ε = ρ θ² ∇f(θ) / ‖ |θ| ∇f(θ) ‖
 
-    Source: Foret et al. 2021, eq. 2 and 3; Kwon et al. 2021, eq. 11 (adaptive). The closure is run
-    twice; the loss returned is that at θ. Parameters come back bit for bit.
+    and −ε in a group that maximizes. Source: Foret et al. 2021, eq. 2 and 3; Kwon et al. 2021,
+    eq. 11 (adaptive). The closure is run twice; the loss returned is that at θ. Parameters come back
+    bit for bit.
 
     Args:
         rho: ρ ≥ 0, the radius, in units of the parameters (adaptive: relative to them).
@@ -67,7 +68,8 @@ class Sam(Estimator):
             raise EdslError("sam needs dense gradients, got a sparse one (sparse=False)")
         scale = [slot.parameter.detach() if self.adaptive else 1 for slot, _ in moved]
         norm = oracle.norm([g * t for (_, g), t in zip(moved, scale)])
-        ascents = [g * t * t for (_, g), t in zip(moved, scale)]
+        worse = [-1 if slot.maximize else 1 for slot, _ in moved]
+        ascents = [sign * g * t * t for sign, (_, g), t in zip(worse, moved, scale)]
         with oracle.restoring():
             for (slot, _), ascent in zip(moved, ascents):
                 slot.parameter.add_(ascent * (self.rho / norm.to(ascent.device)).nan_to_num(posinf=0.0))

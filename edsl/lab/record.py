@@ -31,11 +31,22 @@ class Record:
 
     def __init__(self, folder: Path, configuration: dict[str, Any], resume: bool) -> None:
         self.folder = folder
+        with self._writing():
+            new = [place for place in (folder, *folder.parents) if not place.exists()]
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                self._open(configuration, resume)
+            except OSError:
+                for place in new:  # the innermost first
+                    place.rmdir()
+                raise
+
+    @contextmanager
+    def _writing(self, hint: str = "") -> Iterator[None]:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._open(configuration, resume)
+            yield
         except OSError as reason:
-            raise EdslError(f"can't write results to {folder}: {reason.strerror or reason}") from None
+            raise EdslError(f"can't write results to {self.folder}: {reason.strerror or reason}{hint}") from None
 
     def _open(self, configuration: dict[str, Any], resume: bool) -> None:
         place = self.folder / CONFIGURATION
@@ -50,11 +61,18 @@ class Record:
         elif (self.folder / TRIALS).exists():
             raise EdslError(f"{self.folder} holds {TRIALS} without {CONFIGURATION}; name another --out")
         else:
-            whole = place.with_suffix(".tmp")
-            whole.write_text(json.dumps(configuration, indent=2, ensure_ascii=False) + "\n")
-            whole.replace(place)
+            self._write_whole(place, json.dumps(configuration, indent=2, ensure_ascii=False) + "\n")
         (self.folder / TRIALS).touch()
-        self.finished = self._read()
+        self.finished = self._read()[0]
+
+    def _write_whole(self, place: Path, text: str) -> None:
+        part = place.with_suffix(".tmp")
+        try:
+            part.write_text(text)
+            part.replace(place)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -68,20 +86,25 @@ class Record:
         except ImportError:  # Windows has no such lock
             yield
             return
-        with (self.folder / TRIALS).open("a") as held:
+        with self._writing():
+            held = (self.folder / TRIALS).open("a")
+        with held:
             try:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise EdslError(f"another process is running the race in {self.folder}; wait for it") from None
-            self.finished = self._read()
+            self.finished, whole = self._read()
+            with self._writing():
+                os.truncate(held.name, whole)  # drops a line cut short by a kill, and can't lose another
             yield
 
-    def _read(self) -> list[dict[str, Any]]:
+    def _read(self) -> tuple[list[dict[str, Any]], int]:
+        """The finished trials, and how many bytes their lines take."""
         place = self.folder / TRIALS
         if not place.exists():
-            return []
+            return [], 0
         lines = place.read_bytes().split(b"\n")
-        finished, whole = [], b""
+        finished = []
         for number, line in enumerate(lines[:-1], start=1):
             try:
                 trial = json.loads(line, parse_constant=_not_json)
@@ -90,20 +113,17 @@ class Record:
             if not is_trial(trial):
                 raise EdslError(f"{place}, line {number} is not a trial's result; mend or delete that line")
             finished.append(trial)
-            whole += line + b"\n"
-        if lines[-1]:  # cut short by a kill
-            place.write_bytes(whole)
-        return finished
+        return finished, sum(len(line) + 1 for line in lines[:-1])
 
     def append(self, trial: dict[str, Any]) -> None:
         """Add a finished trial, on the disk when this returns."""
-        try:
-            with (self.folder / TRIALS).open("a") as file:
-                file.write(json.dumps(trial, ensure_ascii=False) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as reason:
-            raise EdslError(f"can't write results to {self.folder}: {reason.strerror or reason}") from None
+        with (
+            self._writing(f"; edsl compare --resume --out {self.folder} finishes the race"),
+            (self.folder / TRIALS).open("a") as file,
+        ):
+            file.write(json.dumps(trial, ensure_ascii=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
         self.finished.append(trial)
 
 
