@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-all lint compatibility clean
 
 ## demo: set up, then race ALTO, Lamb, AdamW and another package's Lamb on real data
 demo: $(VENV)/.installed
@@ -24,6 +24,10 @@ lint: $(VENV)/.installed-dev
 	rm -rf build/typing
 	$(PIP) --no-deps --target build/typing .
 	$(BIN)/pyright
+
+## compatibility: write docs/compatibility.md
+compatibility: $(VENV)/.installed-dev
+	$(BIN)/python tests/clients/compatibility.py
 
 clean:
 	rm -rf $(VENV) build .cache *.egg-info

@@ -24,7 +24,7 @@ def _seeded() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What shares started processes runs in one worker."""
+    """What shares started processes, or packages that load for seconds, runs in one worker."""
     for item in items:
-        if item.path.parent.name == "distributed":
+        if item.path.parent.name in ("distributed", "clients"):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))

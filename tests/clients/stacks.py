@@ -1,6 +1,6 @@
 """One training run in each training stack: it checkpoints by the stack's own means, can be killed, and resumes.
 
-    python stacks.py STACK RECIPE FOLDER      trains, and kills itself with -9 behind the last checkpoint
+python stacks.py STACK RECIPE FOLDER      trains, and kills itself with -9 behind the last checkpoint
 """
 
 from __future__ import annotations
@@ -40,24 +40,28 @@ def halving(optimizer):
     return torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.9)
 
 
-def dying(optimizer, at):
-    """Let the process be killed as the step of this number ends."""
-    taken = []
+class Mortal:
+    """Counts an optimizer's steps, and kills the process as the step of a number ends."""
 
-    def count(*_):
-        taken.append(None)
-        if len(taken) == at:
+    def __init__(self, die_at):
+        self.die_at = die_at
+        self.taken = []
+
+    def of(self, optimizer):
+        optimizer.register_step_post_hook(self._count)
+        return optimizer
+
+    def _count(self, *_):
+        self.taken.append(None)
+        if len(self.taken) == self.die_at:
             os.kill(os.getpid(), signal.SIGKILL)
-
-    if at is not None:
-        optimizer.register_step_post_hook(count)
-    return optimizer
 
 
 def plain(recipe, folder, *, mode="eager", resume=False, die_at=None):
     """A loop of one's own, with torch.save."""
     model = network()
-    optimizer = dying(edsl.compile(recipe, model, mode=mode), die_at)
+    life = Mortal(die_at)
+    optimizer = life.of(edsl.compile(recipe, model, mode=mode))
     schedule = halving(optimizer)
     file, first = Path(folder) / "checkpoint.pt", 0
     if resume:
@@ -73,13 +77,15 @@ def plain(recipe, folder, *, mode="eager", resume=False, die_at=None):
         if step == SAVED_AT and not resume:
             parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
             torch.save({**{key: part.state_dict() for key, part in parts.items()}, "step": step}, file)
-    return model, optimizer
+    return model, optimizer, life.taken
 
 
 def lightning(recipe, folder, *, mode="eager", resume=False, die_at=None, **options):
     """A Lightning Trainer, with its ModelCheckpoint; manual optimization where the closure is the loss alone."""
     import lightning as pl
     from lightning.pytorch.callbacks import ModelCheckpoint
+
+    life = Mortal(die_at)
 
     class Module(pl.LightningModule):
         def __init__(self):
@@ -95,7 +101,7 @@ def lightning(recipe, folder, *, mode="eager", resume=False, die_at=None, **opti
             return None
 
         def configure_optimizers(self):
-            self.own = dying(edsl.compile(recipe, self.model, mode=mode), die_at)
+            self.own = life.of(edsl.compile(recipe, self.model, mode=mode))
             return {"optimizer": self.own, "lr_scheduler": {"scheduler": halving(self.own), "interval": "step"}}
 
     module = Module()
@@ -104,16 +110,20 @@ def lightning(recipe, folder, *, mode="eager", resume=False, die_at=None, **opti
     trainer = pl.Trainer(max_epochs=STEPS // EPOCH, accelerator="cpu", callbacks=[saving], **quiet, **options)
     place = str(Path(folder) / "checkpoint.ckpt") if resume else None
     trainer.fit(module, DataLoader(examples(), batch_size=5), ckpt_path=place)
-    return module.model, module.own
+    return module.model, module.own, life.taken
 
 
 def transformers(recipe, folder, *, mode="eager", resume=False, die_at=None, **options):
     """A Hugging Face Trainer of a tiny GPT-2, the optimizer by its class and arguments."""
-    from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
+    from transformers import Trainer, TrainingArguments
+    from transformers.utils.logging import disable_progress_bar
 
-    class Mortal(Trainer):
+    disable_progress_bar()
+    life = Mortal(die_at)
+
+    class Counted(Trainer):
         def create_optimizer(self, *arguments):
-            return dying(super().create_optimizer(*arguments), die_at)
+            return life.of(super().create_optimizer(*arguments))
 
     tokens = torch.randint(VOCABULARY, (EPOCH * 5, LENGTH), generator=torch.Generator().manual_seed(1))
     arguments = TrainingArguments(
@@ -121,25 +131,31 @@ def transformers(recipe, folder, *, mode="eager", resume=False, die_at=None, **o
         max_steps=STEPS,
         save_steps=SAVED_AT,
         per_device_train_batch_size=5,
-        warmup_steps=2,
         use_cpu=True,
         report_to=[],
         disable_tqdm=True,
         logging_strategy="no",
-        **options,
+        **{"warmup_steps": 2, **options},
     )
-    torch.manual_seed(0)
-    sizes = {"n_layer": 1, "n_embd": 8, "n_head": 2, "n_positions": LENGTH, "vocab_size": VOCABULARY}
-    ends = {"bos_token_id": 0, "eos_token_id": 0}
-    no_dropout = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
-    trainer = Mortal(
-        GPT2LMHeadModel(GPT2Config(**sizes, **ends, **no_dropout)),
+    trainer = Counted(
+        language_model(),
         arguments,
         train_dataset=[{"input_ids": row, "labels": row} for row in tokens],
         optimizer_cls_and_kwargs=(edsl.PipelineOptimizer, {"spec": recipe, "mode": mode}),
     )
     trainer.train(resume_from_checkpoint=str(Path(folder) / f"checkpoint-{SAVED_AT}") if resume else None)
-    return trainer.model, trainer.optimizer.optimizer
+    return trainer.model, trainer.optimizer.optimizer, life.taken
+
+
+def language_model():
+    """A tiny GPT-2 from its configuration."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    sizes = {"n_layer": 1, "n_embd": 8, "n_head": 2, "n_positions": LENGTH, "vocab_size": VOCABULARY}
+    ends = {"bos_token_id": 0, "eos_token_id": 0}
+    no_dropout = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    return GPT2LMHeadModel(GPT2Config(**sizes, **ends, **no_dropout))
 
 
 def accelerate(recipe, folder, *, mode="eager", resume=False, die_at=None, **options):
@@ -148,7 +164,8 @@ def accelerate(recipe, folder, *, mode="eager", resume=False, die_at=None, **opt
 
     accelerator = Accelerator(cpu=True, **options)
     model = network()
-    own = dying(edsl.compile(recipe, model, mode=mode), die_at)
+    life = Mortal(die_at)
+    own = life.of(edsl.compile(recipe, model, mode=mode))
     loader = DataLoader(examples(), batch_size=5)
     model, optimizer, loader, schedule = accelerator.prepare(model, own, loader, halving(own))
     place, first = str(Path(folder) / "checkpoint"), 0
@@ -176,7 +193,7 @@ def accelerate(recipe, folder, *, mode="eager", resume=False, die_at=None, **opt
                 schedule.step()
         if epoch == 0 and not resume:
             accelerator.save_state(place)
-    return accelerator.unwrap_model(model), own
+    return accelerator.unwrap_model(model), own, life.taken
 
 
 if __name__ == "__main__":

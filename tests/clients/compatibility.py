@@ -1,0 +1,96 @@
+"""Which recipe works in which client: docs/compatibility.md, and what each client's tests go by.
+
+A recipe that is not refused here is in `works(client)`, over which the client's tests are
+parametrised; one that is, is in `refused(client)`, whose tests expect just that error. So a cell says
+yes only where a test of that name passes.
+
+    python tests/clients/compatibility.py       writes docs/compatibility.md
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+
+from edsl.recipes import RECIPES
+
+DOC = Path(__file__).parents[2] / "docs" / "compatibility.md"
+
+NEEDS_CLOSURE = ("eadahessian", "esam_sgd", "ezo", "ezo_adam")
+EVALUATES = ("eadahessian", "ezo", "ezo_adam")
+
+NO_CLOSURE = "evaluates the loss itself: call step(closure)"
+CUT = "can't work on sharded parameters (DTensor)"
+UNLIKE = "needs the same parameters on all processes"
+
+CLIENTS = {
+    "a loop": ("torch", "tests/clients/test_stacks.py", {}),
+    "GradScaler": ("torch", "tests/contract/test_amp.py", dict.fromkeys(NEEDS_CLOSURE, NO_CLOSURE)),
+    "Lightning": ("lightning", "tests/clients/test_stacks.py", {}),
+    "HF Trainer": ("transformers", "tests/clients/test_stacks.py", dict.fromkeys(NEEDS_CLOSURE, NO_CLOSURE)),
+    "Accelerate": ("accelerate", "tests/clients/test_stacks.py", {}),
+    "DDP": ("torch", "tests/distributed/test_ddp.py", {}),
+    "ZeRO": ("torch", "tests/distributed/test_ddp.py", dict.fromkeys(NEEDS_CLOSURE, UNLIKE)),
+    "FSDP2": ("torch", "tests/distributed/test_sharded.py", dict.fromkeys(EVALUATES, CUT)),
+    "DCP": ("torch", "tests/distributed/test_checkpoint.py", dict.fromkeys(EVALUATES, CUT)),
+}
+
+
+def refused(client: str) -> dict[str, str]:
+    """The recipes that a client can't train, with a part of the error that says so."""
+    return CLIENTS[client][2]
+
+
+def works(client: str) -> list[str]:
+    """The recipes that a client trains."""
+    return [recipe for recipe in RECIPES if recipe not in refused(client)]
+
+
+def page() -> str:
+    """docs/compatibility.md."""
+    reasons = list(dict.fromkeys(reason for _, _, no in CLIENTS.values() for reason in no.values()))
+    head = ["recipe", *CLIENTS]
+    rows = [
+        [
+            f"`{recipe}`",
+            *(f"no [{reasons.index(no[recipe]) + 1}]" if recipe in no else "yes" for _, _, no in CLIENTS.values()),
+        ]
+        for recipe in RECIPES
+    ]
+    table = [f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows]]
+    packages = dict.fromkeys(package for package, _, _ in CLIENTS.values())
+    notes = {
+        NO_CLOSURE: "The client calls `step()` without a closure (a GradScaler must not be given one), so there is no loss "
+        "to evaluate.",
+        CUT: "Each process has a part of every parameter, but the loss is evaluated at moved parameters, or "
+        "differentiated twice, which FSDP2 does not do. Under DDP they work.",
+        UNLIKE: "Each process has some of the parameters, and the closure would move only these. Under DDP they work.",
+    }
+    return "\n".join(
+        [
+            "# Compatibility",
+            "",
+            "*yes*: trains, and resumes from the client's own checkpoint as an undisturbed run goes on (under DDP, ZeRO and",
+            "FSDP2: as one process with the joint batch). *no*: refused in one line that says why. Written by `make",
+            "compatibility` from the table that the tests go by; each cell is a test.",
+            "",
+            *table,
+            "",
+            *(f"{number}. `{reason}`: {notes[reason]}" for number, reason in enumerate(reasons, start=1)),
+            "",
+            f"With {', '.join(f'{package} {version(package).partition(chr(43))[0]}' for package in packages)}.",
+            "",
+            "- Lightning: `ezo`, `ezo_adam` and `eadahessian` by manual optimization, with a closure that returns the loss.",
+            "- DDP: the same three want the module itself instead of its wrapper, and average the loss themselves.",
+            "- FSDP2 also with replicas (HSDP) and, but for matrix updates, with tensor parallelism: docs/scale.md.",
+            "",
+            "| client | tests |",
+            "|---|---|",
+            *(f"| {client} | `{tests}` |" for client, (_, tests, _) in CLIENTS.items()),
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    DOC.write_text(page())
