@@ -20,7 +20,7 @@ from edsl.oracle import Slot, nonfinite
 from edsl.pipeline import Pipeline
 from edsl.plan import Plan, is_foreign
 from edsl.routing import check_patterns, kinds_in_module, route_of
-from edsl.shards import placed
+from edsl.shards import is_zero, placed
 from edsl.spec import as_pipeline, parse
 
 
@@ -168,7 +168,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         """Whether a step on the gradients that are there moves nothing: they, and every lr, are 0."""
         gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
         rates = [group.get("lr", 1) for group in self.param_groups]
-        return bool(gradients) and not any(map(bool, rates)) and not any(bool(g.any()) for g in gradients)
+        return bool(gradients) and not any(map(bool, rates)) and all(map(is_zero, gradients))
 
     def _make_state(self) -> None:
         """Give every parameter with a gradient its whole state, as it is before the first step."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from edsl.errors import EdslError
-from edsl.shards import averaged, is_sharded, shards_of, summed, total_norms
+from edsl.shards import are_alike, averaged, is_sharded, is_zero, shards_of, summed, total_norms
 from edsl.stage import Estimator
 
 
@@ -77,6 +77,8 @@ class Oracle:
         self.estimator = estimator
         if closure is None and estimator.needs_closure:
             raise EdslError(f"{estimator.name} evaluates the loss itself: call step(closure), {self._expected}")
+        if closure is not None and estimator.needs_closure and self.k == 1:
+            self._check_processes()
         if estimator.needs_closure and not estimator.calls_backward:
             sharded = next((slot.name for slot in slots if is_sharded(slot.parameter)), None)
             if sharded is not None:
@@ -84,6 +86,15 @@ class Oracle:
                     f"{estimator.name} can't work on sharded parameters (DTensor), as {sharded} is: "
                     "use grad or sam, or DDP, which shards none"
                 )
+
+    def _check_processes(self) -> None:
+        """At the first step: who moves parameters to evaluate the loss must move all of them on all processes."""
+        whole = [slot.parameter for slot in self.slots if not is_sharded(slot.parameter)]
+        if not are_alike(whole):
+            raise EdslError(
+                f"{self.estimator.name} needs the same parameters on all processes, which evaluate the loss together; "
+                "these have different ones: use DDP without ZeroRedundancyOptimizer, and broadcast the weights"
+            )
 
     @property
     def _expected(self) -> str:
@@ -118,11 +129,9 @@ class Oracle:
         parts = [tensor if own is None else own.local(tensor) for tensor, own in zip(tensors, shards)]
         return total_norms([parts], [shards])[0]
 
-    def is_zero(self, slot: Slot, tensor: Tensor) -> bool:
-        """Whether all elements of a tensor like the slot's parameter are zero, on every process."""
-        shards = shards_of(tensor)
-        part = tensor if shards is None else shards.local(tensor)
-        return not bool(summed([part.any()], [shards])[0])
+    def is_zero(self, tensor: Tensor) -> bool:
+        """Whether all elements are zero, on every process that has some."""
+        return is_zero(tensor)
 
     def loss(self) -> Any:
         """The closure's loss, without a graph; of several processes the mean."""

@@ -111,6 +111,13 @@ class Shards:
         return self.placements[self.cuts[0]].dim
 
 
+def is_zero(tensor: Tensor) -> bool:
+    """Whether all elements are zero, of a sharded tensor on every process."""
+    shards = shards_of(tensor)
+    part = tensor if shards is None else shards.local(tensor)
+    return not bool(summed([part.any()], [shards])[0])
+
+
 def placed(buffer: Tensor, parameter: Tensor) -> Any:
     """A loaded buffer, sharded where its parameter is."""
     shards = shards_of(parameter)
@@ -166,6 +173,20 @@ def averaged(tensors: Sequence[Tensor]) -> list[Tensor]:
         dist.all_reduce(mean)
         mean /= dist.get_world_size()
     return means
+
+
+def are_alike(tensors: Sequence[Tensor]) -> bool:
+    """Whether all processes of torch.distributed have the same tensors, by their number and sums."""
+    import torch.distributed as dist
+
+    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1 or not tensors:
+        return True
+    sums = torch.stack([tensor.detach().sum(dtype=torch.float64).to(tensors[0].device) for tensor in tensors])
+    weights = torch.arange(1, len(tensors) + 1, device=sums.device, dtype=sums.dtype)
+    marks = torch.stack([weights[-1], (weights * sums).sum()])
+    bounds = torch.cat([marks, -marks])
+    dist.all_reduce(bounds, op=dist.ReduceOp.MAX)
+    return bool((bounds[:2] == -bounds[2:]).all())
 
 
 def total_norms(pools: Sequence[Sequence[Tensor]], shards: Sequence[Sequence[Shards | None]]) -> list[Tensor]:

@@ -76,7 +76,7 @@ class Backprop(Estimator):
         for slot in oracle.slots:
             if slot.gradient is not None:
                 slot.memory.sum.add_(slot.gradient.detach())
-            elif not slot.is_known or (oracle.ready and oracle.is_zero(slot, slot.memory.sum)):
+            elif not slot.is_known or (oracle.ready and oracle.is_zero(slot.memory.sum)):
                 continue  # it had no gradient since the last step
             if oracle.ready:
                 slot.gradient = slot.memory.sum / self.accumulate

@@ -46,49 +46,52 @@ def works(client: str) -> list[str]:
     return [recipe for recipe in RECIPES if recipe not in refused(client)]
 
 
+NOTES = {
+    NO_CLOSURE: "The client calls `step()` without a closure (with a GradScaler there can't be one), so there is no "
+    "loss to evaluate.",
+    CUT: "Each process has a part of every parameter, but the loss is evaluated at moved parameters, or "
+    "differentiated twice, which FSDP2 does not do. Under DDP they work.",
+    UNLIKE: "Each process has some of the parameters, and would move only these. Under DDP they work.",
+}
+PAGE = """\
+# Compatibility
+
+*yes*: trains, and resumes from the client's own checkpoint as an undisturbed run goes on; under DDP, ZeRO and
+FSDP2 as one process with the joint batch. *no*: refused in one line that says why. Each cell is a test;
+`make compatibility` writes this page from the table that the tests go by.
+
+{table}
+
+{reasons}
+
+With {packages}.
+
+- Lightning: `ezo`, `ezo_adam` and `eadahessian` by manual optimization, with a closure that returns the loss.
+- DDP: the same three want the module itself instead of its wrapper, and average the loss themselves.
+- ZeRO: of a pipeline with routes it wants the groups it will see, `{{"params": matrices, "route": "matrix"}}` and so on.
+- FSDP2: with replicas (HSDP) too; with tensor parallelism too, but for matrix updates. See [scale.md](scale.md).
+
+| client | tests |
+|---|---|
+{tests}
+"""
+
+
 def page() -> str:
     """docs/compatibility.md."""
     reasons = list(dict.fromkeys(reason for _, _, no in CLIENTS.values() for reason in no.values()))
+
+    def cell(recipe: str, no: dict[str, str]) -> str:
+        return f"no [{reasons.index(no[recipe]) + 1}]" if recipe in no else "yes"
+
     head = ["recipe", *CLIENTS]
-    rows = [
-        [
-            f"`{recipe}`",
-            *(f"no [{reasons.index(no[recipe]) + 1}]" if recipe in no else "yes" for _, _, no in CLIENTS.values()),
-        ]
-        for recipe in RECIPES
-    ]
-    table = [f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows]]
+    rows = [[f"`{recipe}`", *(cell(recipe, no) for _, _, no in CLIENTS.values())] for recipe in RECIPES]
     packages = dict.fromkeys(package for package, _, _ in CLIENTS.values())
-    notes = {
-        NO_CLOSURE: "The client calls `step()` without a closure (a GradScaler must not be given one), so there is no loss "
-        "to evaluate.",
-        CUT: "Each process has a part of every parameter, but the loss is evaluated at moved parameters, or "
-        "differentiated twice, which FSDP2 does not do. Under DDP they work.",
-        UNLIKE: "Each process has some of the parameters, and the closure would move only these. Under DDP they work.",
-    }
-    return "\n".join(
-        [
-            "# Compatibility",
-            "",
-            "*yes*: trains, and resumes from the client's own checkpoint as an undisturbed run goes on (under DDP, ZeRO and",
-            "FSDP2: as one process with the joint batch). *no*: refused in one line that says why. Written by `make",
-            "compatibility` from the table that the tests go by; each cell is a test.",
-            "",
-            *table,
-            "",
-            *(f"{number}. `{reason}`: {notes[reason]}" for number, reason in enumerate(reasons, start=1)),
-            "",
-            f"With {', '.join(f'{package} {version(package).partition(chr(43))[0]}' for package in packages)}.",
-            "",
-            "- Lightning: `ezo`, `ezo_adam` and `eadahessian` by manual optimization, with a closure that returns the loss.",
-            "- DDP: the same three want the module itself instead of its wrapper, and average the loss themselves.",
-            "- FSDP2 also with replicas (HSDP) and, but for matrix updates, with tensor parallelism: docs/scale.md.",
-            "",
-            "| client | tests |",
-            "|---|---|",
-            *(f"| {client} | `{tests}` |" for client, (_, tests, _) in CLIENTS.items()),
-            "",
-        ]
+    return PAGE.format(
+        table="\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows]),
+        reasons="\n".join(f"{number}. `{reason}`: {NOTES[reason]}" for number, reason in enumerate(reasons, start=1)),
+        packages=", ".join(f"{package} {version(package).partition('+')[0]}" for package in packages),
+        tests="\n".join(f"| {client} | `{tests}` |" for client, (_, tests, _) in CLIENTS.items()),
     )
 
 

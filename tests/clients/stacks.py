@@ -5,6 +5,7 @@ python stacks.py STACK RECIPE FOLDER      trains, and kills itself with -9 behin
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -85,6 +86,7 @@ def lightning(recipe, folder, *, mode="eager", resume=False, die_at=None, **opti
     import lightning as pl
     from lightning.pytorch.callbacks import ModelCheckpoint
 
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     life = Mortal(die_at)
 
     class Module(pl.LightningModule):
@@ -105,10 +107,10 @@ def lightning(recipe, folder, *, mode="eager", resume=False, die_at=None, **opti
             return {"optimizer": self.own, "lr_scheduler": {"scheduler": halving(self.own), "interval": "step"}}
 
     module = Module()
-    saving = ModelCheckpoint(folder, filename="checkpoint", every_n_train_steps=SAVED_AT, save_top_k=1)
+    saving = ModelCheckpoint(folder, filename="{step}", every_n_train_steps=SAVED_AT, save_top_k=-1)
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     trainer = pl.Trainer(max_epochs=STEPS // EPOCH, accelerator="cpu", callbacks=[saving], **quiet, **options)
-    place = str(Path(folder) / "checkpoint.ckpt") if resume else None
+    place = str(Path(folder) / f"step={SAVED_AT}.ckpt") if resume else None
     trainer.fit(module, DataLoader(examples(), batch_size=5), ckpt_path=place)
     return module.model, module.own, life.taken
 
@@ -161,7 +163,9 @@ def language_model():
 def accelerate(recipe, folder, *, mode="eager", resume=False, die_at=None, **options):
     """Accelerate, with its save_state and load_state."""
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
 
+    AcceleratorState._reset_state(True)  # it is one for a process, and keeps the first precision
     accelerator = Accelerator(cpu=True, **options)
     model = network()
     life = Mortal(die_at)

@@ -9,6 +9,7 @@ import torch
 from compatibility import DOC, page, refused, works
 
 import edsl
+from edsl.recipes import RECIPES
 
 STACKS = {
     "a loop": stacks.plain,
@@ -21,11 +22,6 @@ REFUSED = [(client, recipe) for client in STACKS for recipe in refused(client)]
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the stacks about themselves
 
 all_stacks = pytest.mark.parametrize("client", STACKS)
-
-
-@pytest.fixture(autouse=True)
-def _quiet(capfd):
-    return capfd
 
 
 def outcome(run):
@@ -115,6 +111,10 @@ def test_the_hf_trainers_warm_up_begins_at_rest_and_then_moves_every_weight(tmp_
 def test_the_hf_trainers_groups_of_weight_decay_are_kept(tmp_path):
     _, optimizer, _ = stacks.transformers("alto", tmp_path, weight_decay=0.3)
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.3, 0.0]
+
+
+def test_a_grad_scaler_is_refused_by_what_needs_a_closure():
+    assert list(refused("GradScaler")) == [name for name in RECIPES if edsl.parse(name).estimator.needs_closure]
 
 
 def test_docs_compatibility_is_what_the_tests_go_by():

@@ -2,18 +2,14 @@
 
 import pytest
 import torch
+from compatibility import works
 from torch.distributed.checkpoint.state_dict import set_state_dict
 from workers import in_processes, network, resumed, saved, train
 
 import edsl
 
-SPECS = [
-    "alto",
-    "emuon",
-    "eshampoo",
-    "grad | e | torch.AdamW(lr=0.01)",
-    "grad(accumulate=2) | guard | emuon | ema_weights",
-]
+SPECS = [*works("DCP"), "grad | e | torch.AdamW(lr=0.01)", "grad(accumulate=2) | guard | emuon | ema_weights"]
+EXACT = [spec for spec in SPECS if spec != "esoap"]  # whose basis may turn with the number of processes
 
 
 @pytest.fixture(scope="module")
@@ -23,16 +19,16 @@ def checkpoint(tmp_path_factory):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("count", "full"), [(1, False), (3, False), (2, True)])
+@pytest.mark.parametrize(("count", "full"), [(1, False), (2, False), (3, False), (2, True)])
 def test_training_goes_on_as_if_nothing_had_happened(checkpoint, count, full):
     folder, expected = checkpoint
     found = in_processes(count, resumed, str(folder), SPECS, full)
-    for spec in SPECS:
+    for spec in SPECS if count == 2 else EXACT:
         for a, b in zip(found[spec], expected[spec], strict=True):
             assert (a - b).abs().max() <= 1e-12
 
 
-@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("spec", EXACT)
 def test_a_whole_checkpoint_loads_without_processes(checkpoint, spec):
     folder, expected = checkpoint
     model = network()

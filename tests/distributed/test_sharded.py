@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from compatibility import refused, works
 from workers import (
     averaged_weights,
-    batches,
+    distance_of_halving,
     fsdp,
     guarded,
     half_precision,
@@ -16,18 +17,11 @@ from workers import (
     single,
     tensor_parallel,
     train,
-    weights,
 )
 
 import edsl
-from edsl.recipes import RECIPES
 
-EVALUATE = (
-    "eadahessian",
-    "ezo",
-    "ezo_adam",
-)  # the loss themselves, of parameters that they move or differentiate twice
-STEPPED = [name for name in RECIPES if name not in (*EVALUATE, "esoap")]
+STEPPED = [recipe for recipe in works("FSDP2") if recipe != "esoap"]
 OTHERS = [
     "grad | clip(norm=0.1) | alto",
     "grad | noise(std=0.1) | e | lars",
@@ -47,7 +41,7 @@ def distance(found, expected):
 def two():
     runs = {spec: (fsdp, spec) for spec in [*STEPPED, *OTHERS, "esoap"]}
     runs |= {f"compiled {spec}": (fsdp, spec, "compiled") for spec in ("alto", "emuon", "eshampoo")}
-    runs |= {f"refusal {spec}": (refusal, spec) for spec in EVALUATE}
+    runs |= {f"refusal {spec}": (refusal, spec) for spec in refused("FSDP2")}
     runs |= {"weights": (averaged_weights, "alto | ema_weights(decay=0.9)"), "guard": (guarded, "grad | guard | alto")}
     runs |= {"half": (half_precision, "emuon")}
     return in_processes(2, in_turn, runs)
@@ -74,14 +68,7 @@ def test_two_processes_with_shards_are_one_process_with_the_whole(two, spec):
 
 
 def test_soap_is_as_near_as_its_free_choice_of_a_basis_allows(two):
-    # where a covariance has no rank, rounding chooses the basis: halving the batch in one process does as much
-    model = network()
-    optimizer = edsl.compile("esoap", model, mode="eager")
-    for batch in batches(5):
-        optimizer.zero_grad()
-        (sum(model(half).square().mean() for half in batch.chunk(2)) / 2).backward()
-        optimizer.step()
-    assert distance(two["esoap"], weights(model)) <= max(1e-12, distance(weights(model), single("esoap")))
+    assert distance(two["esoap"], single("esoap")) <= distance_of_halving("esoap")
 
 
 @pytest.mark.parametrize("spec", ["alto", "emuon", "eshampoo"])
@@ -105,9 +92,9 @@ def test_norms_are_of_layers_that_are_cut_over_two_mesh_dimensions(four, spec):
     assert distance(four[f"tp {spec}"], train(model, edsl.compile(spec, model, mode="eager"))) <= 1e-12
 
 
-@pytest.mark.parametrize("spec", EVALUATE)
+@pytest.mark.parametrize("spec", refused("FSDP2"))
 def test_what_can_not_work_on_shards_says_so(two, spec):
-    assert "can't work on sharded parameters (DTensor)" in two[f"refusal {spec}"]
+    assert refused("FSDP2")[spec] in two[f"refusal {spec}"]
 
 
 def test_evaluation_weights_are_the_whole_ones_average(two):

@@ -98,6 +98,21 @@ def single(spec, steps=5, **options):
     return train(model, edsl.compile(spec, model, mode="eager", **options), steps=steps)
 
 
+def distance_of_halving(spec, steps=5, **options):
+    """How far one process comes from itself by adding the loss of each batch's halves.
+
+    Where SOAP's covariances have no rank, rounding alone chooses its basis.
+    """
+    model = network()
+    optimizer = edsl.compile(spec, model, mode="eager", **options)
+    for batch in batches(steps):
+        optimizer.zero_grad()
+        (sum(model(half).square().mean() for half in batch.chunk(2)) / 2).backward()
+        optimizer.step()
+    expected = single(spec, steps, **options)
+    return 2 * max(float((a - b).abs().max()) for a, b in zip(weights(model), expected, strict=True))
+
+
 def ddp(rank, spec):
     model = nn.parallel.DistributedDataParallel(network())
     optimizer = edsl.compile(spec, model.module, mode="eager")
@@ -105,12 +120,29 @@ def ddp(rank, spec):
     return train(model.module if evaluates else model, optimizer, rank, dist.get_world_size())
 
 
-def zero(rank, name):
+def groups(model, spec):
+    """The parameters, in a group for each route, as ZeroRedundancyOptimizer wants them."""
+    parameters = list(model.parameters())
+    if len(edsl.parse(spec).branches) == 1:
+        return parameters
+    matrices = [p for p in parameters if p.dim() > 1]
+    others = [p for p in parameters if p.dim() < 2]
+    return [{"params": matrices, "route": "matrix"}, {"params": others, "route": "other"}]
+
+
+def zero(rank, spec):
+    """Training with the state divided by ZeroRedundancyOptimizer, or what it is refused for."""
     from torch.distributed.optim import ZeroRedundancyOptimizer
 
     model = nn.parallel.DistributedDataParallel(network())
-    optimizer = ZeroRedundancyOptimizer(model.parameters(), getattr(edsl, name), mode="eager")
-    return train(model, optimizer, rank, dist.get_world_size())
+    estimator = edsl.parse(spec).estimator
+    parts = model.module if estimator.needs_closure else model
+    optimizer = ZeroRedundancyOptimizer(groups(model, spec), edsl.PipelineOptimizer, spec=spec, mode="eager")
+    optimizer.pipeline = edsl.parse(spec)
+    try:
+        return train(parts, optimizer, rank, dist.get_world_size())
+    except edsl.EdslError as error:
+        return str(error)
 
 
 def sharded_model(mesh=None):
