@@ -68,7 +68,7 @@ With {packages}.
 
 - Lightning: `ezo`, `ezo_adam` and `eadahessian` by manual optimization, with a closure that returns the loss.
 - DDP: the same three want the module itself instead of its wrapper, and average the loss themselves.
-- ZeRO: of a pipeline with routes it wants the groups it will see, `{{"params": matrices, "route": "matrix"}}` and so on.
+- ZeRO: give a pipeline with routes a group for each, as in `{{"params": matrices, "route": "matrix"}}`.
 - FSDP2: with replicas (HSDP) too; with tensor parallelism too, but for matrix updates. See [scale.md](scale.md).
 
 | client | tests |
