@@ -163,6 +163,16 @@ def _number(value: float | None, form: str) -> str:
     return "–" if value is None else format(value, form)
 
 
+def _messages(cost: dict[str, Any]) -> str:
+    """What a step on sharded parameters sends."""
+    sent = []
+    if cost["all_reduces"]:
+        sent.append(f"{cost['all_reduces']} all-reduce{'s' if cost['all_reduces'] > 1 else ''}")
+    if cost["exchanged"]:
+        sent.append(f"{cost['exchanged']:g} B per parameter exchanged")
+    return f"; sharded over processes: {' and '.join(sent)}" if sent else ""
+
+
 def description(pipeline: dict[str, Any]) -> None:
     """A pipeline's canonical text, stages, cost and recurrences."""
     console = _Page()
@@ -192,7 +202,7 @@ def description(pipeline: dict[str, Any]) -> None:
         if one is not None:
             console.print(
                 f"{escape(route)}{': ' if route else ''}state {one['state']:g} B and memory traffic ≥ "
-                f"{one['traffic']:g} B per float32 parameter and step",
+                f"{one['traffic']:g} B per float32 parameter and step" + _messages(one),
                 soft_wrap=True,
             )
     estimator = pipeline["estimator"]

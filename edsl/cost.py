@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from math import prod
 
 from edsl.pipeline import Pipeline
-from edsl.stage import Stage
+from edsl.questions import read_stages
+from edsl.stage import Stage, segments
 
 ELEMENT = 4  # bytes of a float32, the dtype of state for float32 and half-precision parameters
 
@@ -21,12 +23,18 @@ class Cost:
             θ and the state are written. Layer norms and products of matrices need more passes.
         forwards, backwards: evaluations of the whole loss, and of its gradient or a Hessian-vector
             product.
+        all_reduces: messages of a step on parameters that are sharded over processes, for all of
+            them together.
+        exchanged: bytes that travel between these processes for matrices that have to be whole, at a
+            step without a refresh.
     """
 
     state: float
     traffic: float
     forwards: float
     backwards: float
+    all_reduces: int
+    exchanged: float
 
 
 REFERENCE = (1024, 1024)  # the matrix for which buffers of other shapes are counted
@@ -34,10 +42,14 @@ REFERENCE = (1024, 1024)  # the matrix for which buffers of other shapes are cou
 
 def stage_state(stage: Stage, rows: int, columns: int) -> float:
     """Bytes of state of one stage for an element of a rows × columns parameter."""
-    own = stage.buffer_shapes(rows, columns)
-    fields = stage.init(0.0)._fields
-    elements = sum(prod(own[name]) / (rows * columns) if name in own else 1 for name in fields)
-    return _plain(ELEMENT * elements)
+    return _plain(ELEMENT * _elements(stage, (rows, columns)))
+
+
+def _elements(stage: Stage, shape: tuple[int, int], names: Collection[str] | None = None) -> float:
+    """Elements of all buffers of a stage, or of some, for one of the parameter."""
+    own = stage.buffer_shapes(*shape)
+    chosen = stage.init(0.0)._fields if names is None else names
+    return sum(prod(own[name]) / prod(shape) if name in own else 1 for name in chosen)
 
 
 def cost(pipeline: Pipeline, shape: tuple[int, int] = REFERENCE) -> Cost | None:
@@ -51,7 +63,7 @@ def cost(pipeline: Pipeline, shape: tuple[int, int] = REFERENCE) -> Cost | None:
         >>> import edsl
         >>> from edsl.cost import cost
         >>> cost(edsl.parse("alto"))
-        Cost(state=12, traffic=36, forwards=1, backwards=1)
+        Cost(state=12, traffic=36, forwards=1, backwards=1, all_reduces=1, exchanged=0)
         >>> cost(edsl.parse("soap"), (100, 50)).state
         28
     """
@@ -60,13 +72,36 @@ def cost(pipeline: Pipeline, shape: tuple[int, int] = REFERENCE) -> Cost | None:
     if isinstance(pipeline.update, Foreign):
         return None
     state = sum(stage_state(stage, *shape) for stage in pipeline.stages)
+    all_reduces, exchanged = _messages(pipeline, shape)
     estimator = pipeline.estimator
     return Cost(
         state=_plain(state),
         traffic=_plain(3 * ELEMENT + 2 * state),
         forwards=_plain(estimator.forwards),
         backwards=_plain(estimator.backwards),
+        all_reduces=all_reduces,
+        exchanged=_plain(exchanged),
     )
+
+
+def _messages(pipeline: Pipeline, shape: tuple[int, int]) -> tuple[int, float]:
+    """All-reduces of a step on shards, and bytes exchanged for an element."""
+    all_reduces, exchanged = int(bool(pipeline.judges)), 0.0
+    for number, stages in enumerate(segments(pipeline.stages[1:])):
+        memory = [type(stage.init(0.0)) for stage in stages]
+        reading = read_stages(stages, memory)
+        all_reduces += stages[0].needs_total_norm
+        if any(stage.buffer_shapes(1, 1) for stage in stages):
+            came = 2 + (number > 0 and reading.reads_gradient) + sum(_elements(stage, shape) for stage in stages)
+            kept = sum(_elements(stage, shape, names) for stage, names in zip(stages, reading.kept))
+            went = 1 + sum(_elements(stage, shape) for stage in stages) - kept
+            exchanged += ELEMENT * (came + went)
+            continue
+        all_reduces += len({question.round for question in reading.questions if question.kind != "orthogonal"})
+        for question in reading.questions:
+            if question.kind == "orthogonal":
+                exchanged += 2 * (2 if "bfloat16" in question.how else ELEMENT)
+    return all_reduces, exchanged
 
 
 def _plain(value: float) -> float:

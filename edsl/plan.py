@@ -17,7 +17,7 @@ from edsl.layout import folded, working_dtype
 from edsl.pipeline import Pipeline
 from edsl.segment import Segment
 from edsl.shards import shards_of
-from edsl.stage import Stage
+from edsl.stage import Stage, segments
 
 
 class Plan:
@@ -61,11 +61,12 @@ class Plan:
         stages, running = self.pipeline.stages, self.running
         count = len(self.entries)
         powers = tuple((entry, count + i) for i, entry in enumerate(self.decays))
-        begins = [index for index in running if index == running[0] or _begins_segment(stages[index])]
-        for begin, end in zip(begins, [*begins[1:], running.stop]):
+        end = running.start
+        for part in segments(stages[running.start : running.stop]):
+            begin, end = end, end + len(part)
             yield Segment(
                 begin=begin,
-                stages=stages[begin:end],
+                stages=part,
                 labels=self.pipeline.labels[begin:end],
                 memory=tuple(self.memory[index] for index in range(begin, end)),
                 places=tuple(
@@ -158,10 +159,6 @@ class Plan:
             else:
                 state[name] = torch.zeros_like(parameter, dtype=dtype, requires_grad=False)
         return state
-
-
-def _begins_segment(stage: Stage) -> bool:
-    return stage.needs_total_norm or stage.refresh_every > 0 or bool(stage.buffer_shapes(1, 1))
 
 
 def is_foreign(stage: Stage) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from edsl.domain import plain
@@ -209,6 +210,11 @@ class Stage:
     def refresh_every(self) -> int:
         """How many steps lie between two calls of `refresh`; 0 without one."""
         return 0
+
+    @property
+    def begins_segment(self) -> bool:
+        """Whether what comes before it must be finished, for all parameters, before it steps."""
+        return self.needs_total_norm or self.refresh_every > 0 or bool(self.buffer_shapes(1, 1))
 
     @property
     def constant(self) -> tuple[str, ...]:
@@ -415,3 +421,9 @@ class Wrapper(Stage):
     kind: ClassVar[str] = "wrapper"
     rank: ClassVar[int] = 3
     evaluated: ClassVar[str] = ""
+
+
+def segments(stages: Sequence[Stage]) -> list[tuple[Stage, ...]]:
+    """The stages in parts that run as one function each."""
+    begins = [index for index, stage in enumerate(stages) if index == 0 or stage.begins_segment]
+    return [tuple(stages[begin:end]) for begin, end in zip(begins, [*begins[1:], len(stages)])]

@@ -29,7 +29,8 @@ def test_show_json_is_json():
     code, out, _ = run("show", "alto", "--json")
     shown = json.loads(out)
     assert code == 0
-    assert shown["cost"] == {"state": 12, "traffic": 36, "forwards": 1, "backwards": 1}
+    expected = {"state": 12, "traffic": 36, "forwards": 1, "backwards": 1, "all_reduces": 1, "exchanged": 0}
+    assert shown["cost"] == expected
     assert [stage["bytes_per_parameter"] for stage in shown["stages"]] == [0, 4, 8]
 
 

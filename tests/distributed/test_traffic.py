@@ -7,6 +7,9 @@ import pytest
 from traffic import traffic_of_a_step
 from workers import in_processes, in_turn, network
 
+import edsl
+from edsl.cost import cost
+
 DOC = Path(__file__).parents[2] / "docs" / "scale.md"
 ROW = re.compile(r"^\| `(.+)` \| (\d+) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", re.M)
 COUNTED = {
@@ -31,6 +34,15 @@ def test_the_table_of_messages_is_what_is_counted(traffic, spec):
             "all-to-alls": exchanges,
             "bytes exchanged": exchanged,
         }
+
+
+@pytest.mark.parametrize("spec", COUNTED)
+def test_the_cost_of_a_pipeline_says_what_is_sent(traffic, spec):
+    branches = edsl.parse(spec).branches.values()
+    found = traffic[2][spec]
+    assert found["all-reduces"] == max(cost(branch).all_reduces for branch in branches)
+    of_float32 = sum(m * n * sum(cost(branch, (m, n)).exchanged for branch in branches) for m, n in MATRICES)
+    assert found["bytes exchanged"] == (of_float32 if "bfloat16" in spec else 2 * of_float32)
 
 
 def test_the_table_is_there():

@@ -6,7 +6,6 @@ import io
 import pytest
 import torch
 from problem import gradients, parameters, walk, worst
-from torch import nn
 
 import edsl
 
@@ -55,20 +54,6 @@ def test_maximize_of_one_group_leaves_the_gradients_as_they_are():
 def test_maximize_is_true_or_false(bad):
     with pytest.raises(edsl.EdslError, match="maximize must be True or False"):
         edsl.compile("sgd", parameters(), maximize=bad)
-
-
-def test_a_grad_scaler_that_finds_an_infinity_skips_the_step_and_its_count():
-    theta = torch.nn.Parameter(torch.ones(3))
-    optimizer = edsl.compile("alto", [theta], mode="eager")
-    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
-    for bad in (False, True, False):
-        optimizer.zero_grad()
-        scaler.scale((theta * (float("inf") if bad else 1.0)).sum()).backward()
-        before = theta.detach().clone()
-        scaler.step(optimizer)
-        scaler.update()
-        assert torch.equal(theta, before) == bad
-    assert int(optimizer.state[theta]["step"]) == 2
 
 
 @pytest.mark.parametrize("spec", ["alto", "emuon", "torch.AdamW(lr=0.01)"])
@@ -143,45 +128,6 @@ def test_options_of_edsl_are_refused_for_another_packages_optimizer():
         edsl.compile("torch.AdamW(lr=0.1)", parameters(), maximize=True)
     with pytest.raises(edsl.EdslError, match="its own arguments"):
         edsl.compile("grad | e | torch.AdamW(lr=0.1)", parameters(), state_dtype="bfloat16")
-
-
-def test_a_tied_weight_is_one_parameter():
-    class Tied(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.embed = nn.Embedding(6, 4)
-            self.head = nn.Linear(4, 6, bias=False)
-            self.head.weight = self.embed.weight
-
-        def forward(self, tokens):
-            return self.head(self.embed(tokens))
-
-    model = Tied()
-    optimizer = edsl.compile("route(embedding=adamw, other=muon)", model, mode="eager")
-    assert [group["param_names"] for group in optimizer.param_groups] == [["embed.weight"]]
-    model(torch.arange(6)).square().mean().backward()
-    before = model.head.weight.detach().clone()
-    optimizer.step()
-    assert (model.head.weight != before).any()
-
-
-@pytest.mark.filterwarnings("ignore")  # of torch's compiler about itself
-def test_a_compiled_training_step_may_hold_the_optimizers_step():
-    model = nn.Linear(4, 2)
-    optimizer = edsl.compile("alto", model)
-
-    @torch.compile
-    def train(batch):
-        optimizer.zero_grad()
-        loss = model(batch).square().mean()
-        loss.backward()
-        optimizer.step()
-        return loss.detach()
-
-    losses = [float(train(torch.ones(8, 4))) for _ in range(5)]
-    assert losses[-1] < losses[0]
-    assert optimizer.fallbacks == []
-    assert int(optimizer.state[model.weight]["step"]) == 5
 
 
 @pytest.mark.parametrize(
