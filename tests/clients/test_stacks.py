@@ -113,6 +113,21 @@ def test_the_hf_trainers_groups_of_weight_decay_are_kept(tmp_path):
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.3, 0.0]
 
 
+def test_the_hf_trainer_takes_an_optimizer_that_knows_names(tmp_path):
+    from transformers import Trainer, TrainingArguments
+
+    model = stacks.language_model()
+    optimizer = edsl.compile("alto", model, mode="eager")
+    quiet = {"use_cpu": True, "report_to": [], "disable_tqdm": True, "logging_strategy": "no"}
+    arguments = TrainingArguments(output_dir=str(tmp_path), max_steps=2, save_strategy="no", **quiet)
+    row = torch.zeros(stacks.LENGTH, dtype=torch.long)
+    data = [{"input_ids": row, "labels": row}] * 8
+    before = model.transformer.wte.weight.detach().clone()
+    Trainer(model, arguments, train_dataset=data, optimizers=(optimizer, None)).train()
+    assert (model.transformer.wte.weight != before).any()
+    assert "transformer.ln_f.weight" in optimizer.param_groups[0]["exclude"]
+
+
 def test_a_grad_scaler_is_refused_by_what_needs_a_closure():
     assert list(refused("GradScaler")) == [name for name in RECIPES if edsl.parse(name).estimator.needs_closure]
 

@@ -16,6 +16,7 @@ from workers import (
     refusal,
     single,
     tensor_parallel,
+    tensor_parallel_refusal,
     train,
 )
 
@@ -59,6 +60,7 @@ def three():
 def four():
     runs = {f"hsdp {spec}": (fsdp, spec, "eager", 5, (2, 2)) for spec in ("alto", "emuon", "eshampoo")}
     runs |= {f"tp {spec}": (tensor_parallel, spec) for spec in ("eadamw", "grad | clip(norm=0.1) | alto", "elars")}
+    runs |= {"cut twice": (tensor_parallel_refusal, "emuon")}
     return in_processes(4, in_turn, runs)
 
 
@@ -90,6 +92,10 @@ def test_copies_of_shards_step_alike(four, spec):
 def test_norms_are_of_layers_that_are_cut_over_two_mesh_dimensions(four, spec):
     model = perceptron()
     assert distance(four[f"tp {spec}"], train(model, edsl.compile(spec, model, mode="eager"))) <= 1e-12
+
+
+def test_a_matrix_that_is_cut_twice_is_refused_before_training(four):
+    assert "muon needs whole matrices; parameter 0.weight is cut over 2 mesh dimensions" in four["cut twice"]
 
 
 @pytest.mark.parametrize("spec", refused("FSDP2"))

@@ -225,6 +225,15 @@ def tensor_parallel(rank, spec):
     return train(model, optimizer, mesh["dp"].get_local_rank(), 2)
 
 
+def tensor_parallel_refusal(rank, spec):
+    """What building on matrices that are cut over two mesh dimensions says."""
+    try:
+        tensor_parallel(rank, spec)
+    except edsl.EdslError as error:
+        return str(error)
+    return ""
+
+
 def perceptron():
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 4)).double()
