@@ -101,14 +101,13 @@ def assert_readable(folder, tmp_path):
         shutil.rmtree(copy)
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
-def test_a_race_killed_at_random_moments_stays_readable_and_ends_as_an_undisturbed_one(kills, killer, tmp_path):
+def test_a_race_killed_20_times_at_random_moments_stays_readable_and_ends_as_an_undisturbed_one(killer, tmp_path):
     killer.run("list")  # which waits for its imports
     began = time.monotonic()
     expected = killer.summary(tmp_path / "undisturbed", *RACE)
     lasts = time.monotonic() - began
-    moments = random.Random(kills)
-    killed, races = 0, 0
+    moments = random.Random(20)
+    kills, killed, races = 20, 0, 0
     while killed < kills:
         races += 1
         folder = tmp_path / f"race{races}"

@@ -5,6 +5,7 @@ import torch
 from compatibility import refused, works
 from workers import (
     averaged_weights,
+    begun_alone,
     distance_of_halving,
     fsdp,
     guarded,
@@ -12,6 +13,7 @@ from workers import (
     in_processes,
     in_turn,
     network,
+    partly_sharded,
     perceptron,
     refusal,
     single,
@@ -45,6 +47,8 @@ def two():
     runs |= {f"refusal {spec}": (refusal, spec) for spec in refused("FSDP2")}
     runs |= {"weights": (averaged_weights, "alto | ema_weights(decay=0.9)"), "guard": (guarded, "grad | guard | alto")}
     runs |= {"half": (half_precision, "emuon")}
+    runs |= {"partly": (partly_sharded, "grad | clip(norm=0.1) | alto")}
+    runs |= {f"alone {spec}": (begun_alone, spec) for spec in ("alto", "emuon", "eshampoo")}
     return in_processes(2, in_turn, runs)
 
 
@@ -101,6 +105,20 @@ def test_a_matrix_that_is_cut_twice_is_refused_before_training(four):
 @pytest.mark.parametrize("spec", refused("FSDP2"))
 def test_what_can_not_work_on_shards_says_so(two, spec):
     assert refused("FSDP2")[spec] in two[f"refusal {spec}"]
+
+
+def test_a_norm_over_shards_and_whole_parameters_is_of_all(two):
+    assert distance(two["partly"], single("grad | clip(norm=0.1) | alto")) <= 1e-12
+
+
+@pytest.mark.parametrize("spec", ["alto", "emuon", "eshampoo"])
+def test_one_process_checkpoint_goes_on_in_shards_and_not_back_without_being_joined(two, spec):
+    model = network()
+    optimizer = edsl.compile(spec, model, mode="eager")
+    train(model, optimizer, steps=4)
+    found, refused_back = two[f"alone {spec}"]
+    assert distance(found, train(model, optimizer, steps=3)) <= 1e-12
+    assert "this checkpoint is sharded" in refused_back
 
 
 def test_evaluation_weights_are_the_whole_ones_average(two):

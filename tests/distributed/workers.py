@@ -12,7 +12,12 @@ import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 import torch.multiprocessing as mp
 from torch import nn
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_state_dict,
+    set_model_state_dict,
+    set_state_dict,
+)
 
 import edsl
 
@@ -185,6 +190,41 @@ def averaged_weights(rank, spec):
     with optimizer.evaluation_weights():
         inside = weights(model)
     return inside, weights(model)
+
+
+def partly_sharded(rank, spec):
+    """Training where one layer alone is sharded; what is not has its gradients averaged by hand."""
+    from torch.distributed.fsdp import fully_shard
+
+    model = network()
+    fully_shard(model[3])
+    optimizer = edsl.compile(spec, model, mode="eager")
+    for batch in batches(5):
+        optimizer.zero_grad()
+        model(batch.chunk(2)[rank]).square().mean().backward()
+        for parameter in model.parameters():
+            if not isinstance(parameter, dist.tensor.DTensor):
+                dist.all_reduce(parameter.grad)
+                parameter.grad /= 2
+        optimizer.step()
+    return weights(model)
+
+
+def begun_alone(rank, spec):
+    """Training that a single process began and shards go on with; then what loading it back says."""
+    alone = network()
+    optimizer = edsl.compile(spec, alone, mode="eager")
+    train(alone, optimizer, steps=4)
+    model = sharded_model()
+    set_model_state_dict(model, alone.state_dict(), options=StateDictOptions(full_state_dict=True))
+    sharded = edsl.compile(spec, model, mode="eager")
+    sharded.load_state_dict(optimizer.state_dict())
+    found = train(model, sharded, rank, dist.get_world_size(), 3)
+    try:
+        optimizer.load_state_dict(sharded.state_dict())
+    except edsl.EdslError as error:
+        return found, str(error)
+    return found, ""
 
 
 def guarded(rank, spec):
