@@ -137,19 +137,22 @@ class PipelineOptimizer(torch.optim.Optimizer):
             EdslError: for an estimator without its closure, a closure that calls this step() again, a
                 sparse gradient, or a hyper-parameter that a schedule moved out of its domain.
         """
-        if self._stepping:
-            raise EdslError("step() inside its own closure: a closure computes the loss; step outside of it")
-        self._stepping = True
-        try:
-            return self._step(closure)
-        finally:
-            self._stepping = False
+        return self._step(closure)
 
     # A compiled training step calls what is compiled here. (torch.compiler.disable would load Dynamo at import.)
     @torch._disable_dynamo  # pyright: ignore[reportPrivateImportUsage]
     def _step(self, closure: Callable[[], Any] | None) -> Any:
         if self._evaluating:
             raise EdslError("step() inside evaluation_weights(): leave it first, to train the weights themselves")
+        if self._stepping:
+            raise EdslError("step() inside its own closure: a closure computes the loss; step outside of it")
+        self._stepping = True
+        try:
+            return self._evaluate_and_update(closure)
+        finally:
+            self._stepping = False
+
+    def _evaluate_and_update(self, closure: Callable[[], Any] | None) -> Any:
         if closure is None and self.pipeline.estimator.needs_closure and self._at_rest():
             return self._make_state()
         oracle = self.engine.oracle(self.param_groups, self.state, closure)

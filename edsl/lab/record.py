@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,8 @@ class Record:
                 self._open(configuration, resume)
             except OSError:
                 for place in new:  # the innermost first
-                    place.rmdir()
+                    with suppress(OSError):  # it was not made
+                        place.rmdir()
                 raise
 
     @contextmanager

@@ -199,40 +199,56 @@ def test_torchs_own_checkpoint_is_an_error_and_changes_nothing(recipe):
     assert same(everything(optimizer, params), before)
 
 
-def last_buffer(saved):
-    state = saved["state"][0]
-    return state, list(state)[-1]
+def change_group(**values):
+    return lambda saved: saved["param_groups"][0].update(**values)
 
 
-def drop_buffer(saved):
-    state, name = last_buffer(saved)
-    del state[name]
+def change_buffer(change):
+    def changed(saved):
+        state = saved["state"][0]
+        name = list(state)[-1]
+        state[name] = change(state[name])
+
+    return changed
 
 
-def shorten_buffer(saved):
-    state, name = last_buffer(saved)
-    state[name] = state[name].flatten()[:-1]
-
-
-def swap_for_text(saved):
-    state, name = last_buffer(saved)
-    state[name] = "rubbish"
+def change_step(value):
+    return lambda saved: saved["state"][0].update(step=value)
 
 
 DAMAGE = {
     "no state": lambda saved: saved.pop("state"),
     "no groups": lambda saved: saved.pop("param_groups"),
+    "groups none": lambda saved: saved.update(param_groups=None),
+    "a group none": lambda saved: saved["param_groups"].__setitem__(0, None),
+    "state a list": lambda saved: saved.update(state=[]),
     "no lr": lambda saved: saved["param_groups"][0].pop("lr"),
-    "lr negative": lambda saved: saved["param_groups"][0].update(lr=-1.0),
-    "pipeline rubbish": lambda saved: saved["param_groups"][0].update(pipeline="rubbish"),
+    "lr negative": change_group(lr=-1.0),
+    "lr of two": change_group(lr=torch.ones(2)),
+    "exclude a number": change_group(exclude=3),
+    "more names than parameters": change_group(param_names=["a"] * 9),
     "pipeline missing": lambda saved: saved["param_groups"][0].pop("pipeline"),
+    "pipeline rubbish": change_group(pipeline="rubbish"),
+    "params of texts": lambda saved: saved["param_groups"][0].update(
+        params=["a" for _ in saved["param_groups"][0]["params"]]
+    ),
     "params twice": lambda saved: saved["param_groups"][0]["params"].append(0),
-    "exclude a number": lambda saved: saved["param_groups"][0].update(exclude=3),
-    "state of a parameter missing a buffer": drop_buffer,
-    "a buffer cut short": shorten_buffer,
-    "a buffer that is text": swap_for_text,
-    "a step that is none": lambda saved: saved["state"][0].update(step=torch.tensor(float("nan"))),
+    "params of others": lambda saved: saved["param_groups"][0].update(
+        params=[n + 9 for n in saved["param_groups"][0]["params"]]
+    ),
     "a state of nobody": lambda saved: saved["state"].update({99: saved["state"][0]}),
+    "a state none": lambda saved: saved["state"].update({0: None}),
+    "a buffer missing": lambda saved: saved["state"][0].popitem(),
+    "a buffer cut short": change_buffer(lambda buffer: buffer.flatten()[:-1]),
+    "a buffer of text": change_buffer(lambda buffer: "rubbish"),
+    "a buffer of whole numbers": change_buffer(lambda buffer: buffer.long()),
+    "a buffer without memory": change_buffer(lambda buffer: buffer.to("meta")),
+    "a sparse buffer": change_buffer(lambda buffer: buffer.to_sparse()),
+    "a step of text": change_step("three"),
+    "a step below 0": change_step(torch.tensor(-1.0)),
+    "a step of a half": change_step(torch.tensor(2.5)),
+    "a step that is no number": change_step(torch.tensor(float("nan"))),
+    "a step of two": change_step(torch.ones(2)),
 }
 
 
@@ -240,7 +256,7 @@ DAMAGE = {
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_tampered_checkpoint_is_an_edsl_error_and_changes_nothing(damage, recipe):
     params, optimizer = build(recipe)
-    take(optimizer, params, 2)
+    take(optimizer, params)
     saved = copy.deepcopy(optimizer.state_dict())
     DAMAGE[damage](saved)
     before = everything(optimizer, params)
@@ -248,6 +264,31 @@ def test_a_tampered_checkpoint_is_an_edsl_error_and_changes_nothing(damage, reci
         optimizer.load_state_dict(saved)
     assert same(everything(optimizer, params), before)
     take(optimizer, params)
+
+
+@every_recipe
+@pytest.mark.parametrize("given", [None, "text", 3, [], {}])
+def test_what_is_no_checkpoint_at_all_is_an_edsl_error_and_changes_nothing(given, recipe):
+    params, optimizer = build(recipe)
+    take(optimizer, params)
+    before = everything(optimizer, params)
+    with pytest.raises(edsl.EdslError, match="no optimizer's state_dict"):
+        optimizer.load_state_dict(given)
+    assert same(everything(optimizer, params), before)
+
+
+@every_recipe
+def test_a_checkpoint_of_other_sizes_is_torchs_error_and_changes_nothing(recipe):
+    params, optimizer = build(recipe)
+    take(optimizer, params)
+    saved, before = optimizer.state_dict(), everything(optimizer, params)
+    empty = {**saved["param_groups"][-1], "params": []}
+    more = {"state": {}, "param_groups": [*saved["param_groups"], empty]}
+    smaller = {"state": {}, "param_groups": [{**group, "params": []} for group in saved["param_groups"]]}
+    for other, said in ((more, "a different number of parameter groups"), (smaller, "doesn't match the size")):
+        with pytest.raises(ValueError, match=said):
+            optimizer.load_state_dict(other)
+        assert same(everything(optimizer, params), before)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])

@@ -135,9 +135,10 @@ def test_parameters_added_midway_start_a_count_of_their_own(recipe):
     assert any((p != q).any() for p, q in zip(later, parameters(seed=5), strict=True))
 
 
+@pytest.mark.parametrize("maximize", [False, True])
 @pytest.mark.parametrize("recipe", NEED_NONE)
-def test_gradients_are_neither_changed_nor_replaced(recipe):
-    params, optimizer = build(recipe)
+def test_gradients_are_neither_changed_nor_replaced(recipe, maximize):
+    params, optimizer = build(recipe, maximize=maximize)
     row = rows_like(params, 1)[0]
     for p, g in zip(params, row, strict=True):
         p.grad = g
@@ -327,9 +328,3 @@ def test_a_sparse_gradient_is_an_error_that_names_the_parameter_and_moves_nothin
     with pytest.raises(edsl.EdslError, match="sparse"):
         train(optimizer, model, lambda m: m["plain"](m["table"](torch.tensor([1]))).sum())
     assert same(everything(optimizer, list(model.parameters()))[0], before[0])
-
-
-@every_recipe
-def test_a_complex_parameter_is_an_error_that_names_it(recipe):
-    with pytest.raises(edsl.EdslError, match="complex"):
-        build(recipe, [nn.Parameter(torch.zeros(2, 2, dtype=torch.complex64))])

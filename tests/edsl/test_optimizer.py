@@ -1,6 +1,5 @@
 """The optimizer as torch and its users see it."""
 
-import copy
 import pickle
 
 import pytest
@@ -22,14 +21,6 @@ def train(net, optimizer, steps=3):
         net(data).square().mean().backward()
         optimizer.step()
     return [p.detach().clone() for p in net.parameters()]
-
-
-def test_module_named_and_bare_parameters_are_taken():
-    net = model()
-    for params in (net, net.named_parameters(), list(net.named_parameters()), net.parameters()):
-        optimizer = edsl.compile("alto", params)
-        assert isinstance(optimizer, torch.optim.Optimizer)
-        assert len(optimizer.param_groups[0]["params"]) == 6
 
 
 def test_class_text_and_pipeline_train_alike():
@@ -110,35 +101,6 @@ def test_bad_options_are_edsl_errors():
             build()
 
 
-def test_closure_runs_once_with_gradients_enabled_and_its_loss_is_returned():
-    net = model()
-    optimizer = edsl.compile("esgd", net, mode="eager")
-    calls = []
-
-    def closure():
-        calls.append(torch.is_grad_enabled())
-        optimizer.zero_grad()
-        loss = net(torch.ones(2, 3)).mean()
-        loss.backward()
-        return loss
-
-    with torch.no_grad():
-        loss = optimizer.step(closure)
-    assert calls == [True]
-    assert loss.requires_grad
-    assert torch.is_grad_enabled()
-
-
-def test_hooks_run_once_before_and_after():
-    params = parameters()
-    optimizer = edsl.compile("sgd", params, mode="eager")
-    seen = []
-    optimizer.register_step_pre_hook(lambda *_: seen.append("pre"))
-    optimizer.register_step_post_hook(lambda *_: seen.append("post"))
-    walk(optimizer, params, gradients(2))
-    assert seen == ["pre", "post"] * 2
-
-
 def test_bias_and_norm_are_excluded_when_names_are_known_and_not_for_bare_tensors():
     net = model()
     by_type = edsl.compile("alto", net).param_groups[0]["exclude"]
@@ -161,75 +123,6 @@ def test_excluded_parameter_has_neither_decay_nor_layerwise_factor(mode):
     torch.testing.assert_close(params["weight"].detach(), torch.full((4,), 1.8))  # lr ‖θ‖/‖r‖ r = lr θ
 
 
-def test_checkpoint_of_another_pipeline_is_an_error_that_names_both():
-    params = parameters()
-    optimizer, other = edsl.compile("alto", params, mode="eager"), edsl.compile("eadam", params, mode="eager")
-    walk(other, params, gradients(1))
-    before = copy.deepcopy(optimizer.state_dict())
-    with pytest.raises(
-        edsl.EdslError, match=r"(?s)this checkpoint is of: grad \| e.*adam\(.*this optimizer is: .*lamb"
-    ):
-        optimizer.load_state_dict(other.state_dict())
-    assert str(optimizer.state_dict()) == str(before)
-
-
-def spoilt(state_dict, spoil):
-    state_dict = copy.deepcopy(state_dict)
-    spoil(state_dict)
-    return state_dict
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda d: d.pop("state"),
-        lambda d: d["param_groups"][0].pop("lr"),
-        lambda d: d["param_groups"][0].pop("pipeline"),
-        lambda d: d["param_groups"][0].update(pipeline="rubbish"),
-        lambda d: d["state"][0].pop("e.mean"),
-        lambda d: d["state"][0].update({"lamb.m": torch.zeros(2)}),
-        lambda d: d["state"][0].update({"step": "three"}),
-    ],
-)
-def test_checkpoint_that_is_not_whole_is_an_error_and_changes_nothing(spoil):
-    params = parameters()
-    optimizer = edsl.compile("alto", params, mode="eager")
-    walk(optimizer, params, gradients(2))
-    good = copy.deepcopy(optimizer.state_dict())
-    with pytest.raises(edsl.EdslError):
-        optimizer.load_state_dict(spoilt(good, spoil))
-    assert str(optimizer.state_dict()) == str(good)
-
-
-def test_checkpoint_takes_its_hyper_parameters_along():
-    params = parameters()
-    saved = edsl.compile("alto(lr=0.5, alpha=-2)", params, mode="eager")
-    walk(saved, params, gradients(1))
-    optimizer = edsl.compile("alto", params, mode="eager")
-    optimizer.load_state_dict(state_dict=saved.state_dict())
-    assert (optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["alpha"]) == (0.5, -2)
-    history = walk(optimizer, params, gradients(1))
-    assert history
-
-
-def test_load_hooks_of_the_user_are_honoured():
-    params = parameters()
-    optimizer = edsl.compile("alto", params, mode="eager")
-    walk(optimizer, params, gradients(1))
-    saved = optimizer.state_dict()
-
-    def double(_, state_dict):
-        state_dict = copy.deepcopy(state_dict)
-        for state in state_dict["state"].values():
-            state["lamb.m"] *= 2
-        return state_dict
-
-    twin = edsl.compile("alto", params, mode="eager")
-    twin.register_load_state_dict_pre_hook(double)
-    twin.load_state_dict(saved)
-    assert torch.equal(twin.state[params[0]]["lamb.m"], 2 * optimizer.state[params[0]]["lamb.m"])
-
-
 def test_state_keys_do_not_depend_on_position():
     params = parameters()
     plain, clipped = (
@@ -239,35 +132,3 @@ def test_state_keys_do_not_depend_on_position():
     walk(plain, params, gradients(1))
     walk(clipped, params, gradients(1))
     assert list(plain.state[params[0]]) == list(clipped.state[params[0]]) == ["step", "e.mean", "lamb.m", "lamb.v"]
-
-
-@pytest.mark.parametrize("scheduler", ["StepLR", "CosineAnnealingLR", "OneCycleLR", "LambdaLR", "ReduceLROnPlateau"])
-def test_schedulers_of_torch_drive_lr(scheduler):
-    params = parameters()
-    optimizer = edsl.compile("alto(lr=0.1)", params, mode="eager")
-    options = {
-        "StepLR": {"step_size": 1},
-        "CosineAnnealingLR": {"T_max": 5},
-        "OneCycleLR": {"max_lr": 0.2, "total_steps": 7, "cycle_momentum": False},
-        "LambdaLR": {"lr_lambda": lambda step: 1 / (1 + step)},
-        "ReduceLROnPlateau": {"patience": 0},
-    }
-    schedule = getattr(torch.optim.lr_scheduler, scheduler)(optimizer, **options[scheduler])
-    rates = set()
-    for row in gradients(5):
-        walk(optimizer, params, [row])
-        schedule.step(1.0) if scheduler == "ReduceLROnPlateau" else schedule.step()
-        rates.add(optimizer.param_groups[0]["lr"])
-    assert len(rates) > 2
-
-
-def test_one_cycle_cycles_the_momentum_of_sgd():
-    params = parameters()
-    optimizer = edsl.compile("esgd(lr=0.1)", params, mode="eager")
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.2, total_steps=10)
-    seen = set()
-    for row in gradients(5):
-        walk(optimizer, params, [row])
-        schedule.step()
-        seen.add(optimizer.param_groups[0]["momentum"])
-    assert len(seen) > 2

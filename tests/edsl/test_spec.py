@@ -229,26 +229,3 @@ NUMBERS = st.floats(0, 0.999, allow_nan=False)
 def test_any_pipeline_parses_back_from_its_text(adaptors, update):
     pipeline = edsl.Pipeline((edsl.grad(), *adaptors, update))
     assert edsl.parse(str(pipeline)) == pipeline
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "torch.load(f='x')",
-        "torch.Optimizer(lr=1)",
-        "torch.lr_scheduler.StepLR",
-        "torch.optim.AdamW(lr=1)",
-        "torch.AdamW.__init__(lr=1)",
-        "torch.hub(lr=1)",
-        "torch._functional(lr=1)",
-        "torch_optimizer.os(lr=1)",
-        "torch_optimizer.optimizer(lr=1)",
-        "builtins.eval(x='1')",
-        "edsl.load_plugin(path='x')",
-        "grad | sgd(lr=__import__('os'))",
-        "torch.AdamW(lr=open('x'))",
-    ],
-)
-def test_no_text_reaches_beyond_stages_and_the_optimizers_of_two_packages(text):
-    with pytest.raises(edsl.EdslError):
-        edsl.parse(text)
