@@ -29,6 +29,7 @@ from edsl.domain import Number
 from edsl.errors import EdslError, EdslWarning, shown
 from edsl.item import Item
 from edsl.layout import check_parameter, folded
+from edsl.native import Absent, Native
 from edsl.newton_schulz import orthogonal_factor
 from edsl.oracle import Oracle, Slot
 from edsl.pipeline import Pipeline
@@ -37,7 +38,7 @@ from edsl.segment import Given, Segment, WatchingAt
 from edsl.shards import check_shards, check_whole, shards_of, total_norms
 from edsl.stage import Estimator, Stage
 
-MODES = ("compiled", "eager")
+MODES = ("compiled", "inductor", "eager")
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,6 @@ class Engine:
     """Runs the pipelines of an optimizer's groups on their parameters.
 
     Attributes:
-        graphs: how many graphs were compiled.
         fallbacks: one reason for each graph that could not be compiled, and so runs eagerly.
     """
 
@@ -63,10 +63,16 @@ class Engine:
         self.pipeline = pipeline
         self.mode = mode
         self.state_dtype = state_dtype
-        self.graphs = 0
+        self.native = Native() if mode == "compiled" else Absent()
         self.fallbacks: list[str] = []
+        self._compiled_graphs = 0
         self._plans: dict[tuple[int, bool], Plan] = {}
         self._functions: dict[tuple[Any, ...], Callable[..., Any]] = {}
+
+    @property
+    def graphs(self) -> int:
+        """How many steps were compiled, natively or by torch."""
+        return self._compiled_graphs + self.native.kernels
 
     def forget_plans(self) -> None:
         """Read the groups anew, as after loading a checkpoint; what is compiled stays."""
@@ -144,30 +150,28 @@ class Engine:
         """What the next step will compute on the way, without taking it."""
         seen: list[Watched] = []
 
-        def look(turn: Turn) -> Tensor:
+        def look(turn: Turn) -> None:
             item = turn.item
             u, _, at = turn.segment.evaluate(WatchingAt, item.theta, item.x, turn.place, *turn.buffers)
             assert isinstance(at, WatchingAt)  # made by evaluate
             if turn.segment.updates:
                 seen.append(Watched(item.parameter, item.k, item.plan.pipeline.update, at.roots, at.norms))
-            return u
+            item.x = u
 
         items = list(self._items(groups, states, slots))
         if any(item.is_cut for item in items):
             raise EdslError("a step can be watched on whole parameters only; these are sharded (DTensor)")
-        self._flow(items, look)
+        self._flow(items, lambda turns: [look(turn) for turn in turns])
         return seen
 
-    def _flow(self, items: list[Item], call: Callable[[Turn], Any]) -> None:
+    def _flow(self, items: list[Item], call: Callable[[list[Turn]], Any]) -> None:
         """Take all items that have elements through one segment after the other."""
         items = [item for item in items if item.is_cut or item.theta.numel() > 0]
         for number in range(max((len(item.plan.segments) for item in items), default=0)):
             for turns in shifts(self._turns([item for item in items if number < len(item.plan.segments)], number)):
                 self._confer(turns)
                 step_together([turn for turn in turns if turn.needs_whole], self._step_whole)
-                for turn in turns:
-                    if not turn.needs_whole and turn.item.theta.numel() > 0:
-                        turn.item.x = call(turn)
+                call([turn for turn in turns if not turn.needs_whole and turn.item.theta.numel() > 0])
 
     def _turns(self, items: list[Item], number: int) -> list[Turn]:
         """The items before their segment of this number, with all that it reads."""
@@ -207,9 +211,11 @@ class Engine:
     def _pool(self, item: Item, segment: Segment) -> str:
         return "" if segment.begin < self.pipeline.update_index else item.plan.route
 
-    def _run(self, turn: Turn) -> Any:
-        item = turn.item
-        return self._step_of(turn.segment, item.k, item.theta, item.x, turn.place, turn.buffers)
+    def _run(self, turns: list[Turn]) -> None:
+        """Take a step on all: at once where there is native code, else one by one."""
+        for turn in self.native.run(turns):
+            item = turn.item
+            item.x = self._step_of(turn.segment, item.k, item.theta, item.x, turn.place, turn.buffers)
 
     def _step_of(
         self, segment: Segment, k: int, theta: Tensor, x: Tensor, given: Given, buffers: list[Tensor]
@@ -285,7 +291,7 @@ class Engine:
 
     def _cached(self, key: tuple[Any, ...], make: Callable[[], Any], dynamic: bool) -> Callable[..., Any]:
         if key not in self._functions:
-            self._functions[key] = self._compiled(make(), dynamic) if self.mode == "compiled" else make()
+            self._functions[key] = make() if self.mode == "eager" else self._compiled(make(), dynamic)
         return self._functions[key]
 
     def _compiled(self, function: Any, dynamic: bool) -> Callable[..., Any]:
@@ -315,7 +321,7 @@ class Engine:
             if len(self.fallbacks) == 1:
                 warnings.warn(f"{self.fallbacks[0]}: running uncompiled", EdslWarning, stacklevel=2)
             return graph.forward
-        self.graphs += 1
+        self._compiled_graphs += 1
         return compiled
 
 

@@ -107,11 +107,15 @@ class Plan:
                     )
         self.values, self.pipeline = values, pipeline
 
-    def live(self, k: int, device: torch.device) -> Tensor:
-        """The vector of live values, powers and k; float64, so that 1 − β keeps its digits."""
+    def numbers(self, k: int) -> list[float]:
+        """The live values, powers, k and the number of looks."""
         numbers = [getattr(self.pipeline.stages[index], field) for index, field in self.entries]
         numbers += [numbers[i] ** k for i in self.decays]
-        numbers += [float(k), float(self.pipeline.estimator.looks(k))]
+        return [*numbers, float(k), float(self.pipeline.estimator.looks(k))]
+
+    def live(self, k: int, device: torch.device) -> Tensor:
+        """The vector of these numbers; float64, so that 1 − β keeps its digits."""
+        numbers = self.numbers(k)
         if device.type == "cuda":  # pinned, so that the copy does not wait for the device
             return torch.tensor(numbers, dtype=torch.float64, pin_memory=True).to(device, non_blocking=True)
         dtype = torch.float32 if device.type == "mps" else torch.float64

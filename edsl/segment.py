@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from edsl import matrices
+from edsl.expression import Expression, RecordingAt, live, read
 from edsl.layout import working_dtype
 from edsl.newton_schulz import newton_schulz
 from edsl.questions import Reading, read_stages
@@ -94,12 +95,13 @@ class TensorAt(At):
         return answer
 
     def debias(self, x: Tensor, beta: Any, count: Any = None) -> Tensor:
+        # A product with the scalar's inverse: a division for each element would cost as much as all else.
         if count is not None:
-            return x / (1 - beta**count)
+            return x * (1 / (1 - beta**count))
         for known, power in self.powers:
             if known is beta:
-                return x / (1 - power)
-        return x / (1 - beta**self.k)
+                return x * (1 / (1 - power))
+        return x * (1 / (1 - beta**self.k))
 
     def first(self, x: Tensor, otherwise: Tensor) -> Tensor:
         return torch.where(self.k == 1, x, otherwise)
@@ -206,6 +208,22 @@ class WatchingAt(TensorAt):
         return self.norms[-1]
 
 
+@dataclass(frozen=True)
+class Recording:
+    """A segment's step as expressions.
+
+    Attributes:
+        made: the next θ, or what flows out.
+        buffers, after: its memory before and after.
+        updates: `made` is the next θ.
+    """
+
+    made: Expression
+    buffers: list[Expression]
+    after: list[Expression]
+    updates: bool
+
+
 def _itself(x: Tensor) -> Tensor:
     return x
 
@@ -272,20 +290,43 @@ class Segment:
     ) -> tuple[Tensor, list[Tensor], TensorAt]:
         """What flows out, the next memory, and where it happened; nothing is written."""
         u, at, bound = self._begin(at_type, theta, x, given)
-        buffers = tuple(buffer.to(at.theta.dtype) for buffer in buffers)
+        u, after = self._flow(bound, u, [buffer.to(at.theta.dtype) for buffer in buffers], given.normals, at)
+        return u, after, at
+
+    def record(self, looked: bool, differs: bool, apart: bool) -> Recording:
+        """The step as expressions; see RecordingAt for the conditions.
+
+        Raises:
+            NotElementwise: for a step that is more than elements, norms and means.
+        """
+        numbers = [live(i) for i in range(self.k)]
+        at = RecordingAt(self.k, [(numbers[b], numbers[p]) for b, p in self.powers], apart, looked, differs)
+        buffers = [read("buffer", place) for place in range(len(self.buffers))]
+        normals = [read("normal", place) for place in range(len(self.noisy))]
+        u, after = self._flow(self._bound(numbers), at.x, buffers, normals, at)
+        return Recording(at.theta + u if self.updates else u, buffers, after, self.updates)
+
+    def _flow(
+        self, bound: Sequence[Any], u: Any, buffers: Sequence[Any], normals: Sequence[Any], at: Any
+    ) -> tuple[Any, list[Any]]:
+        """Run the stages one after another: what flows out, and the next memory."""
         taken, drawn = 0, 0
-        after: list[Tensor] = []
+        after: list[Any] = []
         for stage, memory_type in zip(bound, self.memory):
             count = len(memory_type._fields)
             if stage.needs_noise:
-                at.normal = given.normals[drawn]
+                at.normal = normals[drawn]
                 drawn += 1
             u, memory = stage.step(u, memory_type(*buffers[taken : taken + count]), at)
             if isinstance(stage, BaseUpdate):
                 at.lr = getattr(stage, "lr", 1.0)
             after.extend(memory)
             taken += count
-        return u, after, at
+        return u, after
+
+    def _bound(self, numbers: Sequence[Any]) -> list[Any]:
+        """The stages with live values."""
+        return [stage.bind({name: numbers[i] for name, i in places}) for stage, places in zip(self.stages, self.places)]
 
     def refresh(self, k: int, theta: Tensor, x: Tensor, given: Given, *buffers: Tensor) -> None:
         """Bring the first stage's memory up to date before step k, in place."""
@@ -305,10 +346,7 @@ class Segment:
         raw = u if given.gradient is None else given.gradient.to(work)
         powers = [(numbers[b], numbers[p]) for b, p in self.powers]
         at = at_type(theta.to(work), raw, given, numbers[self.k], numbers[self.k + 1], powers)
-        bound = [
-            stage.bind({name: numbers[i] for name, i in places}) for stage, places in zip(self.stages, self.places)
-        ]
-        return u, at, bound
+        return u, at, self._bound(numbers)
 
     def asking(self, number: int) -> Callable[..., Any]:
         """(θ, x, given, *memory) → what a shard can tell for each question of one round."""
