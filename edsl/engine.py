@@ -68,6 +68,7 @@ class Engine:
         self._compiled_graphs = 0
         self._plans: dict[tuple[int, bool], Plan] = {}
         self._functions: dict[tuple[Any, ...], Callable[..., Any]] = {}
+        self._kept: dict[int, Item] = {}  # between steps, by the parameter's id
 
     @property
     def graphs(self) -> int:
@@ -77,6 +78,7 @@ class Engine:
     def forget_plans(self) -> None:
         """Read the groups anew, as after loading a checkpoint; what is compiled stays."""
         self._plans.clear()
+        self._kept.clear()
 
     def plan(self, index: int, group: dict[str, Any], spared: bool) -> Plan:
         """The plan of a group for its parameters that are, or are not, spared decay."""
@@ -139,11 +141,14 @@ class Engine:
     def step(self, groups: list[dict[str, Any]], states: Any, slots: list[Slot]) -> list[Item]:
         """One step of every parameter with a gradient; the items hold u if nothing updates θ."""
         items = list(self._items(groups, states, slots))
+        if not items:
+            return []
         self._flow(items, self._run)
-        for item in items:
-            if not is_foreign(item.plan.pipeline.update):
-                item.write_back()
-            item.state["step"] += 1
+        moved = [item for item in items if not is_foreign(item.plan.pipeline.update)]
+        for item in moved:
+            item.write_back()
+        torch.autograd.graph.increment_version([item.parameter for item in moved if item.dense])
+        torch._foreach_add_([item.state["step"] for item in items], 1)
         return items
 
     def watch(self, groups: list[dict[str, Any]], states: Any, slots: list[Slot]) -> list[Watched]:
@@ -161,26 +166,29 @@ class Engine:
         items = list(self._items(groups, states, slots))
         if any(item.is_cut for item in items):
             raise EdslError("a step can be watched on whole parameters only; these are sharded (DTensor)")
-        self._flow(items, lambda turns: [look(turn) for turn in turns])
+        self._flow(items, lambda turns: [look(turn) for turn in turns], natively=False)
         return seen
 
-    def _flow(self, items: list[Item], call: Callable[[list[Turn]], Any]) -> None:
+    def _flow(self, items: list[Item], call: Callable[[list[Turn]], Any], natively: bool = True) -> None:
         """Take all items that have elements through one segment after the other."""
-        items = [item for item in items if item.is_cut or item.theta.numel() > 0]
+        items = [item for item in items if item.count > 0 or item.is_cut]
         for number in range(max((len(item.plan.segments) for item in items), default=0)):
-            for turns in shifts(self._turns([item for item in items if number < len(item.plan.segments)], number)):
+            going = [item for item in items if number < len(item.plan.segments)]
+            totals = self._total_norms(going, number)
+            if natively:
+                going = self.native.run(going, number, [totals.get(self._pool(item, number)) for item in going])
+            for turns in shifts(self._turns(going, number, totals)):
                 self._confer(turns)
                 step_together([turn for turn in turns if turn.needs_whole], self._step_whole)
-                call([turn for turn in turns if not turn.needs_whole and turn.item.theta.numel() > 0])
+                call([turn for turn in turns if not turn.needs_whole and turn.item.count > 0])
 
-    def _turns(self, items: list[Item], number: int) -> list[Turn]:
+    def _turns(self, items: list[Item], number: int, totals: dict[str, Tensor]) -> list[Turn]:
         """The items before their segment of this number, with all that it reads."""
         lives: dict[tuple[int, int, torch.device], Tensor] = {}
-        totals = self._total_norms(items, number)
         turns = []
         for item in items:
             segment, device = item.plan.segments[number], item.theta.device
-            total = totals.get(self._pool(item, segment))
+            total = totals.get(self._pool(item, number))
             live = lives.get((id(item.plan), item.k, device))
             if live is None:
                 live = lives[id(item.plan), item.k, device] = item.plan.live(item.k, device)
@@ -202,18 +210,17 @@ class Engine:
         """The norms that a segment needs: over all parameters, or behind a route over its own."""
         pools: dict[str, list[Item]] = {}
         for item in items:
-            segment = item.plan.segments[number]
-            if segment.needs_total_norm:
-                pools.setdefault(self._pool(item, segment), []).append(item)
+            if item.plan.segments[number].needs_total_norm:
+                pools.setdefault(self._pool(item, number), []).append(item)
         shards = [[item.shards for item in pooled] for pooled in pools.values()]
-        return dict(zip(pools, total_norms([[item.x for item in pooled] for pooled in pools.values()], shards)))
+        return dict(zip(pools, total_norms([[item.flowing for item in pooled] for pooled in pools.values()], shards)))
 
-    def _pool(self, item: Item, segment: Segment) -> str:
-        return "" if segment.begin < self.pipeline.update_index else item.plan.route
+    def _pool(self, item: Item, number: int) -> str:
+        """The route over whose parameters a total norm is taken, "" for all."""
+        return "" if item.plan.segments[number].begin < self.pipeline.update_index else item.plan.route
 
     def _run(self, turns: list[Turn]) -> None:
-        """Take a step on all: at once where there is native code, else one by one."""
-        for turn in self.native.run(turns):
+        for turn in turns:
             item = turn.item
             item.x = self._step_of(turn.segment, item.k, item.theta, item.x, turn.place, turn.buffers)
 
@@ -262,24 +269,39 @@ class Engine:
             if slot.gradient is None:
                 continue
             parameter, name, index = slot.parameter, slot.name, slot.group
-            if slot.gradient.is_sparse:
-                raise EdslError(f"parameter {name} has a sparse gradient; edsl needs dense ones (sparse=False)")
             choice = (index, name.partition("@")[0] in spared[index])
             plan = plans.get(choice)
             if plan is None:
                 plan = plans[choice] = self.plan(index, groups[index], choice[1])
             state = states[parameter]
-            check_item(plan.pipeline, parameter, name)
-            if "step" not in state:
-                state.update(plan.fresh_state(parameter))
-            shapes = plan.shapes(parameter) if plan.reshaped else {}
-            for buffer in plan.buffers:
-                if state[buffer].shape != shapes.get(buffer, parameter.shape):
-                    raise EdslError(
-                        f"parameter {name} has shape {tuple(parameter.shape)}, its state {buffer} "
-                        f"{tuple(state[buffer].shape)}: build a new optimizer after changing shapes"
-                    )
-            yield Item(slot, plan, state, groups[index].get("maximize", False))
+            item = self._kept.get(id(parameter))
+            if item is not None and slot.gradient.layout is torch.strided and item.stands(plan, state):
+                item.begin(slot)
+            else:
+                item = self._kept[id(parameter)] = self._new_item(slot, plan, state)
+            yield item
+
+    def _new_item(self, slot: Slot, plan: Plan, state: dict[str, Any]) -> Item:
+        """An item whose parameter, gradient and state were checked."""
+        parameter, name = slot.parameter, slot.name
+        if slot.gradient is not None and slot.gradient.is_sparse:
+            raise EdslError(f"parameter {name} has a sparse gradient; edsl needs dense ones (sparse=False)")
+        check_item(plan.pipeline, parameter, name)
+        if "step" not in state:
+            state.update(plan.fresh_state(parameter))
+        shapes = plan.shapes(parameter) if plan.reshaped else {}
+        for buffer in plan.buffers:
+            if state[buffer].shape != shapes.get(buffer, parameter.shape):
+                raise EdslError(
+                    f"parameter {name} has shape {tuple(parameter.shape)}, its state {buffer} "
+                    f"{tuple(state[buffer].shape)}: build a new optimizer after changing shapes"
+                )
+        return Item(slot, plan, state)
+
+    def rest(self) -> None:
+        """Let go of the gradients of the last step."""
+        for item in self._kept.values():
+            item.rest()
 
     def _function(
         self, key: Any, make: Callable[[], Any], dynamic: bool, theta: Tensor, x: Tensor, given: Given

@@ -16,27 +16,85 @@ from edsl.shards import Shards, is_sharded
 
 
 class Item:
-    """Aliases of θ, of what flows through the stages, and of the state: of a sharded parameter its local shard.
+    """θ, what flows through the stages, and the state: of a sharded parameter its local shard.
+
+    Tensors are here as they lie in memory, all in the parameter's layout; `theta`, `x` and the others are
+    aliases of them for stages.
 
     Attributes:
         parameter: as the user has it, a DTensor where it is sharded.
         shards: how it is sharded, or None.
-        theta, gradient, hessian, difference, x: aliases; x is what flows.
+        local: this process's part of the parameter.
+        dense: the stages work on the parameter's own memory.
+        raw, flowing: the gradient, and what became of it.
+        look, change: a new estimate of the Hessian's diagonal, and of the gradient's change, or None.
     """
 
-    def __init__(self, slot: Slot, plan: Plan, state: dict[str, Any], maximize: bool) -> None:
-        assert slot.gradient is not None  # the engine passes over parameters without one
+    def __init__(self, slot: Slot, plan: Plan, state: dict[str, Any]) -> None:
         self.parameter, self.plan, self.state, self.name = slot.parameter, plan, state, slot.name
         self.shards = Shards(slot.parameter) if is_sharded(slot.parameter) else None
-        self.k = int(state["step"]) + 1
         self.local = self._local(slot.parameter).detach()
         self.dense = is_dense(self.local) and (not plan.is_matrix or self.local.is_contiguous())
-        self.theta = self._laid(self.local)
-        self.maximize = maximize
-        self.gradient = self._seen(slot.gradient)
-        self.hessian = None if slot.hessian is None else self._seen(slot.hessian)
-        self.difference = None if slot.difference is None else self._seen(slot.difference)
-        self.x = self.gradient
+        self.layout = (self.local.data_ptr(), self.local.shape, self.local.stride())
+        self.count = self.local.numel()
+        self.on_cpu = self.local.device.type == "cpu"
+        self.kernels: dict[int, Any] = {}
+        self.memories: dict[int, list[Tensor]] = {}
+        self.begin(slot)
+
+    def begin(self, slot: Slot) -> None:
+        """Take what the estimator found for a new step."""
+        assert slot.gradient is not None  # the engine passes over parameters without one
+        self.k = slot.k
+        self.maximize = slot.maximize
+        self.raw = self.flowing = self._seen(slot.gradient)
+        self.look = None if slot.hessian is None else self._seen(slot.hessian)
+        self.change = None if slot.difference is None else self._seen(slot.difference)
+
+    def rest(self) -> None:
+        """Let go of what belonged to this step alone."""
+        self.raw = self.flowing = self.look = self.change = None
+
+    def stands(self, plan: Plan, state: dict[str, Any]) -> bool:
+        """Whether it still describes its parameter, state and plan, so that it can take another step."""
+        local = self.parameter
+        return (
+            self.plan is plan
+            and self.state is state
+            and self.dense
+            and self.shards is None
+            and self.layout == (local.data_ptr(), local.shape, local.stride())
+            and local.dtype is self.local.dtype
+            and all(state.get(name) is buffer for name, buffer in self._buffers)
+        )
+
+    @cached_property
+    def _buffers(self) -> list[tuple[str, Tensor]]:
+        return [(name, self.state[name]) for name in self.plan.buffers]
+
+    @cached_property
+    def theta(self) -> Tensor:
+        return self._laid(self.local)
+
+    @property
+    def x(self) -> Tensor:
+        return alias(self.flowing, self.plan.is_matrix)
+
+    @x.setter
+    def x(self, made: Tensor) -> None:
+        self.flowing = made
+
+    @property
+    def gradient(self) -> Tensor:
+        return alias(self.raw, self.plan.is_matrix)
+
+    @property
+    def hessian(self) -> Tensor | None:
+        return None if self.look is None else alias(self.look, self.plan.is_matrix)
+
+    @property
+    def difference(self) -> Tensor | None:
+        return None if self.change is None else alias(self.change, self.plan.is_matrix)
 
     @cached_property
     def is_cut(self) -> bool:
@@ -44,18 +102,21 @@ class Item:
         return self.shards is not None and bool(self.shards.cuts)
 
     def memory(self, segment: Segment) -> list[Tensor]:
-        """The segment's buffers, in the order in which its function takes them."""
-        views = []
+        """Aliases of the segment's buffers, in the order in which its function takes them."""
+        lying = zip(segment.buffers, self.lying(segment))
+        matrix = self.plan.is_matrix
+        return [buffer if name in self.plan.reshaped else alias(buffer, matrix) for name, buffer in lying]
+
+    def lying(self, segment: Segment) -> list[Tensor]:
+        """The segment's buffers as they lie in memory, in the parameter's layout."""
+        found = []
         for name in segment.buffers:
             buffer = self._local(self.state[name], name)
-            if name in self.plan.reshaped:
-                views.append(buffer)
-                continue
-            laid = self._like_parameter(buffer)
+            laid = buffer if name in self.plan.reshaped else self._like_parameter(buffer)
             if laid is not buffer:
                 self.state[name] = laid if self.shards is None else self.shards.wrap(laid)
-            views.append(alias(laid, self.plan.is_matrix))
-        return views
+            found.append(laid)
+        return found
 
     def shards_of(self, name: str) -> Shards:
         """How a buffer of a sharded parameter is sharded."""
@@ -74,16 +135,15 @@ class Item:
     def u(self) -> Any:
         """What flows out of the last segment, in the gradient's dtype and the parameter's layout."""
         if self.dense:
-            u = torch.empty_like(self.local, dtype=self.gradient.dtype, requires_grad=False)
+            u = torch.empty_like(self.local, dtype=self.raw.dtype, requires_grad=False)
             alias(u).copy_(self.x.reshape(-1))
         else:
-            u = self.x.to(self.gradient.dtype, copy=True).view(self.local.shape)
+            u = self.x.to(self.raw.dtype, copy=True).view(self.local.shape)
         return u if self.shards is None else self.shards.wrap(u)
 
     def write_back(self) -> None:
-        if self.dense:
-            torch.autograd.graph.increment_version(self.parameter)
-        else:
+        """Bring a θ that was stepped elsewhere into the parameter's memory."""
+        if not self.dense:
             self.local.copy_(self.theta.view(self.local.shape))
 
     def _local(self, tensor: Any, name: str = "") -> Tensor:
@@ -95,7 +155,7 @@ class Item:
     def _seen(self, tensor: Tensor) -> Tensor:
         """What the estimator found, of −f where f is to be maximized."""
         local = self._local(tensor.detach()).resolve_neg()
-        return self._laid(-local if self.maximize else local)
+        return self._like_parameter(-local if self.maximize else local)
 
     def _laid(self, tensor: Tensor) -> Tensor:
         """An alias of a tensor, or of a copy in the parameter's layout."""
@@ -103,7 +163,7 @@ class Item:
 
     def _like_parameter(self, tensor: Tensor) -> Tensor:
         """The tensor itself where it has the parameter's layout, else a copy that has it."""
-        same = tensor.stride() == self.local.stride() if self.dense else tensor.is_contiguous() and not tensor.is_neg()
+        same = tensor.stride() == self.layout[2] if self.dense else tensor.is_contiguous() and not tensor.is_neg()
         if same:
             return tensor
         if not self.dense:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 
-import torch
+from typing import Any
 
-from edsl.conference import Turn
+import torch
+from torch import Tensor
+
 from edsl.cpp import ASIDE, SMALL, TYPES, Form, columns, source
 from edsl.cxx import compiled
 from edsl.expression import NotElementwise
+from edsl.item import Item
 from edsl.layout import working_dtype
+from edsl.segment import Segment
 
 
 class Kernel:
@@ -22,12 +26,8 @@ class Kernel:
         OSError: without a C++ compiler, or where it fails.
     """
 
-    def __init__(self, turn: Turn, form: Form) -> None:
-        segment, given = turn.segment, turn.given
-        recording = segment.record(
-            given.hessian is not None, given.difference is not None, apart=given.gradient is not None
-        )
-        text, self.kept = source(recording, form, len(segment.noisy))
+    def __init__(self, segment: Segment, form: Form, looked: bool, differs: bool, apart: bool) -> None:
+        text, self.kept = source(segment.record(looked, differs, apart), form, len(segment.noisy))
         self.width = len(columns(len(form.buffers), len(segment.noisy)))
         self.work = form.work
         self.updates = segment.updates
@@ -56,79 +56,108 @@ class Native:
     """
 
     def __init__(self) -> None:
-        self._kernels: dict[tuple[object, ...], Kernel | None] = {}
+        self._kernels: dict[tuple[Any, ...], Kernel | None] = {}
 
     @property
     def kernels(self) -> int:
         return sum(kernel is not None for kernel in self._kernels.values())
 
-    def run(self, turns: Sequence[Turn]) -> list[Turn]:
-        """Take the turns that native code can take; the others are left."""
-        left, batches = [], {}
-        for turn in turns:
-            kernel = self._kernel(turn)
+    def run(self, items: Sequence[Item], number: int, totals: Sequence[Tensor | None]) -> list[Item]:
+        """Take the items that native code can take through their segment; the others are left.
+
+        Args:
+            number: of the segment.
+            totals: for each item the total norm that its segment reads, or None.
+        """
+        left: list[Item] = []
+        batches: dict[Kernel, list[tuple[Item, Tensor | None]]] = {}
+        for item, total in zip(items, totals):
+            kernel = self._kernel(item, number)
             if kernel is None:
-                left.append(turn)
+                left.append(item)
             else:
-                batches.setdefault(kernel, []).append(turn)
+                batches.setdefault(kernel, []).append((item, total))
         for kernel, chosen in batches.items():
-            if chosen[0].segment.noisy:  # so that no more noise is kept than one layer's
-                for turn in chosen:
-                    self._step(kernel, [turn])
-            else:
-                self._step(kernel, chosen)
+            alone = bool(chosen[0][0].plan.segments[number].noisy)  # so that one layer's noise is kept at a time
+            for batch in [[one] for one in chosen] if alone else [chosen]:
+                self._step(kernel, batch, number)
         return left
 
-    def _kernel(self, turn: Turn) -> Kernel | None:
-        given, theta, segment = turn.given, turn.item.theta, turn.segment
-        if theta.device.type != "cpu" or given.answers is not None or segment.stages[0].refresh_every > 0:
+    def _kernel(self, item: Item, number: int) -> Kernel | None:
+        if not item.on_cpu or item.is_cut:
             return None
-        others = (given.gradient, given.hessian, given.difference)
-        key = (segment.key, theta.dtype, turn.item.x.dtype, *(other is not None and other.dtype for other in others))
-        key += tuple(buffer.dtype for buffer in turn.buffers)
+        extra = (item.raw if number > 0 else None, item.look, item.change)
+        form = (item.flowing.dtype, *(None if tensor is None else tensor.dtype for tensor in extra))
+        known = item.kernels.get(number)
+        if known is None or known[0] != form:
+            known = item.kernels[number] = (form, self._found(item, number, form))
+        return known[1]
+
+    def _found(self, item: Item, number: int, dtypes: tuple[Any, ...]) -> Kernel | None:
+        segment = item.plan.segments[number]
+        buffers = tuple(buffer.dtype for buffer in item.lying(segment))
+        key = (segment.key, item.local.dtype, dtypes, buffers)
         if key not in self._kernels:
-            self._kernels[key] = self._made(turn)
+            self._kernels[key] = self._made(segment, item.local.dtype, dtypes, buffers)
         return self._kernels[key]
 
-    def _made(self, turn: Turn) -> Kernel | None:
-        given, theta = turn.given, turn.item.theta
-        extra = [torch.float32 if o is None else o.dtype for o in (given.gradient, given.hessian, given.difference)]
-        buffers = tuple(buffer.dtype for buffer in turn.buffers)
-        form = Form(working_dtype(theta.dtype), theta.dtype, turn.item.x.dtype, tuple(extra), buffers)
-        if any(dtype not in TYPES for dtype in form.all):
+    def _made(self, segment: Segment, theta: Any, dtypes: tuple[Any, ...], buffers: tuple[Any, ...]) -> Kernel | None:
+        x, *extra = dtypes
+        form = Form(working_dtype(theta), theta, x, tuple(dtype or torch.float32 for dtype in extra), buffers)
+        if segment.stages[0].refresh_every > 0 or any(dtype not in TYPES for dtype in form.all):
             return None
+        apart, looked, differs = (dtype is not None for dtype in extra)
         try:
-            return Kernel(turn, form)
+            return Kernel(segment, form, looked, differs, apart)
         except (NotElementwise, OSError):
             return None  # torch.compile can do it, or says why it can't
 
-    def _step(self, kernel: Kernel, turns: Sequence[Turn]) -> None:
-        lives: dict[tuple[int, int, float], ctypes.Array[ctypes.c_double]] = {}
-        held, table, largest = [], [], 0
-        for turn in turns:
-            item, given = turn.item, turn.place
-            held.append(given)  # its noise must outlive the call
-            total = 0.0 if given.total_norm is None else float(given.total_norm)
-            live = lives.get((id(item.plan), item.k, total))
+    def _step(self, kernel: Kernel, batch: Sequence[tuple[Item, Tensor | None]], number: int) -> None:
+        lives: dict[tuple[Any, ...], Any] = {}
+        table: list[int] = []
+        held: list[Tensor] = []  # what must outlive the call
+        largest = 0
+        for item, total in batch:
+            plan, theta = item.plan, item.local if item.dense else item.theta
+            segment = plan.segments[number]
+            live = lives.get((plan, item.k))
             if live is None:
-                numbers = [*item.plan.numbers(item.k), total]
-                live = lives[id(item.plan), item.k, total] = (ctypes.c_double * len(numbers))(*numbers)
-            out = item.theta if kernel.updates else torch.empty_like(item.theta, dtype=kernel.work)
-            tensors = (item.theta, item.x, given.gradient, given.hessian, given.difference, out)
-            table += [item.theta.numel(), ctypes.addressof(live)]
-            table += [
-                0 if tensor is None else tensor.data_ptr() for tensor in (*tensors, *given.normals, *turn.buffers)
-            ]
-            largest = max(largest, item.theta.numel())
-            held.append(item.x)
-            item.x = None if kernel.updates else out
+                live = lives[plan, item.k] = _numbers([*plan.numbers(item.k), 0.0 if total is None else float(total)])
+            if kernel.updates:
+                out = theta
+            else:
+                out = torch.empty_like(item.theta, dtype=kernel.work)
+                held.append(item.flowing)
+            table += (
+                item.count,
+                live[0],
+                theta.data_ptr(),
+                item.flowing.data_ptr(),
+                item.raw.data_ptr() if number > 0 else 0,
+                0 if item.look is None else item.look.data_ptr(),
+                0 if item.change is None else item.change.data_ptr(),
+                out.data_ptr(),
+            )
+            for stage, label in segment.noisy:
+                held.append(item.normal(stage, label))
+                table.append(held[-1].data_ptr())
+            table += [buffer.data_ptr() for buffer in item.lying(segment)]
+            largest = max(largest, item.count)
+            if not kernel.updates:
+                item.flowing = out
         kernel(table, largest)
 
 
+def _numbers(values: Sequence[float]) -> tuple[int, Any]:
+    """The address of an array of doubles, and the array."""
+    array = (ctypes.c_double * len(values))(*values)
+    return ctypes.addressof(array), array
+
+
 class Absent:
-    """No native code: every turn is left."""
+    """No native code: every item is left."""
 
     kernels = 0
 
-    def run(self, turns: Sequence[Turn]) -> list[Turn]:
-        return list(turns)
+    def run(self, items: Sequence[Item], number: int, totals: Sequence[Tensor | None]) -> list[Item]:
+        return list(items)

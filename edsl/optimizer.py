@@ -162,6 +162,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
                 for watcher in self.watchers:
                     watcher(self.engine.watch(self.param_groups, self.state, oracle.slots))
                 self._update(oracle.slots)
+                self.engine.rest()
         if oracle.estimator.calls > 1:
             for group in self.param_groups:
                 group["calls"] = 0 if oracle.ready else oracle.calls + 1
