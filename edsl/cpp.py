@@ -78,11 +78,15 @@ class Form:
 
 
 def columns(buffers: int, normals: int) -> tuple[str, ...]:
-    """The entries of a row of the table: a number of elements, then addresses."""
+    """The entries of a row of the table: a number of elements, then addresses.
+
+    That of the number of steps taken, a float which is counted up, is 0 where it is not to be.
+    """
     tensors = ["theta", "x", "gradient", "hessian", "difference", "out"]
     return (
         "count",
         "live",
+        "step",
         *tensors,
         *(f"normal{i}" for i in range(normals)),
         *(f"buffer{i}" for i in range(buffers)),
@@ -130,7 +134,7 @@ def _layer(name: str, recording: Recording, made: Passes, names: Sequence[str], 
         "  const int64_t n = row[0];",
         "  const double* live = (const double*)row[1];",
     ]
-    for place, column in enumerate(names[2:], start=2):
+    for place, column in enumerate(names[3:], start=3):
         lines.append(f"  {types[column]}* const {column}_ = ({types[column]}*)row[{place}];")
     lines.append("  (void)live; (void)aside;")
     scalars = Scalars()
@@ -228,9 +232,11 @@ def _loop(body: list[str], one: Pass, number: int, types: dict[str, str]) -> lis
     lines += [f"      {line}" for line in body]
     lines += ["    }", *(f"    totals[{place}] = double(sum{place});" for place in range(count)), "  };"]
     lines.append(f"  const int64_t blocks{number} = (n + {BLOCK - 1}) / {BLOCK};")
-    totals = f"totals{number}.data() + {count} * block" if count else "nullptr"
+    totals = f"totals{number} + {count} * block" if count else "nullptr"
     if count:
-        lines.append(f"  std::vector<double> totals{number}({count} * blocks{number});")
+        lines.append(f"  double few{number}[{count}];")
+        lines.append(f"  std::vector<double> many{number}(blocks{number} > 1 ? {count} * blocks{number} : 0);")
+        lines.append(f"  double* const totals{number} = blocks{number} > 1 ? many{number}.data() : few{number};")
     loop = f"for (int64_t block = 0; block < blocks{number}; block++)"
     lines += [
         "  if (threads > 1) {",
@@ -341,6 +347,7 @@ extern "C" void step(const int64_t* table, int64_t count, int64_t threads, void*
     const int64_t* row = table + {width} * i;
     const int64_t n = row[0];
     if (threads == 1 || n >= {SMALL}) {large};
+    if (row[2]) *(float*)row[2] += 1;
   }}
 }}
 """

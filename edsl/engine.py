@@ -68,6 +68,7 @@ class Engine:
         self._compiled_graphs = 0
         self._plans: dict[tuple[int, bool], Plan] = {}
         self._functions: dict[tuple[Any, ...], Callable[..., Any]] = {}
+        self._names: tuple[Any, Any] | None = None  # what names were made from, and the names
         self._kept: dict[int, Item] = {}  # between steps, by the parameter's id
 
     @property
@@ -114,23 +115,37 @@ class Engine:
         return found[0] if found else self.pipeline.estimator
 
     def _slots(self, groups: list[dict[str, Any]], states: Any) -> Iterator[Slot]:
-        taken: set[str] = set()
         reads_grad = not self.pipeline.estimator.needs_closure
-        for index, group in enumerate(groups):
-            names = group.get("param_names")
-            for position, parameter in enumerate(group["params"]):
-                name = names[position] if names else f"{index}.{position}"
-                name = f"{name}@{index}" if name in taken else name  # of two models in one optimizer
-                taken.add(name)
-                if parameter.requires_grad or reads_grad:  # its closure may unfreeze one yet
-                    memory = partial(self._estimator_memory, groups, states, index, parameter)
-                    state = states.get(parameter, {})
-                    k = int(state["step"]) + 1 if "step" in state else 1
-                    climbs = group.get("maximize", False)
-                    yield Slot(parameter, name, index, k, "step" in state, memory, climbs)
 
-    def _estimator_memory(self, groups: list[dict[str, Any]], states: Any, index: int, parameter: Tensor) -> Any:
-        plan = self.plan(index, groups[index], spared=False)
+        def memory(slot: Slot) -> Any:
+            return self._estimator_memory(groups[slot.group], states, slot)
+
+        for index, (group, named) in enumerate(zip(groups, self._named(groups))):
+            climbs = group.get("maximize", False)
+            for parameter, (name, spared) in zip(group["params"], named):
+                if parameter.requires_grad or reads_grad:  # its closure may unfreeze one yet
+                    state = states.get(parameter)
+                    step = None if state is None else state.get("step")
+                    k = 1 if step is None else int(step.item()) + 1
+                    yield Slot(parameter, name, index, k, step is not None, memory, climbs, spared)
+
+    def _named(self, groups: list[dict[str, Any]]) -> list[list[tuple[str, bool]]]:
+        """The name of each group's parameters, each name once, and whether it is spared."""
+        given = [(group.get("param_names") or len(group["params"]), group.get("exclude", ())) for group in groups]
+        if self._names is None or self._names[0] != given:
+            taken: set[str] = set()
+            found = []
+            for index, (known, spared) in enumerate(given):
+                own = [f"{index}.{place}" for place in range(known)] if isinstance(known, int) else list(known)
+                unique = [f"{name}@{index}" if name in taken else name for name in own]  # of two models
+                taken.update(unique)
+                found.append([(name, plain in frozenset(spared)) for name, plain in zip(unique, own)])
+            copies = [(known if isinstance(known, int) else list(known), tuple(spared)) for known, spared in given]
+            self._names = (copies, found)
+        return self._names[1]
+
+    def _estimator_memory(self, group: dict[str, Any], states: Any, slot: Slot) -> Any:
+        plan, parameter = self.plan(slot.group, group, spared=False), slot.parameter
         if "step" not in states[parameter]:
             states[parameter].update(plan.fresh_state(parameter))
         memory = plan.estimator_memory(states[parameter])
@@ -144,11 +159,19 @@ class Engine:
         if not items:
             return []
         self._flow(items, self._run)
-        moved = [item for item in items if not is_foreign(item.plan.pipeline.update)]
-        for item in moved:
-            item.write_back()
-        torch.autograd.graph.increment_version([item.parameter for item in moved if item.dense])
-        torch._foreach_add_([item.state["step"] for item in items], 1)
+        moved: list[Tensor] = []
+        uncounted: list[Tensor] = []
+        for item in items:
+            if item.dense:
+                moved.append(item.parameter)
+            else:
+                item.write_back()
+            if item.counts:
+                uncounted.append(item.state["step"])
+        if not is_foreign(self.pipeline.update):
+            torch.autograd.graph.increment_version(moved)
+        if uncounted:
+            torch._foreach_add_(uncounted, 1)
         return items
 
     def watch(self, groups: list[dict[str, Any]], states: Any, slots: list[Slot]) -> list[Watched]:
@@ -172,11 +195,15 @@ class Engine:
     def _flow(self, items: list[Item], call: Callable[[list[Turn]], Any], natively: bool = True) -> None:
         """Take all items that have elements through one segment after the other."""
         items = [item for item in items if item.count > 0 or item.is_cut]
-        for number in range(max((len(item.plan.segments) for item in items), default=0)):
-            going = [item for item in items if number < len(item.plan.segments)]
+        lengths = {item.plan: len(item.plan.segments) for item in items}
+        for number in range(max(lengths.values(), default=0)):
+            going = [item for item in items if number < lengths[item.plan]]
             totals = self._total_norms(going, number)
             if natively:
-                going = self.native.run(going, number, [totals.get(self._pool(item, number)) for item in going])
+                norms = [totals.get(self._pool(item, number)) for item in going] if totals else None
+                going = self.native.run(going, number, norms)
+            if not going:
+                continue
             for turns in shifts(self._turns(going, number, totals)):
                 self._confer(turns)
                 step_together([turn for turn in turns if turn.needs_whole], self._step_whole)
@@ -212,6 +239,8 @@ class Engine:
         for item in items:
             if item.plan.segments[number].needs_total_norm:
                 pools.setdefault(self._pool(item, number), []).append(item)
+        if not pools:
+            return {}
         shards = [[item.shards for item in pooled] for pooled in pools.values()]
         return dict(zip(pools, total_norms([[item.flowing for item in pooled] for pooled in pools.values()], shards)))
 
@@ -263,22 +292,19 @@ class Engine:
         return theta if u is None else u
 
     def _items(self, groups: list[dict[str, Any]], states: Any, slots: list[Slot]) -> Iterator[Item]:
-        spared = [frozenset(group.get("exclude", ())) for group in groups]
+        kept = self._kept
         plans: dict[tuple[int, bool], Plan] = {}
         for slot in slots:
             if slot.gradient is None:
                 continue
-            parameter, name, index = slot.parameter, slot.name, slot.group
-            choice = (index, name.partition("@")[0] in spared[index])
+            choice = (slot.group, slot.spared)
             plan = plans.get(choice)
             if plan is None:
-                plan = plans[choice] = self.plan(index, groups[index], choice[1])
-            state = states[parameter]
-            item = self._kept.get(id(parameter))
-            if item is not None and slot.gradient.layout is torch.strided and item.stands(plan, state):
-                item.begin(slot)
-            else:
-                item = self._kept[id(parameter)] = self._new_item(slot, plan, state)
+                plan = plans[choice] = self.plan(slot.group, groups[slot.group], slot.spared)
+            state = states[slot.parameter]
+            item = kept.get(id(slot.parameter))
+            if item is None or not item.begin(slot, plan, state):
+                item = kept[id(slot.parameter)] = self._new_item(slot, plan, state)
             yield item
 
     def _new_item(self, slot: Slot, plan: Plan, state: dict[str, Any]) -> Item:

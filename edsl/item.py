@@ -27,6 +27,7 @@ class Item:
         local: this process's part of the parameter.
         dense: the stages work on the parameter's own memory.
         raw, flowing: the gradient, and what became of it.
+        counts: this step is still to be counted.
         look, change: a new estimate of the Hessian's diagonal, and of the gradient's change, or None.
     """
 
@@ -35,38 +36,54 @@ class Item:
         self.shards = Shards(slot.parameter) if is_sharded(slot.parameter) else None
         self.local = self._local(slot.parameter).detach()
         self.dense = is_dense(self.local) and (not plan.is_matrix or self.local.is_contiguous())
-        self.layout = (self.local.data_ptr(), self.local.shape, self.local.stride())
+        self.strides = self.local.stride()
+        self.layout = (self.local.data_ptr(), self.local.shape, self.strides, self.local.dtype)
+        self.stands = self.dense and self.shards is None  # it may take another step
         self.count = self.local.numel()
         self.on_cpu = self.local.device.type == "cpu"
         self.kernels: dict[int, Any] = {}
-        self.memories: dict[int, list[Tensor]] = {}
-        self.begin(slot)
+        self._lying: dict[int, list[Tensor]] = {}
+        self._take(slot)
 
-    def begin(self, slot: Slot) -> None:
-        """Take what the estimator found for a new step."""
+    def begin(self, slot: Slot, plan: Plan, state: dict[str, Any]) -> bool:
+        """Take what the estimator found for a new step, if parameter, state and plan are as they were.
+
+        Every step of every parameter comes through here.
+        """
+        local, gradient = self.parameter, slot.gradient
+        if (
+            self.plan is not plan
+            or self.state is not state
+            or not self.stands
+            or self.layout != (local.data_ptr(), local.shape, local.stride(), local.dtype)
+            or gradient is None
+            or gradient.layout is not torch.strided
+        ):
+            return False
+        for name, buffer in self._buffers:
+            if state.get(name) is not buffer:
+                return False
+        self._take(slot)
+        return True
+
+    def _take(self, slot: Slot) -> None:
         assert slot.gradient is not None  # the engine passes over parameters without one
         self.k = slot.k
+        self.counts = True
         self.maximize = slot.maximize
         self.raw = self.flowing = self._seen(slot.gradient)
         self.look = None if slot.hessian is None else self._seen(slot.hessian)
         self.change = None if slot.difference is None else self._seen(slot.difference)
 
+    def counted(self) -> int:
+        """The address of the number of steps taken, for who counts it up; 0 where that must be done in torch."""
+        step = self.state["step"]
+        self.counts = step.dtype is not torch.float32 or step.device.type != "cpu"
+        return 0 if self.counts else step.data_ptr()
+
     def rest(self) -> None:
         """Let go of what belonged to this step alone."""
         self.raw = self.flowing = self.look = self.change = None
-
-    def stands(self, plan: Plan, state: dict[str, Any]) -> bool:
-        """Whether it still describes its parameter, state and plan, so that it can take another step."""
-        local = self.parameter
-        return (
-            self.plan is plan
-            and self.state is state
-            and self.dense
-            and self.shards is None
-            and self.layout == (local.data_ptr(), local.shape, local.stride())
-            and local.dtype is self.local.dtype
-            and all(state.get(name) is buffer for name, buffer in self._buffers)
-        )
 
     @cached_property
     def _buffers(self) -> list[tuple[str, Tensor]]:
@@ -109,6 +126,12 @@ class Item:
 
     def lying(self, segment: Segment) -> list[Tensor]:
         """The segment's buffers as they lie in memory, in the parameter's layout."""
+        found = self._lying.get(segment.begin)
+        if found is None:
+            found = self._lying[segment.begin] = self._laid_out(segment)
+        return found
+
+    def _laid_out(self, segment: Segment) -> list[Tensor]:
         found = []
         for name in segment.buffers:
             buffer = self._local(self.state[name], name)
@@ -142,9 +165,8 @@ class Item:
         return u if self.shards is None else self.shards.wrap(u)
 
     def write_back(self) -> None:
-        """Bring a θ that was stepped elsewhere into the parameter's memory."""
-        if not self.dense:
-            self.local.copy_(self.theta.view(self.local.shape))
+        """Bring a θ that was stepped elsewhere, since it isn't dense, into the parameter's memory."""
+        self.local.copy_(self.theta.view(self.local.shape))
 
     def _local(self, tensor: Any, name: str = "") -> Tensor:
         if self.shards is None:
@@ -154,6 +176,8 @@ class Item:
 
     def _seen(self, tensor: Tensor) -> Tensor:
         """What the estimator found, of −f where f is to be maximized."""
+        if self.stands and not self.maximize and tensor.stride() == self.strides and not tensor.is_neg():
+            return tensor
         local = self._local(tensor.detach()).resolve_neg()
         return self._like_parameter(-local if self.maximize else local)
 
@@ -163,7 +187,7 @@ class Item:
 
     def _like_parameter(self, tensor: Tensor) -> Tensor:
         """The tensor itself where it has the parameter's layout, else a copy that has it."""
-        same = tensor.stride() == self.layout[2] if self.dense else tensor.is_contiguous() and not tensor.is_neg()
+        same = tensor.stride() == self.strides if self.dense else tensor.is_contiguous() and not tensor.is_neg()
         if same:
             return tensor
         if not self.dense:

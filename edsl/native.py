@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from edsl.cxx import compiled
 from edsl.expression import NotElementwise
 from edsl.item import Item
 from edsl.layout import working_dtype
+from edsl.plan import Plan
 from edsl.segment import Segment
 
 
@@ -62,36 +62,42 @@ class Native:
     def kernels(self) -> int:
         return sum(kernel is not None for kernel in self._kernels.values())
 
-    def run(self, items: Sequence[Item], number: int, totals: Sequence[Tensor | None]) -> list[Item]:
+    def run(self, items: Sequence[Item], number: int, totals: Sequence[Tensor | None] | None) -> list[Item]:
         """Take the items that native code can take through their segment; the others are left.
 
         Args:
             number: of the segment.
-            totals: for each item the total norm that its segment reads, or None.
+            totals: for each item the total norm that its segment reads, if any does.
         """
         left: list[Item] = []
-        batches: dict[Kernel, list[tuple[Item, Tensor | None]]] = {}
-        for item, total in zip(items, totals):
+        batches: dict[Kernel, Batch] = {}
+        for place, item in enumerate(items):
             kernel = self._kernel(item, number)
             if kernel is None:
                 left.append(item)
-            else:
-                batches.setdefault(kernel, []).append((item, total))
-        for kernel, chosen in batches.items():
-            alone = bool(chosen[0][0].plan.segments[number].noisy)  # so that one layer's noise is kept at a time
-            for batch in [[one] for one in chosen] if alone else [chosen]:
-                self._step(kernel, batch, number)
+                continue
+            batch = batches.get(kernel)
+            if batch is None:
+                batch = batches[kernel] = Batch(kernel, number)
+            batch.add(item, totals[place] if totals else None)
+            if batch.segment.noisy:  # so that one layer's noise is kept at a time
+                batches.pop(kernel).run()
+        for batch in batches.values():
+            batch.run()
         return left
 
     def _kernel(self, item: Item, number: int) -> Kernel | None:
+        x, look, change = item.flowing.dtype, item.look, item.change
+        known = item.kernels.get(number)
+        if known is not None and known[0] is x and look is None and change is None:
+            return known[1]
         if not item.on_cpu or item.is_cut:
             return None
-        extra = (item.raw if number > 0 else None, item.look, item.change)
-        form = (item.flowing.dtype, *(None if tensor is None else tensor.dtype for tensor in extra))
-        known = item.kernels.get(number)
-        if known is None or known[0] != form:
-            known = item.kernels[number] = (form, self._found(item, number, form))
-        return known[1]
+        extra = (item.raw if number > 0 else None, look, change)
+        kernel = self._found(item, number, (x, *(None if tensor is None else tensor.dtype for tensor in extra)))
+        if look is None and change is None:
+            item.kernels[number] = (x, kernel)
+        return kernel
 
     def _found(self, item: Item, number: int, dtypes: tuple[Any, ...]) -> Kernel | None:
         segment = item.plan.segments[number]
@@ -112,46 +118,55 @@ class Native:
         except (NotElementwise, OSError):
             return None  # torch.compile can do it, or says why it can't
 
-    def _step(self, kernel: Kernel, batch: Sequence[tuple[Item, Tensor | None]], number: int) -> None:
-        lives: dict[tuple[Any, ...], Any] = {}
-        table: list[int] = []
-        held: list[Tensor] = []  # what must outlive the call
-        largest = 0
-        for item, total in batch:
-            plan, theta = item.plan, item.local if item.dense else item.theta
-            segment = plan.segments[number]
-            live = lives.get((plan, item.k))
-            if live is None:
-                live = lives[plan, item.k] = _numbers([*plan.numbers(item.k), 0.0 if total is None else float(total)])
-            if kernel.updates:
-                out = theta
-            else:
-                out = torch.empty_like(item.theta, dtype=kernel.work)
-                held.append(item.flowing)
-            table += (
-                item.count,
-                live[0],
-                theta.data_ptr(),
-                item.flowing.data_ptr(),
-                item.raw.data_ptr() if number > 0 else 0,
-                0 if item.look is None else item.look.data_ptr(),
-                0 if item.change is None else item.change.data_ptr(),
-                out.data_ptr(),
-            )
-            for stage, label in segment.noisy:
-                held.append(item.normal(stage, label))
-                table.append(held[-1].data_ptr())
-            table += [buffer.data_ptr() for buffer in item.lying(segment)]
-            largest = max(largest, item.count)
-            if not kernel.updates:
-                item.flowing = out
-        kernel(table, largest)
 
+class Batch:
+    """Layers that one call of a kernel steps."""
 
-def _numbers(values: Sequence[float]) -> tuple[int, Any]:
-    """The address of an array of doubles, and the array."""
-    array = (ctypes.c_double * len(values))(*values)
-    return ctypes.addressof(array), array
+    def __init__(self, kernel: Kernel, number: int) -> None:
+        self.kernel = kernel
+        self.number = number
+        self._table: list[int] = []
+        self._largest = 0
+        self._held: list[Any] = []  # what must outlive the call
+        self._lives: dict[tuple[Plan, int], int] = {}
+
+    def add(self, item: Item, total: Tensor | None) -> None:
+        """Take a layer in; what flows out of it is where `item.flowing` points from now on."""
+        plan, k, flowing = item.plan, item.k, item.flowing
+        segment = self.segment = plan.segments[self.number]
+        theta = item.local if item.dense else item.theta
+        live = self._lives.get((plan, k))
+        if live is None:
+            live = self._lives[plan, k] = self._numbers([*plan.numbers(k), 0.0 if total is None else float(total)])
+        place = theta.data_ptr()
+        x = flowing.data_ptr()
+        out, counted = place, 0
+        if self.kernel.updates:
+            counted = item.counted()
+        else:
+            self._held.append(flowing)
+            item.flowing = torch.empty_like(item.theta, dtype=self.kernel.work)
+            out = item.flowing.data_ptr()
+        look = 0 if item.look is None else item.look.data_ptr()
+        change = 0 if item.change is None else item.change.data_ptr()
+        self._table += (item.count, live, counted, place, x, item.raw.data_ptr(), look, change, out)
+        for stage, label in segment.noisy:
+            self._held.append(item.normal(stage, label))
+            self._table.append(self._held[-1].data_ptr())
+        for buffer in item.lying(segment):
+            self._table.append(buffer.data_ptr())
+        if item.count > self._largest:
+            self._largest = item.count
+
+    def run(self) -> None:
+        """Step them."""
+        self.kernel(self._table, self._largest)
+
+    def _numbers(self, values: Sequence[float]) -> int:
+        """The address of an array of doubles."""
+        array = (ctypes.c_double * len(values))(*values)
+        self._held.append(array)
+        return ctypes.addressof(array)
 
 
 class Absent:
@@ -159,5 +174,5 @@ class Absent:
 
     kernels = 0
 
-    def run(self, items: Sequence[Item], number: int, totals: Sequence[Tensor | None]) -> list[Item]:
+    def run(self, items: Sequence[Item], number: int, totals: Sequence[Tensor | None] | None) -> list[Item]:
         return list(items)

@@ -23,10 +23,25 @@ class Slot:
         k: the number of its own next step, from 1.
         is_known: it has state already.
         maximize: its loss is to be climbed.
+        spared: it is left out of weight decay and layerwise scaling.
         gradient: the estimate, None where the loss does not depend on the parameter.
         hessian: a new estimate of the Hessian's diagonal, or None.
         difference: an estimate of the change of the gradient since the last step, or None.
     """
+
+    __slots__ = (
+        "_memory",
+        "difference",
+        "gradient",
+        "group",
+        "hessian",
+        "is_known",
+        "k",
+        "maximize",
+        "name",
+        "parameter",
+        "spared",
+    )
 
     def __init__(
         self,
@@ -35,8 +50,9 @@ class Slot:
         group: int,
         k: int,
         is_known: bool,
-        memory: Callable[[], Any],
-        maximize: bool = False,
+        memory: Callable[[Slot], Any],
+        maximize: bool,
+        spared: bool,
     ) -> None:
         self.parameter = parameter
         self.name = name
@@ -44,6 +60,7 @@ class Slot:
         self.k = k
         self.is_known = is_known
         self.maximize = maximize
+        self.spared = spared
         self._memory = memory
         self.gradient: Tensor | None = None
         self.hessian: Tensor | None = None
@@ -52,7 +69,7 @@ class Slot:
     @property
     def memory(self) -> Any:
         """The estimator's buffers for this parameter, to be changed in place."""
-        return self._memory()
+        return self._memory(self)
 
 
 class Oracle:

@@ -64,7 +64,7 @@ HOSTILE = [
     "sgd.__class__.__mro__",
     "''.join",
 ]
-MAY_BE_IMPORTED = {"edsl", "torch", "torch_optimizer", "difflib", "inspect"}
+MAY_BE_IMPORTED = {"edsl", "torch", "torch_optimizer", "difflib", "inspect", "hypothesis"}  # the last by its own hooks
 
 
 @pytest.fixture
