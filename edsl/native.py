@@ -31,6 +31,7 @@ class Kernel:
         self.width = len(columns(len(form.buffers), len(segment.noisy)))
         self.work = form.work
         self.updates = segment.updates
+        self.noisy = bool(segment.noisy)
         self._function = compiled(text).step
         self._function.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
         self._function.restype = None
@@ -80,7 +81,7 @@ class Native:
             if batch is None:
                 batch = batches[kernel] = Batch(kernel, number)
             batch.add(item, totals[place] if totals else None)
-            if batch.segment.noisy:  # so that one layer's noise is kept at a time
+            if kernel.noisy:  # so that one layer's noise is kept at a time
                 batches.pop(kernel).run()
         for batch in batches.values():
             batch.run()
@@ -128,33 +129,34 @@ class Batch:
         self._table: list[int] = []
         self._largest = 0
         self._held: list[Any] = []  # what must outlive the call
-        self._lives: dict[tuple[Plan, int], int] = {}
+        self._shared: dict[tuple[Plan, int], tuple[Segment, int]] = {}
 
     def add(self, item: Item, total: Tensor | None) -> None:
         """Take a layer in; what flows out of it is where `item.flowing` points from now on."""
-        plan, k, flowing = item.plan, item.k, item.flowing
-        segment = self.segment = plan.segments[self.number]
-        theta = item.local if item.dense else item.theta
-        live = self._lives.get((plan, k))
-        if live is None:
-            live = self._lives[plan, k] = self._numbers([*plan.numbers(k), 0.0 if total is None else float(total)])
-        place = theta.data_ptr()
+        plan, k, flowing, table = item.plan, item.k, item.flowing, self._table
+        shared = self._shared.get((plan, k))
+        if shared is None:
+            numbers = [*plan.numbers(k), 0.0 if total is None else float(total)]
+            shared = self._shared[plan, k] = (plan.segments[self.number], self._numbers(numbers))
+        segment, live = shared
+        theta = (item.local if item.stands else item.theta).data_ptr()
         x = flowing.data_ptr()
-        out, counted = place, 0
-        if self.kernel.updates:
-            counted = item.counted()
-        else:
+        raw = x if item.raw is flowing else item.raw.data_ptr()
+        out, counted = theta, 0
+        if not self.kernel.updates:
             self._held.append(flowing)
             item.flowing = torch.empty_like(item.theta, dtype=self.kernel.work)
             out = item.flowing.data_ptr()
+        elif item.step is not None:
+            item.counts, counted = False, item.step.data_ptr()
         look = 0 if item.look is None else item.look.data_ptr()
         change = 0 if item.change is None else item.change.data_ptr()
-        self._table += (item.count, live, counted, place, x, item.raw.data_ptr(), look, change, out)
+        table += (item.count, live, counted, theta, x, raw, look, change, out)
         for stage, label in segment.noisy:
             self._held.append(item.normal(stage, label))
-            self._table.append(self._held[-1].data_ptr())
+            table.append(self._held[-1].data_ptr())
         for buffer in item.lying(segment):
-            self._table.append(buffer.data_ptr())
+            table.append(buffer.data_ptr())
         if item.count > self._largest:
             self._largest = item.count
 
