@@ -28,7 +28,7 @@ from edsl.conference import Told, Turn, confer, nothing, shifts, step_together
 from edsl.domain import Number
 from edsl.errors import EdslError, EdslWarning, shown
 from edsl.item import Item
-from edsl.layout import check_parameter, folded
+from edsl.layout import StateDtype, check_parameter, folded
 from edsl.native import Absent, Native
 from edsl.newton_schulz import orthogonal_factor
 from edsl.oracle import Oracle, Slot
@@ -59,7 +59,7 @@ class Engine:
         fallbacks: one reason for each graph that could not be compiled, and so runs eagerly.
     """
 
-    def __init__(self, pipeline: Pipeline, mode: str, state_dtype: torch.dtype | None = None) -> None:
+    def __init__(self, pipeline: Pipeline, mode: str, state_dtype: StateDtype = None) -> None:
         self.pipeline = pipeline
         self.mode = mode
         self.state_dtype = state_dtype
@@ -171,7 +171,7 @@ class Engine:
         if not is_foreign(self.pipeline.update):
             torch.autograd.graph.increment_version(moved)
         if uncounted:
-            torch._foreach_add_(uncounted, 1)
+            torch._foreach_add_(uncounted, 1)  # pyright: ignore[reportPrivateImportUsage]
         return items
 
     def watch(self, groups: list[dict[str, Any]], states: Any, slots: list[Slot]) -> list[Watched]:
@@ -229,6 +229,7 @@ class Engine:
                 difference=item.difference,
                 answers=(None,) * len(segment.reading.questions) if asks else None,
                 shape=_size(folded(item.parameter), live) if asks and item.plan.is_matrix else None,
+                key=torch.tensor(item.key, device=device) if item.plan.rounds else None,
             )
             turns.append(Turn(item, segment, given, item.memory(segment), needs_whole))
         return turns

@@ -11,6 +11,7 @@ from torch import Tensor
 from edsl.layout import alias, is_dense, working_dtype
 from edsl.oracle import Slot, generator_for
 from edsl.plan import Plan
+from edsl.rounding import key_of
 from edsl.segment import Segment
 from edsl.shards import Shards, is_sharded
 
@@ -30,6 +31,11 @@ class Item:
         counts: this step is still to be counted.
         look, change: a new estimate of the Hessian's diagonal, and of the gradient's change, or None.
     """
+
+    raw: Any
+    flowing: Any
+    look: Tensor | None
+    change: Tensor | None
 
     def __init__(self, slot: Slot, plan: Plan, state: dict[str, Any]) -> None:
         self.parameter, self.plan, self.state, self.name = slot.parameter, plan, state, slot.name
@@ -92,6 +98,11 @@ class Item:
         step = self.state["step"]
         return step if step.dtype is torch.float32 and step.device.type == "cpu" else None
 
+    @property
+    def key(self) -> int:
+        """Of this step's stochastic rounding; 0 where nothing is rounded."""
+        return key_of(self.name, self.k) if self.plan.rounds else 0
+
     @cached_property
     def theta(self) -> Tensor:
         return self._laid(self.local)
@@ -101,7 +112,7 @@ class Item:
         return alias(self.flowing, self.plan.is_matrix)
 
     @x.setter
-    def x(self, made: Tensor) -> None:
+    def x(self, made: Tensor | None) -> None:
         self.flowing = made
 
     @property

@@ -41,10 +41,10 @@ class Kernel:
 
         Args:
             table: its rows one after another, each with the entries that `edsl.cpp.columns` names.
-            largest: the number of elements of the largest layer.
+            largest: the number of elements of the largest layer that keeps values aside.
         """
         threads = torch.get_num_threads()
-        room = self.kept * max(min(largest, ASIDE), threads * min(largest, SMALL))
+        room = self.kept * max(largest, threads * min(largest, SMALL))
         aside = torch.empty(room, dtype=self.work)
         self._function((ctypes.c_int64 * len(table))(*table), len(table) // self.width, threads, aside.data_ptr())
 
@@ -109,13 +109,13 @@ class Native:
         return self._kernels[key]
 
     def _made(self, segment: Segment, theta: Any, dtypes: tuple[Any, ...], buffers: tuple[Any, ...]) -> Kernel | None:
-        x, *extra = dtypes
-        form = Form(working_dtype(theta), theta, x, tuple(dtype or torch.float32 for dtype in extra), buffers)
+        x, gradient, hessian, difference = dtypes
+        extra = (gradient or torch.float32, hessian or torch.float32, difference or torch.float32)
+        form = Form(working_dtype(theta), theta, x, extra, buffers)
         if segment.stages[0].refresh_every > 0 or any(dtype not in TYPES for dtype in form.all):
             return None
-        apart, looked, differs = (dtype is not None for dtype in extra)
         try:
-            return Kernel(segment, form, looked, differs, apart)
+            return Kernel(segment, form, hessian is not None, difference is not None, apart=gradient is not None)
         except (NotElementwise, OSError):
             return None  # torch.compile can do it, or says why it can't
 
@@ -151,13 +151,13 @@ class Batch:
             item.counts, counted = False, item.step.data_ptr()
         look = 0 if item.look is None else item.look.data_ptr()
         change = 0 if item.change is None else item.change.data_ptr()
-        table += (item.count, live, counted, theta, x, raw, look, change, out)
+        table += (item.count, live, counted, item.key, theta, x, raw, look, change, out)
         for stage, label in segment.noisy:
             self._held.append(item.normal(stage, label))
             table.append(self._held[-1].data_ptr())
         for buffer in item.lying(segment):
             table.append(buffer.data_ptr())
-        if item.count > self._largest:
+        if self._largest < item.count <= ASIDE:
             self._largest = item.count
 
     def run(self) -> None:
