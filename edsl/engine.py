@@ -1,12 +1,15 @@
 """Pipeline + parameters → compiled step.
 
 The estimator comes first, over all parameters at once. Then data flows once through each parameter:
-θ, g and the memory go into one compiled function as 1-D aliases in storage order (matrices, where a
-stage asks for them), the stages run one after another, and the function writes the memory and θ back
-in place. So every size and layout shares one graph, and nothing as large as the parameter is
-allocated. A stage that needs a norm over *all* parameters splits the pipeline into segments. Of a
-parameter that is cut over processes each runs its shard, and what a stage asks about the whole layer
-is answered before (edsl.conference).
+θ, g and the memory go in as they lie in memory (as matrices, where a stage asks for them), the stages
+run one after another, and the memory and θ are written back in place. So every size and layout shares
+one compiled step, and nothing as large as the parameter is allocated. A stage that needs a norm over
+*all* parameters splits the pipeline into segments.
+
+On a CPU, elements, norms and means are native code (edsl.native), one call for all parameters. The
+rest, matrices above all, goes parameter by parameter through torch.compile; so do parameters that are
+cut over processes: each runs its shard, and what a stage asks about the whole layer is answered before
+(edsl.conference).
 
 Hyper-parameters go in as one float64 vector, so a schedule never recompiles. Powers βᵏ are computed
 on the host and go with them: inside the loop over elements a pow would cost more than all else.
@@ -34,6 +37,7 @@ from edsl.newton_schulz import orthogonal_factor
 from edsl.oracle import Oracle, Slot
 from edsl.pipeline import Pipeline
 from edsl.plan import Plan, is_foreign
+from edsl.progress import compiling
 from edsl.segment import Given, Segment, WatchingAt
 from edsl.shards import check_shards, check_whole, shards_of, total_norms
 from edsl.stage import Estimator, Stage
@@ -360,7 +364,7 @@ class Engine:
         from torch._dynamo.exc import RestartAnalysis
 
         try:
-            with warnings.catch_warnings():  # the compiler's warnings are about itself
+            with compiling(self.graphs + 1), warnings.catch_warnings():  # the compiler's warnings are about itself
                 warnings.simplefilter("ignore")
                 compiled = lookup_backend("inductor")(graph, inputs)
         except RestartAnalysis:  # not a failure: Dynamo traces once more

@@ -15,6 +15,7 @@ from edsl.expression import NotElementwise
 from edsl.item import Item
 from edsl.layout import working_dtype
 from edsl.plan import Plan
+from edsl.progress import compiling
 from edsl.segment import Segment
 
 
@@ -115,7 +116,8 @@ class Native:
         if segment.stages[0].refresh_every > 0 or any(dtype not in TYPES for dtype in form.all):
             return None
         try:
-            return Kernel(segment, form, hessian is not None, difference is not None, apart=gradient is not None)
+            with compiling(self.kernels + 1):
+                return Kernel(segment, form, hessian is not None, difference is not None, apart=gradient is not None)
         except (NotElementwise, OSError):
             return None  # torch.compile can do it, or says why it can't
 

@@ -35,7 +35,8 @@ class PipelineOptimizer(torch.optim.Optimizer):
         params: a module, tensors, (name, tensor) pairs, or param groups, which may override any
             hyper-parameter.
         spec: a spec, a Pipeline, or a base update alone.
-        mode: "compiled" (torch.compile, fullgraph) or "eager", the same definitions uncompiled.
+        mode: "compiled": native code on a CPU, torch.compile (fullgraph) for what that can't do;
+            "inductor": torch.compile alone; "eager": the same definitions uncompiled.
         exclude: which parameters are left out of weight decay and layerwise scaling: "bias",
             "norm", names, or patterns such as "*.embed.*". The default is ("bias", "norm") where
             names are known (a module or named parameters), and none for bare tensors.
@@ -113,7 +114,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
 
     @property
     def compiled_graphs(self) -> int:
-        """How many graphs were compiled so far."""
+        """How many steps were compiled so far, natively or by torch."""
         return self.engine.graphs
 
     @property
@@ -399,7 +400,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
 def check_mode(mode: Any) -> None:
     """Raises EdslError for a mode that isn't one."""
     if mode not in MODES:
-        raise EdslError(f"mode must be 'compiled' or 'eager', got {shown(mode)}")
+        raise EdslError(f"mode must be 'compiled', 'inductor' or 'eager', got {shown(mode)}")
 
 
 def compile(
