@@ -381,16 +381,34 @@ def bench_table(found: dict[str, Any]) -> None:
     """One row an optimizer: times, what is compiled, memory."""
     page = _Page()
     page.print(escape(bench_title(found)), soft_wrap=True)
-    titles, *rows = bench_rows(found)
-    table = Table(box=SIMPLE_HEAD)
-    table.add_column(titles[0], overflow="fold", min_width=min(24, max(len(row[0]) for row in rows)))
-    for title in titles[1:]:
-        table.add_column(title, justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(*map(escape, row))
-    page.print(table)
+    for part in _in_parts(bench_rows(found), page.width):
+        titles, *rows = part
+        table = Table(box=SIMPLE_HEAD)
+        table.add_column(titles[0], overflow="fold", min_width=min(_NAME, max(len(row[0]) for row in rows)))
+        for title in titles[1:]:
+            table.add_column(title, justify="right", no_wrap=True)
+        for row in rows:
+            table.add_row(*map(escape, row))
+        page.print(table)
     for line in bench_notes(found):
         page.print(escape(line), soft_wrap=True)
+
+
+_NAME = 24  # columns of a page that an optimizer's name gets at least
+
+
+def _in_parts(rows: list[list[str]], width: int) -> Iterator[list[list[str]]]:
+    """A table cut into some that fit a page, each with the names."""
+    left: list[int] = []
+    room = width - _NAME - 4
+    for number in range(1, len(rows[0])):
+        wide = max(len(line) for row in rows for line in row[number].split("\n")) + 3
+        if left and room < wide:
+            yield [[row[0], *(row[one] for one in left)] for row in rows]
+            left, room = [], width - _NAME - 4
+        left.append(number)
+        room -= wide
+    yield [[row[0], *(row[one] for one in left)] for row in rows]
 
 
 def bench_title(found: dict[str, Any]) -> str:
@@ -456,7 +474,11 @@ def _bench_row(row: dict[str, Any]) -> list[str]:
 
 
 def _time_cells(spread: dict[str, float]) -> list[str]:
-    return [f"{spread['median']:.3g}", f"{spread['lower']:.3g}–{spread['upper']:.3g}"]
+    return [_three_digits(spread["median"]), f"{_three_digits(spread['lower'])}–{_three_digits(spread['upper'])}"]
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
 def comparison(first: str, second: str, found: Any, notes: Sequence[str]) -> None:

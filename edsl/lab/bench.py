@@ -233,10 +233,12 @@ def bench(
         _check_spec(spec, shapes)
     peers, absent = _present(list(dict.fromkeys(against if REFERENCE in against else [REFERENCE, *against])))
     entries = (*map(Entry, specs), *(Entry(name, is_peer=True) for name in peers))
-    names = [str(parse(entry.name)) if not entry.is_peer else entry.name for entry in entries]
-    for number, name in enumerate(names):
-        if name in names[:number]:
-            raise EdslError(f"{shown(entries[number].name)} is given twice; a benchmark needs different optimizers")
+    seen: set[str] = set()
+    for entry in entries:
+        names = {entry.name} if entry.is_peer else {entry.name, str(parse(entry.name))}
+        if names & seen:
+            raise EdslError(f"{shown(entry.name)} is given twice; a benchmark needs different optimizers")
+        seen |= names
     place = Place(usable_device(device), dtype)
     if torch.device(place.device).type not in ("cpu", "cuda"):
         raise EdslError(f"device must be cpu or cuda to be timed, got {shown(device)}")
@@ -246,9 +248,7 @@ def bench(
 def _check_spec(spec: str, shapes: dict[str, Shape]) -> None:
     estimator = parse(spec).estimator
     if estimator.needs_closure or estimator.calls > 1:
-        raise EdslError(
-            f"{shown(spec)}: a benchmark steps on gradients that are there; only grad without accumulate can"
-        )
+        raise EdslError(f"{shown(spec)} can't be measured: a benchmark has gradients, no loss; it takes grad alone")
     empty = [(name, torch.nn.Parameter(torch.empty(shape, device="meta"))) for name, shape in shapes.items()]
     compile(spec, empty, mode="eager")
 
