@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from statistics import median, quantiles
 from typing import Any
@@ -16,7 +16,7 @@ from edsl.cost import ELEMENT, cost
 from edsl.errors import EdslError, shown
 from edsl.lab.contender import Contender, Copy, Entry, Gradients, Place
 from edsl.lab.device import free_memory, usable_device
-from edsl.lab.first_step import FirstStep, first_step
+from edsl.lab.first_step import FirstStep, TooSlow, first_step
 from edsl.lab.footprint import kernels, temporary_bytes
 from edsl.lab.peers import AbsentPackage, peer_class
 from edsl.lab.shapes import Shape, parameter_set
@@ -118,16 +118,30 @@ class Bench:
             EdslError: when an optimizer can't take a step, or there is too little memory for all.
         """
         check_memory(self)
-        firsts: dict[str, FirstStep] = {}
-        for entry in self.entries if self.first_steps else ():
-            watch(f"first step of {entry.name}, cold and warm")
-            firsts[entry.name] = first_step(entry, self.shapes, self.place, self.threads)
+        firsts, slow = self._first_steps(watch) if self.first_steps else ({}, {})
+        entries = tuple(entry for entry in self.entries if entry.name not in slow)
+        absent = (*self.absent, *(f"{name}: {reason}" for name, reason in slow.items()))
+        chosen = replace(self, entries=entries, absent=absent)
         threads = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:
-            return self._measure(firsts, watch)
+            return chosen._measure(firsts, watch)
         finally:
             torch.set_num_threads(threads)
+
+    def _first_steps(self, watch: Callable[[str], None]) -> tuple[dict[str, FirstStep], dict[str, str]]:
+        """The first step of each, and of those peers that take too long for one, why."""
+        firsts: dict[str, FirstStep] = {}
+        slow: dict[str, str] = {}
+        for entry in self.entries:
+            watch(f"first step of {entry.name}, cold and warm")
+            try:
+                firsts[entry.name] = first_step(entry, self.shapes, self.place, self.threads)
+            except TooSlow as reason:
+                if not entry.is_peer or entry.name == REFERENCE:
+                    raise EdslError(f"{entry.name}: {reason}; --no-first-step measures without it") from None
+                slow[entry.name] = str(reason)
+        return firsts, slow
 
     def _measure(self, firsts: dict[str, FirstStep], watch: Callable[[str], None]) -> Report:
         gradients = Gradients(self.shapes, self.place)
@@ -207,7 +221,8 @@ def bench(
             torch_optimizer.NAME, pytorch_optimizer.NAME, heavyball.NAME. A package that is not installed
             is named in the report.
         steps: rounds that are timed, after the first step and three more.
-        first_steps: measure each first step too, in two fresh processes.
+        first_steps: measure each first step too, in two fresh processes; a peer that takes minutes for it
+            is left out, and named.
 
     Raises:
         EdslError: for a bad spec, one given twice, one that needs a closure or can't take the parameters,

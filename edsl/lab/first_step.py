@@ -19,7 +19,12 @@ from edsl.lab.trial import Clock
 from edsl.plugins import load_plugin, loaded
 
 _CACHES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "EDSL_CACHE_DIR")
+LIMIT = 300  # seconds that a first step may take, with its process
 _PROGRAM = "from edsl.lab.first_step import main; main()"
+
+
+class TooSlow(EdslError):
+    """A first step that took more than LIMIT."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ def first_step(entry: Entry, shapes: dict[str, Shape], place: Place, threads: in
     """Measure the first step of an optimizer in two fresh processes, one after the other.
 
     Raises:
+        TooSlow: when one takes more than LIMIT.
         EdslError: when the step fails there.
     """
     files = {sys.modules[stage.__module__].__file__ for stage in loaded().values()}
@@ -56,9 +62,19 @@ def first_step(entry: Entry, shapes: dict[str, Shape], place: Place, threads: in
 def _in_a_fresh_process(task: dict[str, Any], folder: str) -> float:
     caches = {name: os.path.join(folder, name.lower()) for name in _CACHES}
     command = [sys.executable, "-c", _PROGRAM]
-    done = subprocess.run(
-        command, input=json.dumps(task), env={**os.environ, **caches}, cwd=folder, capture_output=True, text=True
-    )
+    environment = {**os.environ, **caches}
+    try:
+        done = subprocess.run(
+            command,
+            input=json.dumps(task),
+            env=environment,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+        )
+    except subprocess.TimeoutExpired:
+        raise TooSlow(f"its first step took more than {LIMIT} s") from None
     if done.returncode != 0:
         said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise EdslError(f"a first step in a fresh process failed: {said[:200]}")

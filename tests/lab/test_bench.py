@@ -14,6 +14,7 @@ from edsl.lab import bench as bench_file
 from edsl.lab import peers
 from edsl.lab.bench import bench, needed_memory
 from edsl.lab.contender import Contender, Copy, Entry, Gradients, Place
+from edsl.lab.first_step import FirstStep, TooSlow
 from edsl.lab.footprint import temporary_bytes
 
 CPU = Place("cpu", "float32")
@@ -149,6 +150,24 @@ def test_first_step_knows_the_stages_of_a_plugin(own, tmp_path):
     edsl.load_plugin(plugin)
     report = measured("grad | halved | sgd", params=own, first_steps=True)
     assert report.rows[0].first_step_s is not None
+
+
+def test_peer_whose_first_step_takes_too_long_is_left_out_and_named(own, monkeypatch):
+    def slow_for_peers(entry, *_):
+        if entry.name == "torch.SGD":
+            raise TooSlow("its first step took more than 300 s")
+        return FirstStep(2.0, 1.0)
+
+    monkeypatch.setattr(bench_file, "first_step", slow_for_peers)
+    report = measured("sgd", params=own, against=["torch.SGD"], first_steps=True)
+    assert [row.optimizer for row in report.rows] == ["sgd", "torch.AdamW"]
+    assert report.absent == ("torch.SGD: its first step took more than 300 s",)
+
+
+def test_first_step_ends_at_its_limit(own, monkeypatch):
+    monkeypatch.setattr("edsl.lab.first_step.LIMIT", 0.1)
+    with pytest.raises(EdslError, match=r"sgd: its first step took more than 0.1 s; --no-first-step"):
+        measured("sgd", params=own, first_steps=True)
 
 
 def test_memory_that_is_needed_counts_parameters_states_gradients_and_a_margin(own):
