@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all lint compatibility clean
+.PHONY: demo test test-all lint compatibility bench clean
 
 ## demo: set up, then race ALTO, Lamb, AdamW and another package's Lamb on real data
 demo: $(VENV)/.installed
@@ -29,6 +29,10 @@ lint: $(VENV)/.installed-dev
 compatibility: $(VENV)/.installed-dev
 	$(BIN)/python tests/clients/compatibility.py
 
+## bench: measure on this machine, and write docs/benchmarks/cpu.md, or gpu.md
+bench: $(VENV)/.installed-bench
+	$(BIN)/python docs/benchmarks/write.py
+
 clean:
 	rm -rf $(VENV) build .cache *.egg-info
 
@@ -41,4 +45,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) -e ".[dev]"
+	touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed
+	$(PIP) -e ".[bench]"
 	touch $@

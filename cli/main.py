@@ -201,6 +201,48 @@ def verify_command(
     verify(spec, against, steps, tolerance, seed, mode, as_json)
 
 
+@app.command("bench")
+def bench_command(
+    specs: Annotated[
+        list[str] | None, typer.Argument(metavar="SPEC", help="The optimizers, such as alto 'eadamw(lr=0.001)'.")
+    ] = None,
+    params: Annotated[
+        str,
+        typer.Option(
+            metavar="SET",
+            help="gpt2, gpt2-medium, resnet20, resnet50, mlp, llama-1b, tiny, heavyball, or a FILE.json that holds "
+            '{"name": [size, …], …}.',
+        ),
+    ] = "mlp",
+    against: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME,…",
+            help="Other packages' optimizers with their defaults: torch.NAME, torch_optimizer.NAME, "
+            "pytorch_optimizer.NAME, heavyball.NAME.",
+        ),
+    ] = "",
+    dtype: Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16.")] = "float32",
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …; auto takes cuda if there is one.")] = "auto",
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+    steps: Annotated[int, typer.Option(help="Timed steps of each optimizer.")] = 30,
+    first_steps: Annotated[
+        bool, typer.Option("--first-step/--no-first-step", help="Measure first steps too, in fresh processes.")
+    ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON; progress goes to stderr.")] = False,
+) -> None:
+    """Measure what a step takes: time by fused AdamW's and by a copy's, compilation, kernels, memory.
+
+    All optimizers step in turn in one process, on parameters of their own and random gradients; there is no
+    model and no loss. torch.AdamW, fused, and a copy of the bytes that it moves are always among them.
+
+    Example: edsl bench alto eadamw --params gpt2 --against torch.AdamW,heavyball.AdamW
+    """
+    from edsl.cli.bench import bench
+
+    bench(specs, params, against, dtype, device, threads, steps, first_steps, as_json)
+
+
 @app.command("map")
 def map_command(
     spec: Spec,

@@ -377,6 +377,110 @@ def verdict(found: dict[str, Any]) -> None:
         page.print(f"note: {escape(line)}", soft_wrap=True)
 
 
+def bench_table(found: dict[str, Any]) -> None:
+    """One row an optimizer: times, what is compiled, memory."""
+    page = _Page()
+    page.print(escape(bench_title(found)), soft_wrap=True)
+    for part in _in_parts(bench_rows(found), page.width):
+        titles, *rows = part
+        table = Table(box=SIMPLE_HEAD)
+        table.add_column(titles[0], overflow="fold", min_width=min(_NAME, max(len(row[0]) for row in rows)))
+        for title in titles[1:]:
+            table.add_column(title, justify="right", no_wrap=True)
+        for row in rows:
+            table.add_row(*map(escape, row))
+        page.print(table)
+    for line in bench_notes(found):
+        page.print(escape(line), soft_wrap=True)
+
+
+_NAME = 24  # columns of a page that an optimizer's name gets at least
+
+
+def _in_parts(rows: list[list[str]], width: int) -> Iterator[list[list[str]]]:
+    """A table cut into some that fit a page, each with the names."""
+    left: list[int] = []
+    room = width - _NAME - 4
+    for number in range(1, len(rows[0])):
+        wide = max(len(line) for row in rows for line in row[number].split("\n")) + 3
+        if left and room < wide:
+            yield [[row[0], *(row[one] for one in left)] for row in rows]
+            left, room = [], width - _NAME - 4
+        left.append(number)
+        room -= wide
+    yield [[row[0], *(row[one] for one in left)] for row in rows]
+
+
+def bench_title(found: dict[str, Any]) -> str:
+    """What was measured, and where."""
+    asked = found["configuration"]
+    threads = f"{asked['threads']} thread{'s' if asked['threads'] > 1 else ''}"
+    return (
+        f"{asked['params']}: {asked['elements']:,} parameters in {asked['tensors']} tensors, {asked['dtype']}, "
+        f"{asked['device_name']}, {threads}, {asked['steps']} steps"
+    )
+
+
+def bench_rows(found: dict[str, Any]) -> list[list[str]]:
+    """The titles, a row for each optimizer, and one for the copy; without columns that have no figures."""
+    rows = [_bench_row(row) for row in found["rows"]]
+    moved = found["copy_bytes"] / found["configuration"]["elements"]
+    rows.append([f"copy of {moved:.0f} B/param", *_time_cells(found["copy_ms"])])
+    rows = [row + ["–"] * (len(_BENCH_COLUMNS) - len(row)) for row in rows]
+    kept = [number for number in range(len(_BENCH_COLUMNS)) if any(row[number] != "–" for row in rows)]
+    return [[row[number] for number in kept] for row in (_BENCH_COLUMNS, *rows)]
+
+
+def bench_notes(found: dict[str, Any]) -> list[str]:
+    """How to read the table, who is not in it, and what ran uncompiled."""
+    return [
+        "steps in turn, in one process: medians and quartiles, and ratios within each round",
+        *(f"not measured: {line}" for line in found["absent"]),
+        *(f"{row['optimizer']}: {reason}" for row in found["rows"] for reason in row["fallbacks"]),
+    ]
+
+
+_BENCH_COLUMNS = [
+    "optimizer",
+    "step\nms",
+    "quartiles\nms",
+    "× fused\nAdamW",
+    "× copy",
+    "first step\ncold s",
+    "first step\nwarm s",
+    "graphs",
+    "re-\ncompiled",
+    "kernels",
+    "state\nB/param",
+    "temporary\nB/param",
+]
+
+
+def _bench_row(row: dict[str, Any]) -> list[str]:
+    first = row["first_step_s"] or {"cold": None, "warm": None}
+    return [
+        row["optimizer"],
+        *_time_cells(row["step_ms"]),
+        f"{row['to_adamw']:.2f}",
+        f"{row['to_copy']:.2f}",
+        _number(first["cold"], ".2f"),
+        _number(first["warm"], ".2f"),
+        str(row["graphs"]),
+        str(row["recompiles"]),
+        _number(row["kernels"], "d"),
+        f"{row['state_bytes']:.1f}",
+        f"{row['temporary_bytes']:.1f}",
+    ]
+
+
+def _time_cells(spread: dict[str, float]) -> list[str]:
+    return [_three_digits(spread["median"]), f"{_three_digits(spread['lower'])}–{_three_digits(spread['upper'])}"]
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+
+
 def comparison(first: str, second: str, found: Any, notes: Sequence[str]) -> None:
     """Whether two pipelines are equal, a map between them, or where they part."""
     console = _Page()

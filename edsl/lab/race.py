@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from edsl.errors import EdslError, shown
+from edsl.lab.device import usable_device
 from edsl.lab.record import Record
 from edsl.lab.report import Row, summary
 from edsl.lab.task import Task
@@ -114,7 +114,7 @@ def race(
     if threads > most:
         raise EdslError(f"threads must be at most {most}, the CPUs of this machine, got {threads}")
     model = chosen.model(model)[0]
-    device = _device(device)
+    device = usable_device(device)
     examples = len(chosen.data().train.inputs)
     if batch > examples:
         raise EdslError(f"batch must be at most the {examples} training examples of {task}, got {batch}")
@@ -124,21 +124,6 @@ def race(
         steps = epochs * (examples // batch)
     setting = Setting(task, model, batch, chosen.steps if steps is None else steps, device, threads, monitor)
     return Race(chosen, setting, tuple(specs), seeds)
-
-
-def _device(name: str) -> str:
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            torch.empty(1, device=name).item()
-    except Exception as reason:  # each kind of device has its own way to be missing
-        said = (str(reason).splitlines() or [type(reason).__name__])[0]
-        raise EdslError(f"device {shown(name)} can't be used: {said[:100]}") from None
-    return name
 
 
 def open_record(race: Race, folder: Path, resume: bool) -> Record:
