@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -19,8 +19,8 @@ class Cost:
 
     Attributes:
         state: bytes of state kept between steps.
-        traffic: bytes that must pass through memory, each tensor once: g, θ and the state are read,
-            θ and the state are written. Layer norms and products of matrices need more passes.
+        traffic: bytes that must pass through memory, each tensor once: g, θ and the state are read, θ
+            and the state that a step changes are written. Norms and products of matrices need more passes.
         forwards, backwards: evaluations of the whole loss, and of its gradient or a Hessian-vector
             product.
         all_reduces: messages of a step on parameters that are sharded over processes, for all of
@@ -72,16 +72,32 @@ def cost(pipeline: Pipeline, shape: tuple[int, int] = REFERENCE) -> Cost | None:
     if isinstance(pipeline.update, Foreign):
         return None
     state = sum(stage_state(stage, *shape) for stage in pipeline.stages)
+    kept = sum(
+        ELEMENT * _elements(stage, shape, names) for stage, names in zip(pipeline.stages, kept_buffers(pipeline.stages))
+    )
     all_reduces, exchanged = _messages(pipeline, shape)
     estimator = pipeline.estimator
     return Cost(
         state=_plain(state),
-        traffic=_plain(3 * ELEMENT + 2 * state),
+        traffic=_plain(traffic(ELEMENT, state, kept)),
         forwards=_plain(estimator.forwards),
         backwards=_plain(estimator.backwards),
         all_reduces=all_reduces,
         exchanged=_plain(exchanged),
     )
+
+
+def traffic(parameters: float, state: float, kept: float) -> float:
+    """Bytes that pass through memory in a step, of which `kept` are of state that is only read."""
+    return 3 * parameters + 2 * state - kept
+
+
+def kept_buffers(stages: Sequence[Stage]) -> list[frozenset[str]]:
+    """For each stage, the estimator first, the buffers that a step without a refresh leaves as they are."""
+    found = [frozenset[str]()]
+    for part in segments(stages[1:]):
+        found += read_stages(part, [type(stage.init(0.0)) for stage in part]).kept
+    return found
 
 
 def _messages(pipeline: Pipeline, shape: tuple[int, int]) -> tuple[int, float]:

@@ -43,7 +43,7 @@ def read_state_dtype(value: Any, buffers: Sequence[str]) -> StateDtype:
     return {name: dtype for name, dtype in chosen.items() if dtype is not None}
 
 
-def read_dtype(value: Any) -> torch.dtype | None:
+def read_dtype(value: Any, name: str = "state_dtype") -> torch.dtype | None:
     """A floating dtype by itself or by its name; None stays None.
 
     Raises:
@@ -51,9 +51,9 @@ def read_dtype(value: Any) -> torch.dtype | None:
     """
     named = getattr(torch, value, None) if isinstance(value, str) else value
     if named is not None and named not in (torch.float32, torch.float64, *HALF):
-        raise EdslError(f"state_dtype must be float32, float64, bfloat16 or float16, got {shown(value)}")
+        raise EdslError(f"{name} must be float32, float64, bfloat16 or float16, got {shown(value)}")
     if named is None and value is not None:
-        raise EdslError(f"state_dtype must be float32, float64, bfloat16 or float16, got {shown(value)}")
+        raise EdslError(f"{name} must be float32, float64, bfloat16 or float16, got {shown(value)}")
     return named
 
 

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 @contextmanager
 def compiling(number: int) -> Iterator[None]:
     """Says which graph is being compiled, on stderr where that is a terminal, and wipes it out after."""
-    seen = sys.stderr is not None and sys.stderr.isatty()
-    if seen:
-        sys.stderr.write(f"\redsl: compiling graph {number} …")
-        sys.stderr.flush()
+    terminal = sys.stderr if sys.stderr is not None and sys.stderr.isatty() else None
+    if terminal is not None:
+        terminal.write(f"\redsl: compiling graph {number} …")
+        terminal.flush()
     try:
         yield
     finally:
-        if seen:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+        if terminal is not None:
+            terminal.write("\r\x1b[K")
+            terminal.flush()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 from torch import Tensor, nn
 
 from edsl.errors import EdslError
-from edsl.exclusion import is_norm
+from edsl.exclusion import excluded_names, is_norm
 from edsl.updates.route import BY_MODULE, KINDS
 
 _HEADS = ("head", "lm_head", "classifier")
+_EMBEDDING = re.compile(r"(^|\.)(\w*embed\w*|wte|wpe)$")
 
 
 def kinds_in_module(module: nn.Module) -> dict[str, tuple[str, ...]]:
@@ -31,6 +33,30 @@ def kinds_in_module(module: nn.Module) -> dict[str, tuple[str, ...]]:
         for parameter in layer.parameters(recurse=False):
             owners.setdefault(id(parameter), []).append(kind)
     return {name: tuple(owners.get(id(parameter), ())) for name, parameter in module.named_parameters()}
+
+
+def kinds_in_names(shapes: Mapping[str, Sequence[int]]) -> dict[str, tuple[str, ...]]:
+    """As `kinds_in_module`, as far as names and shapes tell, where there is no module.
+
+    An embedding is a layer called so, or wte, wpe; a norm one called like a normalisation (norm1, bn2,
+    ln_f). A head is one called head, lm_head or classifier. Without one, and without an embedding that it
+    could be tied to, it is the last layer with a matrix.
+    """
+    norms = excluded_names(("norm",), tuple(shapes))
+    layers = {name: name.rpartition(".")[0] for name in shapes}
+    embeddings = {layer for layer in layers.values() if _EMBEDDING.search(layer)}
+    heads = {layer for layer in layers.values() if layer.rsplit(".", 1)[-1] in _HEADS}
+    matrices = [layers[name] for name, shape in shapes.items() if len(shape) == 2]
+    if not heads and not embeddings:
+        heads = set(matrices[-1:])
+    return {
+        name: tuple(
+            kind
+            for kind, owns in (("embedding", layer in embeddings), ("norm", name in norms), ("head", layer in heads))
+            if owns
+        )
+        for name, layer in layers.items()
+    }
 
 
 def check_patterns(routes: Sequence[str], names: Sequence[str]) -> None:

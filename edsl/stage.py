@@ -344,6 +344,11 @@ class Estimator(Stage):
         """How many calls of `step()` make one step."""
         return 1
 
+    @property
+    def copies(self) -> int:
+        """Values of every element that it keeps beside the gradient while it estimates."""
+        return 0
+
     def looks(self, k: int) -> int:
         """How many estimates of the Hessian were made in the first k steps."""
         return k

@@ -55,6 +55,10 @@ class Backprop(Estimator):
         return self.accumulate
 
     @property
+    def copies(self) -> int:
+        return int(self.accumulate > 1)  # the mean
+
+    @property
     def equations(self) -> tuple[str, ...]:
         if self.accumulate > 1:
             return ("gₖ = (1/n) Σᵢ ∇fᵢ(θₖ₋₁)",)

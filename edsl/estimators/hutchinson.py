@@ -55,6 +55,10 @@ class Hutchinson(Estimator):
     def backwards(self) -> float:
         return 1 + self.samples / self.every
 
+    @property
+    def copies(self) -> int:
+        return 3  # directions, products, the diagonal
+
     def looks(self, k: int) -> int:
         return (k - 1) // self.every + 1
 

@@ -52,6 +52,10 @@ class Sam(Estimator):
         return 2
 
     @property
+    def copies(self) -> int:
+        return 3  # θ, the ascent, the second gradient
+
+    @property
     def equations(self) -> tuple[str, ...]:
         if self.adaptive:
             return ("ĝₖ = ∇f(θₖ₋₁)", "gₖ = ∇f(θₖ₋₁ + ρ θₖ₋₁² ĝₖ / ‖all θₖ₋₁ ĝₖ‖)")

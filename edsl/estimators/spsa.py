@@ -77,6 +77,10 @@ class Spsa(Estimator):
         return self.common
 
     @property
+    def copies(self) -> int:
+        return int(self.common)  # the difference
+
+    @property
     def equations(self) -> tuple[str, ...]:
         law = "zᵢ = ±1 in each element" if self.distribution == "rademacher" else "zᵢ ~ N(0, I)"
         lines = (law, "gₖ = (1/n) Σᵢ zᵢ (f(θₖ₋₁ + σ zᵢ) − f(θₖ₋₁ − σ zᵢ)) / (2 σ)")

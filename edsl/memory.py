@@ -1,0 +1,265 @@
+"""What training with a pipeline holds in memory, from names and shapes alone: nothing is allocated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Any
+
+import torch
+
+from edsl.cost import kept_buffers, traffic
+from edsl.engine import check_item
+from edsl.errors import EdslError
+from edsl.exclusion import excluded_names
+from edsl.layout import folded, read_dtype, working_dtype
+from edsl.pipeline import Pipeline
+from edsl.plan import is_foreign
+from edsl.routing import check_patterns, kinds_in_names, route_of
+from edsl.spec import as_pipeline
+from edsl.stage import Stage
+from edsl.temporaries import Temporary, temporaries
+
+Shapes = Mapping[str, Sequence[int]]
+
+
+@dataclass(frozen=True)
+class BufferMemory:
+    """One buffer of a stage, over all tensors of a route."""
+
+    name: str
+    dtype: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class StageMemory:
+    """What a stage keeps; `buffers` is None where another package's optimizer does not tell."""
+
+    stage: str
+    kind: str
+    buffers: tuple[BufferMemory, ...] | None
+
+    @property
+    def bytes(self) -> int | None:
+        return None if self.buffers is None else sum(buffer.bytes for buffer in self.buffers)
+
+
+@dataclass(frozen=True)
+class RouteMemory:
+    """The parameters on one route, "" where there are no routes, and what its stages keep for them.
+
+    Attributes:
+        parameters: how many elements these tensors have.
+        spared: how many of the tensors are left out of weight decay and layerwise scaling.
+    """
+
+    route: str
+    names: tuple[str, ...]
+    parameters: int
+    spared: int
+    stages: tuple[StageMemory, ...]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of one optimizer and its parameters.
+
+    Attributes:
+        parameters, tensors: how many.
+        state: between steps, without the count of steps, 4 bytes a tensor; None where another package's
+            optimizer does not tell.
+        traffic: what must pass through memory in a step, at the least; None for another package's.
+        temporaries: what a step allocates at the most, but for the model's and another package's own.
+    """
+
+    spec: str
+    dtype: str
+    parameters: int
+    tensors: int
+    parameter_bytes: int
+    gradient_bytes: int
+    state: int | None
+    traffic: int | None
+    temporaries: tuple[Temporary, ...]
+    routes: tuple[RouteMemory, ...]
+
+    @property
+    def temporary(self) -> int:
+        """Bytes that a step allocates at the most."""
+        return sum(one.bytes for one in self.temporaries)
+
+    @property
+    def temporary_on_cpu(self) -> int:
+        """The same where native code steps."""
+        return sum(one.on_cpu for one in self.temporaries)
+
+    def least_seconds(self, bandwidth: float) -> float | None:
+        """A lower bound of a step's time, at a bandwidth in GB/s."""
+        return None if self.traffic is None else self.traffic / (bandwidth * 1e9)
+
+
+def memory(spec: Any, shapes: Shapes, dtype: Any = "float32", state_dtype: Any = None) -> Memory:
+    """What a pipeline needs for parameters of these names and shapes.
+
+    Biases and norms are left out of weight decay by name, and routes are told by name, as far as names
+    tell: see `kinds_in_names`.
+
+    Args:
+        dtype: of the parameters and gradients.
+        state_dtype: of all state, as in `edsl.compile`.
+
+    Raises:
+        EdslError: for a bad spec or dtype, or a parameter that the pipeline can't take.
+
+    Example:
+        >>> from edsl.memory import memory
+        >>> found = memory("alto", {"wte.weight": (50257, 768), "ln_f.bias": (768,)})
+        >>> found.state / found.parameters
+        12.0
+    """
+    pipeline = as_pipeline(spec)
+    given, kept = read_dtype(dtype, "dtype") or torch.float32, read_dtype(state_dtype)
+    if kept is not None and is_foreign(pipeline.update):
+        raise EdslError(f"state_dtype is edsl's own; {pipeline.update.name} keeps its state as it does")
+    own = routes(pipeline, shapes)
+    excluded = frozenset(excluded_names(None, tuple(shapes)))
+    dtypes = (given, kept or working_dtype(given))
+    found = [
+        _Share(route, pipeline.branch(route), {name: tuple(shapes[name]) for name in names}, excluded, *dtypes)
+        for route, names in own.items()
+    ]
+    parameters = sum(prod(shape) for shape in shapes.values())
+    size = parameters * given.itemsize
+    state = [share.state for share in found]
+    known = None not in state and not is_foreign(pipeline.update)
+    return Memory(
+        spec=str(pipeline),
+        dtype=_name(given),
+        parameters=parameters,
+        tensors=len(shapes),
+        parameter_bytes=size,
+        gradient_bytes=size,
+        state=None if None in state else sum(filter(None, state)),
+        traffic=int(traffic(size, sum(filter(None, state)), sum(share.kept for share in found))) if known else None,
+        temporaries=()
+        if _is_bare(pipeline)
+        else temporaries([(share.pipeline, tuple(share.shapes.values())) for share in found], given, kept),
+        routes=tuple(share.memory() for share in found),
+    )
+
+
+def routes(pipeline: Pipeline, shapes: Shapes) -> dict[str, list[str]]:
+    """The names of the parameters that take each route.
+
+    Raises:
+        EdslError: for a parameter that no route takes, or that its pipeline can't step.
+    """
+    taken: dict[str, list[str]] = {route: [] for route in pipeline.branches}
+    if "" not in taken:
+        check_patterns(tuple(taken), list(shapes))
+    kinds = kinds_in_names(shapes)
+    for name, shape in shapes.items():
+        parameter = torch.empty(tuple(shape), device="meta")
+        route = "" if "" in taken else route_of(parameter, name, tuple(taken), kinds)
+        check_item(pipeline.branch(route), parameter, name)
+        taken[route].append(name)
+    return taken
+
+
+@dataclass(frozen=True)
+class _Share:
+    """The parameters of one route; `excluded` are the names of all that are spared."""
+
+    route: str
+    pipeline: Pipeline
+    shapes: dict[str, tuple[int, ...]]
+    excluded: frozenset[str]
+    dtype: torch.dtype
+    state_dtype: torch.dtype
+
+    @cached_property
+    def stages(self) -> tuple[StageMemory, ...]:
+        return tuple(self._stage(index) for index in range(len(self.pipeline.stages)))
+
+    @cached_property
+    def pipelines(self) -> dict[str, Pipeline]:
+        """The pipeline that each parameter gets."""
+        spared = self.pipeline.spared()
+        return {name: spared if name in self.excluded else self.pipeline for name in self.shapes}
+
+    @property
+    def state(self) -> int | None:
+        found = [stage.bytes for stage in self.stages]
+        return None if None in found else sum(filter(None, found))
+
+    @property
+    def kept(self) -> int:
+        """Bytes of state that most steps leave as they are."""
+        if is_foreign(self.pipeline.update):
+            return 0
+        return sum(
+            buffer.bytes
+            for stage, names in zip(self.stages, kept_buffers(self.pipeline.stages))
+            for buffer in stage.buffers or ()
+            if buffer.name in names
+        )
+
+    def memory(self) -> RouteMemory:
+        elements = sum(map(prod, self.shapes.values()))
+        return RouteMemory(
+            self.route, tuple(self.shapes), elements, len(self.excluded & self.shapes.keys()), self.stages
+        )
+
+    def _stage(self, index: int) -> StageMemory:
+        stage, label = self.pipeline.stages[index], self.pipeline.labels[index]
+        if is_foreign(stage):
+            return StageMemory(label, stage.kind, _foreign_state(stage, self.shapes, self.dtype))
+        sizes: dict[str, int] = {}
+        for name, shape in self.shapes.items():
+            for buffer, elements in _elements(self.pipelines[name].stages[index], shape):
+                sizes[buffer] = sizes.get(buffer, 0) + elements * self.state_dtype.itemsize
+        return StageMemory(
+            label,
+            stage.kind,
+            tuple(BufferMemory(buffer, _name(self.state_dtype), size) for buffer, size in sizes.items()),
+        )
+
+
+def _elements(stage: Stage, shape: tuple[int, ...]) -> Iterator[tuple[str, int]]:
+    """Each buffer of a stage for one parameter, and how many elements it has."""
+    own = stage.buffer_shapes(*folded(torch.empty(shape, device="meta"))) if stage.is_matrix else {}
+    for name in stage.init(0.0)._fields:
+        yield name, prod(own.get(name, shape))
+
+
+def _foreign_state(stage: Any, shapes: Shapes, dtype: torch.dtype) -> tuple[BufferMemory, ...] | None:
+    """What another package's optimizer makes in a step on the meta device, or None where it can't take one."""
+    parameters = [
+        torch.empty(tuple(shape), dtype=dtype, device="meta", requires_grad=True) for shape in shapes.values()
+    ]
+    try:
+        optimizer = stage.build(parameters)
+        for parameter in parameters:
+            parameter.grad = torch.empty_like(parameter)
+        optimizer.step()
+    except Exception:  # another package's optimizer may raise anything
+        return None
+    found: dict[tuple[str, str], int] = {}
+    for state in optimizer.state.values():
+        for name, tensor in state.items():
+            if isinstance(tensor, torch.Tensor) and name != "step":
+                key = name, _name(tensor.dtype)
+                found[key] = found.get(key, 0) + tensor.numel() * tensor.element_size()
+    return tuple(BufferMemory(name, kind, size) for (name, kind), size in found.items())
+
+
+def _is_bare(pipeline: Pipeline) -> bool:
+    """Whether it is another package's optimizer alone."""
+    return is_foreign(pipeline.update) and len(pipeline.stages) == 2
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
