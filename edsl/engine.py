@@ -88,6 +88,8 @@ class Engine:
     def plan(self, index: int, group: dict[str, Any], spared: bool) -> Plan:
         """The plan of a group for its parameters that are, or are not, spared decay."""
         plan = self._plans.get((index, spared))
+        if plan is not None and plan.describes(group):
+            return plan
         route = group.get("route", "")
         pipeline = self.pipeline.branch(route)
         keys = pipeline.hyperparameters
@@ -103,6 +105,7 @@ class Engine:
             )
         elif plan.values != values:
             plan.change(values)
+        plan.remember(group)
         return plan
 
     def oracle(self, groups: list[dict[str, Any]], states: Any, closure: Callable[[], Any] | None) -> Oracle:
@@ -247,7 +250,7 @@ class Engine:
         if not pools:
             return {}
         shards = [[item.shards for item in pooled] for pooled in pools.values()]
-        return dict(zip(pools, total_norms([[item.flowing for item in pooled] for pooled in pools.values()], shards)))
+        return dict(zip(pools, total_norms([[item.x for item in pooled] for pooled in pools.values()], shards)))
 
     def _pool(self, item: Item, number: int) -> str:
         """The route over whose parameters a total norm is taken, "" for all."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
@@ -47,7 +48,8 @@ class Kernel:
         threads = torch.get_num_threads()
         room = self.kept * max(largest, threads * min(largest, SMALL))
         aside = torch.empty(room, dtype=self.work)
-        self._function((ctypes.c_int64 * len(table))(*table), len(table) // self.width, threads, aside.data_ptr())
+        words = array("q", table)  # several times faster than an array of ctypes
+        self._function(words.buffer_info()[0], len(words) // self.width, threads, aside.data_ptr())
 
 
 class Native:
@@ -168,9 +170,9 @@ class Batch:
 
     def _numbers(self, values: Sequence[float]) -> int:
         """The address of an array of doubles."""
-        array = (ctypes.c_double * len(values))(*values)
-        self._held.append(array)
-        return ctypes.addressof(array)
+        numbers = array("d", values)
+        self._held.append(numbers)
+        return numbers.buffer_info()[0]
 
 
 class Absent:

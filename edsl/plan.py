@@ -36,6 +36,7 @@ class Plan:
         self.state_dtype = state_dtype
         self.spared = spared
         self.values = values
+        self._seen: list[tuple[str, Any]] = []
         pipeline = self.pipeline = self.with_values(values)
         self.entries = tuple(
             (index, field) for index, field in pipeline.keys.values() if field in pipeline.stages[index].live_fields()
@@ -106,6 +107,19 @@ class Plan:
                         stacklevel=2,
                     )
         self.values, self.pipeline = values, pipeline
+
+    def remember(self, group: dict[str, Any]) -> None:
+        """Take note of the values that a group has now."""
+        seen = [("route", self.route), ("exclude", group["exclude"]), *((key, group[key]) for key in self.values)]
+        fixed = all(type(value) in (float, int) for _, value in seen[2:])  # a tensor may change in place
+        self._seen = seen if fixed else []
+
+    def describes(self, group: dict[str, Any]) -> bool:
+        """Whether a group has the very values that it was read with."""
+        for key, value in self._seen:
+            if group.get(key, "") is not value:
+                return False
+        return bool(self._seen)
 
     def numbers(self, k: int) -> list[float]:
         """The live values, powers, k and the number of looks."""
