@@ -73,8 +73,7 @@ def cost(pipeline: Pipeline, shape: tuple[int, int] = REFERENCE) -> Cost | None:
         return None
     state = sum(stage_state(stage, *shape) for stage in pipeline.stages)
     kept = sum(
-        ELEMENT * _elements(stage, shape, names)
-        for stage, names in zip(pipeline.stages, kept_buffers(pipeline.stages))
+        ELEMENT * _elements(stage, shape, names) for stage, names in zip(pipeline.stages, kept_buffers(pipeline.stages))
     )
     all_reduces, exchanged = _messages(pipeline, shape)
     estimator = pipeline.estimator

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 _EIGH, _QR = torch.ops.aten._linalg_eigh.default, torch.ops.aten.linalg_qr.default
 
+
 def peak(function: Callable[[], Any]) -> int:
     """Bytes of all tensors that the function makes, at the moment when most of them are alive.
 

@@ -71,6 +71,9 @@ def _within_tensors(plan: Plan, shapes: Sequence[Shape], dtype: torch.dtype) -> 
     largest = max(map(prod, shapes))
     threads = torch.get_num_threads()
     for number, segment in enumerate(plan.segments):
+        if number == 0 and segment.needs_total_norm and dtype != work:
+            widened = largest * work.itemsize
+            yield Temporary("one gradient in float32, for its norm", widened, widened)
         noise = len(segment.noisy) * largest * work.itemsize
         kept = _kept_aside(plan, segment, number, work)
         if kept is None:
