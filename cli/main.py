@@ -82,7 +82,7 @@ def show_command(
     show(spec, as_json)
 
 
-Specs = Annotated[list[str], typer.Argument(metavar="SPEC...", help="The optimizers, such as 'alto(lr=0.01)'.")]
+Specs = Annotated[list[str], typer.Argument(metavar="SPEC", help="The optimizers, such as 'alto(lr=0.01)'.")]
 Params = Annotated[
     str,
     typer.Option(

@@ -135,7 +135,7 @@ def memory(spec: Any, shapes: Shapes, dtype: Any = "float32", state_dtype: Any =
     parameters = sum(prod(shape) for shape in shapes.values())
     size = parameters * given.itemsize
     state = _total(share.state for share in shares)
-    passes = state is not None and not is_foreign(pipeline.update)
+    unknown = state is None or is_foreign(pipeline.update)
     branches = [(share.pipeline, tuple(share.shapes.values())) for share in shares]
     return Memory(
         spec=str(pipeline),
@@ -145,7 +145,7 @@ def memory(spec: Any, shapes: Shapes, dtype: Any = "float32", state_dtype: Any =
         parameter_bytes=size,
         gradient_bytes=size,
         state=state,
-        traffic=int(traffic(size, state, sum(share.kept for share in shares))) if passes else None,
+        traffic=None if unknown else int(traffic(size, state, sum(share.kept for share in shares))),
         temporaries=None if _is_bare(pipeline) else temporaries(branches, given, kept),
         routes=tuple(share.memory() for share in shares),
     )

@@ -20,7 +20,7 @@ SPECS = [
     *RECIPES,
     "grad(accumulate=2) | e(buffers=2) | sgd(momentum=0.9)",
     "spsa(common=True) | e(buffers=2) | adam | ema_weights",
-    "grad | e | route(('0.*', lars), matrix=shampoo(block=3, grafting='sgd'), other=rmsprop(centered=True)) | lookahead",
+    "grad | e | route(('0.*', lars), matrix=shampoo(block=3, grafting='sgd'), other=rmsprop(centered=True)) | decay",
     "grad | route(matrix=soap(block=2), vector=lion)",
     "torch.AdamW(amsgrad=True)",
     "grad | e | torch.SGD(lr=0.1, momentum=0.9)",
