@@ -82,6 +82,62 @@ def show_command(
     show(spec, as_json)
 
 
+Specs = Annotated[list[str], typer.Argument(metavar="SPEC", help="The optimizers, such as 'alto(lr=0.01)'.")]
+Params = Annotated[
+    str,
+    typer.Option(
+        metavar="SET|FILE.json",
+        help="The parameters: gpt2, gpt2-medium, resnet20, resnet50, llama-1b, mlp, …; or a file "
+        '{"name": [size, …], …}.',
+    ),
+]
+
+
+@app.command("plan")
+def plan_command(
+    specs: Specs,
+    params: Params = "gpt2",
+    dtype: Annotated[str, typer.Option(help="Of parameters and gradients: float32, bfloat16, ….")] = "float32",
+    state_dtype: Annotated[
+        str | None, typer.Option(help="Of all state; float32 for half-precision parameters by default.")
+    ] = None,
+    bandwidth: Annotated[
+        float | None, typer.Option(metavar="GB/s", help="Of the memory, for a lower bound of a step's time.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the names on each route.")] = False,
+) -> None:
+    """Plan memory: state, temporaries and traffic of optimizers on a model, before anything is allocated.
+
+    State is exact, buffer by buffer; temporaries are what a step allocates at the most, traffic what it must move
+    at the least. Routes and exclusions are told by the parameters' names.
+
+    Example: edsl plan alto emuon 'torch.AdamW(lr=0.001)' --params gpt2 --bandwidth 3350
+    """
+    from edsl.cli.plan import plan
+
+    plan(specs, params, dtype, state_dtype, bandwidth, as_json)
+
+
+@app.command("warm")
+def warm_command(
+    specs: Specs,
+    params: Params = "gpt2",
+    dtype: Annotated[str, typer.Option(help="Of parameters and gradients: float32, bfloat16, ….")] = "float32",
+    device: Annotated[str, typer.Option(help="cpu, cuda, …; auto takes cuda if there is one.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Warm the caches on disk: compile optimizers for a model's parameters before a job needs them.
+
+    Steps of zeros are taken on a few tensors of each kind. What is compiled lies in torch's cache and in edsl's, where
+    the next process finds it; TORCHINDUCTOR_CACHE_DIR names a folder for both.
+
+    Example: edsl warm alto emuon --params gpt2
+    """
+    from edsl.cli.warm import warm
+
+    warm(specs, params, dtype, device, as_json)
+
+
 @app.command("list")
 def list_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

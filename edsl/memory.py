@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -72,7 +72,8 @@ class Memory:
         state: between steps, without the count of steps, 4 bytes a tensor; None where another package's
             optimizer does not tell.
         traffic: what must pass through memory in a step, at the least; None for another package's.
-        temporaries: what a step allocates at the most, but for the model's and another package's own.
+        temporaries: what a step allocates at the most, but for the model's and another package's own; None
+            for another package's optimizer alone.
     """
 
     spec: str
@@ -83,18 +84,18 @@ class Memory:
     gradient_bytes: int
     state: int | None
     traffic: int | None
-    temporaries: tuple[Temporary, ...]
+    temporaries: tuple[Temporary, ...] | None
     routes: tuple[RouteMemory, ...]
 
     @property
-    def temporary(self) -> int:
+    def temporary(self) -> int | None:
         """Bytes that a step allocates at the most."""
-        return sum(one.bytes for one in self.temporaries)
+        return None if self.temporaries is None else sum(one.bytes for one in self.temporaries)
 
     @property
-    def temporary_on_cpu(self) -> int:
+    def temporary_on_cpu(self) -> int | None:
         """The same where native code steps."""
-        return sum(one.on_cpu for one in self.temporaries)
+        return None if self.temporaries is None else sum(one.on_cpu for one in self.temporaries)
 
     def least_seconds(self, bandwidth: float) -> float | None:
         """A lower bound of a step's time, at a bandwidth in GB/s."""
@@ -127,14 +128,15 @@ def memory(spec: Any, shapes: Shapes, dtype: Any = "float32", state_dtype: Any =
     own = routes(pipeline, shapes)
     excluded = frozenset(excluded_names(None, tuple(shapes)))
     dtypes = (given, kept or working_dtype(given))
-    found = [
+    shares = [
         _Share(route, pipeline.branch(route), {name: tuple(shapes[name]) for name in names}, excluded, *dtypes)
         for route, names in own.items()
     ]
     parameters = sum(prod(shape) for shape in shapes.values())
     size = parameters * given.itemsize
-    state = [share.state for share in found]
-    known = None not in state and not is_foreign(pipeline.update)
+    state = _total(share.state for share in shares)
+    unknown = state is None or is_foreign(pipeline.update)
+    branches = [(share.pipeline, tuple(share.shapes.values())) for share in shares]
     return Memory(
         spec=str(pipeline),
         dtype=_name(given),
@@ -142,12 +144,10 @@ def memory(spec: Any, shapes: Shapes, dtype: Any = "float32", state_dtype: Any =
         tensors=len(shapes),
         parameter_bytes=size,
         gradient_bytes=size,
-        state=None if None in state else sum(filter(None, state)),
-        traffic=int(traffic(size, sum(filter(None, state)), sum(share.kept for share in found))) if known else None,
-        temporaries=()
-        if _is_bare(pipeline)
-        else temporaries([(share.pipeline, tuple(share.shapes.values())) for share in found], given, kept),
-        routes=tuple(share.memory() for share in found),
+        state=state,
+        traffic=None if unknown else int(traffic(size, state, sum(share.kept for share in shares))),
+        temporaries=None if _is_bare(pipeline) else temporaries(branches, given, kept),
+        routes=tuple(share.memory() for share in shares),
     )
 
 
@@ -192,8 +192,7 @@ class _Share:
 
     @property
     def state(self) -> int | None:
-        found = [stage.bytes for stage in self.stages]
-        return None if None in found else sum(filter(None, found))
+        return _total(stage.bytes for stage in self.stages)
 
     @property
     def kept(self) -> int:
@@ -254,6 +253,13 @@ def _foreign_state(stage: Any, shapes: Shapes, dtype: torch.dtype) -> tuple[Buff
                 key = name, _name(tensor.dtype)
                 found[key] = found.get(key, 0) + tensor.numel() * tensor.element_size()
     return tuple(BufferMemory(name, kind, size) for (name, kind), size in found.items())
+
+
+def _total(sizes: Iterable[int | None]) -> int | None:
+    """Their sum, or None where one is not known."""
+    found = list(sizes)
+    known = [size for size in found if size is not None]
+    return sum(known) if len(known) == len(found) else None
 
 
 def _is_bare(pipeline: Pipeline) -> bool:

@@ -1,0 +1,22 @@
+"""`edsl warm`: compile optimizers before a job needs them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from edsl.cli import render
+
+
+def warm(specs: list[str], params: str, dtype: str, device: str, as_json: bool) -> None:
+    """Compile each spec's steps for these parameters, and say what that took."""
+    from edsl.lab.shapes import parameter_set
+    from edsl.lab.warm import warm as run
+
+    shapes = parameter_set(params)
+    found = []
+    for spec in specs:
+        found.append(asdict(run(spec, shapes, dtype, device)))
+        if not as_json:
+            render.warmed(found[-1])
+    if as_json:
+        render.json_out({"params": params, "dtype": dtype, "warmed": found})

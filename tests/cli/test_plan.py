@@ -1,0 +1,67 @@
+"""`edsl plan` and `edsl warm` as a user types them."""
+
+import json
+import os
+import re
+import sys
+
+import pytest
+from shell import run
+
+from edsl.cli import main as cli
+
+WIDE = {**os.environ, "COLUMNS": "140"}
+
+
+def test_plan_of_gpt2_with_alto_is_12_bytes_a_parameter():
+    code, out, err = run("plan", "alto", "torch.AdamW(lr=0.001)", "--params", "gpt2", "--bandwidth", "1000", env=WIDE)
+    assert (code, err) == (0, "")
+    assert out.startswith("gpt2: 124,439,808 parameters in 148 tensors, float32: 498 MB, their gradients 498 MB")
+    assert re.search(r"^ +alto +1\.49 GB +12 .* 4\.48 GB +4\.48$", out, re.MULTILINE)
+    assert re.search(r"^ +torch\.AdamW\(lr=0\.001\) +996 MB +8 ", out, re.MULTILINE)
+    assert re.search(r"^ +lamb +v +float32 +498 MB +4$", out, re.MULTILINE)
+
+
+def test_plan_as_json_names_every_buffer_and_the_tensors_of_each_route(tmp_path):
+    params = tmp_path / "params.json"
+    params.write_text(json.dumps({"a.weight": [4, 3], "a.bias": [4]}))
+    code, out, _ = run("plan", "emuon", "--params", str(params), "--dtype", "bfloat16", "--json")
+    (found,) = json.loads(out)["plans"]
+    assert code == 0
+    assert found["parameter_bytes"] == 2 * 16
+    assert found["state_bytes"] == 4 * (2 * 12 + 3 * 4)
+    assert [(route["route"], route["names"]) for route in found["routes"]] == [
+        ("matrix", ["a.weight"]),
+        ("other", ["a.bias"]),
+    ]
+    muon = found["routes"][0]["stages"][-1]
+    assert muon["buffers"] == [{"name": "m", "dtype": "float32", "bytes": 48, "bytes_per_parameter": 4.0}]
+
+
+BAD = [
+    (("plan",), "Missing argument 'SPEC...'"),
+    (("plan", "alto", "--params", "gpt9"), "unknown parameter set 'gpt9'"),
+    (("plan", "alto", "--params", "none.json"), "none.json can't be read"),
+    (("plan", "grad | foo"), "unknown stage 'foo'"),
+    (("plan", "muon"), "muon takes matrices"),
+    (("plan", "alto", "--dtype", "int8"), "dtype must be float32, float64, bfloat16 or float16, got 'int8'"),
+    (("plan", "alto", "--state-dtype", ""), "state_dtype must be float32"),
+    (("plan", "alto", "--bandwidth", "0"), "--bandwidth must be a number of GB/s > 0, got 0"),
+    (("plan", "alto", "--bandwidth", "nan"), "--bandwidth must be a number of GB/s > 0, got nan"),
+    (("warm",), "Missing argument 'SPEC...'"),
+    (("warm", "muon"), "muon takes matrices"),
+    (("warm", "alto", "--device", "toaster"), "device 'toaster' can't be used"),
+    (("warm", "alto", "--dtype", "int8"), "dtype must be"),
+]
+
+
+@pytest.mark.parametrize(("words", "part"), BAD)
+def test_bad_input_is_one_line_and_exit_code_2(words, part, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["edsl", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    out, err = capsys.readouterr()
+    assert ended.value.code == 2
+    assert out == ""
+    assert part in err
+    assert "Traceback" not in err
