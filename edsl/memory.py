@@ -135,7 +135,8 @@ def memory(spec: Any, shapes: Shapes, dtype: Any = "float32", state_dtype: Any =
     parameters = sum(prod(shape) for shape in shapes.values())
     size = parameters * given.itemsize
     state = _total(share.state for share in shares)
-    unknown = state is None or is_foreign(pipeline.update)
+    kept_by_all = sum(share.kept for share in shares)
+    moved = None if state is None or is_foreign(pipeline.update) else int(traffic(size, state, kept_by_all))
     branches = [(share.pipeline, tuple(share.shapes.values())) for share in shares]
     return Memory(
         spec=str(pipeline),
@@ -145,7 +146,7 @@ def memory(spec: Any, shapes: Shapes, dtype: Any = "float32", state_dtype: Any =
         parameter_bytes=size,
         gradient_bytes=size,
         state=state,
-        traffic=None if unknown else int(traffic(size, state, sum(share.kept for share in shares))),
+        traffic=moved,
         temporaries=None if _is_bare(pipeline) else temporaries(branches, given, kept),
         routes=tuple(share.memory() for share in shares),
     )
