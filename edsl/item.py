@@ -66,8 +66,8 @@ class Item:
             or self.layout != (local.data_ptr(), local.shape, local.stride(), local.dtype)
         ):
             return False
-        for name, buffer in self._buffers:
-            if state.get(name) is not buffer:
+        for name, buffer, dtype in self._buffers:
+            if state.get(name) is not buffer or buffer.dtype is not dtype:
                 return False
         self._take(slot)
         return True
@@ -89,8 +89,8 @@ class Item:
         self.raw = self.flowing = self.look = self.change = None
 
     @cached_property
-    def _buffers(self) -> list[tuple[str, Tensor]]:
-        return [(name, self.state[name]) for name in ("step", *self.plan.buffers)]
+    def _buffers(self) -> list[tuple[str, Tensor, torch.dtype]]:
+        return [(name, self.state[name], self.state[name].dtype) for name in ("step", *self.plan.buffers)]
 
     @cached_property
     def step(self) -> Tensor | None:

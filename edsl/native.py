@@ -91,21 +91,24 @@ class Native:
         return left
 
     def _kernel(self, item: Item, number: int) -> Kernel | None:
-        x, look, change = item.flowing.dtype, item.look, item.change
+        x, raw, look, change = item.flowing.dtype, item.raw.dtype, item.look, item.change
         known = item.kernels.get(number)
-        if known is not None and known[0] is x and look is None and change is None:
-            return known[1]
+        if known is not None and known[0] is x and known[1] is raw and look is None and change is None:
+            return known[2]
         if not item.on_cpu or item.is_cut:
             return None
-        extra = (item.raw if number > 0 else None, look, change)
+        extra = (item.raw if number > 0 else None, look, change)  # what flows in first is the raw gradient
         kernel = self._found(item, number, (x, *(None if tensor is None else tensor.dtype for tensor in extra)))
         if look is None and change is None:
-            item.kernels[number] = (x, kernel)
+            item.kernels[number] = (x, raw, kernel)
         return kernel
 
     def _found(self, item: Item, number: int, dtypes: tuple[Any, ...]) -> Kernel | None:
         segment = item.plan.segments[number]
-        buffers = tuple(buffer.dtype for buffer in item.lying(segment))
+        lying = item.lying(segment)
+        if any(buffer.device != item.local.device for buffer in lying):
+            return None  # torch says so
+        buffers = tuple(buffer.dtype for buffer in lying)
         key = (segment.key, item.local.dtype, dtypes, buffers)
         if key not in self._kernels:
             self._kernels[key] = self._made(segment, item.local.dtype, dtypes, buffers)

@@ -120,6 +120,25 @@ def test_parameters_and_state_that_were_replaced_between_steps_are_stepped_where
         torch.testing.assert_close(p, q, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("spec", ["alto", "grad | clip(norm=0.1) | e | clip(norm=0.2) | lamb(v_reads='g')"])
+def test_gradients_and_state_may_change_their_dtype_between_steps(spec):
+    shapes = [(6, 5), (9,)]
+    params, twins = parameters(shapes, torch.bfloat16), parameters(shapes, torch.bfloat16)
+    native, eager = edsl.compile(spec, params), edsl.compile(spec, twins, mode="eager")
+    for step, row in enumerate(gradients(6, shapes, torch.bfloat16)):
+        for optimizer, side in ((native, params), (eager, twins)):
+            for parameter, gradient in zip(side, row, strict=True):
+                parameter.grad = None
+                parameter.grad_dtype = None  # any
+                parameter.grad = gradient.float() if step % 2 else gradient.clone()
+                if step == 3:
+                    state = optimizer.state[parameter]
+                    state["lamb.m"].data = state["lamb.m"].data.double()
+            optimizer.step()
+    for p, q in zip(params, twins, strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-2, atol=1e-3)
+
+
 def test_gradients_are_let_go_after_a_step():
     import weakref
 
