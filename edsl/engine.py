@@ -3,8 +3,7 @@
 The estimator comes first, over all parameters at once. Then data flows once through each parameter:
 θ, g and the memory go in as they lie in memory (as matrices, where a stage asks for them), the stages
 run one after another, and the memory and θ are written back in place. So every size and layout shares
-one compiled step, and nothing as large as the parameter is allocated. A stage that needs a norm over
-*all* parameters splits the pipeline into segments.
+one compiled step. A stage that needs a norm over *all* parameters splits the pipeline into segments.
 
 On a CPU, elements, norms and means are native code (edsl.native), one call for all parameters. The
 rest, matrices above all, goes parameter by parameter through torch.compile; so do parameters that are

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from edsl.cpp import ASIDE, SMALL, TYPES, Form, columns, source
 from edsl.cxx import compiled
-from edsl.expression import NotElementwise
 from edsl.item import Item
 from edsl.layout import working_dtype
 from edsl.plan import Plan
@@ -123,8 +122,8 @@ class Native:
         try:
             with compiling(self.kernels + 1):
                 return Kernel(segment, form, hessian is not None, difference is not None, apart=gradient is not None)
-        except (NotElementwise, OSError):
-            return None  # torch.compile can do it, or says why it can't
+        except Exception:  # a stage that native code can't follow, or no compiler: torch.compile can, or says why not
+            return None
 
 
 class Batch:

@@ -1,10 +1,14 @@
 """Native steps: right at every size and on any number of threads, compiled once, without temporaries."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import pytest
 import torch
 from problem import gradients, parameters, walk, worst
 
 import edsl
+import edsl.stage
 from edsl.cpp import ASIDE, BLOCK, SMALL
 from edsl.expression import NotElementwise
 from edsl.plan import Plan
@@ -157,6 +161,24 @@ def test_a_step_on_matrices_is_left_to_torch_compile(spec):
     last = plan.segments[-1]
     with pytest.raises(NotElementwise):
         last.record(looked=False, differs=False, apart=False)
+
+
+def test_a_stage_that_native_code_cannot_follow_is_left_to_torch_compile():
+    @dataclass(frozen=True)
+    class Cubed(edsl.stage.Adaptor):
+        name: ClassVar[str] = "cubed"
+
+        def step(self, x, memory, at):
+            return x.pow(3), memory  # a method of tensors, not of `at`
+
+    shapes = [(4, 3), (7,)]
+    histories = []
+    for mode in ("compiled", "eager"):
+        params = parameters(shapes, torch.float32)
+        optimizer = edsl.compile(edsl.grad() | Cubed() | edsl.sgd(lr=0.1), params, mode=mode)
+        histories.append(walk(optimizer, params, gradients(3, shapes, torch.float32)))
+    assert worst(*histories) <= 1e-6
+    assert optimizer.fallbacks == []
 
 
 def test_a_mode_without_native_code_is_torch_compiles():
