@@ -135,7 +135,9 @@ def memory(spec: Any, shapes: Shapes, dtype: Any = "float32", state_dtype: Any =
     parameters = sum(prod(shape) for shape in shapes.values())
     size = parameters * given.itemsize
     state = _total(share.state for share in shares)
-    unknown = state is None or is_foreign(pipeline.update)
+    moved = None
+    if state is not None and not is_foreign(pipeline.update):
+        moved = int(traffic(size, state, sum(share.kept for share in shares)))
     branches = [(share.pipeline, tuple(share.shapes.values())) for share in shares]
     return Memory(
         spec=str(pipeline),
@@ -145,7 +147,7 @@ def memory(spec: Any, shapes: Shapes, dtype: Any = "float32", state_dtype: Any =
         parameter_bytes=size,
         gradient_bytes=size,
         state=state,
-        traffic=None if unknown else int(traffic(size, state, sum(share.kept for share in shares))),
+        traffic=moved,
         temporaries=None if _is_bare(pipeline) else temporaries(branches, given, kept),
         routes=tuple(share.memory() for share in shares),
     )
