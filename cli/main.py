@@ -266,8 +266,8 @@ def bench_command(
         str,
         typer.Option(
             metavar="SET",
-            help="gpt2, gpt2-medium, resnet20, resnet50, mlp, llama-1b, tiny, heavyball, or a FILE.json that holds "
-            '{"name": [size, …], …}.',
+            help="gpt2, gpt2-medium, resnet20, resnet50, mlp, llama-1b, tiny, heavyball, or a FILE.json with the shape "
+            "of each name.",
         ),
     ] = "mlp",
     against: Annotated[
@@ -289,8 +289,8 @@ def bench_command(
 ) -> None:
     """Measure what a step takes: time by fused AdamW's and by a copy's, compilation, kernels, memory.
 
-    All optimizers step in turn in one process, on parameters of their own and random gradients; there is no
-    model and no loss. torch.AdamW, fused, and a copy of the bytes that it moves are always among them.
+    All optimizers step in turn in one process, on random gradients without a model.
+    torch.AdamW, fused, and a copy of the bytes that it moves are always among them.
 
     Example: edsl bench alto eadamw --params gpt2 --against torch.AdamW,heavyball.AdamW
     """

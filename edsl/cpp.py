@@ -15,6 +15,7 @@ import torch
 
 from edsl.expression import Expression
 from edsl.passes import Pass, Passes, passes_of, walk
+from edsl.rounding import CXX, PLACE
 from edsl.segment import Recording
 
 TYPES = {torch.float32: "float", torch.float64: "double", torch.bfloat16: "bfloat16", torch.float16: "float16"}
@@ -80,13 +81,15 @@ class Form:
 def columns(buffers: int, normals: int) -> tuple[str, ...]:
     """The entries of a row of the table: a number of elements, then addresses.
 
-    That of the number of steps taken, a float which is counted up, is 0 where it is not to be.
+    That of the number of steps taken, a float which is counted up, is 0 where it is not to be; the key
+    is that of stochastic rounding.
     """
     tensors = ["theta", "x", "gradient", "hessian", "difference", "out"]
     return (
         "count",
         "live",
         "step",
+        "key",
         *tensors,
         *(f"normal{i}" for i in range(normals)),
         *(f"buffer{i}" for i in range(buffers)),
@@ -99,7 +102,7 @@ def source(recording: Recording, form: Form, normals: int) -> tuple[str, int]:
     keeping, lean = passes_of(recording, exact, keep=True), passes_of(recording, exact, keep=False)
     types = _types(form, normals, recording.updates)
     names = columns(len(form.buffers), normals)
-    parts = [PRELUDE]
+    parts = [PRELUDE, CXX] if torch.bfloat16 in form.buffers else [PRELUDE]
     if torch.float16 in form.all:
         parts.append(HALF)
     work = TYPES[form.work]
@@ -133,10 +136,11 @@ def _layer(name: str, recording: Recording, made: Passes, names: Sequence[str], 
         f"static void {name}(const int64_t* row, W* aside, int64_t threads) {{",
         "  const int64_t n = row[0];",
         "  const double* live = (const double*)row[1];",
+        "  const uint32_t key = uint32_t(row[3]);",
     ]
-    for place, column in enumerate(names[3:], start=3):
+    for place, column in enumerate(names[4:], start=4):
         lines.append(f"  {types[column]}* const {column}_ = ({types[column]}*)row[{place}];")
-    lines.append("  (void)live; (void)aside;")
+    lines.append("  (void)live; (void)aside; (void)key;")
     scalars = Scalars()
     for number, one in enumerate(made.passes):
         lines += _pass(recording, one, number, scalars, types)
@@ -199,7 +203,7 @@ def _pass(recording: Recording, one: Pass, number: int, scalars: Scalars, types:
         body.append(f"kept{place}[i] = {elements[value]};")
     values = {**elements, **{node: scalars.beside_elements(node) for node in dict.fromkeys(met)}}
     for i in one.buffers:
-        body.append(f"put(buffer{i}[i], {_value(recording.after[i], values)});")
+        body.append(_write(i, types[f"buffer{i}"], _value(recording.after[i], values)))
     if one.moves:
         body.append(f"put(out[i], {_value(recording.made, values)});")
     for place, total in enumerate(one.sums):
@@ -293,6 +297,12 @@ def _body(nodes: Sequence[Expression], one: Pass, scalars: Scalars) -> tuple[dic
             text = _call(node, [names[p] if p.is_element else scalars.beside_elements(p) for p in node.parts])
         lines.append(f"const {'bool' if _is_condition(node) else 'W'} {name} = {text};")
     return names, lines
+
+
+def _write(place: int, dtype: str, value: str) -> str:
+    if dtype != "bfloat16":
+        return f"put(buffer{place}[i], {value});"
+    return f"put_rounded(buffer{place}[i], {value}, noise_of(uint32_t(i), key + {place * PLACE & 0xFFFFFFFF}u));"
 
 
 def _value(node: Expression, values: dict[Expression, str]) -> str:

@@ -1,12 +1,15 @@
 """Pipeline + parameters → compiled step.
 
 The estimator comes first, over all parameters at once. Then data flows once through each parameter:
-θ, g and the memory go into one compiled function as 1-D aliases in storage order (matrices, where a
-stage asks for them), the stages run one after another, and the function writes the memory and θ back
-in place. So every size and layout shares one graph, and nothing as large as the parameter is
-allocated. A stage that needs a norm over *all* parameters splits the pipeline into segments. Of a
-parameter that is cut over processes each runs its shard, and what a stage asks about the whole layer
-is answered before (edsl.conference).
+θ, g and the memory go in as they lie in memory (as matrices, where a stage asks for them), the stages
+run one after another, and the memory and θ are written back in place. So every size and layout shares
+one compiled step, and nothing as large as the parameter is allocated. A stage that needs a norm over
+*all* parameters splits the pipeline into segments.
+
+On a CPU, elements, norms and means are native code (edsl.native), one call for all parameters. The
+rest, matrices above all, goes parameter by parameter through torch.compile; so do parameters that are
+cut over processes: each runs its shard, and what a stage asks about the whole layer is answered before
+(edsl.conference).
 
 Hyper-parameters go in as one float64 vector, so a schedule never recompiles. Powers βᵏ are computed
 on the host and go with them: inside the loop over elements a pow would cost more than all else.
@@ -28,12 +31,13 @@ from edsl.conference import Told, Turn, confer, nothing, shifts, step_together
 from edsl.domain import Number
 from edsl.errors import EdslError, EdslWarning, shown
 from edsl.item import Item
-from edsl.layout import check_parameter, folded
+from edsl.layout import StateDtype, check_parameter, folded
 from edsl.native import Absent, Native
 from edsl.newton_schulz import orthogonal_factor
 from edsl.oracle import Oracle, Slot
 from edsl.pipeline import Pipeline
 from edsl.plan import Plan, is_foreign
+from edsl.progress import compiling
 from edsl.segment import Given, Segment, WatchingAt
 from edsl.shards import check_shards, check_whole, shards_of, total_norms
 from edsl.stage import Estimator, Stage
@@ -59,7 +63,7 @@ class Engine:
         fallbacks: one reason for each graph that could not be compiled, and so runs eagerly.
     """
 
-    def __init__(self, pipeline: Pipeline, mode: str, state_dtype: torch.dtype | None = None) -> None:
+    def __init__(self, pipeline: Pipeline, mode: str, state_dtype: StateDtype = None) -> None:
         self.pipeline = pipeline
         self.mode = mode
         self.state_dtype = state_dtype
@@ -84,6 +88,8 @@ class Engine:
     def plan(self, index: int, group: dict[str, Any], spared: bool) -> Plan:
         """The plan of a group for its parameters that are, or are not, spared decay."""
         plan = self._plans.get((index, spared))
+        if plan is not None and plan.describes(group):
+            return plan
         route = group.get("route", "")
         pipeline = self.pipeline.branch(route)
         keys = pipeline.hyperparameters
@@ -99,6 +105,7 @@ class Engine:
             )
         elif plan.values != values:
             plan.change(values)
+        plan.remember(group)
         return plan
 
     def oracle(self, groups: list[dict[str, Any]], states: Any, closure: Callable[[], Any] | None) -> Oracle:
@@ -171,7 +178,7 @@ class Engine:
         if not is_foreign(self.pipeline.update):
             torch.autograd.graph.increment_version(moved)
         if uncounted:
-            torch._foreach_add_(uncounted, 1)
+            torch._foreach_add_(uncounted, 1)  # pyright: ignore[reportPrivateImportUsage]
         return items
 
     def watch(self, groups: list[dict[str, Any]], states: Any, slots: list[Slot]) -> list[Watched]:
@@ -229,6 +236,7 @@ class Engine:
                 difference=item.difference,
                 answers=(None,) * len(segment.reading.questions) if asks else None,
                 shape=_size(folded(item.parameter), live) if asks and item.plan.is_matrix else None,
+                key=torch.tensor(item.key, device=device) if item.plan.rounds else None,
             )
             turns.append(Turn(item, segment, given, item.memory(segment), needs_whole))
         return turns
@@ -242,7 +250,7 @@ class Engine:
         if not pools:
             return {}
         shards = [[item.shards for item in pooled] for pooled in pools.values()]
-        return dict(zip(pools, total_norms([[item.flowing for item in pooled] for pooled in pools.values()], shards)))
+        return dict(zip(pools, total_norms([[item.x for item in pooled] for pooled in pools.values()], shards)))
 
     def _pool(self, item: Item, number: int) -> str:
         """The route over whose parameters a total norm is taken, "" for all."""
@@ -359,7 +367,7 @@ class Engine:
         from torch._dynamo.exc import RestartAnalysis
 
         try:
-            with warnings.catch_warnings():  # the compiler's warnings are about itself
+            with compiling(self.graphs + 1), warnings.catch_warnings():  # the compiler's warnings are about itself
                 warnings.simplefilter("ignore")
                 compiled = lookup_backend("inductor")(graph, inputs)
         except RestartAnalysis:  # not a failure: Dynamo traces once more

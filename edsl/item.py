@@ -11,6 +11,7 @@ from torch import Tensor
 from edsl.layout import alias, is_dense, working_dtype
 from edsl.oracle import Slot, generator_for
 from edsl.plan import Plan
+from edsl.rounding import key_of
 from edsl.segment import Segment
 from edsl.shards import Shards, is_sharded
 
@@ -30,6 +31,11 @@ class Item:
         counts: this step is still to be counted.
         look, change: a new estimate of the Hessian's diagonal, and of the gradient's change, or None.
     """
+
+    raw: Any
+    flowing: Any
+    look: Tensor | None
+    change: Tensor | None
 
     def __init__(self, slot: Slot, plan: Plan, state: dict[str, Any]) -> None:
         self.parameter, self.plan, self.state, self.name = slot.parameter, plan, state, slot.name
@@ -55,9 +61,9 @@ class Item:
             self.plan is not plan
             or self.state is not state
             or not self.stands
-            or self.layout != (local.data_ptr(), local.shape, local.stride(), local.dtype)
             or gradient is None
             or gradient.layout is not torch.strided
+            or self.layout != (local.data_ptr(), local.shape, local.stride(), local.dtype)
         ):
             return False
         for name, buffer in self._buffers:
@@ -67,19 +73,16 @@ class Item:
         return True
 
     def _take(self, slot: Slot) -> None:
-        assert slot.gradient is not None  # the engine passes over parameters without one
-        self.k = slot.k
-        self.counts = True
-        self.maximize = slot.maximize
-        self.raw = self.flowing = self._seen(slot.gradient)
-        self.look = None if slot.hessian is None else self._seen(slot.hessian)
-        self.change = None if slot.difference is None else self._seen(slot.difference)
-
-    def counted(self) -> int:
-        """The address of the number of steps taken, for who counts it up; 0 where that must be done in torch."""
-        step = self.state["step"]
-        self.counts = step.dtype is not torch.float32 or step.device.type != "cpu"
-        return 0 if self.counts else step.data_ptr()
+        gradient = slot.gradient
+        assert gradient is not None  # the engine passes over parameters without one
+        self.k, self.maximize, self.counts = slot.k, slot.maximize, True
+        as_it_lies = self.stands and not slot.maximize and gradient.stride() == self.strides and not gradient.is_neg()
+        self.raw = self.flowing = gradient if as_it_lies else self._seen(gradient)
+        self.look = self.change = None
+        if slot.hessian is not None:
+            self.look = self._seen(slot.hessian)
+        if slot.difference is not None:
+            self.change = self._seen(slot.difference)
 
     def rest(self) -> None:
         """Let go of what belonged to this step alone."""
@@ -87,7 +90,18 @@ class Item:
 
     @cached_property
     def _buffers(self) -> list[tuple[str, Tensor]]:
-        return [(name, self.state[name]) for name in self.plan.buffers]
+        return [(name, self.state[name]) for name in ("step", *self.plan.buffers)]
+
+    @cached_property
+    def step(self) -> Tensor | None:
+        """The number of steps taken, where native code can count it up."""
+        step = self.state["step"]
+        return step if step.dtype is torch.float32 and step.device.type == "cpu" else None
+
+    @property
+    def key(self) -> int:
+        """Of this step's stochastic rounding; 0 where nothing is rounded."""
+        return key_of(self.name, self.k) if self.plan.rounds else 0
 
     @cached_property
     def theta(self) -> Tensor:
@@ -98,7 +112,7 @@ class Item:
         return alias(self.flowing, self.plan.is_matrix)
 
     @x.setter
-    def x(self, made: Tensor) -> None:
+    def x(self, made: Tensor | None) -> None:
         self.flowing = made
 
     @property
@@ -176,8 +190,6 @@ class Item:
 
     def _seen(self, tensor: Tensor) -> Tensor:
         """What the estimator found, of −f where f is to be maximized."""
-        if self.stands and not self.maximize and tensor.stride() == self.strides and not tensor.is_neg():
-            return tensor
         local = self._local(tensor.detach()).resolve_neg()
         return self._like_parameter(-local if self.maximize else local)
 

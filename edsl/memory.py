@@ -135,9 +135,8 @@ def memory(spec: Any, shapes: Shapes, dtype: Any = "float32", state_dtype: Any =
     parameters = sum(prod(shape) for shape in shapes.values())
     size = parameters * given.itemsize
     state = _total(share.state for share in shares)
-    moved = None
-    if state is not None and not is_foreign(pipeline.update):
-        moved = int(traffic(size, state, sum(share.kept for share in shares)))
+    kept_by_all = sum(share.kept for share in shares)
+    moved = None if state is None or is_foreign(pipeline.update) else int(traffic(size, state, kept_by_all))
     branches = [(share.pipeline, tuple(share.shapes.values())) for share in shares]
     return Memory(
         spec=str(pipeline),

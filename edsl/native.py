@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from edsl.expression import NotElementwise
 from edsl.item import Item
 from edsl.layout import working_dtype
 from edsl.plan import Plan
+from edsl.progress import compiling
 from edsl.segment import Segment
 
 
@@ -31,6 +33,7 @@ class Kernel:
         self.width = len(columns(len(form.buffers), len(segment.noisy)))
         self.work = form.work
         self.updates = segment.updates
+        self.noisy = bool(segment.noisy)
         self._function = compiled(text).step
         self._function.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
         self._function.restype = None
@@ -40,12 +43,13 @@ class Kernel:
 
         Args:
             table: its rows one after another, each with the entries that `edsl.cpp.columns` names.
-            largest: the number of elements of the largest layer.
+            largest: the number of elements of the largest layer that keeps values aside.
         """
         threads = torch.get_num_threads()
-        room = self.kept * max(min(largest, ASIDE), threads * min(largest, SMALL))
+        room = self.kept * max(largest, threads * min(largest, SMALL))
         aside = torch.empty(room, dtype=self.work)
-        self._function((ctypes.c_int64 * len(table))(*table), len(table) // self.width, threads, aside.data_ptr())
+        words = array("q", table)  # several times faster than an array of ctypes
+        self._function(words.buffer_info()[0], len(words) // self.width, threads, aside.data_ptr())
 
 
 class Native:
@@ -80,7 +84,7 @@ class Native:
             if batch is None:
                 batch = batches[kernel] = Batch(kernel, number)
             batch.add(item, totals[place] if totals else None)
-            if batch.segment.noisy:  # so that one layer's noise is kept at a time
+            if kernel.noisy:  # so that one layer's noise is kept at a time
                 batches.pop(kernel).run()
         for batch in batches.values():
             batch.run()
@@ -108,13 +112,14 @@ class Native:
         return self._kernels[key]
 
     def _made(self, segment: Segment, theta: Any, dtypes: tuple[Any, ...], buffers: tuple[Any, ...]) -> Kernel | None:
-        x, *extra = dtypes
-        form = Form(working_dtype(theta), theta, x, tuple(dtype or torch.float32 for dtype in extra), buffers)
+        x, gradient, hessian, difference = dtypes
+        extra = (gradient or torch.float32, hessian or torch.float32, difference or torch.float32)
+        form = Form(working_dtype(theta), theta, x, extra, buffers)
         if segment.stages[0].refresh_every > 0 or any(dtype not in TYPES for dtype in form.all):
             return None
-        apart, looked, differs = (dtype is not None for dtype in extra)
         try:
-            return Kernel(segment, form, looked, differs, apart)
+            with compiling(self.kernels + 1):
+                return Kernel(segment, form, hessian is not None, difference is not None, apart=gradient is not None)
         except (NotElementwise, OSError):
             return None  # torch.compile can do it, or says why it can't
 
@@ -128,34 +133,35 @@ class Batch:
         self._table: list[int] = []
         self._largest = 0
         self._held: list[Any] = []  # what must outlive the call
-        self._lives: dict[tuple[Plan, int], int] = {}
+        self._shared: dict[tuple[Plan, int], tuple[Segment, int]] = {}
 
     def add(self, item: Item, total: Tensor | None) -> None:
         """Take a layer in; what flows out of it is where `item.flowing` points from now on."""
-        plan, k, flowing = item.plan, item.k, item.flowing
-        segment = self.segment = plan.segments[self.number]
-        theta = item.local if item.dense else item.theta
-        live = self._lives.get((plan, k))
-        if live is None:
-            live = self._lives[plan, k] = self._numbers([*plan.numbers(k), 0.0 if total is None else float(total)])
-        place = theta.data_ptr()
+        plan, k, flowing, table = item.plan, item.k, item.flowing, self._table
+        shared = self._shared.get((plan, k))
+        if shared is None:
+            numbers = [*plan.numbers(k), 0.0 if total is None else float(total)]
+            shared = self._shared[plan, k] = (plan.segments[self.number], self._numbers(numbers))
+        segment, live = shared
+        theta = (item.local if item.stands else item.theta).data_ptr()
         x = flowing.data_ptr()
-        out, counted = place, 0
-        if self.kernel.updates:
-            counted = item.counted()
-        else:
+        raw = x if item.raw is flowing else item.raw.data_ptr()
+        out, counted = theta, 0
+        if not self.kernel.updates:
             self._held.append(flowing)
             item.flowing = torch.empty_like(item.theta, dtype=self.kernel.work)
             out = item.flowing.data_ptr()
+        elif item.step is not None:
+            item.counts, counted = False, item.step.data_ptr()
         look = 0 if item.look is None else item.look.data_ptr()
         change = 0 if item.change is None else item.change.data_ptr()
-        self._table += (item.count, live, counted, place, x, item.raw.data_ptr(), look, change, out)
+        table += (item.count, live, counted, item.key, theta, x, raw, look, change, out)
         for stage, label in segment.noisy:
             self._held.append(item.normal(stage, label))
-            self._table.append(self._held[-1].data_ptr())
+            table.append(self._held[-1].data_ptr())
         for buffer in item.lying(segment):
-            self._table.append(buffer.data_ptr())
-        if item.count > self._largest:
+            table.append(buffer.data_ptr())
+        if self._largest < item.count <= ASIDE:
             self._largest = item.count
 
     def run(self) -> None:
@@ -164,9 +170,9 @@ class Batch:
 
     def _numbers(self, values: Sequence[float]) -> int:
         """The address of an array of doubles."""
-        array = (ctypes.c_double * len(values))(*values)
-        self._held.append(array)
-        return ctypes.addressof(array)
+        numbers = array("d", values)
+        self._held.append(numbers)
+        return numbers.buffer_info()[0]
 
 
 class Absent:

@@ -15,10 +15,10 @@ from edsl.checkpoint import check_checkpoint, in_order_of_names
 from edsl.engine import MODES, Engine, Watched, check_item
 from edsl.errors import EdslError, shown
 from edsl.exclusion import excluded_names, names_in_module
-from edsl.layout import read_dtype, working_dtype
+from edsl.layout import dtype_of_state, read_state_dtype
 from edsl.oracle import Slot, nonfinite
 from edsl.pipeline import Pipeline
-from edsl.plan import Plan, is_foreign
+from edsl.plan import Plan, buffer_names, is_foreign
 from edsl.routing import check_patterns, kinds_in_module, route_of
 from edsl.shards import is_zero, placed
 from edsl.spec import as_pipeline, parse
@@ -35,14 +35,15 @@ class PipelineOptimizer(torch.optim.Optimizer):
         params: a module, tensors, (name, tensor) pairs, or param groups, which may override any
             hyper-parameter.
         spec: a spec, a Pipeline, or a base update alone.
-        mode: "compiled" (torch.compile, fullgraph) or "eager", the same definitions uncompiled.
+        mode: "compiled": native code on a CPU, torch.compile (fullgraph) for what that can't do;
+            "inductor": torch.compile alone; "eager": the same definitions uncompiled.
         exclude: which parameters are left out of weight decay and layerwise scaling: "bias",
             "norm", names, or patterns such as "*.embed.*". The default is ("bias", "norm") where
             names are known (a module or named parameters), and none for bare tensors.
         maximize: climb instead of descend; every param group may say so for itself.
-        state_dtype: "float32", "bfloat16", … for all state, whatever the parameters' dtype; arithmetic
-            stays in theirs, or in float32. In bfloat16 an EMA of decay above 0.99 loses most of its
-            updates to rounding.
+        state_dtype: "float32", "bfloat16", … for all state, whatever the parameters' dtype, or for some
+            buffers, as {"lamb.m": "bfloat16"}; arithmetic stays in the parameters' dtype, or in float32.
+            bfloat16 state is rounded stochastically.
         hyperparameters: override those of the spec.
 
     Raises:
@@ -83,7 +84,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
             params = list(params.named_parameters())
             check_patterns(tuple(pipeline.branches), [name for name, _ in params])
         self.mode = mode
-        self.state_dtype = read_dtype(state_dtype)
+        self.state_dtype = read_state_dtype(state_dtype, buffer_names(pipeline))
         self.engine = Engine(pipeline, mode, self.state_dtype)
         defaults = {
             **self._hyperparameters(pipeline),
@@ -113,7 +114,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
 
     @property
     def compiled_graphs(self) -> int:
-        """How many graphs were compiled so far."""
+        """How many steps were compiled so far, natively or by torch."""
         return self.engine.graphs
 
     @property
@@ -379,9 +380,10 @@ class PipelineOptimizer(torch.optim.Optimizer):
                 saved = checkpoint["state"].get(number)
                 if saved is None:
                     continue
-                state, dtype = self.state[parameter], self.state_dtype or working_dtype(parameter.dtype)
+                state = self.state[parameter]
                 state["step"] = saved["step"].clone()
                 for name in names:
+                    dtype = dtype_of_state(self.state_dtype, name, parameter.dtype)
                     state[name] = placed(saved[name].to(device=parameter.device, dtype=dtype, copy=True), parameter)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -398,7 +400,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
 def check_mode(mode: Any) -> None:
     """Raises EdslError for a mode that isn't one."""
     if mode not in MODES:
-        raise EdslError(f"mode must be 'compiled' or 'eager', got {shown(mode)}")
+        raise EdslError(f"mode must be 'compiled', 'inductor' or 'eager', got {shown(mode)}")
 
 
 def compile(

@@ -51,8 +51,8 @@ class Slot:
         k: int,
         is_known: bool,
         memory: Callable[[Slot], Any],
-        maximize: bool,
-        spared: bool,
+        maximize: bool = False,
+        spared: bool = False,
     ) -> None:
         self.parameter = parameter
         self.name = name

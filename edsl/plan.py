@@ -13,7 +13,7 @@ from torch import Tensor
 
 from edsl.domain import DECAY
 from edsl.errors import EdslError, EdslWarning
-from edsl.layout import folded, working_dtype
+from edsl.layout import StateDtype, dtype_of_state, folded
 from edsl.pipeline import Pipeline
 from edsl.segment import Segment
 from edsl.shards import shards_of
@@ -29,13 +29,14 @@ class Plan:
         spared: bool,
         values: dict[str, Any],
         route: str = "",
-        state_dtype: torch.dtype | None = None,
+        state_dtype: StateDtype = None,
     ) -> None:
         self.base = base
         self.route = route
         self.state_dtype = state_dtype
         self.spared = spared
         self.values = values
+        self._seen: list[tuple[str, Any]] = []
         pipeline = self.pipeline = self.with_values(values)
         self.entries = tuple(
             (index, field) for index, field in pipeline.keys.values() if field in pipeline.stages[index].live_fields()
@@ -107,6 +108,19 @@ class Plan:
                     )
         self.values, self.pipeline = values, pipeline
 
+    def remember(self, group: dict[str, Any]) -> None:
+        """Take note of the values that a group has now."""
+        seen = [("route", self.route), ("exclude", group["exclude"]), *((key, group[key]) for key in self.values)]
+        fixed = all(type(value) in (float, int) for _, value in seen[2:])  # a tensor may change in place
+        self._seen = seen if fixed else []
+
+    def describes(self, group: dict[str, Any]) -> bool:
+        """Whether a group has the very values that it was read with."""
+        for key, value in self._seen:
+            if group.get(key, "") is not value:
+                return False
+        return bool(self._seen)
+
     def numbers(self, k: int) -> list[float]:
         """The live values, powers, k and the number of looks."""
         numbers = [getattr(self.pipeline.stages[index], field) for index, field in self.entries]
@@ -132,6 +146,12 @@ class Plan:
         return (*self.estimated, *(name for segment in self.segments for name in segment.buffers))
 
     @cached_property
+    def rounds(self) -> bool:
+        """Whether some state is bfloat16 by choice, and so rounded stochastically."""
+        chosen = self.state_dtype
+        return torch.bfloat16 in chosen.values() if isinstance(chosen, dict) else chosen is torch.bfloat16
+
+    @cached_property
     def reshaped(self) -> frozenset[str]:
         """The buffers that do not have the parameter's shape."""
         stages = zip(self.pipeline.stages, self.pipeline.labels)
@@ -152,10 +172,10 @@ class Plan:
 
     def fresh_state(self, parameter: Tensor) -> dict[str, Any]:
         """The state before the first step, buffers of its shape in the parameter's layout."""
-        dtype = self.state_dtype or working_dtype(parameter.dtype)
         state: dict[str, Any] = {"step": torch.tensor(0.0, dtype=torch.float32)}
         shards = shards_of(parameter)
         for name, shape in self.shapes(parameter).items():
+            dtype = dtype_of_state(self.state_dtype, name, parameter.dtype)
             if name in self.reshaped and shards is not None:
                 state[name] = shards.zeros(shape, dtype)
             elif name in self.reshaped:
@@ -163,6 +183,16 @@ class Plan:
             else:
                 state[name] = torch.zeros_like(parameter, dtype=dtype, requires_grad=False)
         return state
+
+
+def buffer_names(pipeline: Pipeline) -> list[str]:
+    """The names of all state, but for steps; of a pipeline with routes, of all of them."""
+    names: dict[str, None] = {}
+    for branch in pipeline.branches.values():
+        for stage, label in zip(branch.stages, branch.labels):
+            if not is_foreign(stage):
+                names.update(dict.fromkeys(f"{label}.{field}" for field in type(stage.init(0.0))._fields))
+    return list(names)
 
 
 def is_foreign(stage: Stage) -> bool:

@@ -15,6 +15,7 @@ from edsl.expression import Expression, RecordingAt, live, read
 from edsl.layout import working_dtype
 from edsl.newton_schulz import newton_schulz
 from edsl.questions import Reading, read_stages
+from edsl.rounding import rounded
 from edsl.stage import At, BaseUpdate, Stage
 
 
@@ -31,6 +32,7 @@ class Given(NamedTuple):
         answers: of a shard, what is known of the whole layer for each of the segment's questions, or
             None for what is not known yet; None where the tensors are whole.
         shape: of a shard, the rows and columns of the whole.
+        key: of this parameter's stochastic rounding at this step, where state is bfloat16.
     """
 
     gradient: Tensor | None
@@ -41,6 +43,7 @@ class Given(NamedTuple):
     difference: Tensor | None = None
     answers: tuple[Tensor | None, ...] | None = None
     shape: Tensor | None = None
+    key: Tensor | None = None
 
 
 class TensorAt(At):
@@ -367,7 +370,9 @@ class Segment:
             # A new buffer may be an old one, or θ itself: copy those before anything is written.
             old = [*buffers, theta]
             after = [new.clone() if any(new is o for o in old) else new for new in after]
-            for buffer, new in zip(buffers, after):
+            for place, (buffer, new) in enumerate(zip(buffers, after)):
+                if given.key is not None and buffer.dtype is torch.bfloat16 and new is not old[place]:
+                    new = rounded(new, given.key, place)
                 buffer.copy_(new)
             if not self.updates:
                 return u

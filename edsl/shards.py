@@ -19,6 +19,8 @@ from torch import Tensor
 from edsl.errors import EdslError
 from edsl.layout import working_dtype
 
+PIECE = 1 << 14  # elements of half precision that are widened at a time
+
 
 def is_sharded(tensor: Any) -> bool:
     """Whether a tensor is a DTensor, without loading torch.distributed for everybody."""
@@ -189,9 +191,18 @@ def are_alike(tensors: Sequence[Tensor]) -> bool:
     return bool((bounds[:2] == -bounds[2:]).all())
 
 
+def _norm(x: Tensor) -> Tensor:
+    """The 2-norm in the working dtype; in pieces where torch would make a copy of all in it."""
+    work = working_dtype(x.dtype)
+    if work is x.dtype or x.numel() <= PIECE or (x.dim() > 1 and not x.is_contiguous()):
+        return torch.linalg.vector_norm(x, dtype=work)
+    pieces = x.view(-1).split(PIECE)
+    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(piece, dtype=work) for piece in pieces]))
+
+
 def total_norms(pools: Sequence[Sequence[Tensor]], shards: Sequence[Sequence[Shards | None]]) -> list[Tensor]:
     """The 2-norm of each pool of tensors or shards; one message for all pools."""
-    norms = [[torch.linalg.vector_norm(x, dtype=working_dtype(x.dtype)) for x in pool] for pool in pools]
+    norms = [[_norm(x) for x in pool] for pool in pools]
     cut = [any(own is not None and own.cuts for own in owners) for owners in shards]
     parts = [norm.double().square() for pool, is_cut in zip(norms, cut) if is_cut for norm in pool]
     squares = iter(summed(parts, [own for owners, is_cut in zip(shards, cut) if is_cut for own in owners]))

@@ -16,7 +16,7 @@ import torch
 
 from edsl.cpp import ASIDE, SMALL
 from edsl.expression import NotElementwise
-from edsl.layout import folded, working_dtype
+from edsl.layout import dtype_of_state, folded, working_dtype
 from edsl.passes import passes_of
 from edsl.peak import peak
 from edsl.pipeline import Pipeline
@@ -112,7 +112,8 @@ def _of_matrices(plan: Plan, segment: Segment, shape: Shape, dtype: torch.dtype)
 
     theta, x = tensor(flat, dtype), tensor(flat, work)
     buffers = [
-        tensor(own[name] if name in plan.reshaped else flat, plan.state_dtype or work) for name in segment.buffers
+        tensor(own[name] if name in plan.reshaped else flat, dtype_of_state(plan.state_dtype, name, dtype))
+        for name in segment.buffers
     ]
     given = Given(
         gradient=x,

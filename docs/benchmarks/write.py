@@ -60,11 +60,16 @@ def measure(name: str, device: str, steps: int) -> tuple[str, dict[str, Any]]:
 
 def section(command: str, found: dict[str, Any]) -> str:
     """A set's command and table."""
-    titles, *rows = ([cell.replace("-\n", "").replace("\n", ", ") for cell in row] for row in bench_rows(found))
+    titles, *rows = ([in_one_line(cell) for cell in row] for row in bench_rows(found))
     lines = [titles, ["---", *["---:"] * (len(titles) - 1)], *rows]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     name = found["configuration"]["params"]
     return "\n\n".join([f"## {name}", f"    {command}", bench_title(found), table, *bench_notes(found)])
+
+
+def in_one_line(cell: str) -> str:
+    """A cell of a terminal's table as Markdown has it."""
+    return cell.replace("-\n", "").replace("\n", " ").replace("|", "\\|")
 
 
 def described() -> dict[str, str]:

@@ -19,7 +19,7 @@ from edsl.lab.trial import Clock
 from edsl.plugins import load_plugin, loaded
 
 _CACHES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "EDSL_CACHE_DIR")
-LIMIT = 300  # seconds that a first step may take, with its process
+LIMIT = 600  # seconds that a first step may take, with its process
 _PROGRAM = "from edsl.lab.first_step import main; main()"
 
 

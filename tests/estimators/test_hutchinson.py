@@ -10,7 +10,7 @@ DENSE = torch.tensor([[4.0, 1.0, -0.5], [1.0, 3.0, 0.8], [-0.5, 0.8, 2.0]], dtyp
 
 
 def look(estimator, theta, loss, k=1):
-    slot = Slot(theta, "0.0", 0, k, k > 1, lambda: None)
+    slot = Slot(theta, "0.0", 0, k, k > 1, lambda slot: None)
     estimator.evaluate(Oracle([slot], k, 0, loss, estimator))
     return slot
 

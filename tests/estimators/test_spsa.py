@@ -16,7 +16,7 @@ DISTRIBUTIONS = ("rademacher", "gaussian")
 
 def estimate(estimator, parameter, loss, k):
     """One estimate of the gradient of a loss in one parameter."""
-    slot = Slot(parameter, "0.0", 0, k, k > 1, lambda: None)
+    slot = Slot(parameter, "0.0", 0, k, k > 1, lambda slot: None)
     oracle = Oracle([slot], k, 0, loss, estimator)
     estimator.evaluate(oracle)
     return slot.gradient

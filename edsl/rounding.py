@@ -1,0 +1,54 @@
+"""Stochastic rounding of state to bfloat16, with noise that depends on parameter, step and element alone.
+
+To the nearest, an EMA of decay β stops where a step changes it by less than half of its last bit: with
+bfloat16's 8 bits of precision at about β > 0.99. Rounded up or down with the probabilities that
+make it right on average, it goes on.
+
+    h = hash(i, parameter, buffer, k),   x → bfloat16(bits(x) + (h mod 2¹⁶), the last 16 bits cut off)
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import torch
+from torch import Tensor
+
+WORD = 0xFFFFFFFF
+SPREAD, MIX, STEP, PLACE = 0x1E3779B1, 0x45D9F3B, 0x2545F491, 0x632BE5AB  # odd, below 2³¹
+
+# The same as `rounded` below, word for word; `put` with the bits is its last line.
+CXX = f"""\
+static inline uint32_t noise_of(uint32_t i, uint32_t key) {{
+  uint32_t h = (i * {SPREAD:#x}u) ^ key;
+  h ^= h >> 16; h *= {MIX:#x}u; h ^= h >> 16; h *= {MIX:#x}u; h ^= h >> 16;
+  return h & 0xffffu;
+}}
+static inline void put_rounded(bfloat16& to, float x, uint32_t noise) {{
+  uint32_t bits; std::memcpy(&bits, &x, 4);
+  to.bits = uint16_t(x == x ? (bits + noise) >> 16 : 0x7fc0u);
+}}
+static inline void put_rounded(bfloat16& to, double x, uint32_t noise) {{ put_rounded(to, float(x), noise); }}
+"""
+
+
+def key_of(name: str, k: int) -> int:
+    """32 bits that tell parameters and steps apart."""
+    return (zlib.crc32(name.encode()) + k * STEP) & WORD
+
+
+def rounded(x: Tensor, key: Tensor, place: int) -> Tensor:
+    """x in bfloat16, rounded up or down at random, right on average.
+
+    Args:
+        key: from `key_of`, as a scalar tensor, so that it never recompiles.
+        place: the number of the buffer.
+    """
+    i = torch.arange(x.numel(), device=x.device).view(x.shape)
+    h = ((i * SPREAD) & WORD) ^ ((key + place * PLACE) & WORD)
+    for _ in range(2):
+        h = ((h ^ (h >> 16)) * MIX) & WORD
+    noise = ((h ^ (h >> 16)) & 0xFFFF).to(torch.int32)
+    single = x.to(torch.float32)
+    bits = (single.view(torch.int32) + noise) & -0x10000
+    return torch.where(single.isnan(), single, bits.view(torch.float32)).to(torch.bfloat16)
