@@ -39,7 +39,7 @@ def test_plan_as_json_names_every_buffer_and_the_tensors_of_each_route(tmp_path)
 
 
 BAD = [
-    (("plan",), "Missing argument 'SPEC...'"),
+    (("plan",), "Missing argument 'SPEC'"),
     (("plan", "alto", "--params", "gpt9"), "unknown parameter set 'gpt9'"),
     (("plan", "alto", "--params", "none.json"), "none.json can't be read"),
     (("plan", "grad | foo"), "unknown stage 'foo'"),
@@ -48,7 +48,7 @@ BAD = [
     (("plan", "alto", "--state-dtype", ""), "state_dtype must be float32"),
     (("plan", "alto", "--bandwidth", "0"), "--bandwidth must be a number of GB/s > 0, got 0"),
     (("plan", "alto", "--bandwidth", "nan"), "--bandwidth must be a number of GB/s > 0, got nan"),
-    (("warm",), "Missing argument 'SPEC...'"),
+    (("warm",), "Missing argument 'SPEC'"),
     (("warm", "muon"), "muon takes matrices"),
     (("warm", "alto", "--device", "toaster"), "device 'toaster' can't be used"),
     (("warm", "alto", "--dtype", "int8"), "dtype must be"),
