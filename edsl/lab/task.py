@@ -23,8 +23,23 @@ class Data(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Scale:
+    """How a large task is trained on an accelerator.
+
+    Attributes:
+        autocast: the dtype of matrix products, such as "bfloat16", or "" for none.
+        micro_batch: most examples at once; a larger batch is accumulated from several.
+        compile_model: torch.compile the model.
+    """
+
+    autocast: str = ""
+    micro_batch: int | None = None
+    compile_model: bool = False
+
+
+@dataclass(frozen=True)
 class Task:
-    """Data that needs no download, models to train on it, and the budget of a race.
+    """Data, models to train on it, and the budget of a race.
 
     Attributes:
         data: makes the three splits, the same at each call.
@@ -32,6 +47,10 @@ class Task:
         loss: (outputs, targets) → mean loss, a scalar tensor.
         accuracy: (outputs, targets) → share of right answers in [0, 1], or None for regression.
         batch, steps: the default budget.
+        about: one line for people.
+        augment: (inputs of a batch, CPU generator) → inputs as they are trained on, or None.
+        optimum: the least training loss, where it is known: what regret is measured against.
+        scale: how it is trained on an accelerator.
     """
 
     name: str
@@ -41,6 +60,10 @@ class Task:
     accuracy: Callable[[Any, Any], float] | None
     batch: int
     steps: int
+    about: str = ""
+    augment: Callable[[Any, Any], Any] | None = None
+    optimum: Callable[[], float] | None = None
+    scale: Scale = Scale()
 
     def model(self, name: str | None) -> tuple[str, Callable[[], Any]]:
         """The name and builder of a model; raises EdslError for an unknown one."""
