@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,53 +13,122 @@ from edsl.cli import render
 from edsl.errors import EdslError
 
 
-def compare(
-    task: str | None,
-    specs: list[str] | None,
-    budget: dict[str, Any],
-    as_json: bool,
-    out: Path | None,
-    resume: bool,
-) -> None:
-    """Run a race into its folder and print its table, or its summary as JSON.
+@dataclass(frozen=True)
+class Running:
+    """How a race is run and shown, beside what it is."""
+
+    jobs: int | None
+    engine: str
+    address: str | None
+    gpus: float
+    target: float | None
+    dry_run: bool
+    as_json: bool
+    out: Path | None
+    resume: bool
+
+
+def compare(task: str | None, words: Sequence[str], settings: dict[str, Any], running: Running) -> None:
+    """Run a race into its folder, and print its tables or its results as JSON.
 
     Args:
-        budget: model, batch, epochs, steps, seeds, device, threads and monitor, as `race` takes them.
+        words: specs, before which the task may stand when it is not given by itself.
+        settings: as `edsl.lab.race.race` takes them.
     """
-    from edsl.lab.race import open_record, race
+    from edsl.lab.race import race
 
-    if resume and out is None:
+    task, specs = _task_and_specs(task, words)
+    if running.resume and running.out is None:
         raise EdslError("--resume needs --out: the folder of the race to finish")
-    if out == Path("."):
+    if running.resume and task is None:
+        run(held_in(running.out), running)
+        return
+    if task is None or not specs:
+        raise EdslError("name a task and at least one spec, such as: edsl compare 'alto(lr=0.01)' lamb --task digits")
+    run(race(task, specs, plugins=plugins(), **settings), running)
+
+
+def _task_and_specs(task: str | None, words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The task by itself, or as the first word when that is no spec."""
+    from edsl.registry import constructor
+
+    if task is None and words and "|" not in words[0] and "(" not in words[0] and "." not in words[0]:
+        from edsl.lab.tasks import TASKS
+
+        name = words[0].partition(":")[0]
+        if name in TASKS or (len(words) > 1 and constructor(words[0]) is None):
+            return words[0], list(words[1:])
+    return task, list(words)
+
+
+def plugins() -> tuple[Path, ...]:
+    from edsl.plugins import loaded_files
+
+    return loaded_files()
+
+
+def run(race: Any, running: Running) -> Any:
+    """Run a race that is checked, or tell what it would take; its results."""
+    from edsl.lab.driver import run_to_end
+    from edsl.lab.executors import executor
+    from edsl.lab.race import open_record
+    from edsl.lab.results import results
+
+    if running.out == Path("."):
         raise EdslError("--out must name a folder of its own, got the current one")
-    if resume and out is not None and task is None:
-        chosen = _held_in(out)
-    elif task is None or not specs:
-        raise EdslError("name a task and at least one spec, such as: edsl compare digits 'alto(lr=0.01)'")
-    else:
-        chosen = race(task, specs, **budget)
-    folder = out or Path("runs") / f"{chosen.task.name}-{datetime.now():%Y%m%d-%H%M%S}"
-    record = open_record(chosen, folder, resume)
+    jobs = _jobs(race, running)
+    engine = executor(running.engine, jobs, running.address, running.gpus)
+    if running.dry_run:
+        _forecast(race, running, max(1, jobs))
+        return None
+    folder = running.out or Path("runs") / f"{race.setting.task.replace('/', '-')}-{datetime.now():%Y%m%d-%H%M%S}"
+    record = open_record(race, folder, running.resume)
     try:
         with render.race_progress() as watch:
-            rows = chosen.run(record, watch)
+            run_to_end(race, record, watch, engine)
     except KeyboardInterrupt:
         render.note(f"interrupted; edsl compare --resume --out {folder} finishes it")
         raise
-    if as_json:
-        render.json_out({**chosen.configuration(), "out": str(folder), "rows": [row.record() for row in rows]})
+    found = results(race, record.finished, running.target)
+    if running.as_json:
+        rows = [row.record() for row in found.rows]
+        render.json_out({**race.configuration(), "out": str(folder), "target": found.target, "rows": rows})
     else:
-        render.race_table(chosen.configuration(), rows)
-        render.note(f"results: {folder}")
+        render.race_results(race, found)
+        render.note(f"results: {folder}; edsl report {folder} makes a page of them")
+    return found
 
 
-def _held_in(folder: Path) -> Any:
+def _jobs(race: Any, running: Running) -> int:
+    """As many as asked for; else one for each CPU that trials can share, and none more than trials."""
+    if running.jobs is not None:
+        return running.jobs
+    if running.engine != "local":
+        return 0
+    if not race.setting.device.startswith("cpu") or race.setting.unit == "seconds":
+        return 1  # trials that share an accelerator, or whose budget is time, would disturb each other
+    return max(1, min((os.cpu_count() or 1) // race.setting.threads, race.planned // 4))
+
+
+def _forecast(race: Any, running: Running, jobs: int) -> None:
+    from edsl.lab.forecast import forecast
+
+    seconds = forecast(race)
+    expected = {"trials": race.planned, "jobs": jobs, "seconds": seconds / jobs}
+    if running.as_json:
+        render.json_out({**race.configuration(), **expected})
+    else:
+        render.forecast(race, expected)
+
+
+def held_in(folder: Path | None) -> Any:
     """The race that a folder holds."""
-    from edsl.lab.race import race
+    from edsl.lab.race import race_from
     from edsl.lab.record import read_configuration
 
+    assert folder is not None  # the callers ask for it
     held = read_configuration(folder)
     try:
-        return race(held.pop("task"), held.pop("specs"), **held)
+        return race_from(held, plugins())
     except (AttributeError, KeyError, TypeError):
         raise EdslError(f"{folder} holds no race that this edsl can resume; name another --out") from None

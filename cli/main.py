@@ -25,47 +25,249 @@ app = typer.Typer(
 Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A spec, such as 'grad | e | lamb(lr=0.01)'.")]
 
 
+Task = Annotated[str | None, typer.Option("--task", metavar="TASK", help="What to train: see `edsl list`.")]
+Model = Annotated[str | None, typer.Option(help="The task's model; its first by default.")]
+Batch = Annotated[int | None, typer.Option(help="Examples a step; the task's own by default.")]
+Epochs = Annotated[int | None, typer.Option(help="Budget: passes over the training data.")]
+Steps = Annotated[int | None, typer.Option(help="Budget: optimizer steps; the task's own by default.")]
+Evaluations = Annotated[int | None, typer.Option(help="Budget: evaluations of the loss, with or without derivative.")]
+Seconds = Annotated[float | None, typer.Option(help="Budget: seconds of training.")]
+Seeds = Annotated[int, typer.Option(help="Final trials of each optimizer: seeds 0, 1, ….")]
+Lr = Annotated[
+    str,
+    typer.Option(
+        help="default: as the specs say; auto: tuned, each within --trials learning rates; or factors such as 0.1,1,10."
+    ),
+]
+LrTrials = Annotated[int, typer.Option(help="Learning rates that each optimizer may try with --lr auto.")]
+TuneSeeds = Annotated[int, typer.Option(help="Trials of each learning rate, on seeds that the final trials don't use.")]
+Tuner = Annotated[str, typer.Option(help="grid: a log grid, extended at its edge, then refined; tpe: optuna's TPE.")]
+Schedule = Annotated[str, typer.Option(help="Of the learning rates: constant, cosine, warmup, warmup-cosine or step.")]
+Metric = Annotated[
+    str | None, typer.Option(help="What decides: accuracy (where the task has one), loss, or train, the training loss.")
+]
+Baseline = Annotated[
+    str | None, typer.Option(metavar="SPEC", help="What the others are compared to; the first by default.")
+]
+NoControls = Annotated[
+    bool, typer.Option("--no-controls", help="Leave out E's controls: the same without E, and its linear twin.")
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …; auto takes cuda if there is one.")]
+Threads = Annotated[int, typer.Option(help="CPU threads of a trial; one is fastest for small models.")]
+Jobs = Annotated[
+    int | None, typer.Option(help="Trials at once; as many as there are CPUs by default, one on an accelerator.")
+]
+Engine = Annotated[str, typer.Option(help="local: processes of this machine; ray: a Ray cluster.")]
+Address = Annotated[str | None, typer.Option(help="Of the Ray cluster, as ray.init takes it.")]
+Gpus = Annotated[float, typer.Option(help="Of each trial on Ray.")]
+Monitor = Annotated[str, typer.Option(help="regret: watch Theorem 2's condition on q while training.")]
+Measures = Annotated[
+    str, typer.Option("--measure", metavar="NAME,…", help="Measured along the way: sharpness, drift, ….")
+]
+Target = Annotated[
+    float | None,
+    typer.Option(help="Of the metric on the validation split, for time to target; the baseline's end by default."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the number of trials and the expected time, no more.")]
+RaceOut = Annotated[
+    Path | None, typer.Option("--out", help="Folder for the results; runs/TASK-TIME by default.", file_okay=True)
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Finish the race in --out; nothing else is needed.")]
+RaceJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON; progress goes to stderr.")]
+
+
 @app.command("compare")
 def compare_command(
-    task: Annotated[str | None, typer.Argument(metavar="TASK", help="What to train: see `edsl list`.")] = None,
     specs: Annotated[
-        list[str] | None, typer.Argument(metavar="SPEC", help="The optimizers, such as 'alto(lr=0.01)'.")
+        list[str] | None,
+        typer.Argument(metavar="[TASK] SPEC…", help="The optimizers, such as 'alto(lr=0.01)'; a task may stand first."),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="The task's model; its first by default.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Examples a step; the task's own by default.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training data.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimizer steps; the task's own by default.")] = None,
-    seeds: Annotated[int, typer.Option(help="Trials of each optimizer: seeds 0, 1, ….")] = 3,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …; auto takes cuda if there is one.")] = "auto",
-    threads: Annotated[int, typer.Option(help="CPU threads; one is fastest for small models.")] = 1,
-    monitor: Annotated[str, typer.Option(help="regret: watch Theorem 2's condition on q while training.")] = "",
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the summary as JSON; progress goes to stderr.")
-    ] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the results; runs/TASK-TIME by default.", file_okay=True)
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Finish the race in --out; TASK and SPEC are not needed.")
-    ] = False,
+    task: Task = None,
+    model: Model = None,
+    batch: Batch = None,
+    epochs: Epochs = None,
+    steps: Steps = None,
+    evaluations: Evaluations = None,
+    seconds: Seconds = None,
+    seeds: Seeds = 3,
+    lr: Lr = "default",
+    trials: LrTrials = 8,
+    tune_seeds: TuneSeeds = 2,
+    tuner: Tuner = "grid",
+    schedule: Schedule = "constant",
+    metric: Metric = None,
+    baseline: Baseline = None,
+    no_controls: NoControls = False,
+    device: Device = "auto",
+    threads: Threads = 1,
+    jobs: Jobs = None,
+    engine: Engine = "local",
+    address: Address = None,
+    gpus: Gpus = 0.0,
+    monitor: Monitor = "",
+    measures: Measures = "",
+    target: Target = None,
+    dry_run: DryRun = False,
+    as_json: RaceJson = False,
+    out: RaceOut = None,
+    resume: Resume = False,
 ) -> None:
-    """Race optimizers on a task: same initial weights, same batches, several seeds.
+    """Race optimizers on a task: same initial weights, same batches, same number of trials for each.
 
-    Example: edsl compare digits 'alto(lr=0.01)' 'lamb(lr=0.01)' 'torch.AdamW(lr=0.001)' --batch 1024
+    Every figure comes with its uncertainty, every optimizer with E beside the same one without E and its linear
+    twin. Ctrl-C leaves a race that --resume finishes.
+
+    Example: edsl compare alto lamb adamw qhm --task mnist1d --batch 4096 --lr auto --seeds 5 --baseline lamb
     """
-    from edsl.cli.compare import compare
+    from edsl.cli.compare import Running, compare
 
-    budget = {
+    settings = {
         "model": model,
         "batch": batch,
         "epochs": epochs,
         "steps": steps,
+        "evaluations": evaluations,
+        "seconds": seconds,
         "seeds": seeds,
+        "lr": lr,
+        "trials": trials,
+        "tune_seeds": tune_seeds,
+        "tuner": tuner,
+        "schedule": schedule,
+        "metric": metric,
+        "baseline": baseline,
+        "controls": not no_controls,
         "device": device,
         "threads": threads,
         "monitor": monitor,
+        "measures": [name for name in measures.split(",") if name],
     }
-    compare(task, specs, budget, as_json, out, resume)
+    running = Running(jobs, engine, address, gpus, target, dry_run, as_json, out, resume)
+    compare(task, specs or [], settings, running)
+
+
+OneSpec = Annotated[str | None, typer.Argument(metavar="SPEC", help="A spec, such as 'alto(lr=0.01)'.")]
+
+
+@app.command("sweep")
+def sweep_command(
+    spec: OneSpec = None,
+    grid: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE,…", help="Values of a hyper-parameter; may be repeated.")
+    ] = None,
+    task: Task = None,
+    model: Model = None,
+    batch: Batch = None,
+    epochs: Epochs = None,
+    steps: Steps = None,
+    evaluations: Evaluations = None,
+    seconds: Seconds = None,
+    seeds: Seeds = 5,
+    lr: Lr = "default",
+    trials: LrTrials = 8,
+    tune_seeds: TuneSeeds = 2,
+    tuner: Tuner = "grid",
+    schedule: Schedule = "constant",
+    metric: Metric = None,
+    no_controls: NoControls = False,
+    device: Device = "auto",
+    threads: Threads = 1,
+    jobs: Jobs = None,
+    engine: Engine = "local",
+    address: Address = None,
+    gpus: Gpus = 0.0,
+    target: Target = None,
+    dry_run: DryRun = False,
+    as_json: RaceJson = False,
+    out: RaceOut = None,
+    resume: Resume = False,
+) -> None:
+    """Sweep hyper-parameters of one pipeline: every combination, beside the pipeline without E.
+
+    A combination that the language refuses is left out, with the reason.
+
+    Example: edsl sweep 'grad | e | lamb(lr=0.1)' --grid alpha=-5,-2,.5,5 --grid beta1=.01,.9,.99 --task digits
+    """
+    from edsl.cli.compare import Running
+    from edsl.cli.sweep import sweep
+
+    settings = {
+        "model": model,
+        "batch": batch,
+        "epochs": epochs,
+        "steps": steps,
+        "evaluations": evaluations,
+        "seconds": seconds,
+        "seeds": seeds,
+        "lr": lr,
+        "trials": trials,
+        "tune_seeds": tune_seeds,
+        "tuner": tuner,
+        "schedule": schedule,
+        "metric": metric,
+        "device": device,
+        "threads": threads,
+        "controls": not no_controls,
+    }
+    running = Running(jobs, engine, address, gpus, target, dry_run, as_json, out, resume)
+    sweep(spec, task, grid or [], settings, running)
+
+
+@app.command("ablate")
+def ablate_command(
+    spec: OneSpec = None,
+    task: Task = None,
+    model: Model = None,
+    batch: Batch = None,
+    epochs: Epochs = None,
+    steps: Steps = None,
+    evaluations: Evaluations = None,
+    seconds: Seconds = None,
+    seeds: Seeds = 5,
+    lr: Lr = "default",
+    trials: LrTrials = 8,
+    tune_seeds: TuneSeeds = 2,
+    tuner: Tuner = "grid",
+    schedule: Schedule = "constant",
+    metric: Metric = None,
+    device: Device = "auto",
+    threads: Threads = 1,
+    jobs: Jobs = None,
+    engine: Engine = "local",
+    address: Address = None,
+    gpus: Gpus = 0.0,
+    target: Target = None,
+    dry_run: DryRun = False,
+    as_json: RaceJson = False,
+    out: RaceOut = None,
+    resume: Resume = False,
+) -> None:
+    """Ablate: race a pipeline against itself without each adaptor, wrapper, and switch of the paper's Table 7.
+
+    Example: edsl ablate 'alto(lr=0.01)' --task digits --batch 1024
+    """
+    from edsl.cli.ablate import ablate
+    from edsl.cli.compare import Running
+
+    settings = {
+        "model": model,
+        "batch": batch,
+        "epochs": epochs,
+        "steps": steps,
+        "evaluations": evaluations,
+        "seconds": seconds,
+        "seeds": seeds,
+        "lr": lr,
+        "trials": trials,
+        "tune_seeds": tune_seeds,
+        "tuner": tuner,
+        "schedule": schedule,
+        "metric": metric,
+        "device": device,
+        "threads": threads,
+    }
+    running = Running(jobs, engine, address, gpus, target, dry_run, as_json, out, resume)
+    ablate(spec, task, settings, running)
 
 
 @app.command("show")

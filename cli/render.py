@@ -17,8 +17,10 @@ from rich.table import Table
 from edsl.as_json import as_json
 
 if TYPE_CHECKING:
-    from edsl.lab.race import Progress
-    from edsl.lab.report import Figure, Row
+    from edsl.lab.driver import Progress
+    from edsl.lab.race import Race
+    from edsl.lab.results import Figure, Reached, Results, Row
+    from edsl.lab.statistics import Interval
 
 _PIPED_WIDTH = 140  # of a table that neither a terminal nor COLUMNS bounds
 _NARROW = 110  # below this a race's optimizers go into a legend
@@ -60,7 +62,7 @@ def json_out(value: Any) -> None:
 
 @contextmanager
 def race_progress() -> Iterator[Callable[[Progress], None]]:
-    """A live line on a terminal, else one plain line a trial."""
+    """A live line with the time left on a terminal, else one plain line a trial."""
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
         yield _plain_progress
@@ -69,76 +71,205 @@ def race_progress() -> Iterator[Callable[[Progress], None]]:
     from rich.progress import Progress as Live
 
     columns = (
-        TextColumn("trial {task.fields[trial]}/{task.fields[trials]}, step {task.fields[step]}/{task.fields[steps]}"),
+        TextColumn("trial {task.fields[done]}/{task.fields[planned]}"),
         BarColumn(bar_width=20),
         TextColumn("elapsed"),
         TimeElapsedColumn(),
         TextColumn("left"),
-        TimeRemainingColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
         TextColumn("{task.fields[what]}"),
     )
-    with Live(*columns, console=console, transient=True) as live:
-        lines: list[Any] = []
+    with Live(*columns, console=console, transient=True, speed_estimate_period=600) as live:
+        line = live.add_task("race", total=None, done=0, planned="?", what="")
 
         def watch(progress: Progress) -> None:
-            state = {
-                "total": progress.trials * progress.steps,
-                "completed": (progress.trial - 1) * progress.steps + progress.step,
-                "trial": progress.trial,
-                "trials": progress.trials,
-                "step": progress.step,
-                "steps": progress.steps,
-                "what": escape(f"{progress.spec[:40]}, seed {progress.seed}"),
-            }
-            if not lines:
-                lines.append(live.add_task("race", **state))
-            live.update(lines[0], **state)
+            part = progress.step / progress.steps if progress.steps else 0.0
+            state = {"done": progress.done + 1, "planned": progress.planned}
+            what = escape(f"{progress.spec[:40]}, seed {progress.seed}")
+            live.update(line, total=progress.planned, completed=progress.done + part, what=what, **state)
 
         yield watch
 
 
 def _plain_progress(progress: Progress) -> None:
     if progress.step == 0:
-        note(f"trial {progress.trial}/{progress.trials}: {progress.spec}, seed {progress.seed}")
+        note(f"trial {progress.done + 1}/{progress.planned}: {progress.spec}, seed {progress.seed}")
 
 
-def race_table(configuration: dict[str, Any], rows: Sequence[Row]) -> None:
-    """One row an optimizer: mean ± standard deviation over its seeds, median times."""
+def forecast(race: Race, expected: dict[str, Any]) -> None:
+    """What a race would take."""
     page = _Page()
-    seeds = configuration["seeds"]
-    narrow = page.width < _NARROW and len(rows) > 0
+    page.print(_race_line(race), soft_wrap=True)
+    jobs = expected["jobs"]
     page.print(
-        f"{configuration['task']} ({configuration['model']}), batch {configuration['batch']}, "
-        f"{configuration['steps']} steps, {seeds} seed{'s' if seeds > 1 else ''}, {configuration['device']}"
+        f"{len(race.entrants)} optimizers, at most {expected['trials']} trials, about "
+        f"{duration(expected['seconds'])} with {jobs} job{'s' if jobs > 1 else ''}"
     )
-    table = Table(box=SIMPLE_HEAD, padding=(0, 0) if narrow else (0, 1))
-    table.add_column("" if narrow else "optimizer", overflow="fold", min_width=2 if narrow else 16)
+    for entrant in race.entrants:
+        page.print(f"  {escape(entrant.name)}: {escape(entrant.about or entrant.spec)}", soft_wrap=True)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _race_line(race: Race) -> str:
+    """One line: the task, the budget, the seeds."""
+    setting, tuning = race.setting, race.tuning
+    tuned = f", lr tuned ({tuning.tuner}, {tuning.trials} tried on {tuning.seeds} other seeds)" if tuning.tuner else ""
+    scheduled = f", {setting.schedule} lr" if setting.schedule != "constant" else ""
+    return (
+        f"{setting.task} ({setting.model}), batch {setting.batch}, {setting.budget:g} {setting.unit}{scheduled}, "
+        f"{race.seeds} seed{'s' if race.seeds > 1 else ''}{tuned}, {setting.device}"
+    )
+
+
+def race_results(race: Race, found: Results) -> None:
+    """What came out, what can be concluded, and what it cost."""
+    from edsl.lab.results import NAMES
+
+    page = _Page()
+    page.print(escape(_race_line(race)), soft_wrap=True)
+    rows = found.rows
+    narrow = page.width < _NARROW
+    tuned = bool(race.tuning.tuner)
+    table = _race_columns(narrow, ["lr"] if tuned else [])
     with_accuracy = any(row.test_accuracy for row in rows)
-    accuracy = ["test\naccuracy %"] if with_accuracy else []
-    watched = ["q fell, %\nof steps", "NV/√T"] if configuration["monitor"] else []
-    figures = ["train\nloss", "test\nloss", *accuracy, "step\nms", "optimizer\nms", "first\nstep s", "state\nB/param"]
-    for name in [*figures, *watched]:
+    percent = 100 if race.metric == "accuracy" else 1
+    columns = ["train\nloss", "test\nloss", *(["test\naccuracy %"] if with_accuracy else [])]
+    columns += [f"at default lr\n{NAMES[race.metric]}"] if tuned else []
+    for name in columns:
         table.add_column(name, justify="right")
+    if len(rows) > 1:
+        table.add_column(f"{NAMES[race.metric]}\n− baseline's", justify="right")
+        table.add_column("95 % interval", justify="right", no_wrap=True)
+        table.add_column("verdict")
     for number, row in enumerate(rows, start=1):
+        effect = next((effect for effect in row.effects if effect.against == race.baseline), None)
+        compared = ["baseline" if row.name == race.baseline else "–", "", ""]
+        if effect is not None:
+            compared = [*_difference(effect.interval, percent), escape(effect.verdict)]
         table.add_row(
-            str(number) if narrow else escape(row.spec) + _ended_badly(row),
+            str(number) if narrow else escape(row.name) + _ended_badly(row),
+            *([_rates(row)] if tuned else []),
             _figure(row.train_loss),
             _figure(row.test_loss),
             *([_figure(row.test_accuracy, 100)] if with_accuracy else []),
+            *([_figure(row.default, percent)] if tuned else []),
+            *(compared if len(rows) > 1 else []),
+        )
+    page.print(table)
+    _legend(page, rows, narrow)
+    _effects(page, race, found, percent)
+    _costs(page, race, found, narrow)
+    if any(row.lr_on_edge for row in rows):
+        page.print("* the best learning rate is the smallest or largest tried: a better one may lie beyond")
+    page.print(
+        "mean ± sd over seeds, of the final weights; differences are paired by seed, and no winner is named where the "
+        "95 % interval holds 0"
+    )
+    for row in rows:
+        for reason in row.reasons:
+            note(f"{row.name}: {reason}")
+
+
+def _race_columns(narrow: bool, others: Sequence[str]) -> Table:
+    table = Table(box=SIMPLE_HEAD, padding=(0, 0) if narrow else (0, 1))
+    table.add_column("" if narrow else "optimizer", overflow="fold", min_width=2 if narrow else 16)
+    for name in others:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _legend(page: _Page, rows: Sequence[Row], narrow: bool) -> None:
+    if narrow:
+        for number, row in enumerate(rows, start=1):
+            page.print(f"  {number}  {escape(row.name)}{_ended_badly(row)}", soft_wrap=True)
+
+
+def _effects(page: _Page, race: Race, found: Results, percent: float) -> None:
+    """What E did: each optimizer with E against its controls."""
+    said = []
+    for row in found.rows:
+        controls = [other.name for other in found.rows if other.control_of == row.name]
+        for effect in row.effects:
+            if effect.against in controls:
+                name = effect.against.removeprefix(row.name)
+                said.append(
+                    f"  {escape(row.name)} against itself{escape(name)}: "
+                    f"{_said(effect.interval, percent)}{escape(effect.verdict)}"
+                )
+    if said:
+        page.print("effect of E, by its controls")
+        for line in said:
+            page.print(line, soft_wrap=True)
+
+
+def _said(interval: Interval | None, percent: float) -> str:
+    mean, between = _difference(interval, percent)
+    return f"{mean}{f' ({between})' if between else ''}, " if interval is not None else ""
+
+
+def _costs(page: _Page, race: Race, found: Results, narrow: bool) -> None:
+    """What each optimizer took."""
+    table = _race_columns(narrow, [])
+    watched = ["q fell, %\nof steps", "NV/√T"] if race.setting.monitor else []
+    measures = list(dict.fromkeys(name for row in found.rows for name in row.measures))
+    for name in ["steps to\ntarget", "evaluations", "seconds", "step\nms", "optimizer\nms", "first\nstep s"]:
+        table.add_column(name, justify="right")
+    for name in ["state\nB/param", *watched, *measures]:
+        table.add_column(name, justify="right")
+    for number, row in enumerate(found.rows, start=1):
+        target = row.target
+        table.add_row(
+            str(number) if narrow else escape(row.name),
+            _reached(target),
+            _number(target.evaluations if target else None, ".0f"),
+            _number(target.seconds if target else None, ".2f"),
             _number(row.step_ms, ".3f"),
             _number(row.optimizer_ms, ".3f"),
             _number(row.first_step_s, ".2f"),
             _number(row.state_bytes, ".1f"),
             *([_number(_percent(row.regret_fired), ".1f"), _number(row.regret_variation, ".3g")] if watched else []),
+            *(_brief(row.measures.get(name)) for name in measures),
         )
     page.print(table)
-    if narrow:
-        for number, row in enumerate(rows, start=1):
-            page.print(f"  {number}  {escape(row.spec)}{_ended_badly(row)}", soft_wrap=True)
-    page.print("mean ± sd over seeds, of the final weights; ms are medians, the optimizer's part within the step's")
-    for row in rows:
-        for reason in row.reasons:
-            note(f"{row.spec}: {reason}")
+    if found.target is not None:
+        whose = "" if race.metric == "train" else "validation "
+        page.print(
+            f"target: {whose}{race.metric} {found.target:.4g}; ms are medians, the optimizer's part within the step's"
+        )
+
+
+def _reached(target: Reached | None) -> str:
+    if target is None or target.steps is None:
+        return "–" if target is None else f"never ({target.trials})"
+    share = "" if target.reached == target.trials else f" ({target.reached} of {target.trials})"
+    return f"{target.steps:.0f}{share}"
+
+
+def _rates(row: Row) -> str:
+    return ", ".join(f"{rate:.3g}" for rate in row.lr.values()) + ("*" if row.lr_on_edge else "")
+
+
+def _difference(interval: Interval | None, scale: float = 1.0) -> tuple[str, str]:
+    """A mean difference, and its interval."""
+    if interval is None:
+        return "–", ""
+    digits = 2 if scale > 1 else 4
+    mean = f"{interval.mean * scale:+.{digits}f}"
+    if interval.low is None or interval.high is None:
+        return mean, ""
+    return mean, f"{interval.low * scale:+.{digits}f} to {interval.high * scale:+.{digits}f}"
+
+
+def _brief(figure: Figure | None) -> str:
+    if figure is None:
+        return "–"
+    return f"{figure.mean:.3g}" + ("" if figure.sd is None else f" ± {figure.sd:.2g}")
 
 
 def _ended_badly(row: Row) -> str:

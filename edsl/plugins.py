@@ -8,6 +8,7 @@ imports anything that was not registered.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from functools import lru_cache
 from importlib import metadata, util
 from pathlib import Path
@@ -19,6 +20,7 @@ from edsl.stage import Adaptor, BaseUpdate, Estimator, Stage, Wrapper
 GROUP = "edsl.stages"
 _KINDS = (Estimator, Adaptor, BaseUpdate, Wrapper)
 _loaded: dict[str, type[Stage]] = {}  # by name, from files
+_files: set[Path] = set()
 
 
 @lru_cache
@@ -61,7 +63,20 @@ def load_plugin(path: Any) -> tuple[str, ...]:
     for cls in found:
         _check_name(cls, file)
     _loaded.update({cls.name: cls for cls in found})
+    _files.add(file.resolve())
     return tuple(cls.name for cls in found)
+
+
+def loaded_files() -> tuple[Path, ...]:
+    """The files that were loaded, for other processes to load too."""
+    return tuple(sorted(_files))
+
+
+def load_once(paths: Iterable[Any]) -> None:
+    """Load the files that this process has not loaded yet; raises EdslError as `load_plugin` does."""
+    for path in paths:
+        if Path(path).resolve() not in _files:
+            load_plugin(path)
 
 
 def _is_stage(value: Any) -> bool:

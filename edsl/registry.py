@@ -22,6 +22,7 @@ STAGES = {
     "guard": "edsl.adapters.guard:Guard",
     "noise": "edsl.adapters.noise:Noise",
     "sgd": "edsl.updates.sgd:Sgd",
+    "qhm": "edsl.updates.qhm:Qhm",
     "adam": "edsl.updates.adam:Adam",
     "adamw": "edsl.updates.adamw:AdamW",
     "lamb": "edsl.updates.lamb:Lamb",

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from edsl.pipeline import Pipeline
@@ -13,18 +14,25 @@ from edsl.pipeline import Pipeline
 _SECOND_ORDER = ("torch_optimizer.Adahessian",)  # differentiates the gradients that it is given
 
 
-def closure_for(pipeline: Pipeline, optimizer: Any, loss: Callable[[], Tensor]) -> Callable[[], Tensor]:
-    """The loss alone, or with the gradients zeroed before and backward() behind, as the estimator needs."""
+def closure_for(pipeline: Pipeline, optimizer: Any, *losses: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    """The loss alone, or with the gradients zeroed before and backward() behind, as the estimator needs.
+
+    Args:
+        losses: the loss, or parts of it that add up, each of which is differentiated before the next is computed.
+    """
     if not pipeline.estimator.calls_backward:
-        return loss
+        return lambda: torch.stack([loss() for loss in losses]).sum() if len(losses) > 1 else losses[0]()
     create_graph = pipeline.update.name in _SECOND_ORDER
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        value = loss()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Using backward\\(\\) with create_graph")
-            value.backward(create_graph=create_graph)
-        return value.detach()
+        values = []
+        for loss in losses:
+            value = loss()
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Using backward\\(\\) with create_graph")
+                value.backward(create_graph=create_graph)
+            values.append(value.detach())
+        return torch.stack(values).sum() if len(values) > 1 else values[0]
 
     return closure

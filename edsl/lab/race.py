@@ -1,116 +1,267 @@
-"""A head-to-head: every optimizer on the same task, with the same seeds."""
+"""A head-to-head: every optimizer on the same task, with the same seeds and the same number of trials."""
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from edsl.errors import EdslError, shown
+from edsl.lab.controls import controls_of
 from edsl.lab.device import usable_device
+from edsl.lab.learning_rate import learning_rates, scaled
 from edsl.lab.record import Record
-from edsl.lab.report import Row, summary
+from edsl.lab.schedule import schedule as schedule_named
 from edsl.lab.task import Task
 from edsl.lab.tasks import task as task_named
-from edsl.lab.trial import Setting, check_fit, run_trial
+from edsl.lab.trial import UNITS, Setting, check_fit
+from edsl.lab.tuning import best_factor, check_tuner, merged, on_edge, round_of_factors
 from edsl.spec import parse
+
+TUNING_SEEDS_FROM = 1_000_000  # seeds that no final run uses
+METRICS = {"accuracy": True, "loss": False, "train": False}  # name: whether more is better
+TUNED = {"accuracy": "validation_accuracy", "loss": "validation_loss", "train": "train_loss"}  # what tuning looks at
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Where a race is: trial `trial` of `trials`, at `step` of `steps`."""
+class Entrant:
+    """One row of a race.
 
-    trial: int
-    trials: int
+    Attributes:
+        name: what it is called: the spec as given, or "SPEC, without E" and "SPEC, twin" for its controls.
+        spec: canonical, with the learning rate that it starts from.
+        control_of: the name of the entrant that it is a control of, or "".
+        about: what a control shows.
+        values: the hyper-parameters that a sweep gave it.
+    """
+
+    name: str
+    spec: str
+    control_of: str = ""
+    about: str = ""
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Work:
+    """One trial to run: everything that a worker needs to know."""
+
+    setting: Setting
     spec: str
     seed: int
-    step: int
-    steps: int
+    plugins: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.spec, self.seed
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How each entrant's learning rate is found.
+
+    Attributes:
+        tuner: "grid" or "tpe", see `edsl.lab.tuning`; "" leaves every learning rate as given; "fixed" tries
+            `factors` and nothing else.
+        trials: learning rates that each entrant may try.
+        seeds: trials of each learning rate, on seeds of their own.
+    """
+
+    tuner: str = ""
+    trials: int = 8
+    seeds: int = 2
+    factors: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class Race:
-    """A race that can be run: `edsl.lab.race.race` makes one."""
+    """A race that can be run: `edsl.lab.race.race` makes one.
 
-    task: Task
+    Attributes:
+        seeds: final trials of each entrant, on seeds 0, 1, ….
+        baseline: the name of the entrant that the others are compared to.
+        metric: what decides, and what tuning minimises or maximises on the validation split: "accuracy",
+            "loss", or "train" for the final training loss.
+        kind: "compare", "sweep" or "ablate": what its report asks.
+    """
+
     setting: Setting
-    specs: tuple[str, ...]
+    entrants: tuple[Entrant, ...]
     seeds: int
+    tuning: Tuning
+    metric: str
+    baseline: str
+    kind: str = "compare"
+    plugins: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def task(self) -> Task:
+        return task_named(self.setting.task)
+
+    @property
+    def higher_is_better(self) -> bool:
+        return METRICS[self.metric]
 
     def configuration(self) -> dict[str, Any]:
-        """What must agree for two runs to be of one race."""
-        return {**asdict(self.setting), "specs": list(self.specs), "seeds": self.seeds}
+        """What must agree for two runs to be of one race; as JSON."""
+        return {
+            **asdict(self.setting),
+            "measures": list(self.setting.measures),
+            "entrants": [asdict(entrant) for entrant in self.entrants],
+            "seeds": self.seeds,
+            "tuning": {**asdict(self.tuning), "factors": list(self.tuning.factors)},
+            "metric": self.metric,
+            "baseline": self.baseline,
+            "kind": self.kind,
+        }
 
-    def plan(self) -> Iterator[tuple[str, int]]:
-        """(spec, seed) of each trial; all optimizers take one seed before the next begins."""
-        for seed in range(self.seeds):
-            for spec in self.specs:
-                yield spec, seed
+    @cached_property
+    def planned(self) -> int:
+        """How many trials there will be at the most."""
+        each = self.seeds
+        if self.tuning.tuner:
+            each = self.tuning.trials * self.tuning.seeds + 2 * self.seeds
+        return each * len(self.entrants)
 
-    def run(self, record: Record, watch: Callable[[Progress], None]) -> list[Row]:
-        """Run what the record does not hold yet, and sum up all of it."""
-        with record.locked():
-            self._run(record, watch)
-        return summary(self.specs, self.seeds, record.finished)
+    def ready(self, trials: Mapping[tuple[str, int], dict[str, Any]]) -> Iterator[Work]:
+        """The trials that can run now, in order; a function of what is finished alone."""
+        waiting = [self._waiting(entrant, trials) for entrant in self.entrants]
+        for turn in range(max(len(works) for works in waiting)):
+            for works in waiting:
+                if turn < len(works):
+                    yield works[turn]
 
-    def _run(self, record: Record, watch: Callable[[Progress], None]) -> None:
-        done = {(trial["spec"], trial["seed"]) for trial in record.finished}
-        trials = list(self.plan())
-        for number, (spec, seed) in enumerate(trials, start=1):
-            if (spec, seed) in done:
-                continue
+    def _waiting(self, entrant: Entrant, trials: Mapping[tuple[str, int], dict[str, Any]]) -> list[Work]:
+        finals = [self._work(entrant.spec, seed) for seed in range(self.seeds)]
+        if not self.tuning.tuner:
+            return [work for work in finals if work.key not in trials]
+        tried, unfinished = self.tuned(entrant, trials)
+        if not unfinished:
+            best = self.spec_at(entrant, best_factor(tried))
+            finals += [self._work(best, seed) for seed in range(self.seeds) if best != entrant.spec]
+        return [*unfinished, *(work for work in finals if work.key not in trials)]
 
-            def tick(step: int, number: int = number, spec: str = spec, seed: int = seed) -> None:
-                watch(Progress(number, len(trials), spec, seed, step, self.setting.steps))
+    def tuned(
+        self, entrant: Entrant, trials: Mapping[tuple[str, int], dict[str, Any]]
+    ) -> tuple[dict[float, float], list[Work]]:
+        """The mean score of each factor on the learning rate that is wholly tried, and what is missing for the next.
 
-            tick(0)
-            record.append(run_trial(self.task, self.setting, spec, seed, tick).record())
+        Rounds are replayed from the first, so the answer does not depend on the order in which trials end.
+        """
+        scores: dict[float, float] = {}
+        while factors := self._next_factors(entrant, scores):
+            works = {factor: self._tuning_work(entrant, factor) for factor in factors}
+            missing = [work for tries in works.values() for work in tries if work.key not in trials]
+            if missing:
+                return scores, missing
+            scores |= merged(
+                [(factor, [self.score(trials[work.key]) for work in tries]) for factor, tries in works.items()]
+            )
+        return scores, []
+
+    def _next_factors(self, entrant: Entrant, scores: dict[float, float]) -> list[float]:
+        if self.tuning.tuner == "fixed":
+            return [] if scores else list(self.tuning.factors)
+        place = self.entrants.index(entrant)
+        return round_of_factors(self.tuning.tuner, scores, self.tuning.trials, place)
+
+    def _tuning_work(self, entrant: Entrant, factor: float) -> list[Work]:
+        spec = self.spec_at(entrant, factor)
+        return [self._work(spec, TUNING_SEEDS_FROM + seed) for seed in range(self.tuning.seeds)]
+
+    def spec_at(self, entrant: Entrant, factor: float) -> str:
+        """An entrant's spec with its learning rates times a factor."""
+        return entrant.spec if factor == 1 else str(scaled(parse(entrant.spec), factor))
+
+    def chosen(self, entrant: Entrant, trials: Mapping[tuple[str, int], dict[str, Any]]) -> tuple[str, bool, int]:
+        """The spec of an entrant's final trials, whether its learning rate is on the edge of those tried, how many."""
+        if not self.tuning.tuner:
+            return entrant.spec, False, 0
+        scores, missing = self.tuned(entrant, trials)
+        if missing or not scores:
+            return entrant.spec, False, len(scores)
+        return self.spec_at(entrant, best_factor(scores)), on_edge(scores), len(scores)
+
+    def score(self, trial: dict[str, Any]) -> float:
+        """What tuning minimises: infinite for a trial that did not end well."""
+        if trial["status"] != "ok":
+            return math.inf
+        value = trial[
+            {"accuracy": "validation_accuracy", "loss": "validation_loss", "train": "train_loss"}[self.metric]
+        ]
+        if value is None or not math.isfinite(value):
+            return math.inf
+        if self.metric != "accuracy":
+            return value
+        loss = trial["validation_loss"]  # ties of a whole number of examples are common
+        return -value + 1e-6 * (min(loss, 1e3) if loss is not None else 1e3)
+
+    def _work(self, spec: str, seed: int) -> Work:
+        return Work(self.setting, spec, seed, self.plugins)
 
 
 def race(
     task: str,
-    specs: Sequence[str],
+    specs: Sequence[str | Entrant],
     *,
     model: str | None = None,
     batch: int | None = None,
     epochs: int | None = None,
     steps: int | None = None,
+    evaluations: int | None = None,
+    seconds: float | None = None,
     seeds: int = 3,
+    lr: str = "default",
+    trials: int = 8,
+    tune_seeds: int = 2,
+    tuner: str = "grid",
+    schedule: str = "constant",
+    metric: str | None = None,
+    baseline: str | None = None,
+    controls: bool = False,
     device: str = "auto",
     threads: int = 1,
     monitor: str = "",
+    measures: Sequence[str] = (),
+    kind: str = "compare",
+    plugins: Sequence[Path] = (),
 ) -> Race:
     """A race between specs, checked before anything runs.
 
     Args:
+        specs: texts, or entrants with names of their own.
         batch: examples a step, at most the training split.
-        epochs, steps: the budget, one of them.
+        epochs, steps, evaluations, seconds: the budget of a trial, one of them; the task's steps by default.
+        seeds: final trials of each optimizer.
+        lr: "default" as the specs say; "auto" to tune each within `trials` learning rates; or factors on
+            the specs' own, such as "0.1,1,10".
+        trials, tune_seeds: learning rates that each optimizer may try, and trials of each.
+        tuner: "grid" or "tpe", of lr="auto".
+        metric: "accuracy", "loss" or "train"; accuracy where the task has one, else loss.
+        baseline: the spec, as given, that the others are compared to; the first by default.
+        controls: run E's controls beside every spec with E.
         threads: of the CPU; one is fastest for small models, and gives the same bits on every machine.
+        measures: names of `edsl.lab.measures`.
+        plugins: files with stages that the specs name, for workers to load.
 
     Raises:
-        EdslError: for an unknown task, model or device, a bad spec, one given twice or that can't take
-            the model's parameters, or a bad number.
+        EdslError: for an unknown task, model, device, schedule, metric, baseline or measure, a bad spec, one
+            given twice or that can't take the model's parameters, or a bad number.
     """
     chosen = task_named(task)
-    if not specs:
-        raise EdslError("no optimizer to race: name at least one spec, such as 'alto(lr=0.01)'")
-    seen: dict[str, str] = {}
-    for spec in specs:
-        canonical = str(parse(spec))
-        if canonical in seen:
-            raise EdslError(f"{shown(spec)} is given twice (as {shown(seen[canonical])}); a race needs different specs")
-        seen[canonical] = spec
+    entrants = _entrants(specs, controls)
     if monitor not in ("", "regret"):
         raise EdslError(f"monitor must be 'regret', got {shown(monitor)}")
-    if epochs is not None and steps is not None:
-        raise EdslError("the budget is epochs or steps, not both")
     batch = chosen.batch if batch is None else batch
-    for name, value in {"batch": batch, "epochs": epochs, "steps": steps, "seeds": seeds, "threads": threads}.items():
-        if value is not None and value < 1:
-            raise EdslError(f"{name} must be at least 1, got {value}")
     most = os.cpu_count() or 1
+    counts = {"batch": batch, "seeds": seeds, "threads": threads, "trials": trials, "tune-seeds": tune_seeds}
+    for name, value in counts.items():
+        if value < 1:
+            raise EdslError(f"{name} must be at least 1, got {value}")
     if threads > most:
         raise EdslError(f"threads must be at most {most}, the CPUs of this machine, got {threads}")
     model = chosen.model(model)[0]
@@ -118,12 +269,113 @@ def race(
     examples = len(chosen.data().train.inputs)
     if batch > examples:
         raise EdslError(f"batch must be at most the {examples} training examples of {task}, got {batch}")
+    budget, unit = _budget(
+        chosen, {"steps": steps, "evaluations": evaluations, "seconds": seconds}, epochs, batch, examples
+    )
+    schedule_named(schedule)
+    if measures:
+        from edsl.lab.measures import check_measures
+
+        check_measures(measures)
+    for entrant in entrants:
+        check_fit(parse(entrant.spec), chosen.model(model)[1]())
+    setting = Setting(task, model, batch, budget, device, threads, monitor, unit, schedule, tuple(measures))
+    tuning = _tuning(lr, tuner, trials, tune_seeds, entrants)
+    places = tuple(str(place) for place in plugins)
+    decides, against = _metric(metric, chosen), _baseline(baseline, entrants)
+    return Race(setting, entrants, seeds, tuning, decides, against, kind, places)
+
+
+def _entrants(specs: Sequence[str | Entrant], controls: bool) -> tuple[Entrant, ...]:
+    if not specs:
+        raise EdslError("no optimizer to race: name at least one spec, such as 'alto(lr=0.01)'")
+    found: dict[str, Entrant] = {}
     for spec in specs:
-        check_fit(parse(spec), chosen.model(model)[1]())
+        entrant = spec if isinstance(spec, Entrant) else Entrant(spec, str(parse(spec)))
+        if entrant.spec in found:
+            twice, first = shown(entrant.name), shown(found[entrant.spec].name)
+            raise EdslError(f"{twice} is given twice (as {first}); a race needs different specs")
+        found[entrant.spec] = entrant
+    for entrant in list(found.values()) if controls else ():
+        for control in controls_of(parse(entrant.spec)):
+            spec = str(control.pipeline)
+            if spec not in found:  # it may be among those given, or the control of another
+                found[spec] = Entrant(f"{entrant.name}, {control.name}", spec, entrant.name, control.about)
+    return tuple(found.values())
+
+
+def _budget(
+    task: Task, given: dict[str, float | None], epochs: int | None, batch: int, examples: int
+) -> tuple[float, str]:
+    asked = {name: value for name, value in {**given, "epochs": epochs}.items() if value is not None}
+    if len(asked) > 1:
+        raise EdslError(f"the budget is one of epochs, {', '.join(UNITS)}, got {' and '.join(asked)}")
+    for name, value in asked.items():
+        if not value > 0 or (name != "seconds" and value < 1) or not math.isfinite(value):
+            raise EdslError(f"{name} must be {'more than 0' if name == 'seconds' else 'at least 1'}, got {value}")
     if epochs is not None:
-        steps = epochs * (examples // batch)
-    setting = Setting(task, model, batch, chosen.steps if steps is None else steps, device, threads, monitor)
-    return Race(chosen, setting, tuple(specs), seeds)
+        return epochs * (examples // batch), "steps"
+    return next(((value, unit) for unit, value in asked.items()), (task.steps, "steps"))
+
+
+def _tuning(lr: str, tuner: str, trials: int, seeds: int, entrants: Sequence[Entrant]) -> Tuning:
+    if lr == "default":
+        return Tuning(trials=0, seeds=0)
+    check_tuner(tuner)
+    for entrant in entrants:
+        learning_rates(parse(entrant.spec))
+    if lr == "auto":
+        return Tuning(tuner, trials, seeds)
+    try:
+        factors = tuple(dict.fromkeys(float(part) for part in lr.split(",")))
+    except ValueError:
+        factors = ()
+    if not factors or not all(0 < factor < math.inf for factor in factors):
+        raise EdslError(f"lr must be default, auto, or factors on the specs' own such as 0.1,1,10, got {shown(lr)}")
+    return Tuning("fixed", len(factors), seeds, factors)
+
+
+def _metric(metric: str | None, task: Task) -> str:
+    if metric is None:
+        return "loss" if task.accuracy is None else "accuracy"
+    if metric not in METRICS:
+        raise EdslError(f"metric must be one of {', '.join(METRICS)}, got {shown(metric)}")
+    if metric == "accuracy" and task.accuracy is None:
+        raise EdslError(f"task {task.name} has no accuracy; take --metric loss or train")
+    return metric
+
+
+def _baseline(baseline: str | None, entrants: Sequence[Entrant]) -> str:
+    if baseline is None:
+        return entrants[0].name
+    by_spec = {entrant.spec: entrant.name for entrant in entrants}
+    if baseline in {entrant.name for entrant in entrants}:
+        return baseline
+    try:
+        return by_spec[str(parse(baseline))]
+    except (EdslError, KeyError):
+        names = ", ".join(entrant.name for entrant in entrants)
+        raise EdslError(f"baseline {shown(baseline)} is not in the race; it has {names}") from None
+
+
+def race_from(configuration: Any, plugins: Sequence[Path] = ()) -> Race:
+    """The race that a configuration describes: what `Race.configuration` gave.
+
+    Raises:
+        EdslError: when it describes none that this edsl can run.
+    """
+    held = dict(configuration)
+    setting = Setting(**{name: held.pop(name) for name in Setting.__dataclass_fields__})
+    entrants = tuple(Entrant(**entrant) for entrant in held.pop("entrants"))
+    tuning = held.pop("tuning")
+    tuning = Tuning(**{**tuning, "factors": tuple(tuning["factors"])})
+    setting = Setting(**{**asdict(setting), "measures": tuple(setting.measures)})
+    for entrant in entrants:
+        parse(entrant.spec)
+    task_named(setting.task).model(setting.model)
+    usable_device(setting.device)
+    places = tuple(str(place) for place in plugins)
+    return Race(setting, entrants, held["seeds"], tuning, held["metric"], held["baseline"], held["kind"], places)
 
 
 def open_record(race: Race, folder: Path, resume: bool) -> Record:

@@ -146,7 +146,11 @@ def is_trial(value: Any) -> bool:
     texts = all(isinstance(value[key], str) for key in ("spec", "status", "reason"))
     figures = ("train_loss", "test_loss", "test_accuracy", "step_ms", "optimizer_ms", "first_step_s", "state_bytes")
     numbers = all(value[key] is None or type(value[key]) in (int, float) for key in figures)
-    return texts and numbers and type(value["seed"]) is int and value["status"] in STATUSES
+    points = all(
+        isinstance(value[key], list) and all(isinstance(point, dict) for point in value[key])
+        for key in ("checkpoints", "measured")
+    )
+    return texts and numbers and points and type(value["seed"]) is int and value["status"] in STATUSES
 
 
 def _not_json(name: str) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 import torch
@@ -18,13 +18,17 @@ from edsl.as_json import as_json
 from edsl.errors import EdslError
 from edsl.exclusion import names_in_module
 from edsl.lab.closure import closure_for
+from edsl.lab.schedule import schedule
 from edsl.lab.task import Split, Task
 from edsl.optimizer import PipelineOptimizer, compile
 from edsl.pipeline import Pipeline
 from edsl.spec import parse
 
 STATUSES = ("ok", "diverged", "failed")
+UNITS = ("steps", "evaluations", "seconds")  # of a budget
 CURVE_POINTS = 100  # of the training loss, kept with the result
+CHECKPOINTS = 20  # evenly over the budget, where the validation split is looked at
+EVALUATED_ROWS = 4096  # at once
 
 
 @dataclass(frozen=True)
@@ -32,21 +36,28 @@ class Setting:
     """What all trials of a race share.
 
     Attributes:
-        steps: optimizer steps; `batch` examples each (an accumulation takes as many for each of its
-            micro-batches), drawn without replacement within an epoch, the incomplete rest of which is
-            dropped.
+        batch: examples of a step (an accumulation takes as many for each of its micro-batches), drawn
+            without replacement within an epoch, the incomplete rest of which is dropped.
+        budget: what a trial may spend, in `unit`: "steps"; "evaluations" of the loss, with or without
+            its derivative, as the estimator needs; or "seconds" of training, without the looks at
+            the other splits.
+        schedule: the factor on every learning rate over the budget, see `edsl.lab.schedule`.
         device: a torch device such as "cpu" or "cuda".
         threads: of the CPU; their number changes the order of sums, and so the last bits.
         monitor: "regret" to watch the condition of Theorem 2 that shows only while training, or "".
+        measures: names of `edsl.lab.measures`, measured at the checkpoints.
     """
 
     task: str
     model: str
     batch: int
-    steps: int
+    budget: float
     device: str
     threads: int
     monitor: str = ""
+    unit: str = "steps"
+    schedule: str = "constant"
+    measures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,10 +69,13 @@ class Trial:
     Attributes:
         status: "ok"; "diverged" (a loss that isn't finite, or a final training loss above the
             initial one); "failed" (the optimizer raised, see `reason`).
+        steps, evaluations, seconds: what was spent.
         step_ms: median milliseconds of a training step after the first, of which `optimizer_ms` are
             the optimizer's. first_step_s: seconds of the first step, compilation included.
         state_bytes: bytes of optimizer state per parameter, measured.
         curve: (step, loss of its batch) along the way.
+        checkpoints: what was spent and what the validation split said then.
+        measured: what the measures said, by step.
         regret: what the regret monitor saw, or None without it.
     """
 
@@ -76,11 +90,15 @@ class Trial:
     validation_accuracy: float | None
     test_accuracy: float | None
     steps: int
+    evaluations: int
+    seconds: float
     step_ms: float
     optimizer_ms: float
     first_step_s: float
     state_bytes: float
     curve: tuple[tuple[int, float], ...]
+    checkpoints: tuple[dict[str, Any], ...]
+    measured: tuple[dict[str, Any], ...]
     regret: dict[str, float] | None
 
     def record(self) -> dict[str, Any]:
@@ -95,6 +113,7 @@ class Clock:
         self.device = device
         self.whole: list[float] = []
         self.optimizer: list[float] = []
+        self.evaluations = 0
 
     def now(self) -> float:
         if self.device.type == "cuda":
@@ -120,7 +139,11 @@ class Clock:
         whole = self.now() - began
         self.whole.append(whole)
         self.optimizer.append(whole - inside)
+        self.evaluations += len(losses)
         return losses[0]
+
+    def spent(self, unit: str) -> float:
+        return {"steps": len(self.whole), "evaluations": self.evaluations, "seconds": sum(self.whole)}[unit]
 
     def median_ms(self, seconds: list[float]) -> float:
         later = seconds[1:] or seconds
@@ -136,67 +159,171 @@ def run_trial(task: Task, setting: Setting, spec: str, seed: int, tick: Callable
     Raises:
         EdslError: for a bad spec. Whatever else an optimizer raises is reported as "failed".
     """
-    device = torch.device(setting.device)
     torch.set_num_threads(setting.threads)
-    data = type(task.data())(*(Split(*(part.to(device) for part in split)) for split in task.data()))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = task.model(setting.model)[1]().to(device)
-    pipeline = parse(spec)
+    training = Training(task, setting, parse(spec), seed)
     try:
-        optimizer = compile(pipeline, fair_groups(pipeline, model))
+        training.compile()
     except EdslError:
         raise
     except Exception as error:  # it refuses these parameters: reported as any other failure
         return _refused(spec, seed, error)
-    clock = Clock(device)
-    monitor = _monitor(setting.monitor, optimizer)
-    start, _ = evaluate(task, model, data.train)
-    status, reason = "ok", ""
-    losses: list[tuple[int, float]] = []
-    rows = batches(len(data.train.inputs), setting.batch, seed)
-    for step in range(1, setting.steps + 1):
-        chosen = [next(rows).to(device) for _ in range(pipeline.estimator.calls)]
-        try:
-            loss = clock.step(
-                optimizer, [_closure(task, model, optimizer, pipeline, data.train, part) for part in chosen]
-            )
-        except EdslError:
-            raise
-        except Exception as error:  # another package's optimizer may raise anything; the race goes on
-            status, reason = "failed", _first_line(error)
-            break
-        losses.append((step, loss))
-        if not math.isfinite(loss):
-            status, reason = "diverged", f"the loss was {loss} at step {step}"
-            break
-        if tick is not None:
-            tick(step)
-    with optimizer.evaluation_weights() if isinstance(optimizer, PipelineOptimizer) else nullcontext():
-        train, _ = evaluate(task, model, data.train)
-        validation, validation_accuracy = evaluate(task, model, data.validation)
-        test, test_accuracy = evaluate(task, model, data.test)
-    if status == "ok" and not train <= start:
-        status, reason = "diverged", f"the training loss went from {start:.4g} to {train:.4g}"
-    return Trial(
-        spec=spec,
-        seed=seed,
-        status=status,
-        reason=reason,
-        start_loss=start,
-        train_loss=train,
-        validation_loss=validation,
-        test_loss=test,
-        validation_accuracy=validation_accuracy,
-        test_accuracy=test_accuracy,
-        steps=len(losses),
-        step_ms=clock.median_ms(clock.whole),
-        optimizer_ms=clock.median_ms(clock.optimizer),
-        first_step_s=clock.whole[0] if clock.whole else math.nan,
-        state_bytes=state_bytes(optimizer) / sum(parameter.numel() for parameter in model.parameters()),
-        curve=tuple(losses[:: max(1, len(losses) // CURVE_POINTS)]),
-        regret=None if monitor is None else asdict(monitor.report()),
-    )
+    return training.run(spec, tick)
+
+
+class Training:
+    """One training: the model and data of a seed, and the optimizer that steps them."""
+
+    def __init__(self, task: Task, setting: Setting, pipeline: Pipeline, seed: int) -> None:
+        self.task, self.setting, self.pipeline, self.seed = task, setting, pipeline, seed
+        self.device = torch.device(setting.device)
+        data = task.data()
+        self.data = type(data)(*(Split(*(_moved(part, self.device) for part in split)) for split in data))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.model = task.model(setting.model)[1]().to(self.device)
+        self.network = self.model
+        if self.device.type != "cpu" and task.scale.compile_model:
+            self.network = torch.compile(self.model)
+        self.rows = batches(len(self.data.train.inputs), setting.batch, seed)
+        self.augmenting = torch.Generator().manual_seed(seed + 1)
+        self.clock = Clock(self.device)
+
+    def compile(self) -> None:
+        """Make the optimizer; raises what its constructor raises."""
+        self.optimizer = compile(self.pipeline, fair_groups(self.pipeline, self.model))
+        self.rates = [group.get("lr") for group in self.optimizer.param_groups]
+
+    def run(self, spec: str, tick: Callable[[int], None] | None) -> Trial:
+        setting, clock = self.setting, self.clock
+        monitor = _monitor(setting.monitor, self.optimizer)
+        measuring = self._measuring()
+        start, _ = evaluate(self.task, self.model, self.data.train)
+        status, reason = "ok", ""
+        losses: list[tuple[int, float]] = []
+        checkpoints = [self._checkpoint([])]
+        measured: list[dict[str, Any]] = []
+        while (spent := clock.spent(setting.unit)) < setting.budget:
+            step = len(losses) + 1
+            self._schedule(spent, step)
+            try:
+                if measuring is not None:
+                    measuring.before(step)
+                loss = clock.step(self.optimizer, self._closures())
+                values = None if measuring is None else measuring.after(step)
+            except EdslError:
+                raise
+            except Exception as error:  # another package's optimizer may raise anything; the race goes on
+                status, reason = "failed", _first_line(error)
+                break
+            losses.append((step, loss))
+            if values is not None:
+                measured.append({"step": step, **values})
+            if not math.isfinite(loss):
+                status, reason = "diverged", f"the loss was {loss} at step {step}"
+                break
+            if clock.spent(setting.unit) * CHECKPOINTS >= len(checkpoints) * setting.budget:
+                checkpoints.append(self._checkpoint([loss for _, loss in losses[checkpoints[-1]["steps"] :]]))
+            if tick is not None:
+                tick(step)
+        with self._weights():
+            train, _ = evaluate(self.task, self.model, self.data.train)
+            validation, validation_accuracy = evaluate(self.task, self.model, self.data.validation)
+            test, test_accuracy = evaluate(self.task, self.model, self.data.test)
+        if status == "ok" and not train <= start:
+            status, reason = "diverged", f"the training loss went from {start:.4g} to {train:.4g}"
+        return Trial(
+            spec=spec,
+            seed=self.seed,
+            status=status,
+            reason=reason,
+            start_loss=start,
+            train_loss=train,
+            validation_loss=validation,
+            test_loss=test,
+            validation_accuracy=validation_accuracy,
+            test_accuracy=test_accuracy,
+            steps=len(losses),
+            evaluations=clock.evaluations,
+            seconds=sum(clock.whole),
+            step_ms=clock.median_ms(clock.whole),
+            optimizer_ms=clock.median_ms(clock.optimizer),
+            first_step_s=clock.whole[0] if clock.whole else math.nan,
+            state_bytes=state_bytes(self.optimizer) / sum(parameter.numel() for parameter in self.model.parameters()),
+            curve=tuple(losses[:: max(1, len(losses) // CURVE_POINTS)]),
+            checkpoints=tuple(checkpoints),
+            measured=tuple(measured),
+            regret=None if monitor is None else asdict(monitor.report()),
+        )
+
+    def _schedule(self, spent: float, step: int) -> None:
+        """Set the learning rates of a step, by the share of the budget that is spent when it ends."""
+        if self.setting.schedule == "constant":
+            return
+        one = 0 if self.setting.unit == "seconds" else spent / (step - 1) if step > 1 else 1
+        factor = schedule(self.setting.schedule)((spent + one) / self.setting.budget)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            if rate is not None:
+                group["lr"] = rate * factor
+
+    def _closures(self) -> list[Callable[[], Tensor]]:
+        """One closure for each call of the optimizer, on a batch of its own."""
+        return [
+            closure_for(self.pipeline, self.optimizer, *self._losses(next(self.rows)))
+            for _ in range(self.pipeline.estimator.calls)
+        ]
+
+    def _losses(self, rows: Tensor) -> list[Callable[[], Tensor]]:
+        """The mean loss of a batch, in parts that fit the device."""
+        train, task = self.data.train, self.task
+        inputs, targets = train.inputs[rows], train.targets[rows]
+        if task.augment is not None:
+            inputs = task.augment(inputs, self.augmenting)
+        inputs, targets = inputs.to(self.device), targets.to(self.device)
+        micro = task.scale.micro_batch if self.device.type != "cpu" else None
+        if micro is None or len(inputs) <= micro:
+            return [partial(self._loss, inputs, targets, 1.0)]
+        return [
+            partial(self._loss, part, aim, len(part) / len(inputs))
+            for part, aim in zip(inputs.split(micro), targets.split(micro), strict=True)
+        ]
+
+    def _loss(self, inputs: Tensor, targets: Tensor, share: float) -> Tensor:
+        autocast = self.task.scale.autocast
+        if self.device.type == "cpu" or not autocast:
+            loss = self.task.loss(self.network(inputs), targets)
+        else:
+            with torch.autocast(self.device.type, dtype=getattr(torch, autocast)):
+                loss = self.task.loss(self.network(inputs), targets)
+        return loss if share == 1 else loss * share
+
+    def _checkpoint(self, losses: list[float]) -> dict[str, Any]:
+        """What is spent, the mean batch loss since the last checkpoint, and the validation split's word."""
+        with self._weights():
+            loss, accuracy = evaluate(self.task, self.model, self.data.validation)
+        spent = {unit: self.clock.spent(unit) for unit in UNITS}
+        return {**spent, "loss": mean(losses) if losses else None, "validation_loss": loss, "accuracy": accuracy}
+
+    def _weights(self) -> Any:
+        """Where the weights are those to evaluate with."""
+        return self.optimizer.evaluation_weights() if isinstance(self.optimizer, PipelineOptimizer) else nullcontext()
+
+    def _measuring(self) -> Any:
+        if not self.setting.measures:
+            return None
+        from edsl.lab.measures import measuring
+
+        setting = self.setting
+        every = max(1, int(setting.budget) // CHECKPOINTS) if setting.unit == "steps" else 50
+        return measuring(
+            setting.measures,
+            self.task,
+            self.model,
+            self.optimizer,
+            self.pipeline,
+            self.data.train,
+            self.seed,
+            every,
+        )
 
 
 def check_fit(pipeline: Pipeline, model: Any) -> None:
@@ -227,9 +354,14 @@ def fair_groups(pipeline: Pipeline, model: Any) -> Any:
 
 
 def _refused(spec: str, seed: int, error: Exception) -> Trial:
+    return failed(spec, seed, _first_line(error))
+
+
+def failed(spec: str, seed: int, reason: str) -> Trial:
+    """A trial of which nothing is known but why."""
     nan = math.nan
     return Trial(
-        spec, seed, "failed", _first_line(error), nan, nan, nan, nan, None, None, 0, nan, nan, nan, nan, (), None
+        spec, seed, "failed", reason, nan, nan, nan, nan, None, None, 0, 0, 0.0, nan, nan, nan, nan, (), (), (), None
     )
 
 
@@ -248,12 +380,6 @@ def _monitor(name: str, optimizer: Any) -> Any:
         return None
 
 
-def _closure(
-    task: Task, model: Any, optimizer: Any, pipeline: Pipeline, train: Split, rows: Tensor
-) -> Callable[[], Tensor]:
-    return closure_for(pipeline, optimizer, lambda: task.loss(model(train.inputs[rows]), train.targets[rows]))
-
-
 def batches(examples: int, batch: int, seed: int) -> Iterator[Tensor]:
     """Row numbers of one batch after the other, shuffled anew each epoch."""
     generator = torch.Generator().manual_seed(seed)
@@ -264,12 +390,27 @@ def batches(examples: int, batch: int, seed: int) -> Iterator[Tensor]:
 
 @torch.no_grad()
 def evaluate(task: Task, model: Any, split: Split) -> tuple[float, float | None]:
-    """Loss and accuracy over a whole split, in evaluation mode."""
+    """Loss and accuracy over a whole split, in evaluation mode, by parts of EVALUATED_ROWS."""
+    device = next(model.parameters()).device
     model.eval()
-    outputs = model(split.inputs)
+    losses, accuracies, weights = [], [], []
+    for first in range(0, len(split.inputs), EVALUATED_ROWS):
+        targets = split.targets[first : first + EVALUATED_ROWS].to(device)
+        outputs = model(split.inputs[first : first + EVALUATED_ROWS].to(device))
+        losses.append(task.loss(outputs, targets).item())
+        accuracies.append(None if task.accuracy is None else task.accuracy(outputs, targets))
+        weights.append(len(targets))
     model.train()
-    loss = task.loss(outputs, split.targets).item()
-    return loss, None if task.accuracy is None else task.accuracy(outputs, split.targets)
+    total = sum(weights)
+    loss = sum(loss * weight for loss, weight in zip(losses, weights)) / total
+    if task.accuracy is None:
+        return loss, None
+    return loss, sum(accuracy * weight for accuracy, weight in zip(accuracies, weights)) / total
+
+
+def _moved(part: Any, device: torch.device) -> Any:
+    """A tensor on the device; other rows, such as those of a file, stay and are moved batch by batch."""
+    return part.to(device) if isinstance(part, Tensor) else part
 
 
 def state_bytes(optimizer: Any) -> int:

@@ -55,7 +55,10 @@ BAD = [
     (("compare", "digits", "sgd", "grad | sgd"), "given twice"),
     (("compare", "digits", "sgd", "--batch", "5000"), "batch must be at most the 1257 training examples"),
     (("compare", "digits", "sgd", "--steps", "0"), "steps must be at least 1, got 0"),
-    (("compare", "digits", "sgd", "--steps", "1", "--epochs", "1"), "epochs or steps, not both"),
+    (
+        ("compare", "digits", "sgd", "--steps", "1", "--epochs", "1"),
+        "seconds, got steps and epochs",
+    ),
     (("compare", "digits", "sgd", "--model", "gpt"), "unknown model 'gpt'"),
     (("compare", "digits", "sgd", "--device", "cuda:99"), "device 'cuda:99' can't be used"),
     (("compare", "digits", "sgd", "--device", "toaster"), "device 'toaster' can't be used"),
@@ -105,7 +108,7 @@ def test_race_json_goes_to_stdout_and_progress_to_stderr(tmp_path):
 
 
 def test_ctrl_c_leaves_a_race_that_resume_finishes(tmp_path):
-    words = [*RACE[:-4], "--steps", "200", "--seeds", "3", "--out", str(tmp_path / "race")]
+    words = [*RACE[:-4], "--steps", "200", "--seeds", "3", "--jobs", "1", "--out", str(tmp_path / "race")]
     program = "from edsl.cli.main import main; main()"
     child = subprocess.Popen([sys.executable, "-c", program, *words], stderr=subprocess.PIPE, text=True)
     assert child.stderr is not None

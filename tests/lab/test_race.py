@@ -12,21 +12,30 @@ import pytest
 import torch
 
 import edsl
+from edsl.lab.driver import run_to_end
 from edsl.lab.race import open_record, race
 from edsl.lab.record import Record
-from edsl.lab.report import summary
+from edsl.lab.results import results
 from edsl.lab.tasks import TASKS, task
-from edsl.lab.trial import Setting, batches, fair_groups, run_trial, state_bytes
+from edsl.lab.trial import Setting, batches, failed, fair_groups, run_trial, state_bytes
 
-TIMES = ("step_ms", "optimizer_ms", "first_step_s")
+TIMES = ("step_ms", "optimizer_ms", "first_step_s", "seconds")
 
 
 def ignore(_):
     pass
 
 
-def without_times(trial: dict) -> dict:
-    return {key: value for key, value in trial.items() if key not in TIMES}
+def rows_of(chosen, record, watch=ignore):
+    """The rows of a race that is run to its end."""
+    return run_to_end(chosen, record, watch).rows
+
+
+def without_times(value):
+    """A record without what depends on the clock."""
+    if isinstance(value, dict):
+        return {key: without_times(part) for key, part in value.items() if key not in TIMES}
+    return [without_times(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 
 def trial(spec, name="digits", steps=20, seed=0, model="mlp", batch=64):
@@ -93,7 +102,7 @@ def test_state_bytes_are_measured_without_step_counts():
 def test_diverged_and_failed_trials_are_reported_and_do_not_end_the_race(tmp_path):
     specs = ["sgd(lr=1000)", "torch.SparseAdam(lr=0.1)", "sgd(lr=0.1)"]
     chosen = race("digits", specs, steps=20, seeds=1)
-    rows = chosen.run(open_record(chosen, tmp_path, False), ignore)
+    rows = rows_of(chosen, open_record(chosen, tmp_path, False), ignore)
     assert [(row.ok, row.diverged, row.failed) for row in rows] == [(0, 1, 0), (0, 0, 1), (1, 0, 0)]
     assert rows[0].train_loss is None
     assert "SparseAdam does not support dense gradients" in rows[1].reasons[0]
@@ -110,28 +119,28 @@ def test_loss_above_its_start_counts_as_diverged():
 
 def test_second_run_into_the_same_folder_is_an_error_unless_resumed(tmp_path):
     chosen = race("digits", ["sgd"], steps=2, seeds=1)
-    rows = chosen.run(open_record(chosen, tmp_path, False), ignore)
+    rows = rows_of(chosen, open_record(chosen, tmp_path, False), ignore)
     with pytest.raises(edsl.EdslError, match="--resume finishes it"):
         open_record(chosen, tmp_path, False)
-    assert chosen.run(open_record(chosen, tmp_path, True), pytest.fail) == rows
+    assert rows_of(chosen, open_record(chosen, tmp_path, True), pytest.fail) == rows
 
 
 def test_folder_of_another_race_is_an_error_that_shows_the_difference(tmp_path):
     open_record(race("digits", ["sgd"], steps=2), tmp_path, False)
-    with pytest.raises(edsl.EdslError, match="holds another race \\(steps 2 there, 3 here\\)"):
+    with pytest.raises(edsl.EdslError, match="holds another race \\(budget 2 there, 3 here\\)"):
         open_record(race("digits", ["sgd"], steps=3), tmp_path, True)
 
 
 def test_line_cut_short_by_a_kill_is_dropped_and_its_trial_runs_again(tmp_path):
     chosen = race("digits", ["sgd", "adam"], steps=2, seeds=2)
-    undisturbed = chosen.run(open_record(chosen, tmp_path / "a", False), ignore)
+    undisturbed = rows_of(chosen, open_record(chosen, tmp_path / "a", False), ignore)
     record = open_record(chosen, tmp_path / "b", False)
-    chosen.run(record, ignore)
+    rows_of(chosen, record, ignore)
     file = tmp_path / "b" / "trials.jsonl"
     file.write_bytes(file.read_bytes()[:-100])
     resumed = open_record(chosen, tmp_path / "b", True)
     assert len(resumed.finished) == 3
-    rows = chosen.run(resumed, ignore)
+    rows = rows_of(chosen, resumed, ignore)
     for row, expected in zip(rows, undisturbed, strict=True):
         assert (row.train_loss, row.test_loss, row.ok) == (expected.train_loss, expected.test_loss, expected.ok)
 
@@ -150,9 +159,11 @@ def test_damaged_record_is_an_error_that_names_the_line(tmp_path):
 def test_killed_race_loses_at_most_the_trial_in_flight(tmp_path):
     program = f"""
 from pathlib import Path
+from edsl.lab.driver import run_to_end
 from edsl.lab.race import open_record, race
 chosen = race("digits", ["sgd", "torch.Adam()"], steps=100, seeds=3)
-chosen.run(open_record(chosen, Path({str(tmp_path / "killed")!r}), False), lambda p: print(p.trial, flush=True))
+record = open_record(chosen, Path({str(tmp_path / "killed")!r}), False)
+run_to_end(chosen, record, lambda p: print(p.done + 1, flush=True))
 """
     child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
@@ -164,28 +175,27 @@ chosen.run(open_record(chosen, Path({str(tmp_path / "killed")!r}), False), lambd
     chosen = race("digits", ["sgd", "torch.Adam()"], steps=100, seeds=3)
     record = open_record(chosen, tmp_path / "killed", True)
     assert len(record.finished) >= 3
-    rows = chosen.run(record, ignore)
-    undisturbed = chosen.run(open_record(chosen, tmp_path / "whole", False), ignore)
+    rows = rows_of(chosen, record, ignore)
+    undisturbed = rows_of(chosen, open_record(chosen, tmp_path / "whole", False), ignore)
     for row, expected in zip(rows, undisturbed, strict=True):
         assert (row.train_loss, row.test_accuracy) == (expected.train_loss, expected.test_accuracy)
 
 
-def test_summary_is_mean_and_sample_standard_deviation():
-    def finished(loss, status="ok"):
-        return {
-            **dict.fromkeys(
-                ("test_loss", "test_accuracy", "step_ms", "optimizer_ms", "first_step_s", "state_bytes"), 1.0
-            ),
-            "spec": "sgd",
-            "status": status,
-            "reason": "",
-            "train_loss": loss,
-        }
+def finished(spec, seed, loss, status="ok"):
+    """A trial's record with these figures."""
+    record = failed(spec, seed, "").record()
+    figures = dict.fromkeys(
+        ("test_loss", "test_accuracy", "step_ms", "optimizer_ms", "first_step_s", "state_bytes"), 1.0
+    )
+    return {**record, **figures, "status": status, "train_loss": loss}
 
-    trials = [finished(1.0), finished(3.0), finished(99.0, "diverged")]
-    numbered = [{**trial, "seed": seed} for seed, trial in enumerate(trials)]
-    stray = {**finished(77.0), "seed": 9}
-    row = summary(["sgd"], 3, [*numbered, numbered[0], stray])[0]
+
+def test_results_are_mean_and_sample_standard_deviation():
+    chosen = race("digits", ["sgd"], steps=2, seeds=3)
+    spec = chosen.entrants[0].spec
+    trials = [finished(spec, 0, 1.0), finished(spec, 1, 3.0), finished(spec, 2, 99.0, "diverged")]
+    stray = finished(spec, 9, 77.0)
+    row = results(chosen, [*trials, trials[0], stray]).rows[0]
     assert row.train_loss is not None
     assert row.train_loss.mean == 2
     assert row.train_loss.sd == pytest.approx(math.sqrt(2))
@@ -211,9 +221,9 @@ def test_two_processes_can_not_run_one_race(tmp_path):
     chosen = race("digits", ["sgd"], steps=2, seeds=1)
     first, second = open_record(chosen, tmp_path, False), open_record(chosen, tmp_path, True)
     with first.locked(), pytest.raises(edsl.EdslError, match="another process is running the race"):
-        chosen.run(second, ignore)
-    assert chosen.run(second, ignore)[0].ok == 1
-    assert chosen.run(first, pytest.fail)[0].ok == 1  # it sees what the other one wrote
+        rows_of(chosen, second, ignore)
+    assert rows_of(chosen, second, ignore)[0].ok == 1
+    assert rows_of(chosen, first, pytest.fail)[0].ok == 1  # it sees what the other one wrote
 
 
 def test_no_optimizer_decays_what_another_leaves_out():

@@ -1,0 +1,113 @@
+"""Several trials at once, each in a process of this machine.
+
+A worker that dies, killed or out of memory, is replaced and its trial begins again; nothing but the
+parent writes results, so none is lost or doubled.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from edsl.errors import EdslError
+from edsl.lab.executors import Tick
+from edsl.lab.race import Work
+from edsl.lab.trial import failed
+
+ATTEMPTS = 3  # of a trial whose worker dies
+
+
+@dataclass
+class Worker:
+    """A process, the pipe to it, and the trial that it runs."""
+
+    process: Any
+    pipe: Connection
+    work: Work | None = None
+
+
+class Processes:
+    """Keeps `jobs` workers, which import everything once."""
+
+    def __init__(self, jobs: int) -> None:
+        self.capacity = jobs
+        self.workers: list[Worker] = []
+        self.attempts: dict[tuple[str, int], int] = {}
+        methods = multiprocessing.get_all_start_methods()
+        self.context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+        if self.context.get_start_method() == "forkserver":
+            self.context.set_forkserver_preload(["edsl.lab.executors.processes", "edsl.lab.executors.worker"])
+
+    def submit(self, work: Work) -> None:
+        worker = next((worker for worker in self.workers if worker.work is None), None) or self._hire()
+        self.attempts[work.key] = self.attempts.get(work.key, 0) + 1
+        worker.work = work
+        with suppress(OSError):  # it died before it was given anything, which `next` will see
+            worker.pipe.send(work)
+
+    def next(self, tick: Tick) -> tuple[tuple[str, int], dict[str, Any]]:
+        while True:
+            busy = {worker.pipe: worker for worker in self.workers if worker.work is not None}
+            for pipe in wait(list(busy)):
+                worker = busy[pipe]  # pyright: ignore[reportArgumentType]
+                work = worker.work
+                assert work is not None  # it is among the busy
+                try:
+                    answer = worker.pipe.recv()
+                except (EOFError, OSError):
+                    answer = self._bury(worker, work)
+                    if answer is None:
+                        continue
+                worker.work = None
+                if isinstance(answer, BaseException):
+                    raise answer
+                return work.key, answer
+
+    def _hire(self) -> Worker:
+        ours, theirs = self.context.Pipe()
+        process = self.context.Process(target=serve, args=(theirs,), daemon=True)
+        process.start()
+        theirs.close()
+        self.workers.append(Worker(process, ours))
+        return self.workers[-1]
+
+    def _bury(self, worker: Worker, work: Work) -> dict[str, Any] | None:
+        """Replace a dead worker; its trial's record once it was tried often enough."""
+        worker.process.join()
+        worker.pipe.close()
+        self.workers.remove(worker)
+        if self.attempts[work.key] >= ATTEMPTS:
+            reason = f"its process died {ATTEMPTS} times, the last with exit code {worker.process.exitcode}"
+            return failed(work.spec, work.seed, reason).record()
+        self.submit(work)
+        return None
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        for worker in self.workers:
+            worker.process.kill()
+        for worker in self.workers:
+            worker.process.join()
+            worker.pipe.close()
+        self.workers.clear()
+
+
+def serve(pipe: Connection) -> None:
+    """A worker's life: trials from the pipe, their records into it, until it is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends its workers
+    from edsl.lab.executors.worker import run_work
+
+    with suppress(EOFError, OSError):  # the parent is gone
+        while True:
+            work = pipe.recv()
+            try:
+                answer: Any = run_work(work)
+            except EdslError as error:
+                answer = EdslError(str(error))
+            pipe.send(answer)
