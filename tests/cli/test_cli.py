@@ -95,7 +95,7 @@ def test_race_prints_a_table_and_leaves_its_results(tmp_path):
     assert code == 0
     assert "digits (mlp), batch 128, 5 steps, 2 seeds, cpu" in out
     assert re.search(r"sgd\(lr=0\.1\) +\d\.\d{4} ± \d\.\d{4} ", out)
-    assert "trial 4/4: torch.SGD(lr=0.1), seed 1" in err
+    assert "trial 4/4: " in err
     assert len((tmp_path / "race" / "trials.jsonl").read_text().splitlines()) == 4
 
 

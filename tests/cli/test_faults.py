@@ -146,7 +146,7 @@ def test_a_torn_last_line_is_dropped_without_rewriting_the_others(tmp_path):
 def limited(folder, size, *words):
     """A command whose process can write no file beyond a size: a disk that is full."""
     program = f"""
-import resource
+import resource, torch  # which may import packages that look for a folder to write to
 from edsl.cli.main import main
 resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))
 main()

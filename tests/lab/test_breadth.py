@@ -15,6 +15,7 @@ from edsl.registry import STAGES, stage_class
 
 TRAINS = {  # each base update with E before it, at a learning rate of its own
     "sgd": "grad | e | sgd(lr=0.1)",
+    "qhm": "grad | e | qhm(lr=1, momentum=0.9)",
     "adam": "eadam",
     "adamw": "eadamw",
     "lamb": "alto",
@@ -83,7 +84,18 @@ def test_one_race_holds_an_optimizer_of_each_order_with_and_without_e(tmp_path):
         "route(matrix=muon, other=adamw)",
         "emuon",
     ]
-    budget = ["--model", "linear", "--steps", "30", "--seeds", "1", "--json", "--out", str(tmp_path / "race")]
+    budget = [
+        "--model",
+        "linear",
+        "--steps",
+        "30",
+        "--seeds",
+        "1",
+        "--no-controls",
+        "--json",
+        "--out",
+        str(tmp_path / "race"),
+    ]
     code, out, error = run("compare", "digits", *specs, *budget)
     assert code == 0, error
     rows = json.loads(out)["rows"]
