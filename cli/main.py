@@ -146,6 +146,48 @@ def compare_command(
     compare(task, specs or [], settings, running)
 
 
+@app.command("report")
+def report_command(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR…", help="Folders of races, sweeps or ablations.")],
+    target: Target = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the page; the first DIR by default.")] = None,
+) -> None:
+    """Report races: one HTML page, and pictures and tables (PNG, SVG, CSV, Parquet) beside each record.
+
+    Several races of the same optimizers on several tasks get a performance profile.
+
+    Example: edsl report runs/a
+    """
+    from edsl.cli.report import report
+
+    report(folders, target, out)
+
+
+@app.command("reproduce")
+def reproduce_command(
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME…", help="fig1, fig3, fig5, fig8, table3, table7, appendix-a, or all."),
+    ],
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Few seeds and steps: to see that it runs, not to judge.")
+    ] = False,
+    out: Annotated[Path, typer.Option("--out", help="Folder; each claim has one of its own in it.")] = Path(
+        "runs/reproduce"
+    ),
+    as_json: RaceJson = False,
+) -> None:
+    """Reproduce the paper's claims at small scale: what it says, our figures with their uncertainty, the verdict.
+
+    What a folder holds of a claim is not run again. A verdict follows from the figures by the rule that stands with it.
+
+    Example: edsl reproduce fig1
+    """
+    from edsl.cli.reproduce import reproduce
+
+    reproduce(names, quick, out, as_json)
+
+
 OneSpec = Annotated[str | None, typer.Argument(metavar="SPEC", help="A spec, such as 'alto(lr=0.01)'.")]
 
 

@@ -17,12 +17,15 @@ from rich.table import Table
 from edsl.as_json import as_json
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edsl.lab.claims.claim import Claim
     from edsl.lab.driver import Progress
     from edsl.lab.race import Race
     from edsl.lab.results import Figure, Reached, Results, Row
     from edsl.lab.statistics import Interval
 
-_PIPED_WIDTH = 140  # of a table that neither a terminal nor COLUMNS bounds
+_PIPED_WIDTH = 160  # of a table that neither a terminal nor COLUMNS bounds
 _NARROW = 110  # below this a race's optimizers go into a legend
 
 
@@ -142,7 +145,7 @@ def race_results(race: Race, found: Results) -> None:
     columns = ["train\nloss", "test\nloss", *(["test\naccuracy %"] if with_accuracy else [])]
     columns += [f"at default lr\n{NAMES[race.metric]}"] if tuned else []
     for name in columns:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=not narrow)
     if len(rows) > 1:
         table.add_column(f"{NAMES[race.metric]}\n− baseline's", justify="right")
         table.add_column("95 % interval", justify="right", no_wrap=True)
@@ -717,3 +720,24 @@ def comparison(first: str, second: str, found: Any, notes: Sequence[str]) -> Non
         console.print(f"- largest ratio of gains: {one:.6g} and {two:.6g} at {frequency:.4g} cycles a step")
     for note_ in notes:
         console.print(f"- {escape(note_)}", soft_wrap=True)
+
+
+def claim(found: Claim, folder: Path) -> None:
+    """A claim of the paper beside our figures."""
+    page = _Page()
+    colour = {"reproduced": "green", "partly": "yellow", "not seen": "red"}[found.verdict]
+    page.print(f"[bold]{escape(found.title)}[/bold]: [{colour}]{found.verdict}[/{colour}]", soft_wrap=True)
+    page.print(f"  paper  {escape(found.paper)}", soft_wrap=True)
+    page.print(f"  here   {escape(found.ours)}", soft_wrap=True)
+    if found.table:
+        table = Table(box=SIMPLE_HEAD)
+        columns = list(dict.fromkeys(column for row in found.table for column in row))
+        for number, column in enumerate(columns):
+            table.add_column(escape(column), justify="left" if number == 0 else "right", overflow="fold")
+        for row in found.table:
+            values = [row.get(column, "") for column in columns]
+            table.add_row(*(escape(f"{v:.4g}" if isinstance(v, float) else str(v)) for v in values))
+        page.print(table)
+    page.print(f"  {escape(found.caveat)}", soft_wrap=True)
+    page.print(f"  also: {escape(found.commands)}\n", soft_wrap=True)
+    note(f"pictures and figures: {folder}")

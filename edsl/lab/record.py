@@ -101,20 +101,7 @@ class Record:
 
     def _read(self) -> tuple[list[dict[str, Any]], int]:
         """The finished trials, and how many bytes their lines take."""
-        place = self.folder / TRIALS
-        if not place.exists():
-            return [], 0
-        lines = place.read_bytes().split(b"\n")
-        finished = []
-        for number, line in enumerate(lines[:-1], start=1):
-            try:
-                trial = json.loads(line, parse_constant=_not_json)
-            except (ValueError, RecursionError):
-                raise EdslError(f"{place}, line {number} is not JSON; mend or delete that line") from None
-            if not is_trial(trial):
-                raise EdslError(f"{place}, line {number} is not a trial's result; mend or delete that line")
-            finished.append(trial)
-        return finished, sum(len(line) + 1 for line in lines[:-1])
+        return _read(self.folder / TRIALS)
 
     def append(self, trial: dict[str, Any]) -> None:
         """Add a finished trial, on the disk when this returns."""
@@ -126,6 +113,27 @@ class Record:
             file.flush()
             os.fsync(file.fileno())
         self.finished.append(trial)
+
+
+def finished_in(folder: Path) -> list[dict[str, Any]]:
+    """The finished trials of a folder; raises EdslError for a line that is none."""
+    return _read(folder / TRIALS)[0]
+
+
+def _read(place: Path) -> tuple[list[dict[str, Any]], int]:
+    if not place.exists():
+        return [], 0
+    lines = place.read_bytes().split(b"\n")
+    finished = []
+    for number, line in enumerate(lines[:-1], start=1):
+        try:
+            trial = json.loads(line, parse_constant=_not_json)
+        except (ValueError, RecursionError):
+            raise EdslError(f"{place}, line {number} is not JSON; mend or delete that line") from None
+        if not is_trial(trial):
+            raise EdslError(f"{place}, line {number} is not a trial's result; mend or delete that line")
+        finished.append(trial)
+    return finished, sum(len(line) + 1 for line in lines[:-1])
 
 
 def read_configuration(folder: Path) -> Any:

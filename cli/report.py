@@ -1,0 +1,36 @@
+"""`edsl report`: one page of what races gave."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edsl.cli import render
+from edsl.cli.compare import held_in
+from edsl.errors import EdslError
+
+
+def report(folders: Sequence[Path], target: float | None, out: Path | None) -> None:
+    """Write report.html, and pictures and tables beside each race's record."""
+    from edsl.lab.record import finished_in
+    from edsl.lab.report.page import write
+    from edsl.lab.results import results
+
+    races = []
+    for folder in folders:
+        race = held_in(folder)
+        finished = finished_in(folder)
+        if not finished:
+            raise EdslError(f"{folder} holds no finished trial yet; edsl compare --resume --out {folder} runs them")
+        missing = sum(1 for _ in race.ready({(trial["spec"], trial["seed"]): trial for trial in finished}))
+        if missing:
+            render.note(f"{folder} is not finished: the page is of {len(finished)} trials of at most {race.planned}")
+        races.append((race, results(race, finished, target), finished, folder))
+    place = out or folders[0]
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        written = write(races, place)
+    except OSError as reason:
+        raise EdslError(f"can't write a report to {place}: {reason.strerror or reason}") from None
+    render.note(f"beside it: {', '.join(sorted({other.name for other in written.others}))}")
+    render.plain_text(str(written.page))

@@ -1,0 +1,38 @@
+"""A claim as Markdown, with its pictures beside it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edsl.lab.claims.claim import Claim
+
+
+def markdown(claim: Claim, pictures: Path, within: Path) -> str:
+    """The claim as a section; its pictures are copied to a folder, and named from `within`."""
+    pictures.mkdir(parents=True, exist_ok=True)
+    lines = [f"## {claim.title}: {claim.verdict}", ""]
+    lines += [f"**The paper.** {claim.paper}", "", f"**Here.** {claim.ours}", ""]
+    lines += [*_table(claim.table), ""]
+    for number, picture in enumerate(claim.pictures, start=1):
+        name = f"{claim.name}-{number}-{picture.stem}{picture.suffix}"
+        shutil.copyfile(picture, pictures / name)
+        lines += [f"![{claim.title}, {picture.stem}]({(pictures / name).relative_to(within)})", ""]
+    lines += [f"*What decides, and what this can't.* {claim.caveat}", ""]
+    lines += [f"    edsl reproduce {claim.name}", *(f"    {line}" for line in claim.commands.splitlines()), ""]
+    return "\n".join(lines)
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not rows:
+        return []
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    lines = [f"| {' | '.join(columns)} |", f"|{'|'.join('---' for _ in columns)}|"]
+    return lines + [f"| {' | '.join(_cell(row.get(column, '')) for column in columns)} |" for row in rows]
+
+
+def _cell(value: Any) -> str:
+    text = f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
+    return text.replace("|", "\\|")

@@ -1,0 +1,311 @@
+"""The pictures of a race, as matplotlib figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from edsl.errors import EdslError
+from edsl.lab.race import TUNING_SEEDS_FROM, Race
+from edsl.lab.results import ALONG, FINAL, NAMES, Results
+from edsl.lab.statistics import performance_profile
+
+COLOURS = ("#1b6ca8", "#d1495b", "#2e933c", "#8f5fbf", "#e08e1d", "#00798c", "#7a5c3e", "#5c6b73")
+CONTROL_STYLES = {"without E": "--", "twin": ":"}
+
+
+def figure_class() -> Any:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise EdslError("pictures need matplotlib: pip install 'edsl-optim[plot]'") from None
+    return Figure
+
+
+def styles(race: Race) -> dict[str, dict[str, Any]]:
+    """A colour for each entrant, its controls' the same with other lines."""
+    found: dict[str, dict[str, Any]] = {}
+    own = [entrant for entrant in race.entrants if not entrant.control_of]
+    for number, entrant in enumerate(own):
+        dash = "-" if number < len(COLOURS) else "-."
+        found[entrant.name] = {"color": COLOURS[number % len(COLOURS)], "linestyle": dash}
+    for entrant in race.entrants:
+        if entrant.control_of:
+            control = entrant.name.rpartition(", ")[2]
+            colour = found[entrant.control_of]["color"]
+            found[entrant.name] = {"color": colour, "linestyle": CONTROL_STYLES.get(control, ":"), "alpha": 0.75}
+    return found
+
+
+def short(name: str, most: int = 34) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
+def _finals(race: Race, finished: Sequence[Mapping[str, Any]], spec: str) -> list[Mapping[str, Any]]:
+    return [t for t in finished if t["spec"] == spec and t["seed"] < TUNING_SEEDS_FROM and t["seed"] < race.seeds]
+
+
+def curves(race: Race, found: Results, finished: Sequence[Mapping[str, Any]]) -> Any:
+    """The metric on the validation split, and the training loss, over steps: medians with bands from least to most."""
+    figure = figure_class()(figsize=(10, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    style = styles(race)
+    key = ALONG[race.metric] if race.metric != "train" else "validation_loss"
+    for axes, column in ((left, key), (right, "loss")):
+        for row in found.rows:
+            trials = [trial for trial in _finals(race, finished, row.spec) if trial["status"] == "ok"]
+            steps, values = _aligned(trials, column)
+            if not len(steps):
+                continue
+            scale = 100 if column == "accuracy" else 1
+            line = style[row.name]
+            axes.plot(steps, scale * np.median(values, axis=0), label=short(row.name), linewidth=1.8, **line)
+            if len(values) > 1:
+                low, high = scale * values.min(axis=0), scale * values.max(axis=0)
+                axes.fill_between(steps, low, high, color=line["color"], alpha=0.12, linewidth=0)
+        axes.set_xlabel("step")
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        if column != "accuracy":
+            axes.set_yscale("log")
+    left.set_ylabel("validation accuracy, %" if key == "accuracy" else "validation loss")
+    right.set_ylabel("training loss, mean of batches")
+    if found.target is not None and key == ALONG[race.metric]:
+        scale = 100 if key == "accuracy" else 1
+        left.axhline(scale * found.target, color="0.5", linewidth=0.8, linestyle=(0, (1, 2)))
+        left.annotate(
+            "target",
+            (1, scale * found.target),
+            xycoords=("axes fraction", "data"),
+            ha="right",
+            va="bottom",
+            fontsize=8,
+            color="0.4",
+        )
+    handles, labels = left.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False, fontsize=8)
+    return figure
+
+
+def _aligned(trials: Sequence[Mapping[str, Any]], column: str) -> tuple[Any, Any]:
+    """Steps, and one row a trial, at the checkpoints that all trials have."""
+    lines = [{p["steps"]: p[column] for p in trial["checkpoints"] if p.get(column) is not None} for trial in trials]
+    lines = [line for line in lines if line]
+    if not lines:
+        return np.array([]), np.array([])
+    common = sorted(set.intersection(*(set(line) for line in lines)))
+    return np.array(common), np.array([[line[step] for step in common] for line in lines])
+
+
+def tuning(race: Race, found: Results, finished: Sequence[Mapping[str, Any]]) -> Any:
+    """What every learning rate that was tried gave, by optimizer; None for a race without tuning."""
+    if not race.tuning.tuner:
+        return None
+    trials = {(trial["spec"], trial["seed"]): dict(trial) for trial in finished}
+    figure = figure_class()(figsize=(6.2, 4.2), layout="constrained")
+    axes = figure.subplots()
+    style = styles(race)
+    from edsl.lab.learning_rate import learning_rates, scaled
+    from edsl.spec import parse
+
+    worst = []
+    lines = []
+    for entrant in race.entrants:
+        scores, _ = race.tuned(entrant, trials)
+        rates = {next(iter(learning_rates(scaled(parse(entrant.spec), f)).values())): s for f, s in scores.items()}
+        lines.append((entrant, dict(sorted(rates.items()))))
+        worst += [score for score in rates.values() if np.isfinite(score)]
+    sign = 100 if race.metric == "accuracy" else 1
+    for entrant, rates in lines:
+        good = {rate: score for rate, score in rates.items() if np.isfinite(score)}
+        shown = [-sign * s if race.metric == "accuracy" else s for s in good.values()]
+        line = style[entrant.name]
+        axes.plot(list(good), shown, marker="o", markersize=4, label=short(entrant.name), **line)
+        if good:
+            best = min(good, key=lambda rate: (good[rate], rate))
+            at = shown[list(good).index(best)]
+            axes.plot([best], [at], marker="*", markersize=13, color=line["color"], linestyle="none")
+        lost = [rate for rate in rates if rate not in good]
+        axes.plot(
+            lost,
+            [0.02] * len(lost),
+            marker="x",
+            linestyle="none",
+            color=line["color"],
+            transform=axes.get_xaxis_transform(),
+            clip_on=False,
+        )
+    axes.set_xscale("log")
+    if race.metric != "accuracy" and worst and min(worst) > 0:
+        axes.set_yscale("log")
+    axes.set_xlabel("learning rate (★ chosen, × diverged)")
+    axes.set_ylabel(
+        {"accuracy": "validation accuracy, %", "loss": "validation loss", "train": "training loss"}[race.metric]
+    )
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def differences(race: Race, found: Results) -> Any:
+    """Every entrant's difference to the baseline with its interval; None where there is none."""
+    rows = []
+    for row in found.rows:
+        for effect in row.effects:
+            if effect.against == race.baseline and effect.interval is not None:
+                rows.append((row.name, effect.interval, effect.verdict))
+    if not rows:
+        return None
+    scale = 100 if race.metric == "accuracy" else 1
+    figure = figure_class()(figsize=(7.5, 1.3 + 0.38 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    colours = {"better": "#2e933c", "worse": "#d1495b"}
+    for place, (_, interval, said) in enumerate(reversed(rows)):
+        colour = colours.get(said, "0.45")
+        axes.plot([scale * interval.mean], [place], "o", color=colour)
+        if interval.low is not None:
+            axes.plot([scale * interval.low, scale * interval.high], [place, place], color=colour, linewidth=2.2)
+    axes.set_yticks(range(len(rows)), [short(name, 44) for name, *_ in reversed(rows)], fontsize=9)
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.axvline(0, color="0.3", linewidth=0.9)
+    unit = ", percentage points" if race.metric == "accuracy" else ""
+    side = "better →" if race.higher_is_better else "← better"
+    axes.set_xlabel(f"{NAMES[race.metric]} − that of {short(race.baseline)}{unit}   ({side}), 95 % interval")
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.grid(axis="x", alpha=0.25)
+    return figure
+
+
+def boxes(race: Race, found: Results, finished: Sequence[Mapping[str, Any]]) -> Any:
+    """A sweep's metric by each hyper-parameter: a box for each combination, over its seeds; None for other races."""
+    swept = [entrant for entrant in race.entrants if entrant.values]
+    if race.kind != "sweep" or not swept:
+        return None
+    names = list(swept[0].values)
+    *outer, inner = names
+    rows = {row.name: row for row in found.rows}
+    panels: dict[tuple[Any, ...], list[Any]] = {}
+    for entrant in swept:
+        panels.setdefault(tuple(entrant.values[name] for name in outer), []).append(entrant)
+    sizes = [len(entrants) for entrants in panels.values()]
+    figure = figure_class()(figsize=(max(4.5, 1.2 + 0.75 * sum(sizes)), 4.2), layout="constrained")
+    grid = figure.subplots(1, len(panels), sharey=True, squeeze=False, width_ratios=sizes)[0]
+    scale = 100 if race.metric == "accuracy" else 1
+
+    def finals(spec: str) -> list[float]:
+        found = [t[FINAL[race.metric]] for t in _finals(race, finished, spec) if t["status"] == "ok"]
+        return [scale * value for value in found if value is not None]
+
+    base = rows.get("without E")
+    for axes, (values, entrants) in zip(grid, panels.items()):
+        for place, entrant in enumerate(entrants):
+            data = finals(rows[entrant.name].spec)
+            if not data:
+                axes.text(
+                    place,
+                    0.5,
+                    "diverged",
+                    rotation=90,
+                    ha="center",
+                    va="center",
+                    fontsize=8,
+                    color="0.4",
+                    transform=axes.get_xaxis_transform(),
+                )
+                continue
+            axes.boxplot(data, positions=[place], widths=0.55, medianprops={"color": COLOURS[1]}, showfliers=False)
+            axes.plot([place] * len(data), data, ".", color=COLOURS[0], markersize=4, alpha=0.7)
+        axes.set_xticks(
+            range(len(entrants)),
+            [
+                f"{entrant.values[inner]:g}"
+                if isinstance(entrant.values[inner], (int, float))
+                else str(entrant.values[inner])
+                for entrant in entrants
+            ],
+        )
+        axes.set_xlim(-0.6, len(entrants) - 0.4)
+        axes.set_xlabel(inner)
+        axes.set_title(", ".join(f"{name}={value}" for name, value in zip(outer, values)), fontsize=10)
+        if base is not None and (without := finals(base.spec)):
+            axes.axhspan(min(without), max(without), color="0.85", zorder=0)
+            axes.axhline(float(np.median(without)), color="0.5", linestyle="--", linewidth=1)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", alpha=0.25)
+    grid[0].set_ylabel(NAMES[race.metric] + (", %" if race.metric == "accuracy" else ""))
+    if base is not None:
+        figure.supxlabel("grey: without E, from least to most; dashed, its median", fontsize=8, color="0.35")
+    return figure
+
+
+def measured(race: Race, found: Results, finished: Sequence[Mapping[str, Any]]) -> Any:
+    """Each measure over steps, medians with bands from least to most; None where nothing was measured."""
+    names = list(dict.fromkeys(name for row in found.rows for name in row.measures))[:12]
+    if not names:
+        return None
+    columns = min(3, len(names))
+    lines = -(-len(names) // columns)
+    figure = figure_class()(figsize=(3.6 * columns, 2.9 * lines), layout="constrained")
+    grid = figure.subplots(lines, columns, squeeze=False).ravel()
+    style = styles(race)
+    for axes, name in zip(grid, names):
+        for row in found.rows:
+            trials = [trial for trial in _finals(race, finished, row.spec) if trial["status"] == "ok"]
+            points = [{p["step"]: p[name] for p in trial["measured"] if p.get(name) is not None} for trial in trials]
+            points = [line for line in points if line]
+            if not points:
+                continue
+            steps = sorted(set.intersection(*(set(line) for line in points)))
+            values = np.array([[line[step] for step in steps] for line in points])
+            line = style[row.name]
+            axes.plot(steps, np.median(values, axis=0), label=short(row.name), **line)
+            if len(values) > 1:
+                axes.fill_between(
+                    steps, values.min(axis=0), values.max(axis=0), color=line["color"], alpha=0.12, linewidth=0
+                )
+        axes.set_title(name, fontsize=10)
+        axes.set_xlabel("step", fontsize=8)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in grid[len(names) :]:
+        axes.set_visible(False)
+    handles, labels = grid[0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=min(4, max(1, len(labels))), frameon=False, fontsize=8
+    )
+    return figure
+
+
+def profiles(races: Sequence[tuple[Race, Results]]) -> Any:
+    """Over several races the share of tasks that each optimizer solves within τ times the least steps to target."""
+    names = [row.name for row in races[0][1].rows if all(row.name in {r.name for r in f.rows} for _, f in races)]
+    if len(races) < 2 or not names:
+        return None
+    costs = []
+    for name in names:
+        line = []
+        for _, found in races:
+            target = next(row for row in found.rows if row.name == name).target
+            whole = target is not None and target.steps is not None and target.reached == target.trials
+            line.append(target.steps if whole and target is not None else np.inf)
+        costs.append(line)
+    figure = figure_class()(figsize=(6.2, 4.2), layout="constrained")
+    axes = figure.subplots()
+    lines = performance_profile(costs)
+    most = max(tau for line in lines for tau, _ in line)
+    for number, (name, line) in enumerate(zip(names, lines)):
+        taus, shares = zip(*line)
+        colour = COLOURS[number % len(COLOURS)]
+        axes.step([*taus, max(2.0, 1.1 * most)], [*shares, shares[-1]], where="post", label=short(name), color=colour)
+    axes.set_xscale("log", base=2)
+    axes.set_ylim(0, 1.03)
+    axes.set_xlabel("τ, steps to target over the least of all optimizers")
+    axes.set_ylabel(f"share of {len(races)} tasks")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8)
+    return figure

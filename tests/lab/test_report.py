@@ -1,0 +1,183 @@
+"""A race's page, pictures and tables say what its record holds."""
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import pytest
+from shell import run
+
+from edsl.lab.driver import run_to_end
+from edsl.lab.race import open_record, race
+from edsl.lab.report import conclusions
+from edsl.lab.report.page import write
+from edsl.lab.results import results
+
+pytest.importorskip("matplotlib")
+
+
+def ignore(_):
+    pass
+
+
+@pytest.fixture(scope="module")
+def raced(tmp_path_factory):
+    """A finished race with tuning, E and its controls."""
+    folder = tmp_path_factory.mktemp("raced")
+    chosen = race(
+        "digits",
+        ["eadam(lr=0.01)", "sgd(lr=0.1)"],
+        model="linear",
+        steps=20,
+        seeds=3,
+        lr="auto",
+        trials=3,
+        tune_seeds=1,
+        controls=True,
+    )
+    record = open_record(chosen, folder, False)
+    found = run_to_end(chosen, record, ignore)
+    written = write([(chosen, found, record.finished, folder)], folder)
+    return chosen, found, record, written
+
+
+class Text(HTMLParser):
+    """The words of a page, and whether every tag is closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.words, self.open = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        if tag not in ("meta", "br", "path", "use"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag in self.open:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def lines_of(place):
+    with place.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_page_stands_alone_and_says_question_answer_doubts_and_budget(raced):
+    chosen, found, _, written = raced
+    text = written.page.read_text()
+    page = Text(text)
+    assert page.open == []
+    words = " ".join(" ".join(page.words).split())
+    for heading in ("In short", "What this can’t tell", "Results", "What everybody was given", "What it took"):
+        assert heading in words
+    assert conclusions.question(chosen) in words
+    assert all(row.name in words and row.spec in words for row in found.rows)
+    assert not re.search(r'(src|href)="(?!#)', text.replace("xlink:href", "link"))  # nothing is fetched
+    assert len(re.findall("<svg", text)) == 3
+
+
+def test_ids_of_pictures_on_one_page_are_all_different(raced):
+    ids = re.findall(r'\bid="([^"]+)"', raced[3].page.read_text())
+    assert len(ids) == len(set(ids))
+
+
+def test_tables_hold_every_trial_and_checkpoint(raced):
+    chosen, found, record, written = raced
+    folder = written.page.parent
+    trials = lines_of(folder / "trials.csv")
+    assert len(trials) == len(record.finished) == len((folder / "trials.jsonl").read_text().splitlines())
+    final = [line for line in trials if line["phase"] == "final" and line["optimizer"] == found.rows[0].name]
+    assert sorted(int(line["seed"]) for line in final) == list(range(chosen.seeds))
+    curves = lines_of(folder / "curves.csv")
+    assert len(curves) == sum(len(trial["checkpoints"]) for trial in record.finished)
+    rows = lines_of(folder / "results.csv")
+    assert [line["optimizer"] for line in rows] == [row.name for row in found.rows]
+
+
+def test_parquet_and_csv_agree(raced):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    folder = raced[3].page.parent
+    table = parquet.read_table(folder / "trials.parquet").to_pylist()
+    lines = lines_of(folder / "trials.csv")
+    assert [row["seed"] for row in table] == [int(line["seed"]) for line in lines]
+    assert [row["train_loss"] for row in table] == [float(line["train_loss"]) for line in lines]
+
+
+def test_conclusions_name_a_winner_only_where_a_row_does(raced):
+    chosen, found, *_ = raced
+    said = conclusions.conclusions(chosen, found)
+    for row in found.rows:
+        for effect in row.effects:
+            if effect.against == chosen.baseline:
+                (line,) = [line for line in said if line.startswith((f"{row.name} has", f"{row.name} and"))]
+                assert ("no difference" in line) == (effect.verdict == "no difference shown")
+    assert any(line.startswith("E in eadam(lr=0.01)") for line in said)
+
+
+def test_one_seed_is_not_comparable_and_the_page_says_so(tmp_path):
+    chosen = race("digits", ["sgd(lr=0.1)", "adam(lr=0.01)"], model="linear", steps=5, seeds=1)
+    record = open_record(chosen, tmp_path, False)
+    found = run_to_end(chosen, record, ignore)
+    assert found.rows[1].effects[0].verdict == "not comparable"
+    assert "nothing can be compared" in " ".join(conclusions.doubts(chosen, found))
+
+
+def test_several_tasks_get_a_performance_profile(tmp_path):
+    races = []
+    for model in ("linear", "mlp"):
+        chosen = race("digits", ["sgd(lr=0.1)", "adam(lr=0.01)"], model=model, steps=10, seeds=2)
+        record = open_record(chosen, tmp_path / model, False)
+        races.append((chosen, run_to_end(chosen, record, ignore), record.finished, tmp_path / model))
+    written = write(races, tmp_path)
+    assert tmp_path / "profile.png" in written.others
+    assert "Performance profile" in written.page.read_text()
+
+
+def test_unfinished_races_are_reported_as_such(raced, tmp_path):
+    _, _, record, _ = raced
+    shutil.copytree(record.folder, tmp_path / "part")
+    lines = (tmp_path / "part" / "trials.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "part" / "trials.jsonl").write_text("".join(lines[:-2]))
+    code, out, err = run("report", str(tmp_path / "part"))
+    assert (code, out.strip()) == (0, str(tmp_path / "part" / "report.html"))
+    assert "is not finished" in err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [({}, "holds no race"), ({"race.json": "{}"}, "holds no race"), ({"race.json": "["}, "is not JSON")],
+)
+def test_folder_that_is_no_race_is_one_line(content, message, tmp_path):
+    for name, text in content.items():
+        (tmp_path / name).write_text(text)
+    code, out, err = run("report", str(tmp_path))
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert message in err
+
+
+def test_results_are_a_function_of_the_record(raced):
+    chosen, found, record, _ = raced
+    lines = (record.folder / "trials.jsonl").read_text().splitlines()
+    assert results(chosen, [json.loads(line) for line in reversed(lines)]).rows == found.rows
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no Chromium here")
+def test_the_page_renders_in_a_browser(raced, tmp_path):
+    page = raced[3].page
+    quiet = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
+    words = ["chromium", "--headless", *quiet, f"--user-data-dir={tmp_path}", "--dump-dom", f"file://{page}"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0
+    assert done.stdout.count("<svg") == 3
+    picture = tmp_path / "page.png"
+    words[-2:] = [f"--screenshot={picture}", "--window-size=1100,2400", f"file://{page}"]
+    subprocess.run(words, capture_output=True, timeout=120, check=True)
+    assert picture.stat().st_size > 30_000
