@@ -17,7 +17,7 @@ ADAM, EXPLORING = "adam(lr=0.01)", "eadam(lr=0.01, alpha=-50)"
 
 
 def run(out: Path, quick: bool) -> Claim:
-    """Steps to a squared error of 0.05 on y = sin x at full batch, Adam against α = −50, with the slow-momentum twin."""
+    """Steps to a squared error of 0.05 on y = sin x at full batch: Adam, α = −50, and the slow-momentum twin."""
     steps = 200 if quick else 1500
     seeds = 2 if quick else 10
     chosen = race("sine", [ADAM, EXPLORING], batch=32768, steps=steps, seeds=seeds, controls=True, metric="train")
@@ -49,8 +49,8 @@ def run(out: Path, quick: bool) -> Claim:
         pictures=tuple(place for place in drawn if place.stem == "curves"),
         commands=f"edsl compare '{ADAM}' '{EXPLORING}' --task sine --batch 32768 --steps {steps} --seeds {seeds} "
         "--metric train",
-        caveat="Reproduced: sooner on most seeds, with p < 0.05 of a two-sided sign test; partly: on most, but it may be "
-        "chance. Steps are read off the recorded losses, every hundredth of the budget.",
+        caveat="Reproduced: sooner on most seeds, with p < 0.05 of a two-sided sign test; partly: on most, but it may "
+        "be chance. Steps are read off the recorded losses, every hundredth of the budget.",
     )
 
 
