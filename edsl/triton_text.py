@@ -249,8 +249,10 @@ class _Writer:
     def _stored(self, tensor: str, place: int, value: str) -> str:
         """A value as its tensor holds it; memory in bfloat16 is rounded stochastically."""
         kind = self.types[tensor]
-        if tensor == "out" or kind != "tl.bfloat16":
+        if kind != "tl.bfloat16":
             return f"{value}.to({kind})"
+        if tensor == "out":
+            return f"nearest({value})"
         step = f"tl.load(numbers + tl.load(row + {SHARED.index('live')}) + {self.k})"
         key = f"key_of(tl.load(row + {SHARED.index('name')}), {step}, {place * PLACE & 0xFFFFFFFF})"
         return f"rounded({value}, begin, lane, {key})"
