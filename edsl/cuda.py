@@ -6,13 +6,15 @@ does; the live values are uploaded once a step.
 
 from __future__ import annotations
 
+import warnings
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from edsl.compiled import Batch, CompiledSteps, Kernel
+from edsl.compiled import Batch, CompiledSteps, CompilerFailed, Kernel
 from edsl.form import Form
 from edsl.generated import generated
 from edsl.item import Item
@@ -31,7 +33,7 @@ class CudaKernel(Kernel):
     Raises:
         NotElementwise: for a step that is more than elements, norms and means.
         ImportError: without Triton.
-        Exception: any that Triton raises where it can't compile.
+        CompilerFailed: where Triton can't compile it, or load it.
     """
 
     def __init__(
@@ -47,15 +49,12 @@ class CudaKernel(Kernel):
             (getattr(module, name), name.startswith("pass")) for name in self.made.names
         ]
         self._places: dict[int, Places] = {}
-        shapes = (torch.int64, torch.int32, torch.float64, torch.float64, form.work, 2, True)
-        with self._on_device():
-            for function, _ in self._functions:  # now, while torch.compile can still do it
-                function.warmup(*shapes, grid=(1,), enable_fp_fusion=False)
+        self._load()
 
     def batch(self, number: int) -> CudaBatch:
         return CudaBatch(self, number)
 
-    def __call__(self, rows: list[int], number: int, numbers: Tensor) -> None:
+    def __call__(self, rows: array[int], number: int, numbers: Tensor) -> None:
         """Step every layer of a table.
 
         Args:
@@ -66,18 +65,28 @@ class CudaKernel(Kernel):
         places = self._places.get(number)
         if places is None or places.rows != rows:
             places = self._places[number] = Places(self, rows, places)
-        with self._on_device():
-            for function, over_blocks in self._functions:
-                grid = (places.blocks if over_blocks else places.count,)
-                function[grid](*places.tensors(numbers), places.blocks, places.aligned, enable_fp_fusion=False)
+        self._launch(places.count, places.blocks, places.tensors(numbers), places.aligned)
 
-    def uploaded(self, values: Any, dtype: torch.dtype) -> Tensor:
+    def uploaded(self, values: Tensor) -> Tensor:
         """Values on the device, without waiting for it."""
-        on_cuda = self.device.type == "cuda"
-        return torch.tensor(values, dtype=dtype, pin_memory=on_cuda).to(self.device, non_blocking=True)
+        pinned = values.pin_memory() if self.device.type == "cuda" else values
+        return pinned.to(self.device, non_blocking=True)
 
-    def _on_device(self) -> torch.cuda.device:
-        return torch.cuda.device(self.device.index if self.device.type == "cuda" else -1)  # −1 changes nothing
+    def _load(self) -> None:
+        """Launch no programs: what can fail does so now, while torch.compile can still take the step."""
+        dtypes = (torch.int64, torch.int32, torch.float64, torch.float64, self.work)
+        try:
+            with warnings.catch_warnings():  # the compiler's warnings are about itself
+                warnings.simplefilter("ignore")
+                self._launch(0, 0, [torch.empty(1, dtype=dtype, device=self.device) for dtype in dtypes], True)
+        except Exception as reason:  # Triton raises whatever its compilers and the driver do
+            raise CompilerFailed("Triton", reason) from reason
+
+    def _launch(self, count: int, blocks: int, tensors: Sequence[Tensor], aligned: bool) -> None:
+        with torch.cuda.device(self.device.index if self.device.type == "cuda" else -1):  # −1 changes nothing
+            for function, over_blocks in self._functions:
+                grid = (blocks if over_blocks else count,)
+                function[grid](*tensors, blocks, aligned, enable_fp_fusion=False)
 
 
 class Places:
@@ -89,19 +98,19 @@ class Places:
         aligned: every tensor begins at a multiple of 16 bytes.
     """
 
-    def __init__(self, kernel: CudaKernel, rows: list[int], before: Places | None) -> None:
+    def __init__(self, kernel: CudaKernel, rows: array[int], before: Places | None) -> None:
         made = kernel.made
         self.rows = rows
-        self.aligned = all(address % 16 == 0 for start in _starts(rows, made.width) for address in rows[start])
-        self._table = kernel.uploaded(rows, torch.int64)
-        self._sizes = rows[:: made.width]
-        self.count = len(self._sizes)
-        if before is not None and before._sizes == self._sizes:
+        table = torch.frombuffer(rows, dtype=torch.int64).view(-1, made.width)
+        self.count = len(table)
+        self.aligned = not bool((table[:, len(SHARED) :] % 16).any())
+        self._table = kernel.uploaded(table)
+        self._sizes = table[:, SHARED.index("count")]
+        if before is not None and torch.equal(before._sizes, self._sizes):
             self.blocks, self._layers, self._shared, self._partials = before._kept
         else:
-            blocks = torch.tensor([_blocks(size) for size in self._sizes])
-            layers = torch.repeat_interleave(torch.arange(self.count, dtype=torch.int32), blocks)
-            self.blocks, self._layers = len(layers), kernel.uploaded(layers, torch.int32)
+            layers = torch.arange(self.count, dtype=torch.int32).repeat_interleave(_blocks(self._sizes))
+            self.blocks, self._layers = len(layers), kernel.uploaded(layers)
             self._shared = torch.empty(self.count * made.scalars, dtype=torch.float64, device=kernel.device)
             self._partials = torch.empty(self.blocks * made.sums, dtype=kernel.work, device=kernel.device)
 
@@ -136,10 +145,10 @@ class CudaBatch(Batch):
         self._blocks += _blocks(count)
 
     def run(self) -> None:
-        numbers = self._call.uploaded(self._numbers, torch.float64)
+        numbers = self._call.uploaded(torch.tensor(self._numbers, dtype=torch.float64))
         for place, total in self._totals:
             numbers[place].copy_(total, non_blocking=True)
-        self._call(self._rows, self.number, numbers)
+        self._call(array("q", self._rows), self.number, numbers)
 
     def _live(self, plan: Plan, k: int, total: Tensor | None) -> int:
         """Where the live values of a plan begin among the numbers."""
@@ -167,10 +176,6 @@ class Cuda(CompiledSteps):
         return CudaKernel(segment, form, looked, differs, apart, device)
 
 
-def _blocks(count: int) -> int:
+def _blocks(count: Any) -> Any:
+    """How many blocks a tensor of this size has, or each of several."""
     return (count + BLOCK - 1) // BLOCK
-
-
-def _starts(rows: Sequence[int], width: int) -> list[slice]:
-    """Where the addresses of each row are."""
-    return [slice(start + len(SHARED), start + width) for start in range(0, len(rows), width)]

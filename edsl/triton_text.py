@@ -27,6 +27,7 @@ TYPES = {
     torch.float16: "tl.float16",
 }
 BLOCK = 1024  # elements that one program steps
+PARTS = 4096  # parts of a sum that are added at once: one program adds up those of the largest layer
 SHARED = ("count", "first", "live", "name")  # the entries of a row of the table before the addresses
 ARGUMENTS = "table, layers, numbers, shared, partials, blocks, ALIGNED: tl.constexpr"
 
@@ -49,9 +50,9 @@ def total(row, partials):
     """A layer's sum, from those of its blocks."""
     first = tl.load(row + {SHARED.index("first")})
     count = (tl.load(row + {SHARED.index("count")}) + {BLOCK - 1}) // {BLOCK}
-    lane = tl.arange(0, 256)
-    found = tl.zeros((256,), tl.float64)
-    for begin in range(0, count, 256):
+    lane = tl.arange(0, {PARTS})
+    found = tl.zeros(({PARTS},), tl.float64)
+    for begin in range(0, count, {PARTS}):
         found += tl.load(partials + first + begin + lane, mask=lane < count - begin, other=0.0).to(tl.float64)
     return tl.sum(found)
 
