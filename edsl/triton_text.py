@@ -59,9 +59,12 @@ def total(row, partials):
 
 @triton.jit
 def power(x, y):
-    """xʸ for x ≥ 0, in float64."""
+    """xʸ, in float64."""
     base, exponent = x.to(tl.float64), y.to(tl.float64)
-    return tl.where(exponent == 0, 1.0, tl.exp(exponent * tl.log(base)))
+    size = tl.exp(exponent * tl.log(tl.abs(base)))
+    signed = tl.where(tl.floor(exponent / 2) * 2 == exponent, size, -size)
+    negative = tl.where(tl.floor(exponent) == exponent, signed, float("nan"))
+    return tl.where(exponent == 0, 1.0, tl.where(base < 0, negative, size))
 
 
 {TRITON}
@@ -317,6 +320,8 @@ def _call(node: Expression, parts: Sequence[str], dtype: str, largest: float) ->
         return f"{parts[0]} {node.op} {parts[1]}"
     if node.op == "mod":  # of whole numbers
         return f"{parts[0]} - tl.floor({parts[0]} / {parts[1]}) * {parts[1]}"
+    if node.op == "pow" and node.parts[1].op == "constant" and node.parts[1].parts[0] == 2:
+        return f"{parts[0]} * {parts[0]}"
     text = {
         "/": "tl.div_rn({}, {})",
         "sqrt": "tl.sqrt_rn({})" if single else "tl.sqrt({})",
