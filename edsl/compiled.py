@@ -67,7 +67,7 @@ class Batch(ABC):
 
     def _addresses(self, item: Item, segment: Segment) -> list[int]:
         """Where a layer's tensors lie, in the order of `edsl.form.tensors`."""
-        flowing, theta = item.flowing, (item.local if item.stands else item.theta).data_ptr()
+        flowing, theta = item.flowing, item.address
         x, out = flowing.data_ptr(), theta
         raw = x if item.raw is flowing else item.raw.data_ptr()
         if not self._kernel.updates:
@@ -80,8 +80,7 @@ class Batch(ABC):
         for stage, label in segment.noisy:
             self._held.append(item.normal(stage, label))
             found.append(self._held[-1].data_ptr())
-        for buffer in item.lying(segment):
-            found.append(buffer.data_ptr())
+        found += map(Tensor.data_ptr, item.lying(segment))
         return found
 
 

@@ -132,7 +132,7 @@ class Engine:
         for index, (group, named) in enumerate(zip(groups, self._named(groups))):
             climbs = group.get("maximize", False)
             for parameter, (name, spared) in zip(group["params"], named):
-                if parameter.requires_grad or reads_grad:  # its closure may unfreeze one yet
+                if reads_grad or parameter.requires_grad:  # its closure may unfreeze one yet
                     state = states.get(parameter)
                     step = None if state is None else state.get("step")
                     k = 1 if step is None else int(step.item()) + 1
@@ -204,9 +204,10 @@ class Engine:
     def _flow(self, items: list[Item], call: Callable[[list[Turn]], Any], natively: bool = True) -> None:
         """Take all items that have elements through one segment after the other."""
         items = [item for item in items if item.count > 0 or item.is_cut]
-        lengths = {item.plan: len(item.plan.segments) for item in items}
-        for number in range(max(lengths.values(), default=0)):
-            going = [item for item in items if number < lengths[item.plan]]
+        lengths = [len(plan.segments) for plan in {item.plan for item in items}]
+        for number in range(max(lengths, default=0)):
+            ends = min(lengths) <= number
+            going = [item for item in items if number < len(item.plan.segments)] if ends else items
             totals = self._total_norms(going, number)
             if natively:
                 going = self._compiled_steps(going, number, totals)
@@ -251,12 +252,13 @@ class Engine:
 
     def _total_norms(self, items: list[Item], number: int) -> dict[str, Tensor]:
         """The norms that a segment needs: over all parameters, or behind a route over its own."""
+        needing = {plan for plan in {item.plan for item in items} if plan.segments[number].needs_total_norm}
+        if not needing:
+            return {}
         pools: dict[str, list[Item]] = {}
         for item in items:
-            if item.plan.segments[number].needs_total_norm:
+            if item.plan in needing:
                 pools.setdefault(self._pool(item, number), []).append(item)
-        if not pools:
-            return {}
         shards = [[item.shards for item in pooled] for pooled in pools.values()]
         return dict(zip(pools, total_norms([[item.x for item in pooled] for pooled in pools.values()], shards)))
 

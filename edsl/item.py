@@ -99,6 +99,11 @@ class Item:
         step = self.state["step"]
         return step if step.dtype is torch.float32 and step.device.type == "cpu" else None
 
+    @cached_property
+    def address(self) -> int:
+        """Where θ lies; an item takes another step only while it does not move."""
+        return (self.local if self.stands else self.theta).data_ptr()
+
     @property
     def key(self) -> int:
         """Of this step's stochastic rounding; 0 where nothing is rounded."""
