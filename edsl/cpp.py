@@ -9,12 +9,12 @@ number of threads.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 
 from edsl.expression import Expression
-from edsl.passes import Pass, Passes, passes_of, walk
+from edsl.form import Form, tensors
+from edsl.passes import Pass, Passes, passes_of, scalars_met, walk
 from edsl.rounding import CXX, PLACE
 from edsl.segment import Recording
 
@@ -56,51 +56,20 @@ static inline void put(float16& to, float x) { to = float16(x); }
 """
 
 
-@dataclass(frozen=True)
-class Form:
-    """What a step's code depends on besides its expressions: the dtypes of its tensors.
-
-    Attributes:
-        work: the dtype of arithmetic.
-        theta, x, out: of the parameter, what flows in, what flows out.
-        extra: of the raw gradient, the Hessian and the difference, float32 where there is none.
-        buffers: of the memory.
-    """
-
-    work: torch.dtype
-    theta: torch.dtype
-    x: torch.dtype
-    extra: tuple[torch.dtype, torch.dtype, torch.dtype]
-    buffers: tuple[torch.dtype, ...]
-
-    @property
-    def all(self) -> tuple[torch.dtype, ...]:
-        return (self.work, self.theta, self.x, *self.extra, *self.buffers)
-
-
 def columns(buffers: int, normals: int) -> tuple[str, ...]:
     """The entries of a row of the table: a number of elements, then addresses.
 
     That of the number of steps taken, a float which is counted up, is 0 where it is not to be; the key
     is that of stochastic rounding.
     """
-    tensors = ["theta", "x", "gradient", "hessian", "difference", "out"]
-    return (
-        "count",
-        "live",
-        "step",
-        "key",
-        *tensors,
-        *(f"normal{i}" for i in range(normals)),
-        *(f"buffer{i}" for i in range(buffers)),
-    )
+    return ("count", "live", "step", "key", *tensors(buffers, normals))
 
 
 def source(recording: Recording, form: Form, normals: int) -> tuple[str, int]:
     """The C++ text of a step, and how many values an element it keeps aside."""
     exact = tuple(dtype == form.work for dtype in form.buffers)
     keeping, lean = passes_of(recording, exact, keep=True), passes_of(recording, exact, keep=False)
-    types = _types(form, normals, recording.updates)
+    types = {name: TYPES[dtype] for name, dtype in form.behind(normals, recording.updates).items()}
     names = columns(len(form.buffers), normals)
     parts = [PRELUDE, CXX] if torch.bfloat16 in form.buffers else [PRELUDE]
     if torch.float16 in form.all:
@@ -112,22 +81,6 @@ def source(recording: Recording, form: Form, normals: int) -> tuple[str, int]:
         parts.append(_layer("lean", recording, lean, names, types))
     parts.append(_driver(len(names), keeping.kept))
     return "\n".join(parts), keeping.kept
-
-
-def _types(form: Form, normals: int, updates: bool) -> dict[str, str]:
-    """The C++ type behind each column."""
-    gradient, hessian, difference = form.extra
-    types = {
-        "theta": form.theta,
-        "x": form.x,
-        "gradient": gradient,
-        "hessian": hessian,
-        "difference": difference,
-        "out": form.theta if updates else form.work,
-        **{f"normal{i}": form.work for i in range(normals)},
-        **{f"buffer{i}": dtype for i, dtype in enumerate(form.buffers)},
-    }
-    return {name: TYPES[dtype] for name, dtype in types.items()}
 
 
 def _layer(name: str, recording: Recording, made: Passes, names: Sequence[str], types: dict[str, str]) -> str:
@@ -163,7 +116,7 @@ class Scalars:
                 continue
             if node.op in ("norm", "mean"):
                 raise AssertionError("a sum is declared by the pass that takes it")
-            kind = "bool" if _is_condition(node) else "double"
+            kind = "bool" if node.is_condition else "double"
             self.names[node] = f"s{len(self.names)}"
             lines.append(f"  const {kind} {self.names[node]} = {self.text(node)};")
         return lines
@@ -178,7 +131,7 @@ class Scalars:
 
     def widen(self, node: Expression) -> list[str]:
         """A scalar in the working dtype, as elements meet it."""
-        if node in self.cast or node.op == "constant" or _is_condition(node):
+        if node in self.cast or node.op == "constant" or node.is_condition:
             return []
         self.cast[node] = f"c{len(self.cast)}"
         return [f"  const W {self.cast[node]} = W({self.names[node]});"]
@@ -186,22 +139,21 @@ class Scalars:
     def beside_elements(self, node: Expression) -> str:
         if node.op == "constant":
             return f"W({_number(node)})"
-        return self.names[node] if _is_condition(node) else self.cast[node]
+        return self.names[node] if node.is_condition else self.cast[node]
 
 
 def _pass(recording: Recording, one: Pass, number: int, scalars: Scalars, types: dict[str, str]) -> list[str]:
     """The lines of one loop over a layer, with the scalars that it needs before and makes after."""
-    roots = [total.parts[0] for total in one.sums] + list(one.kept)
-    roots += [recording.after[i] for i in one.buffers] + ([recording.made] if one.moves else [])
-    nodes = list(_needed(roots, one))
-    shared = [node for node in walk(_scalar_parts(nodes, roots)) if not node.is_element and _known(node, scalars)]
+    roots = one.roots(recording)
+    nodes = one.elements(roots)
+    met = scalars_met(nodes, roots)
+    shared = [node for node in walk(met) if not node.is_element and _known(node, scalars)]
     lines = scalars.declare([node for node in shared if node.op not in ("norm", "mean")])
-    met = [node for node in _scalar_parts(nodes, roots) if not node.is_element]
-    lines += [line for node in dict.fromkeys(met) for line in scalars.widen(node)]
+    lines += [line for node in met for line in scalars.widen(node)]
     elements, body = _body(nodes, one, scalars)
     for place, value in enumerate(one.kept):
         body.append(f"kept{place}[i] = {elements[value]};")
-    values = {**elements, **{node: scalars.beside_elements(node) for node in dict.fromkeys(met)}}
+    values = {**elements, **{node: scalars.beside_elements(node) for node in met}}
     for i in one.buffers:
         body.append(_write(i, types[f"buffer{i}"], _value(recording.after[i], values)))
     if one.moves:
@@ -256,27 +208,6 @@ def _loop(body: list[str], one: Pass, number: int, types: dict[str, str]) -> lis
     return lines
 
 
-def _needed(roots: Sequence[Expression], one: Pass) -> list[Expression]:
-    """The elements that a pass computes or reads, parts first."""
-    order: dict[Expression, None] = {}
-    stack = [(root, False) for root in reversed(roots)]
-    while stack:
-        node, ready = stack.pop()
-        if ready:
-            order[node] = None
-        elif node not in order and node.is_element:
-            stack.append((node, True))
-            if not node.is_leaf and node not in one.available:
-                stack.extend((part, False) for part in reversed(node.parts))
-    return list(order)
-
-
-def _scalar_parts(nodes: Sequence[Expression], roots: Sequence[Expression]) -> list[Expression]:
-    """The scalars that meet elements."""
-    parts = [part for node in nodes if not node.is_leaf for part in node.parts]
-    return [part for part in [*parts, *roots] if not part.is_element]
-
-
 def _known(node: Expression, scalars: Scalars) -> bool:
     return node not in scalars.names
 
@@ -295,7 +226,7 @@ def _body(nodes: Sequence[Expression], one: Pass, scalars: Scalars) -> tuple[dic
             text = f"W(widened({tensor}{place if tensor in ('buffer', 'normal') else ''}[i]))"
         else:
             text = _call(node, [names[p] if p.is_element else scalars.beside_elements(p) for p in node.parts])
-        lines.append(f"const {'bool' if _is_condition(node) else 'W'} {name} = {text};")
+        lines.append(f"const {'bool' if node.is_condition else 'W'} {name} = {text};")
     return names, lines
 
 
@@ -319,10 +250,6 @@ def _call(node: Expression, parts: Sequence[str]) -> str:
     if node.op == "or":
         return f"({parts[0]} || {parts[1]})"
     return {"pow": "std::pow({}, {})", "mod": "std::fmod({}, {})"}[node.op].format(*parts)
-
-
-def _is_condition(node: Expression) -> bool:
-    return node.op in ("<", ">", "<=", ">=", "==", "or", "isfinite")
 
 
 def _number(node: Expression) -> str:

@@ -5,10 +5,10 @@ The estimator comes first, over all parameters at once. Then data flows once thr
 run one after another, and the memory and θ are written back in place. So every size and layout shares
 one compiled step. A stage that needs a norm over *all* parameters splits the pipeline into segments.
 
-On a CPU, elements, norms and means are native code (edsl.native), one call for all parameters. The
-rest, matrices above all, goes parameter by parameter through torch.compile; so do parameters that are
-cut over processes: each runs its shard, and what a stage asks about the whole layer is answered before
-(edsl.conference).
+Elements, norms and means are compiled for all parameters at once: on a CPU as native code, one call
+(edsl.native), on a GPU as Triton kernels, a few launches (edsl.cuda). The rest, matrices above all,
+goes parameter by parameter through torch.compile; so do parameters that are cut over processes: each
+runs its shard, and what a stage asks about the whole layer is answered before (edsl.conference).
 
 Hyper-parameters go in as one float64 vector, so a schedule never recompiles. Powers βᵏ are computed
 on the host and go with them: inside the loop over elements a pow would cost more than all else.
@@ -26,12 +26,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edsl.compiled import Absent
 from edsl.conference import Told, Turn, confer, nothing, shifts, step_together
+from edsl.cuda import Cuda
 from edsl.domain import Number
 from edsl.errors import EdslError, EdslWarning, shown
 from edsl.item import Item
 from edsl.layout import StateDtype, check_parameter, folded
-from edsl.native import Absent, Native
+from edsl.native import Native
 from edsl.newton_schulz import orthogonal_factor
 from edsl.oracle import Oracle, Slot
 from edsl.pipeline import Pipeline
@@ -67,6 +69,7 @@ class Engine:
         self.mode = mode
         self.state_dtype = state_dtype
         self.native = Native() if mode == "compiled" else Absent()
+        self.cuda = Cuda() if mode == "compiled" else Absent()
         self.fallbacks: list[str] = []
         self._compiled_graphs = 0
         self._plans: dict[tuple[int, bool], Plan] = {}
@@ -77,7 +80,7 @@ class Engine:
     @property
     def graphs(self) -> int:
         """How many steps were compiled, natively or by torch."""
-        return self._compiled_graphs + self.native.kernels
+        return self._compiled_graphs + self.native.kernels + self.cuda.kernels
 
     def forget_plans(self) -> None:
         """Read the groups anew, as after loading a checkpoint; what is compiled stays."""
@@ -129,7 +132,7 @@ class Engine:
         for index, (group, named) in enumerate(zip(groups, self._named(groups))):
             climbs = group.get("maximize", False)
             for parameter, (name, spared) in zip(group["params"], named):
-                if parameter.requires_grad or reads_grad:  # its closure may unfreeze one yet
+                if reads_grad or parameter.requires_grad:  # its closure may unfreeze one yet
                     state = states.get(parameter)
                     step = None if state is None else state.get("step")
                     k = 1 if step is None else int(step.item()) + 1
@@ -201,19 +204,26 @@ class Engine:
     def _flow(self, items: list[Item], call: Callable[[list[Turn]], Any], natively: bool = True) -> None:
         """Take all items that have elements through one segment after the other."""
         items = [item for item in items if item.count > 0 or item.is_cut]
-        lengths = {item.plan: len(item.plan.segments) for item in items}
-        for number in range(max(lengths.values(), default=0)):
-            going = [item for item in items if number < lengths[item.plan]]
+        lengths = [len(plan.segments) for plan in {item.plan for item in items}]
+        for number in range(max(lengths, default=0)):
+            ends = min(lengths) <= number
+            going = [item for item in items if number < len(item.plan.segments)] if ends else items
             totals = self._total_norms(going, number)
             if natively:
-                norms = [totals.get(self._pool(item, number)) for item in going] if totals else None
-                going = self.native.run(going, number, norms)
+                going = self._compiled_steps(going, number, totals)
             if not going:
                 continue
             for turns in shifts(self._turns(going, number, totals)):
                 self._confer(turns)
                 step_together([turn for turn in turns if turn.needs_whole], self._step_whole)
                 call([turn for turn in turns if not turn.needs_whole and turn.item.count > 0])
+
+    def _compiled_steps(self, items: list[Item], number: int, totals: dict[str, Tensor]) -> list[Item]:
+        """Take items through a segment where kernels can; the others are left."""
+        for steps in (self.native, self.cuda):
+            norms = [totals.get(self._pool(item, number)) for item in items] if totals else None
+            items = steps.run(items, number, norms)
+        return items
 
     def _turns(self, items: list[Item], number: int, totals: dict[str, Tensor]) -> list[Turn]:
         """The items before their segment of this number, with all that it reads."""
@@ -242,12 +252,13 @@ class Engine:
 
     def _total_norms(self, items: list[Item], number: int) -> dict[str, Tensor]:
         """The norms that a segment needs: over all parameters, or behind a route over its own."""
+        needing = {plan for plan in {item.plan for item in items} if plan.segments[number].needs_total_norm}
+        if not needing:
+            return {}
         pools: dict[str, list[Item]] = {}
         for item in items:
-            if item.plan.segments[number].needs_total_norm:
+            if item.plan in needing:
                 pools.setdefault(self._pool(item, number), []).append(item)
-        if not pools:
-            return {}
         shards = [[item.shards for item in pooled] for pooled in pools.values()]
         return dict(zip(pools, total_norms([[item.x for item in pooled] for pooled in pools.values()], shards)))
 

@@ -39,6 +39,10 @@ class Expression:
     def is_leaf(self) -> bool:
         return self.op in ("live", "constant", "read")
 
+    @property
+    def is_condition(self) -> bool:
+        return self.op in ("<", ">", "<=", ">=", "==", "or", "isfinite")
+
     def __add__(self, other: Any) -> Expression:
         return combined("+", self, other)
 

@@ -26,6 +26,7 @@ class Item:
         parameter: as the user has it, a DTensor where it is sharded.
         shards: how it is sharded, or None.
         local: this process's part of the parameter.
+        device: the type of its device.
         dense: the stages work on the parameter's own memory.
         raw, flowing: the gradient, and what became of it.
         counts: this step is still to be counted.
@@ -46,7 +47,7 @@ class Item:
         self.layout = (self.local.data_ptr(), self.local.shape, self.strides, self.local.dtype)
         self.stands = self.dense and self.shards is None  # it may take another step
         self.count = self.local.numel()
-        self.on_cpu = self.local.device.type == "cpu"
+        self.device = self.local.device.type
         self.kernels: dict[int, Any] = {}
         self._lying: dict[int, list[Tensor]] = {}
         self._take(slot)
@@ -97,6 +98,11 @@ class Item:
         """The number of steps taken, where native code can count it up."""
         step = self.state["step"]
         return step if step.dtype is torch.float32 and step.device.type == "cpu" else None
+
+    @cached_property
+    def address(self) -> int:
+        """Where θ lies; an item takes another step only while it does not move."""
+        return (self.local if self.stands else self.theta).data_ptr()
 
     @property
     def key(self) -> int:

@@ -8,7 +8,7 @@ memory by then: the new moments. Then nothing is allocated, and each tensor pass
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from edsl.expression import Expression
@@ -32,6 +32,25 @@ class Pass:
     moves: bool
     kept: tuple[Expression, ...]
     available: dict[Expression, tuple[str, int]]
+
+    def roots(self, recording: Recording) -> list[Expression]:
+        """The values that it is taken for."""
+        roots = [total.parts[0] for total in self.sums] + list(self.kept)
+        return roots + [recording.after[i] for i in self.buffers] + ([recording.made] if self.moves else [])
+
+    def elements(self, roots: Sequence[Expression]) -> list[Expression]:
+        """The elements that it computes or reads for these values, parts first."""
+        order: dict[Expression, None] = {}
+        stack = [(root, False) for root in reversed(roots)]
+        while stack:
+            node, ready = stack.pop()
+            if ready:
+                order[node] = None
+            elif node not in order and node.is_element:
+                stack.append((node, True))
+                if not node.is_leaf and node not in self.available:
+                    stack.extend((part, False) for part in reversed(node.parts))
+        return list(order)
 
 
 @dataclass(frozen=True)
@@ -94,6 +113,12 @@ def walk(roots: list[Expression]) -> Iterator[Expression]:
             stack.append((node, True))
             if not node.is_leaf:
                 stack.extend((part, False) for part in reversed(node.parts))
+
+
+def scalars_met(elements: Sequence[Expression], roots: Sequence[Expression]) -> list[Expression]:
+    """The scalars that meet elements, or are written for each."""
+    parts = [part for node in elements if not node.is_leaf for part in node.parts]
+    return list(dict.fromkeys(part for part in [*parts, *roots] if not part.is_element))
 
 
 def _sums(roots: list[Expression]) -> list[Expression]:

@@ -31,6 +31,38 @@ static inline void put_rounded(bfloat16& to, float x, uint32_t noise) {{
 static inline void put_rounded(bfloat16& to, double x, uint32_t noise) {{ put_rounded(to, float(x), noise); }}
 """
 
+# The same for a block of elements.
+TRITON = f'''\
+@triton.jit
+def key_of(name, k, PLACE: tl.constexpr):
+    """32 bits that tell parameters, steps and buffers apart."""
+    return (name + k.to(tl.int64) * {STEP:#x} + PLACE).to(tl.uint32)
+
+
+@triton.jit
+def rounded(x, begin, lane, key):
+    """x in bfloat16, rounded up or down at random, right on average."""
+    i = (begin + lane).to(tl.uint32)
+    h = (i * {SPREAD:#x}) ^ key
+    h = (h ^ (h >> 16)) * {MIX:#x}
+    h = (h ^ (h >> 16)) * {MIX:#x}
+    return cut(x, (h ^ (h >> 16)) & 0xFFFF)
+
+
+@triton.jit
+def nearest(x):
+    """x in bfloat16, to the nearest; a cast does the same on a GPU, but not in Triton's interpreter."""
+    return cut(x, 0x7FFF + ((x.to(tl.float32).to(tl.uint32, bitcast=True) >> 16) & 1))
+
+
+@triton.jit
+def cut(x, noise):
+    """x in bfloat16, of which the last 16 bits are cut off after some noise was added."""
+    single = x.to(tl.float32)
+    bits = (single.to(tl.uint32, bitcast=True) + noise) >> 16
+    return tl.where(single == single, bits, 0x7FC0).to(tl.uint16).to(tl.bfloat16, bitcast=True)
+'''
+
 
 def key_of(name: str, k: int) -> int:
     """32 bits that tell parameters and steps apart."""
