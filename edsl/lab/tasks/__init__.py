@@ -11,6 +11,10 @@ TASKS = {
         "edsl.lab.tasks.digits:DIGITS",
         "scikit-learn's handwritten digits, 1,257 training images; models mlp, cnn, linear",
     ),
+    "mnist1d": (
+        "edsl.lab.tasks.mnist1d:MNIST1D",
+        "MNIST-1D: 16,000 generated training curves of 40 points; models mlp, cnn",
+    ),
     "sine": ("edsl.lab.tasks.sine:SINE", "y = sin x + noise on [-10, 10], 32,768 training samples; model mlp"),
 }
 
