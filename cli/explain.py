@@ -38,6 +38,7 @@ def describe(pipeline: Pipeline) -> dict[str, Any]:
             for part in recurrences(pipeline)
         ],
         "relations": _relations(pipeline),
+        "controls": _controls(pipeline),
     }
     try:
         found = adaptor_filter(pipeline)
@@ -73,6 +74,16 @@ def _relations(pipeline: Pipeline) -> list[dict[str, str]]:
     return [
         {"name": relation.name, "statement": relation.statement}
         for relation in known_relations(values["alpha"], values["beta1"], beta2)
+    ]
+
+
+def _controls(pipeline: Pipeline) -> list[dict[str, str]]:
+    """What a race sets beside a pipeline with E: the same without it, and its linear twin."""
+    from edsl.lab.controls import controls_of
+
+    return [
+        {"name": control.name, "spec": str(control.pipeline), "about": control.about}
+        for control in controls_of(pipeline)
     ]
 
 
@@ -115,4 +126,9 @@ def facts(explanation: dict[str, Any]) -> list[tuple[str, str]]:
         said.append(("stability", stability))
     else:
         said += [("stability", stability["verdict"]), *(("note", note) for note in stability["notes"])]
-    return said + [(f"otherwise known as {r['name']}", r["statement"]) for r in explanation["relations"]]
+    said += [(f"otherwise known as {r['name']}", r["statement"]) for r in explanation["relations"]]
+    return said + [
+        ("linear twin, a control", f"{control['spec']}  ({control['about']})")
+        for control in explanation["controls"]
+        if control["name"] == "twin"
+    ]

@@ -150,6 +150,7 @@ def compare_command(
 def report_command(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR…", help="Folders of races, sweeps or ablations.")],
     target: Target = None,
+    to: Annotated[str, typer.Option(metavar="VIEWER,…", help="Export the curves too: tensorboard, wandb.")] = "",
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the page; the first DIR by default.")] = None,
 ) -> None:
     """Report races: one HTML page, and pictures and tables (PNG, SVG, CSV, Parquet) beside each record.
@@ -160,7 +161,7 @@ def report_command(
     """
     from edsl.cli.report import report
 
-    report(folders, target, out)
+    report(folders, target, [name for name in to.split(",") if name], out)
 
 
 @app.command("reproduce")

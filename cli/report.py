@@ -10,12 +10,14 @@ from edsl.cli.compare import held_in
 from edsl.errors import EdslError
 
 
-def report(folders: Sequence[Path], target: float | None, out: Path | None) -> None:
-    """Write report.html, and pictures and tables beside each race's record."""
+def report(folders: Sequence[Path], target: float | None, sinks: Sequence[str], out: Path | None) -> None:
+    """Write report.html, and pictures and tables beside each race's record; export to the viewers named."""
     from edsl.lab.record import finished_in
     from edsl.lab.report.page import write
+    from edsl.lab.report.sinks import sink
     from edsl.lab.results import results
 
+    exports = [sink(name) for name in sinks]
     races = []
     for folder in folders:
         race = held_in(folder)
@@ -33,4 +35,7 @@ def report(folders: Sequence[Path], target: float | None, out: Path | None) -> N
     except OSError as reason:
         raise EdslError(f"can't write a report to {place}: {reason.strerror or reason}") from None
     render.note(f"beside it: {', '.join(sorted({other.name for other in written.others}))}")
+    for export in exports:
+        for race, found, finished, folder in races:
+            render.note(export(race, found, finished, folder))
     render.plain_text(str(written.page))

@@ -12,7 +12,7 @@ from shell import run
 
 from edsl.lab.driver import run_to_end
 from edsl.lab.race import open_record, race
-from edsl.lab.report import conclusions
+from edsl.lab.report import conclusions, sinks
 from edsl.lab.report.page import write
 from edsl.lab.results import results
 
@@ -181,3 +181,42 @@ def test_the_page_renders_in_a_browser(raced, tmp_path):
     words[-2:] = [f"--screenshot={picture}", "--window-size=1100,2400", f"file://{page}"]
     subprocess.run(words, capture_output=True, timeout=120, check=True)
     assert picture.stat().st_size > 30_000
+
+
+def test_tensorboard_gets_every_checkpoint_of_the_final_trials(raced):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    chosen, found, record, _ = raced
+    sinks.tensorboard(chosen, found, record.finished, record.folder)
+    for name, trial in sinks.runs(chosen, found, record.finished):
+        events = EventAccumulator(str(record.folder / "tensorboard" / name))
+        events.Reload()
+        written = [(event.step, event.value) for event in events.Scalars("validation_loss")]
+        expected = [(point["steps"], point["validation_loss"]) for point in trial["checkpoints"]]
+        assert written == [(step, pytest.approx(value, rel=1e-6)) for step, value in expected]
+
+
+def test_final_trials_alone_are_exported(raced):
+    chosen, found, record, _ = raced
+    exported = list(sinks.runs(chosen, found, record.finished))
+    assert len(exported) == len(found.rows) * chosen.seeds
+    steps = [step for step, _ in sinks.scalars(exported[0][1])]
+    assert steps == sorted(set(steps))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_wandb_keeps_runs_offline(raced, monkeypatch):
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    chosen, found, record, _ = raced
+    first = [trial for trial in record.finished if trial["seed"] == 0]
+    sinks.wandb(chosen, found, first, record.folder)
+    assert list((record.folder / "wandb").glob("offline-run-*"))
+
+
+def test_unknown_viewer_is_one_line(raced):
+    code, out, err = run("report", str(raced[2].folder), "--to", "tensorbord")
+    assert (code, out) == (2, "")
+    assert err.strip() == "edsl: unknown viewer 'tensorbord'; did you mean 'tensorboard'?"
