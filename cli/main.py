@@ -146,6 +146,44 @@ def compare_command(
     compare(task, specs or [], settings, running)
 
 
+@app.command("train")
+def train_command(
+    spec: Spec,
+    task: Task = None,
+    model: Model = None,
+    batch: Batch = None,
+    epochs: Epochs = None,
+    steps: Steps = None,
+    seconds: Seconds = None,
+    schedule: Schedule = "constant",
+    seed: Annotated[int, typer.Option(help="Of the initial weights and the order of batches.")] = 0,
+    parallel: Annotated[str, typer.Option(help="Under torchrun: ddp replicates the model, fsdp shards it.")] = "ddp",
+    device: Device = "auto",
+    threads: Threads = 1,
+    measures: Measures = "",
+    as_json: RaceJson = False,
+    out: Annotated[Path | None, typer.Option("--out", help="File for the trial's record, as JSON.")] = None,
+) -> None:
+    """Train once with one optimizer: a single trial, on one process or on those that torchrun starts.
+
+    Example: torchrun --nproc-per-node 2 -m edsl.cli train alto --task digits --batch 1024 --parallel fsdp
+    """
+    from edsl.cli.train import train
+
+    settings = {
+        "model": model,
+        "batch": batch,
+        "epochs": epochs,
+        "steps": steps,
+        "seconds": seconds,
+        "schedule": schedule,
+        "device": device,
+        "threads": threads,
+        "measures": [name for name in measures.split(",") if name],
+    }
+    train(task, spec, seed, parallel, settings, as_json, out)
+
+
 @app.command("report")
 def report_command(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR…", help="Folders of races, sweeps or ablations.")],

@@ -94,6 +94,27 @@ def race_progress() -> Iterator[Callable[[Progress], None]]:
         yield watch
 
 
+@contextmanager
+def quiet() -> Iterator[Callable[[Progress], None]]:
+    """No progress at all."""
+    yield lambda progress: None
+
+
+def trial(record: dict[str, Any]) -> None:
+    """One trial's figures."""
+    page = _Page()
+    page.print(escape(record["spec"]), style="bold", soft_wrap=True)
+    said = f"{record['status']}{': ' if record['reason'] else ''}{escape(record['reason'])}"
+    page.print(f"{said}, {record['steps']} steps in {record['seconds']:.1f} s")
+    for split in ("train", "validation", "test"):
+        accuracy = record.get(f"{split}_accuracy")
+        shown = "" if accuracy is None else f", accuracy {100 * accuracy:.1f} %"
+        page.print(f"  {split:10} loss {_number(record[f'{split}_loss'], '.4f')}{shown}")
+    step, part = (_number(record[name], ".3f") for name in ("step_ms", "optimizer_ms"))
+    state = _number(record["state_bytes"], ".1f")
+    page.print(f"  a step {step} ms, the optimizer's part {part} ms; state {state} B a parameter")
+
+
 def _plain_progress(progress: Progress) -> None:
     if progress.step == 0:
         note(f"trial {progress.done + 1}/{progress.planned}: {progress.spec}, seed {progress.seed}")

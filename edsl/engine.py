@@ -48,13 +48,20 @@ MODES = ("compiled", "inductor", "eager")
 
 @dataclass(frozen=True)
 class Watched:
-    """What one parameter's base update computed: its roots (√v̂) and norms (of θ, of r), in order."""
+    """What one parameter's step computed on the way.
+
+    Attributes:
+        roots, norms, ratios: of its base update, in order: √v̂; of θ, of r; the layerwise factor.
+        flows: by stage, the norms of what went into it and came out.
+    """
 
     parameter: Tensor
     k: int
     update: Stage
     roots: list[Tensor]
     norms: list[Tensor]
+    ratios: list[Tensor]
+    flows: dict[str, tuple[Tensor, Tensor]]
 
 
 class Engine:
@@ -186,13 +193,17 @@ class Engine:
     def watch(self, groups: list[dict[str, Any]], states: Any, slots: list[Slot]) -> list[Watched]:
         """What the next step will compute on the way, without taking it."""
         seen: list[Watched] = []
+        flows: dict[Item, dict[str, tuple[Tensor, Tensor]]] = {}
 
         def look(turn: Turn) -> None:
             item = turn.item
             u, _, at = turn.segment.evaluate(WatchingAt, item.theta, item.x, turn.place, *turn.buffers)
             assert isinstance(at, WatchingAt)  # made by evaluate
+            through = flows.setdefault(item, {})
+            through |= at.flows
             if turn.segment.updates:
-                seen.append(Watched(item.parameter, item.k, item.plan.pipeline.update, at.roots, at.norms))
+                update = item.plan.pipeline.update
+                seen.append(Watched(item.parameter, item.k, update, at.roots, at.norms, at.ratios, through))
             item.x = u
 
         items = list(self._items(groups, states, slots))

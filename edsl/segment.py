@@ -195,12 +195,14 @@ class AskingAt(TensorAt):
 
 
 class WatchingAt(TensorAt):
-    """Where a step happens while somebody watches: roots and norms are kept as they are taken."""
+    """Where a step happens while somebody watches: what is taken on the way is kept."""
 
     def __init__(self, *place: Any) -> None:
         super().__init__(*place)
         self.roots: list[Tensor] = []
         self.norms: list[Tensor] = []
+        self.ratios: list[Tensor] = []
+        self.flows: dict[str, tuple[Tensor, Tensor]] = {}
 
     def sqrt(self, x: Tensor) -> Tensor:
         self.roots.append(super().sqrt(x))
@@ -209,6 +211,13 @@ class WatchingAt(TensorAt):
     def norm(self, x: Tensor) -> Tensor:
         self.norms.append(super().norm(x))
         return self.norms[-1]
+
+    def ratio(self, x: Any, y: Any) -> Tensor:
+        self.ratios.append(super().ratio(x, y))
+        return self.ratios[-1]
+
+    def passed(self, label: str, before: Tensor, after: Tensor) -> None:
+        self.flows[label] = (before.norm(), after.norm())
 
 
 @dataclass(frozen=True)
@@ -315,12 +324,14 @@ class Segment:
         """Run the stages one after another: what flows out, and the next memory."""
         taken, drawn = 0, 0
         after: list[Any] = []
-        for stage, memory_type in zip(bound, self.memory):
+        for label, stage, memory_type in zip(self.labels, bound, self.memory):
             count = len(memory_type._fields)
             if stage.needs_noise:
                 at.normal = normals[drawn]
                 drawn += 1
-            u, memory = stage.step(u, memory_type(*buffers[taken : taken + count]), at)
+            before = u
+            u, memory = stage.step(before, memory_type(*buffers[taken : taken + count]), at)
+            at.passed(label, before, u)
             if isinstance(stage, BaseUpdate):
                 at.lr = getattr(stage, "lr", 1.0)
             after.extend(memory)

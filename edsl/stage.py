@@ -80,6 +80,9 @@ class At(ABC):
     def ratio(self, x: Value, y: Value) -> Value:
         """x / y for scalars, and 1 where either is zero."""
 
+    def passed(self, label: str, before: Value, after: Value) -> None:  # noqa: B027 (nobody has to watch)
+        """Told what a stage took in and gave; kept by whoever watches."""
+
     def fresh(self, x: Value, otherwise: Value) -> Value:
         """x at a step whose estimator took a new look at the Hessian, `otherwise` at others."""
         return x

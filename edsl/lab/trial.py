@@ -18,6 +18,7 @@ from edsl.as_json import as_json
 from edsl.errors import EdslError
 from edsl.exclusion import names_in_module
 from edsl.lab.closure import closure_for
+from edsl.lab.parallel import Group, over_processes
 from edsl.lab.schedule import schedule
 from edsl.lab.task import Split, Task
 from edsl.optimizer import PipelineOptimizer, compile
@@ -129,7 +130,7 @@ class Clock:
             nonlocal inside
             began = self.now()
             loss = closure()
-            losses.append(loss.item())
+            losses.append(over_processes(loss.detach()).item())
             inside += self.now() - began
             return loss
 
@@ -150,17 +151,25 @@ class Clock:
         return 1e3 * median(later) if later else math.nan
 
 
-def run_trial(task: Task, setting: Setting, spec: str, seed: int, tick: Callable[[int], None] | None = None) -> Trial:
+def run_trial(
+    task: Task,
+    setting: Setting,
+    spec: str,
+    seed: int,
+    tick: Callable[[int], None] | None = None,
+    group: Group | None = None,
+) -> Trial:
     """Train once; the same seed gives every optimizer the same initial weights and batches.
 
     Args:
         tick: called with the number of each finished step.
+        group: processes that share the trial, each with its part of every batch.
 
     Raises:
         EdslError: for a bad spec. Whatever else an optimizer raises is reported as "failed".
     """
     torch.set_num_threads(setting.threads)
-    training = Training(task, setting, parse(spec), seed)
+    training = Training(task, setting, parse(spec), seed, group)
     try:
         training.compile()
     except EdslError:
@@ -173,17 +182,17 @@ def run_trial(task: Task, setting: Setting, spec: str, seed: int, tick: Callable
 class Training:
     """One training: the model and data of a seed, and the optimizer that steps them."""
 
-    def __init__(self, task: Task, setting: Setting, pipeline: Pipeline, seed: int) -> None:
-        self.task, self.setting, self.pipeline, self.seed = task, setting, pipeline, seed
+    def __init__(self, task: Task, setting: Setting, pipeline: Pipeline, seed: int, group: Group | None = None) -> None:
+        self.task, self.setting, self.pipeline, self.seed, self.group = task, setting, pipeline, seed, group
         self.device = torch.device(setting.device)
         data = task.data()
         self.data = type(data)(*(Split(*(_moved(part, self.device) for part in split)) for split in data))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.model = task.model(setting.model)[1]().to(self.device)
-        self.network = self.model
+        self.model, self.network = (self.model, self.model) if group is None else group.wrapped(self.model)
         if self.device.type != "cpu" and task.scale.compile_model:
-            self.network = torch.compile(self.model)
+            self.network = torch.compile(self.network)
         self.rows = batches(len(self.data.train.inputs), setting.batch, seed)
         self.augmenting = torch.Generator().manual_seed(seed + 1)
         self.clock = Clock(self.device)
@@ -204,11 +213,10 @@ class Training:
         measured: list[dict[str, Any]] = []
         while (spent := clock.spent(setting.unit)) < setting.budget:
             step = len(losses) + 1
-            self._schedule(spent, step)
             try:
                 if measuring is not None:
                     measuring.before(step)
-                loss = clock.step(self.optimizer, self._closures())
+                loss = self.step(spent, step)
                 values = None if measuring is None else measuring.after(step)
             except EdslError:
                 raise
@@ -255,6 +263,11 @@ class Training:
             regret=None if monitor is None else asdict(monitor.report()),
         )
 
+    def step(self, spent: float, number: int) -> float:
+        """Take the step of this number, when so much of the budget is spent; the loss of its batch before it."""
+        self._schedule(spent, number)
+        return self.clock.step(self.optimizer, self._closures())
+
     def _schedule(self, spent: float, step: int) -> None:
         """Set the learning rates of a step, by the share of the budget that is spent when it ends."""
         if self.setting.schedule == "constant":
@@ -275,6 +288,7 @@ class Training:
     def _losses(self, rows: Tensor) -> list[Callable[[], Tensor]]:
         """The mean loss of a batch, in parts that fit the device."""
         train, task = self.data.train, self.task
+        rows = rows if self.group is None else self.group.share(rows)
         inputs, targets = train.inputs[rows], train.targets[rows]
         if task.augment is not None:
             inputs = task.augment(inputs, self.augmenting)

@@ -73,6 +73,20 @@ BAD = [
     (("compare", "digits", "sgd", "--out", "/proc/nope/x"), "can't write results to /proc/nope/x"),
     (("compare", "digits", "sgd", "--seeds", "many"), "Invalid value for '--seeds'"),
     (("compare", "digits", "grad | e | torch.LBFGS()"), "no other stage can stand by it"),
+    (("compare", "alto", "--task", "digts"), "did you mean 'digits'?"),
+    (("compare", "alto", "--task", "digits", "--jobs", "0"), "jobs must be at least 1, got 0"),
+    (("compare", "alto", "--task", "digits", "--engine", "cloud"), "engine must be one of local, ray"),
+    (("compare", "alto", "--task", "digits", "--lr", "soon"), "lr must be default, auto, or factors"),
+    (("compare", "alto", "--task", "digits", "--schedule", "cosin"), "did you mean 'cosine'?"),
+    (("compare", "alto", "--task", "digits", "--baseline", "lamb(lr=3)"), "baseline 'lamb(lr=3)' is not in the race"),
+    (("compare", "alto", "--task", "sine", "--metric", "accuracy"), "task sine has no accuracy"),
+    (("sweep", "alto", "--grid", "alpha=1"), "name a spec and a task"),
+    (("sweep", "alto", "--task", "digits"), "a sweep needs at least one grid"),
+    (("sweep", "alto", "--task", "digits", "--grid", "alpha"), "a grid is NAME=VALUE,VALUE"),
+    (("sweep", "--resume"), "--resume needs --out"),
+    (("ablate", "sgd", "--task", "digits"), "sgd has no part that could be left out"),
+    (("report", "nothing-here"), "nothing-here holds no race"),
+    (("reproduce", "fig2"), "unknown claim 'fig2'"),
     (("nonsense",), "nonsense"),
 ]
 
@@ -105,6 +119,32 @@ def test_race_json_goes_to_stdout_and_progress_to_stderr(tmp_path):
     assert code == 0
     assert "trial 1/4" in err
     assert rows[0]["train_loss"] == pytest.approx(rows[1]["train_loss"], rel=1e-4)  # sgd is torch's
+
+
+def test_dry_run_says_how_many_trials_and_how_long_and_runs_none(tmp_path):
+    words = ("compare", "alto", "lamb", "--task", "digits", "--steps", "50", "--lr", "auto", "--trials", "6", "--json")
+    code, out, _ = run(*words, "--dry-run", "--out", str(tmp_path / "race"))
+    said = json.loads(out)
+    assert code == 0
+    assert said["trials"] == 3 * (6 * 2 + 2 * 3)  # alto, lamb, alto's twin
+    assert 0 < said["seconds"] < 600
+    assert not (tmp_path / "race").exists()
+
+
+def test_a_task_may_stand_first_or_by_itself(tmp_path):
+    for number, words in enumerate((("digits", "sgd"), ("sgd", "--task", "digits"))):
+        code, out, err = run(
+            "compare", *words, "--steps", "2", "--seeds", "1", "--json", "--out", str(tmp_path / str(number))
+        )
+        assert code == 0, err
+        assert json.loads(out)["task"] == "digits"
+
+
+def test_tables_have_no_colour_where_none_is_wanted(tmp_path):
+    words = ("compare", "digits", "sgd(lr=1000)", "--steps", "5", "--seeds", "1", "--out", str(tmp_path / "race"))
+    _, out, _ = run(*words, env={**os.environ, "NO_COLOR": "1", "FORCE_COLOR": "0"})
+    assert "1 of 1 diverged" in out
+    assert "\x1b[3" not in out
 
 
 def test_ctrl_c_leaves_a_race_that_resume_finishes(tmp_path):

@@ -12,7 +12,8 @@ import pytest
 
 from edsl.cli import main as cli
 from edsl.lab.driver import run_to_end
-from edsl.lab.race import open_record, race
+from edsl.lab.race import open_record, race, race_from
+from edsl.lab.record import read_configuration
 
 SPECS = ("eadamw(lr=0.01)", "torch.SGD(lr=0.1)")
 BUDGET = ("--model", "linear", "--batch", "64", "--steps", "40", "--seeds", "5")
@@ -104,15 +105,33 @@ def assert_readable(folder, tmp_path):
     if (folder / "race.json").exists():
         copy = tmp_path / "copy"
         shutil.copytree(folder, copy)
-        chosen = race("digits", SPECS, model="linear", batch=64, steps=40, seeds=5)
+        chosen = race_from(read_configuration(copy))
         open_record(chosen, copy, resume=True)
         shutil.rmtree(copy)
 
 
-def test_a_race_killed_20_times_stays_readable_and_ends_as_an_undisturbed_one(killer, tmp_path):
+TUNED = ("--lr", "auto", "--trials", "5", "--tune-seeds", "2", "--jobs", "1", "--no-controls")
+LONG_RACE = (
+    "compare",
+    "digits",
+    *SPECS,
+    "--model",
+    "linear",
+    "--batch",
+    "64",
+    "--steps",
+    "20",
+    "--seeds",
+    "10",
+    *TUNED,
+)
+
+
+def test_a_race_of_60_trials_killed_20_times_stays_readable_and_ends_as_an_undisturbed_one(killer, tmp_path):
     killer.run("list")  # which waits for its imports
     began = time.monotonic()
-    expected = killer.summary(tmp_path / "undisturbed", *RACE)
+    expected = killer.summary(tmp_path / "undisturbed", *LONG_RACE)
+    assert 50 <= len((tmp_path / "undisturbed" / "trials.jsonl").read_text().splitlines()) <= 60
     lasts = time.monotonic() - began
     moments = random.Random(20)
     killed, races = 0, 0
@@ -121,7 +140,7 @@ def test_a_race_killed_20_times_stays_readable_and_ends_as_an_undisturbed_one(ki
         folder = tmp_path / f"race{races}"
         code = -9
         while code == -9 and killed < 20:
-            code = killer.run(*RACE, "--resume", "--out", str(folder), seconds=moments.uniform(0, lasts / 2))
+            code = killer.run(*LONG_RACE, "--resume", "--out", str(folder), seconds=moments.uniform(0, lasts / 2))
             assert code in (0, -9)
             killed += code == -9
             assert_readable(folder, tmp_path)

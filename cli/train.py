@@ -1,0 +1,43 @@
+"""`edsl train`: one trial, on one process or on those that torchrun starts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from edsl.cli import render
+from edsl.errors import EdslError
+
+
+def train(
+    task: str | None, spec: str, seed: int, parallel: str, settings: dict[str, Any], as_json: bool, out: Path | None
+) -> None:
+    """Train once and print what came out; with `out` the trial's record is written there."""
+    from edsl.lab.parallel import group
+    from edsl.lab.race import race
+    from edsl.lab.trial import run_trial
+
+    if task is None:
+        raise EdslError("name a task, such as: edsl train alto --task digits")
+    chosen = race(task, [spec], seeds=1, **settings)
+    with group(parallel, chosen.setting.device, chosen.setting.batch) as processes:
+        with render.race_progress() if processes is None else render.quiet() as watch:
+            from edsl.lab.driver import Progress
+
+            def tick(step: int) -> None:
+                watch(Progress(0, 1, spec, seed, step, chosen.setting.budget))
+
+            trial = run_trial(chosen.task, chosen.setting, chosen.entrants[0].spec, seed, tick, processes)
+        if processes is not None and processes.rank > 0:
+            return
+    record = trial.record()
+    if out is not None:
+        try:
+            out.write_text(json.dumps(record, ensure_ascii=False) + "\n")
+        except OSError as reason:
+            raise EdslError(f"can't write {out}: {reason.strerror or reason}") from None
+    if as_json:
+        render.json_out({**chosen.configuration(), **record})
+    else:
+        render.trial(record)

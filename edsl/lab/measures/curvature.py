@@ -1,0 +1,110 @@
+"""Sharpness and trace of the Hessian, by curvlinops' linear operators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edsl.errors import EdslError
+from edsl.lab.measures.measure import Measure, Run
+
+TOLERANCE = 1e-3  # relative, of the eigenvalue
+PROBES = 30  # of Hutchinson's estimate
+
+
+def check_installed() -> None:
+    """Raises EdslError without curvlinops."""
+    try:
+        import curvlinops  # noqa: F401
+    except ImportError:
+        raise EdslError("sharpness and trace need curvlinops: pip install 'edsl-optim[measures]'") from None
+
+
+class Sharpness(Measure):
+    """λ_max of the mean loss's Hessian on 1,024 training examples, by Lanczos (scipy's eigsh) to 0.1 %."""
+
+    def read(self) -> dict[str, float]:
+        return {"sharpness": top_eigenvalue(self.run)}
+
+
+class Trace(Measure):
+    """tr H by Hutchinson's estimate with 30 random signs, and its standard error."""
+
+    def read(self) -> dict[str, float]:
+        operator = hessian(self.run)
+        n = operator.shape[0]
+        generator = torch.Generator().manual_seed(self.run.seed)
+        found = []
+        for _ in range(PROBES):
+            v = (2.0 * torch.randint(0, 2, (n,), generator=generator) - 1).to(operator.device, operator.dtype)
+            found.append((v @ (operator @ v)).item())
+        values = torch.tensor(found, dtype=torch.float64)
+        return {"trace": values.mean().item(), "trace_se": (values.std() / PROBES**0.5).item()}
+
+
+def top_eigenvalue(run: Run, inputs: Tensor | None = None, targets: Tensor | None = None) -> float:
+    """The largest eigenvalue of the Hessian at the run's weights; NaN where the loss or it is not finite.
+
+    Args:
+        inputs, targets: the examples; those of `run.rows()` by default.
+    """
+    from scipy.sparse.linalg import ArpackError, eigsh
+
+    operator = hessian(run, inputs, targets)
+    generator = torch.Generator().manual_seed(run.seed)
+    start = torch.randn(operator.shape[0], generator=generator, dtype=torch.float64).numpy()
+    if not all(torch.isfinite(parameter).all() for parameter in run.parameters):
+        return float("nan")
+    try:
+        values = eigsh(operator.to_scipy(), k=1, which="LA", tol=TOLERANCE, v0=start, return_eigenvectors=False)
+    except ArpackError:
+        return float("nan")
+    return float(values[0])
+
+
+def hessian(run: Run, inputs: Tensor | None = None, targets: Tensor | None = None) -> Any:
+    """The Hessian of the mean loss as a linear operator over all parameters, in evaluation mode."""
+    from curvlinops import HessianLinearOperator
+
+    if inputs is None or targets is None:
+        inputs, targets = run.rows()
+    loss, data = _Loss(run.task.loss), [(inputs, targets)]
+    return _Quiet(HessianLinearOperator(run.model, loss, run.parameters, data, check_deterministic=False), run)
+
+
+class _Loss(nn.Module):
+    """A task's mean loss, as curvlinops asks for one."""
+
+    reduction = "mean"
+
+    def __init__(self, loss: Any) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return self.loss(outputs, targets)
+
+
+class _Quiet:
+    """An operator whose products leave the training as it is."""
+
+    def __init__(self, operator: Any, run: Run) -> None:
+        self.operator, self.run = operator, run
+        self.shape, self.dtype, self.device = operator.shape, operator.dtype, operator.device
+
+    def __matmul__(self, vector: Any) -> Any:
+        with self.run.looking():
+            return self.operator @ vector
+
+    def to_scipy(self) -> Any:
+        from scipy.sparse.linalg import LinearOperator
+
+        inner = self.operator.to_scipy()
+
+        def product(vector: Any) -> Any:
+            with self.run.looking():
+                return inner @ vector
+
+        return LinearOperator(self.shape, matvec=product, dtype=inner.dtype)
