@@ -43,8 +43,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) -e .
 	touch $@
 
+# curvlinops asks for torchvision, whose wheels on PyPI don't load beside a CPU build of torch and then break
+# transformers. What it needs without that stands in the extra `dev`.
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) -e ".[dev]"
+	$(PIP) --no-deps curvlinops-for-pytorch backpack-for-pytorch unfoldNd
 	touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edsl.lab.driver import Progress
     from edsl.lab.race import Race
     from edsl.lab.results import Figure, Reached, Results, Row
+    from edsl.lab.sharpness import Matched
     from edsl.lab.statistics import Interval
 
 _PIPED_WIDTH = 160  # of a table that neither a terminal nor COLUMNS bounds
@@ -762,3 +763,42 @@ def claim(found: Claim, folder: Path) -> None:
     page.print(f"  {escape(found.caveat)}", soft_wrap=True)
     page.print(f"  also: {escape(found.commands)}\n", soft_wrap=True)
     note(f"pictures and figures: {folder}")
+
+
+def sharpness(race: Race, rows: Sequence[Matched]) -> None:
+    """Sharpness and drift by level of the training loss, each beside the first optimizer's."""
+    page = _Page()
+    page.print(escape(_race_line(race)), soft_wrap=True)
+    first = race.entrants[0].name
+    for level in dict.fromkeys(row.level for row in rows):
+        head = f"when the training loss first was {level:g} or less" if level else "at the end, whatever the loss"
+        page.print(f"[bold]{head}[/bold]")
+        table = Table(box=SIMPLE_HEAD)
+        table.add_column("optimizer", overflow="fold", min_width=16)
+        for name in ("seeds\nthere", "step", "sharpness", "over the first's", "drift", "− the first's"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for row in rows:
+            if row.level == level:
+                table.add_row(
+                    escape(row.name),
+                    f"{row.reached} of {row.seeds}",
+                    _number(row.steps, ".0f") if row.reached else "never",
+                    _number(row.sharpness, ".4g") if row.reached else "–",
+                    _three(row.sharpness_ratio),
+                    _number(row.drift, ".4g") if row.reached else "–",
+                    _three(row.drift_difference),
+                )
+        page.print(table)
+    page.print(
+        f"the first is {escape(first)}; geometric mean ratios and mean differences, paired by seed, 95 % intervals",
+        soft_wrap=True,
+    )
+
+
+def _three(interval: Interval | None) -> str:
+    """A mean with its interval, as 1.02 (0.98 to 1.06)."""
+    if interval is None:
+        return ""
+    if interval.low is None or interval.high is None:
+        return f"{interval.mean:.3g}"
+    return f"{interval.mean:.3g} ({interval.low:.3g} to {interval.high:.3g})"
