@@ -141,15 +141,11 @@ def test_noise_scale_of_a_known_covariance_is_found():
             return self.theta - inputs
 
     split = Split(x, torch.zeros(1024))
-    chosen = Task(
-        "known",
-        lambda: Data(split, split, split),
-        {"point": Point},
-        lambda o, t: o.square().sum(1).mean() / 2,
-        None,
-        64,
-        1,
-    )
+
+    def loss(outputs, _):
+        return outputs.square().sum(1).mean() / 2
+
+    chosen = Task("known", lambda: Data(split, split, split), {"point": Point}, loss, None, 64, 1)
     said = NoiseScale(run_of(training("sgd", chosen, 64))).read()
     assert said["gradient_noise"] == pytest.approx(8, rel=0.35)  # 15 × 8 squares: a standard deviation of 13 %
     mean = (0.5 - x.mean(0)).norm().item()

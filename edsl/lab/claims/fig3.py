@@ -54,7 +54,7 @@ def run(out: Path, quick: bool) -> Claim:
         commands=f"edsl sharpness {' '.join(repr(spec) for spec in SPECS)} --task digits --batch 512 --steps {steps} "
         f"--seeds {seeds} --match-loss 1,0.3,0.1 --no-controls",
         caveat="Reproduced: both drift intervals exclude 0 with the claimed signs, and the sharpness ratio at matched "
-        "loss is below 1 with its interval; partly: one of the two. At equal steps sharpness is confounded by progress. "
+        "loss is below 1 with its interval; partly: one of them. At equal steps, progress confounds. "
         "The edge of stability is theory's claim, not the paper's: α < 0 raises the curvature that is stable.",
     )
 
