@@ -88,7 +88,7 @@ def race_progress() -> Iterator[Callable[[Progress], None]]:
 
         def watch(progress: Progress) -> None:
             part = progress.step / progress.steps if progress.steps else 0.0
-            state = {"done": progress.done + 1, "planned": progress.planned}
+            state: dict[str, Any] = {"done": progress.done + 1, "planned": progress.planned}
             what = escape(f"{progress.spec[:40]}, seed {progress.seed}")
             live.update(line, total=progress.planned, completed=progress.done + part, what=what, **state)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -54,7 +55,7 @@ def run(out: Path, quick: bool) -> Claim:
     )
 
 
-def _steps_to_target(trials: list[dict[str, Any]], seeds: int) -> list[float]:
+def _steps_to_target(trials: Sequence[Mapping[str, Any]], seeds: int) -> list[float]:
     """The first recorded step at which each seed's batch loss was at the target; infinite for never."""
     by_seed = {trial["seed"]: trial for trial in trials}
     found = []
