@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all lint compatibility bench clean
+.PHONY: demo test test-all lint compatibility bench reproduction clean
 
 ## demo: set up, then race ALTO, Lamb, AdamW and another package's Lamb on real data
 demo: $(VENV)/.installed
@@ -32,6 +32,10 @@ compatibility: $(VENV)/.installed-dev
 ## bench: measure on this machine, and write docs/benchmarks/cpu.md, or gpu.md
 bench: $(VENV)/.installed-bench
 	$(BIN)/python docs/benchmarks/write.py
+
+## reproduction: measure the paper's claims, and write docs/reproduction.md (an hour on two cores)
+reproduction: $(VENV)/.installed-dev
+	$(BIN)/python docs/reproduce.py
 
 clean:
 	rm -rf $(VENV) build .cache *.egg-info
