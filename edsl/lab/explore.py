@@ -163,7 +163,9 @@ def visits(landscape: Landscape, walked: Walk) -> tuple[Visit, ...]:
 
 
 def covered(valley: Valley, begins: np.ndarray, ends: np.ndarray, lengths: np.ndarray) -> float:
-    """Length of the union of steps along a valley: from arc coordinates `begins` to `ends`, `lengths` long in the plane.
+    """Length of the union of steps along a valley.
+
+    They go from arc coordinates `begins` to `ends` and are `lengths` long in the plane.
 
     A step whose way along the valley, the shorter one of a closed valley, is longer than twice its
     length has cut across, and counts nothing.

@@ -118,7 +118,7 @@ class Landscape:
         return self._turning_points(-1)
 
     def basin(self, points: np.ndarray) -> np.ndarray:
-        """The number in `minima` of the basin in which each of the points (…) lies; −1 out of range or above the level."""
+        """The number in `minima` of each point's (…) basin; −1 out of range or above the level."""
         basins = np.searchsorted(self._barriers, points)
         order = np.searchsorted(self._barriers, self.minima)
         number = np.argsort(order)[np.clip(basins, 0, len(order) - 1)]
@@ -132,7 +132,7 @@ class Landscape:
         return x[1:-1][(y[1:-1] < y[:-2]) & (y[1:-1] < y[2:])]
 
     def flattest_point(self) -> tuple[tuple[float, ...], float]:
-        """Where on the valley, below its level, the top eigenvalue is least, and that eigenvalue; among minima in 1-D."""
+        """Where on the valley, or at which minimum, the top eigenvalue is least, and that eigenvalue."""
         if self.valley is None:
             points = torch.from_numpy(self.minima)[:, None]
         else:
