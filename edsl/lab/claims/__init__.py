@@ -1,0 +1,1 @@
+"""The paper's claims, each tried by a file of its own."""

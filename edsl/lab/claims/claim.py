@@ -1,0 +1,47 @@
+"""What came of trying a claim."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+VERDICTS = ("reproduced", "partly", "not seen")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the paper, and what a trial gave.
+
+    Attributes:
+        paper: what the paper says. ours: what was found, with its numbers.
+        verdict: one of VERDICTS, by the rule that `rule` states.
+        table: rows of figures, each a mapping from column to value.
+        commands: how to see it by oneself, one command a line.
+        caveat: what this trial can't decide.
+    """
+
+    name: str
+    title: str
+    paper: str
+    ours: str
+    verdict: str
+    rule: str
+    table: tuple[Mapping[str, Any], ...]
+    pictures: tuple[Path, ...]
+    commands: str
+    caveat: str
+
+
+def judge(*tests: bool) -> str:
+    """Verdict: "reproduced" if all tests hold, "not seen" if none does, else "partly".
+
+    Example:
+        >>> from edsl.lab.claims.claim import judge
+        >>> judge(True, False)
+        'partly'
+    """
+    if all(tests):
+        return "reproduced"
+    return "partly" if any(tests) else "not seen"
