@@ -18,6 +18,7 @@ from edsl.optimizer import compile
 from edsl.pipeline import Pipeline
 from edsl.spec import as_pipeline
 
+_ALONG = 1.1  # how much longer than a step its way along the valley may be
 RATES = np.logspace(-3, 0, 51)  # of a walk over many learning rates
 
 
@@ -45,7 +46,8 @@ class Visit:
         arc: range of the arc coordinate among its points on the valley, as figures are quoted. On the
             closed cardioid it jumps to the whole length as soon as a walk crosses the cusp.
         covered: length of valley that it went along: of all steps between two points on the valley
-            whose ends lie no more than twice the step's length apart on it, joined together.
+            whose ends lie no further apart on it than 1.1 times the step's length, joined together. A zigzag
+            that leaves the valley at each turn counts less than it spans.
         path: length of its path.
         flattest: the least of the Hessian's top eigenvalue at its points on the valley; NaN off it.
         final, lowest: the loss at its end, and its least.
@@ -167,8 +169,8 @@ def covered(valley: Valley, begins: np.ndarray, ends: np.ndarray, lengths: np.nd
 
     They go from arc coordinates `begins` to `ends` and are `lengths` long in the plane.
 
-    A step whose way along the valley, the shorter one of a closed valley, is longer than twice its
-    length has cut across, and counts nothing.
+    A step whose way along the valley, the shorter one of a closed valley, is longer than 1.1 times
+    its length has cut across, and counts nothing.
     """
     low, high = np.minimum(begins, ends), np.maximum(begins, ends)
     first, last = valley.arcs[0], valley.arcs[-1]
@@ -176,7 +178,7 @@ def covered(valley: Valley, begins: np.ndarray, ends: np.ndarray, lengths: np.nd
     if valley.closed:
         around = high - low > valley.length / 2
     way = np.where(around, valley.length - (high - low), high - low)
-    kept = way <= 2 * lengths
+    kept = way <= _ALONG * lengths
     inner, outer = kept & ~around, kept & around
     pieces_low = np.concatenate([low[inner], np.full(outer.sum(), first), high[outer]])
     pieces_high = np.concatenate([high[inner], low[outer], np.full(outer.sum(), last)])

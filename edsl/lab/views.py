@@ -21,7 +21,7 @@ _STEPS = "viridis"
 
 def save_plane(out: Path, landscape: Landscape, walked: Sequence[Walk], tours: Sequence[Tour]) -> None:
     """A panel for each pipeline, from the same starts, and the valley that all walks covered beside them."""
-    columns = min(_COLUMNS, len(tours))
+    columns = 2 if len(tours) == 4 else min(_COLUMNS, len(tours))
     rows = -(-len(tours) // columns)
     figure = pyplot().figure(figsize=(3.6 * columns + 5.6, max(4.6, 3.9 * rows + 0.9)), layout="constrained")
     figure.get_layout_engine().set(wspace=0.04, hspace=0.06)
@@ -78,7 +78,7 @@ def save_line(out: Path, landscape: Landscape, walked: Sequence[Walk], sweeps: S
     curve.plot(at[:1], _values(landscape, at[:1]), "o", color=ORANGE, markersize=6, label="the first minimum")
     curve.plot([start], _values(landscape, [start]), "k*", markersize=10, label=f"start, x = {start:g}")
     curve.set(ylabel=f"{landscape.name}(x)", xlim=(low, high))
-    curve.legend(fontsize=8, loc="upper right", ncols=3)
+    curve.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     curve.margins(y=0.25)
     curve.tick_params(labelbottom=False)
     for row, (one, seen) in enumerate(zip(walked, sweeps), start=1):
@@ -197,7 +197,8 @@ def _strips(panel: Any, tours: Sequence[Tour], values: Sequence[Sequence[float]]
     panel.set_xscale("log")
     every = np.maximum([value for sample in values for value in sample if np.isfinite(value)], floor)
     if len(every):
-        panel.set_xlim(every.min() / 1.6, every.max() * 1.6)
+        panel.set_xlim(10 ** np.floor(np.log10(every.min() / 1.3)), 10 ** np.ceil(np.log10(every.max() * 1.3)))
+    panel.xaxis.set_minor_formatter(pyplot().NullFormatter())
     panel.set_ylim(len(tours) - 0.4, -0.75)
     panel.set_yticks(range(len(tours)), ["\n".join(textwrap.wrap(t.name, 30)) for t in tours], fontsize=8)
     panel.set_xlabel(label)
