@@ -649,6 +649,30 @@ def frequency_command(spec: Spec, out: Out) -> None:
     frequency(spec, out)
 
 
+@app.command("landscape")
+def landscape_command(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="cardioid, rosenbrock, f1 or f2.")],
+    specs: Specs,
+    out: Out,
+    starts: Annotated[int | None, typer.Option(help="Seeded starts in the plane; 20 by default.")] = None,
+    steps: Annotated[int, typer.Option(help="Steps of each walk, in float64.")] = 4000,
+    seed: Annotated[int, typer.Option(help="Of the starts.")] = 0,
+    controls: Annotated[
+        bool, typer.Option("--controls/--no-controls", help="Beside E: without it, and a momentum as slow.")
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Walk on a function with valleys or several minima: how far optimizers explore, counted and drawn.
+
+    In the plane (cardioid, rosenbrock) from many starts; on a line (f1, f2) at 51 learning rates.
+
+    Example: edsl landscape cardioid 'adam(lr=0.01)' 'grad | e(alpha=-90) | adam(lr=0.01)' --out valley.png
+    """
+    from edsl.cli.landscape import landscape
+
+    landscape(name, specs, starts, steps, seed, controls, as_json, out)
+
+
 def version(value: bool) -> None:
     if value:
         from edsl import __version__

@@ -746,6 +746,8 @@ def comparison(first: str, second: str, found: Any, notes: Sequence[str]) -> Non
 
 def claim(found: Claim, folder: Path) -> None:
     """A claim of the paper beside our figures."""
+    from edsl.lab.claims.writing import cell_text
+
     page = _Page()
     colour = {"reproduced": "green", "partly": "yellow", "not seen": "red"}[found.verdict]
     page.print(f"[bold]{escape(found.title)}[/bold]: [{colour}]{found.verdict}[/{colour}]", soft_wrap=True)
@@ -758,10 +760,13 @@ def claim(found: Claim, folder: Path) -> None:
             table.add_column(escape(column), justify="left" if number == 0 else "right", overflow="fold")
         for row in found.table:
             values = [row.get(column, "") for column in columns]
-            table.add_row(*(escape(f"{v:.4g}" if isinstance(v, float) else str(v)) for v in values))
+            table.add_row(*(escape(cell_text(value)) for value in values))
         page.print(table)
-    page.print(f"  {escape(found.caveat)}", soft_wrap=True)
-    page.print(f"  also: {escape(found.commands)}\n", soft_wrap=True)
+    page.print(f"  rule   {escape(found.rule)}", soft_wrap=True)
+    page.print(f"  but    {escape(found.caveat)}", soft_wrap=True)
+    for line in found.commands.splitlines():
+        page.print(f"  also   {escape(line)}", soft_wrap=True)
+    page.print()
     note(f"pictures and figures: {folder}")
 
 
@@ -802,3 +807,56 @@ def _three(interval: Interval | None) -> str:
     if interval.low is None or interval.high is None:
         return f"{interval.mean:.3g}"
     return f"{interval.mean:.3g} ({interval.low:.3g} to {interval.high:.3g})"
+
+
+def tours(configuration: dict[str, Any], found: Sequence[Any]) -> None:
+    """One row an optimizer: medians over starts of what its walks have seen."""
+    page = _Page()
+    starts = configuration["starts"]
+    page.print(
+        f"{configuration['landscape']}, {starts} start{'s' if starts > 1 else ''}, {configuration['steps']} steps: "
+        "medians with 95 % bootstrap intervals"
+    )
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("optimizer", overflow="fold", min_width=16)
+    titles = (
+        "valley walked\nalong",
+        "range of its\narc",
+        "starts that\nreach it",
+        "final loss",
+        "flattest point,\nλ max",
+    )
+    for title in titles:
+        table.add_column(title, justify="right", no_wrap=True)
+    for one in found:
+        table.add_row(
+            escape(one.name),
+            _interval(one.covered),
+            _interval(one.arc),
+            f"{100 * one.reached:.0f} %",
+            _number(one.final.median, ".2g"),
+            _number(one.flattest.median, ".3g"),
+        )
+    page.print(table)
+
+
+def sweeps(configuration: dict[str, Any], minima: Sequence[float], found: Sequence[Any]) -> None:
+    """One row an optimizer: at which minimum its learning rates end."""
+    page = _Page()
+    rates = found[0].rates
+    page.print(
+        f"{configuration['landscape']}, {len(rates)} learning rates from {rates[0]:g} to {rates[-1]:g}, "
+        f"{configuration['steps']} steps: how many end where"
+    )
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("optimizer", overflow="fold", min_width=16)
+    for title in (f"first minimum,\nx = {minima[0]:.3g}", "another", "none", "furthest\nminimum, x"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for one in found:
+        last = "–" if one.furthest < 0 else f"{minima[one.furthest]:.3g}"
+        table.add_row(escape(one.name), str(one.first), str(one.another), str(one.none), last)
+    page.print(table)
+
+
+def _interval(interval: Any) -> str:
+    return f"{interval.median:.3g} [{interval.low:.2g}, {interval.high:.2g}]"
