@@ -65,7 +65,7 @@ BAD = [
     (("compare", "digits", "sgd", "--resume"), "--resume needs --out"),
     (("compare",), "name a task and at least one spec"),
     (("compare", "digits", "sgd", "--out", ""), "--out must name a folder of its own"),
-    (("compare", "--resume", "--out", "nothing-here"), "nothing-here holds no race to resume"),
+    (("compare", "--resume", "--out", "nothing-here"), "nothing-here holds no race"),
     (("compare", "digits", "sgd", "--threads", "100000"), "threads must be at most"),
     (("compare", "digits", "sgd", "--device", "hpu"), "device 'hpu' can't be used"),
     (("compare", "digits", "sgd", "--model", ""), "unknown model ''"),
