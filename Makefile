@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all lint compatibility bench clean
+.PHONY: demo test test-all lint compatibility bench reproduction clean
 
 ## demo: set up, then race ALTO, Lamb, AdamW and another package's Lamb on real data
 demo: $(VENV)/.installed
@@ -33,6 +33,10 @@ compatibility: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-bench
 	$(BIN)/python docs/benchmarks/write.py
 
+## reproduction: measure the paper's claims, and write docs/reproduction.md (an hour on two cores)
+reproduction: $(VENV)/.installed-dev
+	$(BIN)/python docs/reproduce.py
+
 clean:
 	rm -rf $(VENV) build .cache *.egg-info
 
@@ -43,8 +47,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) -e .
 	touch $@
 
+# curvlinops asks for torchvision, whose wheels on PyPI don't load beside a CPU build of torch and then break
+# transformers. What it needs without that stands in the extra `dev`.
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) -e ".[dev]"
+	$(PIP) --no-deps curvlinops-for-pytorch backpack-for-pytorch unfoldNd
 	touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed

@@ -25,6 +25,7 @@ app = typer.Typer(
 Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A spec, such as 'grad | e | lamb(lr=0.01)'.")]
 
 
+Specs = Annotated[list[str], typer.Argument(metavar="SPEC", help="The optimizers, such as 'alto(lr=0.01)'.")]
 Task = Annotated[str | None, typer.Option("--task", metavar="TASK", help="What to train: see `edsl list`.")]
 Model = Annotated[str | None, typer.Option(help="The task's model; its first by default.")]
 Batch = Annotated[int | None, typer.Option(help="Examples a step; the task's own by default.")]
@@ -202,6 +203,45 @@ def report_command(
     report(folders, target, [name for name in to.split(",") if name], out)
 
 
+@app.command("sharpness")
+def sharpness_command(
+    specs: Specs,
+    task: Task = None,
+    match_loss: Annotated[
+        str, typer.Option(metavar="LOSS,…", help="Training losses at which every run is looked at.")
+    ] = "1,0.3,0.1",
+    model: Model = None,
+    batch: Batch = None,
+    steps: Steps = None,
+    seeds: Seeds = 5,
+    schedule: Schedule = "constant",
+    no_controls: NoControls = False,
+    device: Device = "auto",
+    threads: Threads = 1,
+    as_json: RaceJson = False,
+    out: Annotated[Path | None, typer.Option("--out", help="The picture to write: .png, .svg or .pdf.")] = None,
+) -> None:
+    """Measure sharpness and drift at matched training loss: the top Hessian eigenvalue, and ‖θ−θ₀‖.
+
+    At equal steps, a difference may only be that one optimizer is further along. Ratios are to the first spec.
+
+    Example: edsl sharpness 'adam(lr=0.003)' 'eadam(lr=0.003, alpha=-50)' --task digits --batch 512 --out sharp.png
+    """
+    from edsl.cli.sharpness import sharpness
+
+    settings = {
+        "model": model,
+        "batch": batch,
+        "steps": steps,
+        "seeds": seeds,
+        "schedule": schedule,
+        "controls": not no_controls,
+        "device": device,
+        "threads": threads,
+    }
+    sharpness(task, specs, match_loss, settings, as_json, out)
+
+
 @app.command("reproduce")
 def reproduce_command(
     names: Annotated[
@@ -365,7 +405,6 @@ def show_command(
     show(spec, as_json)
 
 
-Specs = Annotated[list[str], typer.Argument(metavar="SPEC", help="The optimizers, such as 'alto(lr=0.01)'.")]
 Params = Annotated[
     str,
     typer.Option(
@@ -608,6 +647,30 @@ def frequency_command(spec: Spec, out: Out) -> None:
     from edsl.cli.plots import frequency
 
     frequency(spec, out)
+
+
+@app.command("landscape")
+def landscape_command(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="cardioid, rosenbrock, f1 or f2.")],
+    specs: Specs,
+    out: Out,
+    starts: Annotated[int | None, typer.Option(help="Seeded starts in the plane; 20 by default.")] = None,
+    steps: Annotated[int, typer.Option(help="Steps of each walk, in float64.")] = 4000,
+    seed: Annotated[int, typer.Option(help="Of the starts.")] = 0,
+    controls: Annotated[
+        bool, typer.Option("--controls/--no-controls", help="Beside E: without it, and a momentum as slow.")
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Walk on a function with valleys or several minima: how far optimizers explore, counted and drawn.
+
+    In the plane (cardioid, rosenbrock) from many starts; on a line (f1, f2) at 51 learning rates.
+
+    Example: edsl landscape cardioid 'adam(lr=0.01)' 'grad | e(alpha=-90) | adam(lr=0.01)' --out valley.png
+    """
+    from edsl.cli.landscape import landscape
+
+    landscape(name, specs, starts, steps, seed, controls, as_json, out)
 
 
 def version(value: bool) -> None:

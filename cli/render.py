@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edsl.lab.driver import Progress
     from edsl.lab.race import Race
     from edsl.lab.results import Figure, Reached, Results, Row
+    from edsl.lab.sharpness import Matched
     from edsl.lab.statistics import Interval
 
 _PIPED_WIDTH = 160  # of a table that neither a terminal nor COLUMNS bounds
@@ -87,7 +88,7 @@ def race_progress() -> Iterator[Callable[[Progress], None]]:
 
         def watch(progress: Progress) -> None:
             part = progress.step / progress.steps if progress.steps else 0.0
-            state = {"done": progress.done + 1, "planned": progress.planned}
+            state: dict[str, Any] = {"done": progress.done + 1, "planned": progress.planned}
             what = escape(f"{progress.spec[:40]}, seed {progress.seed}")
             live.update(line, total=progress.planned, completed=progress.done + part, what=what, **state)
 
@@ -745,6 +746,8 @@ def comparison(first: str, second: str, found: Any, notes: Sequence[str]) -> Non
 
 def claim(found: Claim, folder: Path) -> None:
     """A claim of the paper beside our figures."""
+    from edsl.lab.claims.writing import cell_text
+
     page = _Page()
     colour = {"reproduced": "green", "partly": "yellow", "not seen": "red"}[found.verdict]
     page.print(f"[bold]{escape(found.title)}[/bold]: [{colour}]{found.verdict}[/{colour}]", soft_wrap=True)
@@ -757,8 +760,103 @@ def claim(found: Claim, folder: Path) -> None:
             table.add_column(escape(column), justify="left" if number == 0 else "right", overflow="fold")
         for row in found.table:
             values = [row.get(column, "") for column in columns]
-            table.add_row(*(escape(f"{v:.4g}" if isinstance(v, float) else str(v)) for v in values))
+            table.add_row(*(escape(cell_text(value)) for value in values))
         page.print(table)
-    page.print(f"  {escape(found.caveat)}", soft_wrap=True)
-    page.print(f"  also: {escape(found.commands)}\n", soft_wrap=True)
+    page.print(f"  rule   {escape(found.rule)}", soft_wrap=True)
+    page.print(f"  but    {escape(found.caveat)}", soft_wrap=True)
+    for line in found.commands.splitlines():
+        page.print(f"  also   {escape(line)}", soft_wrap=True)
+    page.print()
     note(f"pictures and figures: {folder}")
+
+
+def sharpness(race: Race, rows: Sequence[Matched]) -> None:
+    """Sharpness and drift by level of the training loss, each beside the first optimizer's."""
+    page = _Page()
+    page.print(escape(_race_line(race)), soft_wrap=True)
+    first = race.entrants[0].name
+    for level in dict.fromkeys(row.level for row in rows):
+        head = f"when the training loss first was {level:g} or less" if level else "at the end, whatever the loss"
+        page.print(f"[bold]{head}[/bold]")
+        table = Table(box=SIMPLE_HEAD)
+        table.add_column("optimizer", overflow="fold", min_width=16)
+        for name in ("seeds\nthere", "step", "sharpness", "over the first's", "drift", "− the first's"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for row in rows:
+            if row.level == level:
+                table.add_row(
+                    escape(row.name),
+                    f"{row.reached} of {row.seeds}",
+                    _number(row.steps, ".0f") if row.reached else "never",
+                    _number(row.sharpness, ".4g") if row.reached else "–",
+                    _three(row.sharpness_ratio),
+                    _number(row.drift, ".4g") if row.reached else "–",
+                    _three(row.drift_difference),
+                )
+        page.print(table)
+    page.print(
+        f"the first is {escape(first)}; geometric mean ratios and mean differences, paired by seed, 95 % intervals",
+        soft_wrap=True,
+    )
+
+
+def _three(interval: Interval | None) -> str:
+    """A mean with its interval, as 1.02 (0.98 to 1.06)."""
+    if interval is None:
+        return ""
+    if interval.low is None or interval.high is None:
+        return f"{interval.mean:.3g}"
+    return f"{interval.mean:.3g} ({interval.low:.3g} to {interval.high:.3g})"
+
+
+def tours(configuration: dict[str, Any], found: Sequence[Any]) -> None:
+    """One row an optimizer: medians over starts of what its walks have seen."""
+    page = _Page()
+    starts = configuration["starts"]
+    page.print(
+        f"{configuration['landscape']}, {starts} start{'s' if starts > 1 else ''}, {configuration['steps']} steps: "
+        "medians with 95 % bootstrap intervals"
+    )
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("optimizer", overflow="fold", min_width=16)
+    titles = (
+        "valley walked\nalong",
+        "range of its\narc",
+        "starts that\nreach it",
+        "final loss",
+        "flattest point,\nλ max",
+    )
+    for title in titles:
+        table.add_column(title, justify="right", no_wrap=True)
+    for one in found:
+        table.add_row(
+            escape(one.name),
+            _interval(one.covered),
+            _interval(one.arc),
+            f"{100 * one.reached:.0f} %",
+            _number(one.final.median, ".2g"),
+            _number(one.flattest.median, ".3g"),
+        )
+    page.print(table)
+
+
+def sweeps(configuration: dict[str, Any], minima: Sequence[float], found: Sequence[Any]) -> None:
+    """One row an optimizer: at which minimum its learning rates end."""
+    page = _Page()
+    rates = found[0].rates
+    page.print(
+        f"{configuration['landscape']}, {len(rates)} learning rates from {rates[0]:g} to {rates[-1]:g}, "
+        f"{configuration['steps']} steps: how many end where"
+    )
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("optimizer", overflow="fold", min_width=16)
+    for title in (f"first minimum,\nx = {minima[0]:.3g}", "another", "none", "furthest\nminimum, x"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for one in found:
+        last = "–" if one.furthest < 0 else f"{minima[one.furthest]:.3g}"
+        table.add_row(escape(one.name), str(one.first), str(one.another), str(one.none), last)
+    page.print(table)
+
+
+def _interval(interval: Any) -> str:
+    return f"{interval.median:.3g} [{interval.low:.2g}, {interval.high:.2g}]"

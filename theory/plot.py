@@ -7,10 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from edsl.errors import EdslError
+from edsl.pictures import BLUE, GREY, ORANGE, pyplot, save
 from edsl.theory.filter import Filter
-
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#555555"  # of Okabe and Ito, told apart by the colour-blind
 
 
 def save_map(
@@ -28,8 +26,7 @@ def save_map(
     The paper's bound |α| = 1/(1−β₁) is drawn where α and β₁ are the axes, or the one axis is α.
     """
     x, y = grid
-    pyplot = _pyplot()
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(12, 4.8), layout="constrained")
+    figure, (left, right) = pyplot().subplots(1, 2, figsize=(12, 4.8), layout="constrained")
     clipped = np.clip(radius, 0.8, 1.2)
     image = left.pcolormesh(x, y, clipped, cmap="RdBu_r", vmin=0.8, vmax=1.2, shading="auto")
     if radius.min() < 1 < radius.max():
@@ -47,7 +44,7 @@ def save_map(
         panel.set_xlim(np.min(x), np.max(x))
         panel.set_ylim(np.min(y), np.max(y))
     figure.suptitle(title, fontsize=10)
-    _save(figure, out)
+    save(figure, out)
 
 
 def _paper_bound(panel: Any, axes: tuple[str, str], x: Any, y: Any) -> None:
@@ -64,8 +61,7 @@ def _paper_bound(panel: Any, axes: tuple[str, str], x: Any, y: Any) -> None:
 
 def save_bode(out: Path, title: str, filters: dict[str, Filter]) -> None:
     """Gain and phase over frequency, and poles (×) and zeros (○) on the unit circle."""
-    pyplot = _pyplot()
-    figure, (gain, phase, plane) = pyplot.subplots(1, 3, figsize=(14, 4.4), layout="constrained")
+    figure, (gain, phase, plane) = pyplot().subplots(1, 3, figsize=(14, 4.4), layout="constrained")
     frequencies = np.geomspace(1e-4, 0.5, 600)
     for (name, each), colour, line in zip(filters.items(), (BLUE, ORANGE), ("-", "--")):
         response, angle = each.bode(frequencies)
@@ -85,28 +81,4 @@ def save_bode(out: Path, title: str, filters: dict[str, Filter]) -> None:
         panel.grid(alpha=0.3)
         panel.legend(fontsize=8, loc="lower left")
     figure.suptitle(title, fontsize=10)
-    _save(figure, out)
-
-
-def _pyplot() -> Any:
-    try:
-        import matplotlib
-    except ImportError:
-        raise EdslError("plots need matplotlib: pip install 'edsl-optim[plot]'") from None
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    return pyplot
-
-
-def _save(figure: Any, out: Path) -> None:
-    known = figure.canvas.get_supported_filetypes()
-    ending = out.suffix.lstrip(".").lower()
-    if ending not in known:
-        raise EdslError(f"can't draw into {out}: its name must end in .png, .svg or .pdf")
-    try:
-        figure.savefig(out, dpi=130)
-    except OSError as reason:
-        raise EdslError(f"can't write {out}: {reason.strerror or reason}") from None
-    finally:
-        _pyplot().close(figure)
+    save(figure, out)

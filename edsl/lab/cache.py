@@ -34,7 +34,7 @@ def kept(name: str, make: Callable[[], Arrays]) -> Arrays:
         descriptor, part = tempfile.mkstemp(dir=place.parent, suffix=".npz")
         try:
             with os.fdopen(descriptor, "wb") as file:
-                np.savez(file, **made)
+                np.savez(file, **made)  # pyright: ignore[reportArgumentType] (names of arrays)
             os.replace(part, place)
         except OSError:
             os.unlink(part)

@@ -14,12 +14,13 @@ from edsl.pipeline import Pipeline
 _SECOND_ORDER = ("torch_optimizer.Adahessian",)  # differentiates the gradients that it is given
 
 
-def closure_for(pipeline: Pipeline, optimizer: Any, *losses: Callable[[], Tensor]) -> Callable[[], Tensor]:
+def closure_for(pipeline: Pipeline, optimizer: Any, *parts: Callable[[], Tensor]) -> Callable[[], Tensor]:
     """The loss alone, or with the gradients zeroed before and backward() behind, as the estimator needs.
 
     Args:
-        losses: the loss, or parts of it that add up, each of which is differentiated before the next is computed.
+        parts: the loss, or parts of it that add up, each of which is differentiated before the next is computed.
     """
+    losses = list(parts)
     if not pipeline.estimator.calls_backward:
         return lambda: torch.stack([loss() for loss in losses]).sum() if len(losses) > 1 else losses[0]()
     create_graph = pipeline.update.name in _SECOND_ORDER

@@ -35,7 +35,8 @@ class Group:
         for child in model.modules():
             if child is not model and any(True for _ in child.parameters(recurse=False)):
                 fully_shard(child)
-        return model, fully_shard(model)
+        fully_shard(model)
+        return model, model
 
     def share(self, rows: Tensor) -> Tensor:
         """This process's part of a batch: all parts are equal, so that the mean of means is the mean."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from edsl.errors import EdslError
 
@@ -64,7 +65,8 @@ def _tpe(scores: Mapping[float, float], seed: int) -> float:
     except ImportError:
         raise EdslError("the tuner tpe needs optuna: pip install 'edsl-optim[tune]'") from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    over = {"log_factor": optuna.distributions.FloatDistribution(*(math.log10(end) for end in RANGE))}
+    low, high = (math.log10(end) for end in RANGE)
+    over: dict[str, Any] = {"log_factor": optuna.distributions.FloatDistribution(low, high)}
     sampler = optuna.samplers.TPESampler(seed=seed * 1000 + len(scores), n_startup_trials=FIRST - 1)
     study = optuna.create_study(sampler=sampler)
     if not scores:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,14 @@ VERDICTS = ("reproduced", "partly", "not seen")
 
 @dataclass(frozen=True)
 class Claim:
-    """A figure or table of Zhao et al. 2025, tried at small scale.
+    """A claim of the paper, and what a trial gave.
 
     Attributes:
-        name: as the command takes it, such as "fig1".
-        paper, ours: what the paper says, and our figures.
-        verdict: one of VERDICTS, by the rule that `ours` or `caveat` states.
-        table: rows of the same columns.
-        pictures: what was drawn.
-        commands: what else to type to get to the figures.
-        caveat: what a run of this size can't decide.
+        paper: what the paper says. ours: what was found, with its numbers.
+        verdict: one of VERDICTS, by the rule that `rule` states.
+        table: rows of figures, each a mapping from column to value.
+        commands: how to see it by oneself, one command a line.
+        caveat: what this trial can't decide.
     """
 
     name: str
@@ -29,7 +27,8 @@ class Claim:
     paper: str
     ours: str
     verdict: str
-    table: Sequence[Mapping[str, Any]]
+    rule: str
+    table: tuple[Mapping[str, Any], ...]
     pictures: tuple[Path, ...]
     commands: str
     caveat: str
@@ -37,3 +36,16 @@ class Claim:
     def __post_init__(self) -> None:
         if self.verdict not in VERDICTS:
             raise ValueError(f"a verdict is one of {', '.join(VERDICTS)}, got {self.verdict!r}")
+
+
+def judge(*tests: bool) -> str:
+    """Verdict: "reproduced" if all tests hold, "not seen" if none does, else "partly".
+
+    Example:
+        >>> from edsl.lab.claims.claim import judge
+        >>> judge(True, False)
+        'partly'
+    """
+    if all(tests):
+        return "reproduced"
+    return "partly" if any(tests) else "not seen"

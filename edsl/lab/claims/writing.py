@@ -20,9 +20,14 @@ def markdown(claim: Claim, pictures: Path, within: Path) -> str:
         name = f"{claim.name}-{number}-{picture.stem}{picture.suffix}"
         shutil.copyfile(picture, pictures / name)
         lines += [f"![{claim.title}, {picture.stem}]({(pictures / name).relative_to(within)})", ""]
-    lines += [f"*What decides, and what this can't.* {claim.caveat}", ""]
+    lines += [f"*The rule of the verdict.* {_sentence(claim.rule)}", ""]
+    lines += [f"*What this can't decide.* {claim.caveat}", ""]
     lines += [f"    edsl reproduce {claim.name}", *(f"    {line}" for line in claim.commands.splitlines()), ""]
     return "\n".join(lines)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -33,6 +38,12 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines + [f"| {' | '.join(_cell(row.get(column, '')) for column in columns)} |" for row in rows]
 
 
+def cell_text(value: Any) -> str:
+    """A table's value: four digits of a number, an interval as [low, high]."""
+    if isinstance(value, (tuple, list)):
+        return f"[{', '.join(cell_text(part) for part in value)}]"
+    return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
+
+
 def _cell(value: Any) -> str:
-    text = f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
-    return text.replace("|", "\\|")
+    return cell_text(value).replace("|", "\\|")

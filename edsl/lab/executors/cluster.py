@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -33,7 +34,7 @@ class Cluster:
         if self.began:
             local: dict[str, Any] = {"num_cpus": jobs or None, "include_dashboard": False} if address is None else {}
             try:
-                ray.init(address=address, log_to_driver=False, logging_level="error", **local)
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **local)
             except Exception as reason:  # Ray raises many kinds
                 said = (str(reason).splitlines() or [type(reason).__name__])[0]
                 raise EdslError(f"Ray can't be reached at {address or 'this machine'}: {said[:200]}") from None

@@ -50,7 +50,9 @@ def top_eigenvalue(run: Run, inputs: Tensor | None = None, targets: Tensor | Non
     Args:
         inputs, targets: the examples; those of `run.rows()` by default.
     """
-    from scipy.sparse.linalg import ArpackError, eigsh
+    from scipy.sparse import linalg
+
+    eigsh: Any = linalg.eigsh
 
     operator = hessian(run, inputs, targets)
     generator = torch.Generator().manual_seed(run.seed)
@@ -59,7 +61,7 @@ def top_eigenvalue(run: Run, inputs: Tensor | None = None, targets: Tensor | Non
         return float("nan")
     try:
         values = eigsh(operator.to_scipy(), k=1, which="LA", tol=TOLERANCE, v0=start, return_eigenvectors=False)
-    except ArpackError:
+    except linalg.ArpackError:
         return float("nan")
     return float(values[0])
 
@@ -71,7 +73,8 @@ def hessian(run: Run, inputs: Tensor | None = None, targets: Tensor | None = Non
     if inputs is None or targets is None:
         inputs, targets = run.rows()
     loss, data = _Loss(run.task.loss), [(inputs, targets)]
-    return _Quiet(HessianLinearOperator(run.model, loss, run.parameters, data, check_deterministic=False), run)
+    parameters: Any = run.parameters
+    return _Quiet(HessianLinearOperator(run.model, loss, parameters, data, check_deterministic=False), run)
 
 
 class _Loss(nn.Module):
@@ -99,7 +102,7 @@ class _Quiet:
             return self.operator @ vector
 
     def to_scipy(self) -> Any:
-        from scipy.sparse.linalg import LinearOperator
+        from scipy.sparse import linalg
 
         inner = self.operator.to_scipy()
 
@@ -107,4 +110,5 @@ class _Quiet:
             with self.run.looking():
                 return inner @ vector
 
-        return LinearOperator(self.shape, matvec=product, dtype=inner.dtype)
+        build: Any = linalg.LinearOperator
+        return build(self.shape, matvec=product, dtype=inner.dtype)

@@ -31,6 +31,10 @@ TASKS = {
         "edsl.lab.tasks.python_bytes:BYTES",
         "Python's standard library as text, 10 MB of bytes; models tiny, small, large: GPTs of 0.1M to 10M",
     ),
+    "cardioid": ("edsl.lab.tasks.landscapes:CARDIOID", "a point in the plane, with a closed valley; model point"),
+    "rosenbrock": ("edsl.lab.tasks.landscapes:ROSENBROCK", "a point in the plane, with a curved valley; model point"),
+    "f1": ("edsl.lab.tasks.landscapes:F1", "a point on a line, minima ever lower and flatter; model point"),
+    "f2": ("edsl.lab.tasks.landscapes:F2", "a point on a line, a wide minimum between narrow ones; model point"),
 }
 
 

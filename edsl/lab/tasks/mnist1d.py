@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +37,7 @@ def _made() -> Arrays:
 
     states = random.getstate(), np.random.get_state()
     try:
-        arguments = get_dataset_args()
+        arguments: Any = get_dataset_args()
         arguments.num_samples = EXAMPLES
         made = make_dataset(arguments)
     finally:

@@ -1,0 +1,107 @@
+"""Sharpness at matched loss, and the edge of stability where theory puts it."""
+
+import json
+import math
+from importlib import util
+
+import pytest
+from shell import run
+
+import edsl
+from edsl.lab.edge import plateau, plateaus, spec_at, stable_sharpness
+from edsl.lab.race import race
+from edsl.lab.sharpness import END, Look, looks, matched, picture, read_levels
+from edsl.theory.report import check_pipeline
+
+pytestmark = [
+    pytest.mark.skipif(util.find_spec("curvlinops") is None, reason="curvlinops is not installed"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning"),
+]
+SPECS = ("adam(lr=0.003)", "eadam(lr=0.003, alpha=-50)")
+
+
+@pytest.mark.parametrize(("alpha", "expected"), [(-50, 8.0404), (0, 4.0), (50, 2.6622)])
+def test_theorys_stable_sharpness_is_that_of_the_tables(alpha, expected):
+    assert stable_sharpness(alpha) == pytest.approx(expected, abs=1e-3)
+    assert check_pipeline(edsl.parse(spec_at(alpha))) is not None
+
+
+@pytest.mark.slow
+def test_sharpness_levels_off_within_15_percent_of_theory_ordered_by_alpha():
+    found = plateaus((-50.0, 0.0, 50.0), 3600)
+    assert all(one.error < 0.15 for one in found)
+    assert found[0].level > found[1].level > found[2].level
+
+
+def test_plain_gradient_descent_comes_to_2_over_lr():
+    found = plateau(spec_at(0.0), stable_sharpness(0.0), 1200)
+    assert found.theory == 4
+    assert found.error < 0.15
+    assert found.curve[0][1] > 0
+
+
+def test_every_run_is_looked_at_when_its_loss_first_falls_to_a_level():
+    chosen = race("digits", SPECS[:1], batch=512, steps=60, seeds=1)
+    found = looks(chosen, (1.0, 0.3), lambda *_: None)
+    assert [look.level for look in found] == [1.0, 0.3, END]
+    assert all(look.loss <= look.level for look in found[:2])
+    assert found[0].step < found[1].step < found[2].step == 60
+    assert found[0].drift < found[1].drift < found[2].drift
+
+
+def test_ratios_are_paired_by_seed_to_the_first_spec():
+    chosen = race("digits", SPECS, steps=2, seeds=3)
+    first = [Look(SPECS[0], seed, 0.5, 10, 0.5, 2.0 + seed, 1.0) for seed in range(3)]
+    factors = (1.18, 1.2, 1.22)
+    second = [Look(SPECS[1], s, 0.5, 9, 0.5, (2.0 + s) * factors[s], 1.5 + s) for s in range(3)]
+    one, two = matched(chosen, [*first, *second])
+    assert one.sharpness_ratio is None
+    assert two.sharpness_ratio is not None
+    assert two.sharpness_ratio.mean == pytest.approx(math.prod(factors) ** (1 / 3))
+    assert two.sharpness_ratio.low > 1
+    assert two.drift_difference is not None
+    assert two.drift_difference.mean == pytest.approx(1.5)
+
+
+def test_a_level_that_nobody_reaches_is_not_in_the_way():
+    chosen = race("digits", SPECS[:1], batch=512, steps=5, seeds=1)
+    rows = matched(chosen, looks(chosen, (1e-9,), lambda *_: None))
+    assert [(row.level, row.reached) for row in rows] == [(END, 1)]
+
+
+@pytest.mark.parametrize("text", ["", "a", "0", "-1", "1,nan", "inf"])
+def test_bad_levels_are_one_line(text):
+    with pytest.raises(edsl.EdslError, match="--match-loss takes training losses above 0"):
+        read_levels(text)
+
+
+def test_command_prints_ratios_and_draws(tmp_path):
+    words = ("sharpness", *SPECS, "--task", "digits", "--batch", "512", "--steps", "30", "--seeds", "2")
+    code, out, err = run(*words, "--match-loss", "1.5", "--no-controls", "--json", "--out", str(tmp_path / "sharp.png"))
+    assert code == 0, err
+    said = json.loads(out)
+    assert [row["level"] for row in said["rows"]] == [1.5, 1.5, END, END]
+    assert (tmp_path / "sharp.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("sharpness", "adam"), "name a task and at least one spec"),
+        (("sharpness", "adam", "--task", "digits", "--out", "x.bmp"), "--out must end in .png, .svg or .pdf"),
+        (("sharpness", "adam", "--task", "digits", "--match-loss", "low"), "--match-loss takes"),
+    ],
+)
+def test_bad_words_are_one_line(words, message):
+    code, out, err = run(*words)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert len(err.splitlines()) == 1
+
+
+def test_picture_has_a_line_for_each_spec():
+    pytest.importorskip("matplotlib")
+    chosen = race("digits", SPECS, steps=2, seeds=1)
+    found = [Look(spec, 0, level, 1, level, 3.0, 1.0) for spec in SPECS for level in (1.0, 0.3)]
+    figure = picture(chosen, found)
+    assert all(len(axes.lines) == 2 for axes in figure.axes)
