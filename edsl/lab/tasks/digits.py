@@ -4,31 +4,21 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import cross_entropy
 
-from edsl.lab.task import Data, Split, Task
+from edsl.lab.task import Data, Task
+from edsl.lab.tasks import TASKS
+from edsl.lab.tasks.classification import accuracy, stratified
 
 
 @lru_cache(maxsize=1)
 def data() -> Data:
     """70 % train, 15 % validation, 15 % test, each with every digit in proportion; pixels in [0, 1]."""
     from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
 
     images, labels = load_digits(return_X_y=True)
-    train, rest, train_labels, rest_labels = train_test_split(
-        images / 16, labels, train_size=0.7, stratify=labels, random_state=0
-    )
-    validation, test, validation_labels, test_labels = train_test_split(
-        rest, rest_labels, train_size=0.5, stratify=rest_labels, random_state=0
-    )
-
-    def split(x, y) -> Split:
-        return Split(torch.tensor(x, dtype=torch.float32).view(-1, 1, 8, 8), torch.tensor(y))
-
-    return Data(split(train, train_labels), split(validation, validation_labels), split(test, test_labels))
+    return stratified((images / 16).reshape(-1, 1, 8, 8), labels)
 
 
 def mlp() -> nn.Module:
@@ -59,10 +49,6 @@ def cnn() -> nn.Module:
     )
 
 
-def accuracy(outputs: Tensor, targets: Tensor) -> float:
-    return (outputs.argmax(1) == targets).float().mean().item()
-
-
 DIGITS = Task(
     name="digits",
     data=data,
@@ -71,4 +57,5 @@ DIGITS = Task(
     accuracy=accuracy,
     batch=128,
     steps=300,
+    about=TASKS["digits"][1],
 )

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from edsl.lab.cache import Arrays, kept
 from edsl.lab.task import Data, Split, Task
-from edsl.lab.tasks.digits import accuracy
+from edsl.lab.tasks import TASKS
+from edsl.lab.tasks.classification import accuracy
 
 EXAMPLES = 20_000  # four times the published set, so that large batches are less than an epoch
 TRAIN, HELD = 16_000, 18_000
@@ -65,13 +66,27 @@ def cnn() -> nn.Module:
     )
 
 
+class Gru(nn.Module):
+    """A GRU over the 40 points, 48 wide, whose last state goes to a linear head: 7,834 parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(1, 48, batch_first=True)
+        self.head = nn.Linear(48, 10)
+
+    def forward(self, curves: Tensor) -> Tensor:
+        """(examples, 40) → (examples, 10)."""
+        states, _ = self.gru(curves[..., None])
+        return self.head(states[:, -1])
+
+
 MNIST1D = Task(
     name="mnist1d",
     data=data,
-    models={"mlp": mlp, "cnn": cnn},
+    models={"mlp": mlp, "cnn": cnn, "gru": Gru},
     loss=cross_entropy,
     accuracy=accuracy,
     batch=128,
     steps=1000,
-    about="MNIST-1D, 16,000 generated training curves; models mlp, cnn",
+    about=TASKS["mnist1d"][1],
 )

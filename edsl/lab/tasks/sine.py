@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.functional import mse_loss
 
 from edsl.lab.task import Data, Split, Task
+from edsl.lab.tasks import TASKS
 
 SAMPLES = 40_960  # 32768/0.8: the training share is 32768, a full batch
 NOISE = 0.1  # standard deviation; the paper does not give it
@@ -37,4 +38,5 @@ SINE = Task(
     accuracy=None,
     batch=256,
     steps=1000,
+    about=TASKS["sine"][1],
 )
