@@ -126,7 +126,7 @@ def test_dry_run_says_how_many_trials_and_how_long_and_runs_none(tmp_path):
     code, out, _ = run(*words, "--dry-run", "--out", str(tmp_path / "race"))
     said = json.loads(out)
     assert code == 0
-    assert said["trials"] == 3 * (6 * 2 + 2 * 3)  # alto, lamb, alto's twin
+    assert said["trials"] == 3 * (6 * 2 + 2 * 5)  # alto, lamb, alto's twin
     assert 0 < said["seconds"] < 600
     assert not (tmp_path / "race").exists()
 
