@@ -71,4 +71,5 @@ BYTES = Task(
     steps=300,
     about=TASKS["bytes"][1],
     scale=Scale(micro_batch=512),
+    evaluated=EVALUATED,
 )
