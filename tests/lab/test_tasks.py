@@ -273,7 +273,7 @@ def test_bytes_are_the_library_without_tests_split_by_files(tmp_path):
 def test_bytes_have_a_target_for_each_place_and_no_row_twice():
     data = task("bytes").data()
     assert len(data.train.inputs) > 50_000
-    assert (len(data.validation.inputs), len(data.test.inputs)) == (256, 256)
+    assert (len(data.validation.inputs), len(data.test.inputs)) == (128, 512)
     for split in data:
         rows = first_rows(split, 256)
         assert rows.inputs.dtype == rows.targets.dtype == torch.int64
