@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -29,14 +30,41 @@ def kept(name: str, make: Callable[[], Arrays]) -> Arrays:
     with suppress(OSError, ValueError, EOFError), np.load(place) as held:
         return dict(held)
     made = make()
-    with suppress(OSError):
+    _put(place, lambda file: np.savez(file, **made))  # pyright: ignore[reportArgumentType] (names of arrays)
+    return made
+
+
+def mapped(name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """As `kept`, one array, which stays on the disk and is read where it is looked at."""
+    place = folder() / f"{name}.npy"
+    if not is_kept(name):
+        made = make()
+        if made.size == 0 or not _put(place, lambda file: np.save(file, made)):
+            return made  # an empty file can't be mapped
+    return np.load(place, mmap_mode="r")
+
+
+def is_kept(name: str) -> bool:
+    """Whether `mapped` finds this array."""
+    try:
+        np.load(folder() / f"{name}.npy", mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return False
+    return True
+
+
+def _put(place: Path, write: Callable[[IO[bytes]], None]) -> bool:
+    """Write a file whole; whether the disk took it."""
+    try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, part = tempfile.mkstemp(dir=place.parent, suffix=".npz")
+        descriptor, part = tempfile.mkstemp(dir=place.parent, suffix=place.suffix)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                np.savez(file, **made)  # pyright: ignore[reportArgumentType] (names of arrays)
+                write(file)
             os.replace(part, place)
         except OSError:
             os.unlink(part)
             raise
-    return made
+    except OSError:
+        return False
+    return True

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from edsl.errors import EdslError, nearest
 
+PART = 4096  # rows evaluated at once, where the scale sets no fewer
+
 
 class Split(NamedTuple):
-    """Inputs and targets, tensors with one row an example."""
+    """Inputs and targets with one row an example: tensors, or what gives tensors for rows asked for."""
 
     inputs: Any
     targets: Any
@@ -51,6 +53,7 @@ class Task:
         augment: (inputs of a batch, CPU generator) → inputs as they are trained on, or None.
         optimum: the least training loss, where it is known: what regret is measured against.
         scale: how it is trained on an accelerator.
+        evaluated: most rows of a split that its loss is taken over, the first ones; None for all.
     """
 
     name: str
@@ -64,6 +67,15 @@ class Task:
     augment: Callable[[Any, Any], Any] | None = None
     optimum: Callable[[], float] | None = None
     scale: Scale = Scale()
+    evaluated: int | None = None
+
+    def parts(self, split: Split) -> Iterator[tuple[Any, Any]]:
+        """Inputs and targets of the rows that a split is evaluated on, in parts that fit memory."""
+        rows = len(split.inputs) if self.evaluated is None else min(self.evaluated, len(split.inputs))
+        part = min(PART, self.scale.micro_batch or PART)
+        for first in range(0, rows, part):
+            chosen = slice(first, min(first + part, rows))
+            yield split.inputs[chosen], split.targets[chosen]
 
     def model(self, name: str | None) -> tuple[str, Callable[[], Any]]:
         """The name and builder of a model; raises EdslError for an unknown one."""

@@ -42,7 +42,7 @@ def trial(spec, name="digits", steps=20, seed=0, model="mlp", batch=64):
     return run_trial(task(name), Setting(name, model, batch, steps, "cpu", 1), spec, seed)
 
 
-@pytest.mark.parametrize("name", ["digits", "sine"])
+@pytest.mark.parametrize("name", ["digits", "sine", "cancer"])
 def test_task_has_three_splits_and_models_that_train(name):
     chosen = task(name)
     data = chosen.data()

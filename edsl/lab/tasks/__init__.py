@@ -31,6 +31,30 @@ TASKS = {
         "edsl.lab.tasks.python_bytes:BYTES",
         "Python's standard library as text, 10 MB of bytes; models tiny, small, large: GPTs of 0.1M to 10M",
     ),
+    "cifar10": (
+        "edsl.lab.tasks.cifar:cifar10",
+        "CIFAR-10 through datasets, or cifar10:FOLDER, 45,000 training images; models resnet20, vgg16",
+    ),
+    "cifar100": (
+        "edsl.lab.tasks.cifar:cifar100",
+        "CIFAR-100 through datasets, or cifar100:FOLDER, 45,000 training images; models resnet20, vgg16",
+    ),
+    "text": (
+        "edsl.lab.tasks.text:text",
+        "all text files of a folder, text:FOLDER; models gpt2 (124M) and gpt2-medium (355M)",
+    ),
+    "wikitext": (
+        "edsl.lab.tasks.text:wikitext",
+        "WikiText-103 through datasets, or wikitext:FOLDER; models gpt2 (124M) and gpt2-medium (355M)",
+    ),
+    "quadratic": (
+        "edsl.lab.tasks.quadratic:QUADRATIC",
+        "least squares in 50 dimensions, condition 1000, noisy, its optimum known; model linear",
+    ),
+    "logistic": (
+        "edsl.lab.tasks.logistic:LOGISTIC",
+        "logistic regression in 30 dimensions with an L2 penalty, its optimum known; model linear",
+    ),
     "cardioid": ("edsl.lab.tasks.landscapes:CARDIOID", "a point in the plane, with a closed valley; model point"),
     "rosenbrock": ("edsl.lab.tasks.landscapes:ROSENBROCK", "a point in the plane, with a curved valley; model point"),
     "f1": ("edsl.lab.tasks.landscapes:F1", "a point on a line, minima ever lower and flatter; model point"),

@@ -14,7 +14,7 @@ from edsl.lab.tasks import TASKS
 from edsl.lab.windows import next_token_loss, windows
 
 LENGTH = 128  # bytes of a row
-EVALUATED = 256  # rows
+VALIDATION, TEST = 128, 512  # rows
 LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
 
 
@@ -22,8 +22,8 @@ LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__p
 def data() -> Data:
     """Rows of 128 bytes; of every ten files eight are for training, one for validation, one for the test.
 
-    About 78,000 training rows; validation and test are 256 rows each, evenly from their files. The text
-    is that of the Python that runs: another version has another.
+    About 78,000 training rows; validation is 128 rows and the test 512, evenly from their files. The
+    text is that of the Python that runs: another version has another.
     """
     files = sources(Path(sysconfig.get_path("stdlib")))
     validation, test = files[4::10], files[9::10]
@@ -31,8 +31,8 @@ def data() -> Data:
     train = [file for file in files if file not in held]
     return Data(
         windows(_read(train), LENGTH),
-        windows(_read(validation), LENGTH, EVALUATED),
-        windows(_read(test), LENGTH, EVALUATED),
+        windows(_read(validation), LENGTH, VALIDATION),
+        windows(_read(test), LENGTH, TEST),
     )
 
 
@@ -71,4 +71,5 @@ BYTES = Task(
     steps=300,
     about=TASKS["bytes"][1],
     scale=Scale(micro_batch=512),
+    evaluated=TEST,
 )
