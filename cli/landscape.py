@@ -55,7 +55,7 @@ def landscape(
     if as_json:
         render.json_out({**configuration, "out": str(out), "rows": [one.record() for one in found]})
     elif flat:
-        render.sweeps(configuration, place.minima, found)
+        render.sweeps(configuration, place.minima.tolist(), found)
     else:
         render.tours(configuration, found)
     render.note(f"drawn: {out}")

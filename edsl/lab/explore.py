@@ -114,7 +114,7 @@ def _walk_together(
     rates: list[float] | None,
     tick: Callable[[int], None] | None,
 ) -> np.ndarray:
-    parameters = [torch.nn.Parameter(start.clone()) for start in starts.double()]
+    parameters: list[Tensor] = [torch.nn.Parameter(start.clone()) for start in starts.double()]
     groups: Any = parameters
     if rates is not None:
         groups = [{"params": [parameter], "lr": rate} for parameter, rate in zip(parameters, rates)]

@@ -26,8 +26,9 @@ def splits(task: str, source: tuple[str, ...], folder: Path | None, needed: tupl
         import datasets
     except ImportError:
         raise EdslError(f"task {task} needs the package datasets: pip install 'edsl-optim[data]'") from None
+    load: Any = datasets.load_dataset
     try:
-        found = datasets.load_dataset(*source) if folder is None else datasets.load_dataset(str(folder))
+        found = load(*source) if folder is None else load(str(folder))
     except Exception as reason:  # of many packages: no connection, no such format, a damaged file
         said = f"{type(reason).__name__}: {(str(reason).strip().splitlines() or [''])[0][:120]}"
         if folder is not None:

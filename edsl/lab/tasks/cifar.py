@@ -58,7 +58,8 @@ def _data(word: str, source: str, classes: int, folder: Path | None) -> Data:
     order = torch.randperm(len(train.inputs), generator=torch.Generator().manual_seed(0))
     held = len(order) // HELD
     validation, kept = order[:held], order[held:]
-    return Data(*(Split(train.inputs[rows], train.targets[rows]) for rows in (kept, validation)), test)
+    fitted, checked = (Split(train.inputs[rows], train.targets[rows]) for rows in (kept, validation))
+    return Data(fitted, checked, test)
 
 
 def _split(word: str, rows: Any, classes: int) -> Split:
