@@ -35,9 +35,9 @@ class Valley:
 
     @cached_property
     def _tree(self):
-        from scipy.spatial import cKDTree
+        from scipy.spatial import KDTree
 
-        return cKDTree(self.points)
+        return KDTree(self.points)
 
     def arc_of(self, points: np.ndarray) -> np.ndarray:
         """The arc coordinate of the valley's point nearest to each of (…, 2) points; NaN where one isn't finite."""
