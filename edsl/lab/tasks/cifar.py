@@ -57,8 +57,8 @@ def _data(word: str, source: str, classes: int, folder: Path | None) -> Data:
     train, test = (_split(word, found[name], classes) for name in ("train", "test"))
     order = torch.randperm(len(train.inputs), generator=torch.Generator().manual_seed(0))
     held = len(order) // HELD
-    validation, kept = order[:held], order[held:]
-    return Data(*(Split(train.inputs[rows], train.targets[rows]) for rows in (kept, validation)), test)
+    kept, validation = (Split(train.inputs[rows], train.targets[rows]) for rows in (order[held:], order[:held]))
+    return Data(kept, validation, test)
 
 
 def _split(word: str, rows: Any, classes: int) -> Split:
