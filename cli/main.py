@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edsl.cli.options import RACE, TRAINING, running, settings, takes, words
 from edsl.errors import EdslError
 
 _UsageError: Any = typer.BadParameter.__base__  # typer exports the class but not its base
@@ -25,93 +26,18 @@ app = typer.Typer(
 Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A spec, such as 'grad | e | lamb(lr=0.01)'.")]
 
 
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Specs = Annotated[list[str], typer.Argument(metavar="SPEC", help="The optimizers, such as 'alto(lr=0.01)'.")]
-Task = Annotated[str | None, typer.Option("--task", metavar="TASK", help="What to train: see `edsl list`.")]
-Model = Annotated[str | None, typer.Option(help="The task's model; its first by default.")]
-Batch = Annotated[int | None, typer.Option(help="Examples a step; the task's own by default.")]
-Epochs = Annotated[int | None, typer.Option(help="Budget: passes over the training data.")]
-Steps = Annotated[int | None, typer.Option(help="Budget: optimizer steps; the task's own by default.")]
-Evaluations = Annotated[int | None, typer.Option(help="Budget: evaluations of the loss, with or without derivative.")]
-Seconds = Annotated[float | None, typer.Option(help="Budget: seconds of training.")]
-Seeds = Annotated[int, typer.Option(help="Final trials of each optimizer: seeds 0, 1, ….")]
-Lr = Annotated[
-    str,
-    typer.Option(
-        help="default: as the specs say; auto: tuned, each within --trials learning rates; or factors such as 0.1,1,10."
-    ),
-]
-LrTrials = Annotated[int, typer.Option(help="Learning rates that each optimizer may try with --lr auto.")]
-TuneSeeds = Annotated[int, typer.Option(help="Trials of each learning rate, on seeds that the final trials don't use.")]
-Tuner = Annotated[str, typer.Option(help="grid: a log grid, extended at its edge, then refined; tpe: optuna's TPE.")]
-Schedule = Annotated[str, typer.Option(help="Of the learning rates: constant, cosine, warmup, warmup-cosine or step.")]
-Metric = Annotated[
-    str | None, typer.Option(help="What decides: accuracy (where the task has one), loss, or train, the training loss.")
-]
-Baseline = Annotated[
-    str | None, typer.Option(metavar="SPEC", help="What the others are compared to; the first by default.")
-]
-NoControls = Annotated[
-    bool, typer.Option("--no-controls", help="Leave out E's controls: the same without E, and its linear twin.")
-]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …; auto takes cuda if there is one.")]
-Threads = Annotated[int, typer.Option(help="CPU threads of a trial; one is fastest for small models.")]
-Jobs = Annotated[
-    int | None, typer.Option(help="Trials at once; as many as there are CPUs by default, one on an accelerator.")
-]
-Engine = Annotated[str, typer.Option(help="local: processes of this machine; ray: a Ray cluster.")]
-Address = Annotated[str | None, typer.Option(help="Of the Ray cluster, as ray.init takes it.")]
-Gpus = Annotated[float, typer.Option(help="Of each trial on Ray.")]
-Monitor = Annotated[str, typer.Option(help="regret: watch Theorem 2's condition on q while training.")]
-Measures = Annotated[
-    str, typer.Option("--measure", metavar="NAME,…", help="Measured along the way: sharpness, drift, ….")
-]
-Target = Annotated[
-    float | None,
-    typer.Option(help="Of the metric on the validation split, for time to target; the baseline's end by default."),
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the number of trials and the expected time, no more.")]
-RaceOut = Annotated[
-    Path | None, typer.Option("--out", help="Folder for the results; runs/TASK-TIME by default.", file_okay=True)
-]
-Resume = Annotated[bool, typer.Option("--resume", help="Finish the race in --out; nothing else is needed.")]
-RaceJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON; progress goes to stderr.")]
 
 
 @app.command("compare")
+@takes(*RACE, "baseline", "no_controls", "monitor", "measures")
 def compare_command(
+    options: dict[str, Any],
     specs: Annotated[
         list[str] | None,
         typer.Argument(metavar="[TASK] SPEC…", help="The optimizers, such as 'alto(lr=0.01)'; a task may stand first."),
     ] = None,
-    task: Task = None,
-    model: Model = None,
-    batch: Batch = None,
-    epochs: Epochs = None,
-    steps: Steps = None,
-    evaluations: Evaluations = None,
-    seconds: Seconds = None,
-    seeds: Seeds = 3,
-    lr: Lr = "default",
-    trials: LrTrials = 8,
-    tune_seeds: TuneSeeds = 2,
-    tuner: Tuner = "grid",
-    schedule: Schedule = "constant",
-    metric: Metric = None,
-    baseline: Baseline = None,
-    no_controls: NoControls = False,
-    device: Device = "auto",
-    threads: Threads = 1,
-    jobs: Jobs = None,
-    engine: Engine = "local",
-    address: Address = None,
-    gpus: Gpus = 0.0,
-    monitor: Monitor = "",
-    measures: Measures = "",
-    target: Target = None,
-    dry_run: DryRun = False,
-    as_json: RaceJson = False,
-    out: RaceOut = None,
-    resume: Resume = False,
 ) -> None:
     """Race optimizers on a task: same initial weights, same batches, same number of trials for each.
 
@@ -122,47 +48,16 @@ def compare_command(
     """
     from edsl.cli.compare import Running, compare
 
-    settings = {
-        "model": model,
-        "batch": batch,
-        "epochs": epochs,
-        "steps": steps,
-        "evaluations": evaluations,
-        "seconds": seconds,
-        "seeds": seeds,
-        "lr": lr,
-        "trials": trials,
-        "tune_seeds": tune_seeds,
-        "tuner": tuner,
-        "schedule": schedule,
-        "metric": metric,
-        "baseline": baseline,
-        "controls": not no_controls,
-        "device": device,
-        "threads": threads,
-        "monitor": monitor,
-        "measures": [name for name in measures.split(",") if name],
-    }
-    running = Running(jobs, engine, address, gpus, target, dry_run, as_json, out, resume)
-    compare(task, specs or [], settings, running)
+    compare(options["task"], specs or [], settings(options), Running(**running(options)))
 
 
 @app.command("train")
+@takes(*TRAINING, "measures", "as_json")
 def train_command(
+    options: dict[str, Any],
     spec: Spec,
-    task: Task = None,
-    model: Model = None,
-    batch: Batch = None,
-    epochs: Epochs = None,
-    steps: Steps = None,
-    seconds: Seconds = None,
-    schedule: Schedule = "constant",
     seed: Annotated[int, typer.Option(help="Of the initial weights and the order of batches.")] = 0,
     parallel: Annotated[str, typer.Option(help="Under torchrun: ddp replicates the model, fsdp shards it.")] = "ddp",
-    device: Device = "auto",
-    threads: Threads = 1,
-    measures: Measures = "",
-    as_json: RaceJson = False,
     out: Annotated[Path | None, typer.Option("--out", help="File for the trial's record, as JSON.")] = None,
 ) -> None:
     """Train once with one optimizer: a single trial, on one process or on those that torchrun starts.
@@ -171,24 +66,14 @@ def train_command(
     """
     from edsl.cli.train import train
 
-    settings = {
-        "model": model,
-        "batch": batch,
-        "epochs": epochs,
-        "steps": steps,
-        "seconds": seconds,
-        "schedule": schedule,
-        "device": device,
-        "threads": threads,
-        "measures": [name for name in measures.split(",") if name],
-    }
-    train(task, spec, seed, parallel, settings, as_json, out)
+    train(options["task"], spec, seed, parallel, settings(options), options["as_json"], out)
 
 
 @app.command("report")
+@takes("target")
 def report_command(
+    options: dict[str, Any],
     folders: Annotated[list[Path], typer.Argument(metavar="DIR…", help="Folders of races, sweeps or ablations.")],
-    target: Target = None,
     to: Annotated[str, typer.Option(metavar="VIEWER,…", help="Export the curves too: tensorboard, wandb.")] = "",
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the page; the first DIR by default.")] = None,
 ) -> None:
@@ -200,25 +85,17 @@ def report_command(
     """
     from edsl.cli.report import report
 
-    report(folders, target, [name for name in to.split(",") if name], out)
+    report(folders, options["target"], words(to), out)
 
 
 @app.command("sharpness")
+@takes("task", "model", "batch", "steps", "seeds", "schedule", "no_controls", "device", "threads", "as_json")
 def sharpness_command(
+    options: dict[str, Any],
     specs: Specs,
-    task: Task = None,
     match_loss: Annotated[
         str, typer.Option(metavar="LOSS,…", help="Training losses at which every run is looked at.")
     ] = "1,0.3,0.1",
-    model: Model = None,
-    batch: Batch = None,
-    steps: Steps = None,
-    seeds: Seeds = 5,
-    schedule: Schedule = "constant",
-    no_controls: NoControls = False,
-    device: Device = "auto",
-    threads: Threads = 1,
-    as_json: RaceJson = False,
     out: Annotated[Path | None, typer.Option("--out", help="The picture to write: .png, .svg or .pdf.")] = None,
 ) -> None:
     """Measure sharpness and drift at matched training loss: the top Hessian eigenvalue, and ‖θ−θ₀‖.
@@ -229,17 +106,7 @@ def sharpness_command(
     """
     from edsl.cli.sharpness import sharpness
 
-    settings = {
-        "model": model,
-        "batch": batch,
-        "steps": steps,
-        "seeds": seeds,
-        "schedule": schedule,
-        "controls": not no_controls,
-        "device": device,
-        "threads": threads,
-    }
-    sharpness(task, specs, match_loss, settings, as_json, out)
+    sharpness(options["task"], specs, match_loss, settings(options), options["as_json"], out)
 
 
 @app.command("reproduce")
@@ -254,7 +121,7 @@ def reproduce_command(
     out: Annotated[Path, typer.Option("--out", help="Folder; each claim has one of its own in it.")] = Path(
         "runs/reproduce"
     ),
-    as_json: RaceJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Reproduce the paper's claims at small scale: what it says, our figures with their uncertainty, the verdict.
 
@@ -271,37 +138,13 @@ OneSpec = Annotated[str | None, typer.Argument(metavar="SPEC", help="A spec, suc
 
 
 @app.command("sweep")
+@takes(*RACE, "no_controls")
 def sweep_command(
+    options: dict[str, Any],
     spec: OneSpec = None,
     grid: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE,…", help="Values of a hyper-parameter; may be repeated.")
     ] = None,
-    task: Task = None,
-    model: Model = None,
-    batch: Batch = None,
-    epochs: Epochs = None,
-    steps: Steps = None,
-    evaluations: Evaluations = None,
-    seconds: Seconds = None,
-    seeds: Seeds = 5,
-    lr: Lr = "default",
-    trials: LrTrials = 8,
-    tune_seeds: TuneSeeds = 2,
-    tuner: Tuner = "grid",
-    schedule: Schedule = "constant",
-    metric: Metric = None,
-    no_controls: NoControls = False,
-    device: Device = "auto",
-    threads: Threads = 1,
-    jobs: Jobs = None,
-    engine: Engine = "local",
-    address: Address = None,
-    gpus: Gpus = 0.0,
-    target: Target = None,
-    dry_run: DryRun = False,
-    as_json: RaceJson = False,
-    out: RaceOut = None,
-    resume: Resume = False,
 ) -> None:
     """Sweep hyper-parameters of one pipeline: every combination, beside the pipeline without E.
 
@@ -312,57 +155,12 @@ def sweep_command(
     from edsl.cli.compare import Running
     from edsl.cli.sweep import sweep
 
-    settings = {
-        "model": model,
-        "batch": batch,
-        "epochs": epochs,
-        "steps": steps,
-        "evaluations": evaluations,
-        "seconds": seconds,
-        "seeds": seeds,
-        "lr": lr,
-        "trials": trials,
-        "tune_seeds": tune_seeds,
-        "tuner": tuner,
-        "schedule": schedule,
-        "metric": metric,
-        "device": device,
-        "threads": threads,
-        "controls": not no_controls,
-    }
-    running = Running(jobs, engine, address, gpus, target, dry_run, as_json, out, resume)
-    sweep(spec, task, grid or [], settings, running)
+    sweep(spec, options["task"], grid or [], settings(options), Running(**running(options)))
 
 
 @app.command("ablate")
-def ablate_command(
-    spec: OneSpec = None,
-    task: Task = None,
-    model: Model = None,
-    batch: Batch = None,
-    epochs: Epochs = None,
-    steps: Steps = None,
-    evaluations: Evaluations = None,
-    seconds: Seconds = None,
-    seeds: Seeds = 5,
-    lr: Lr = "default",
-    trials: LrTrials = 8,
-    tune_seeds: TuneSeeds = 2,
-    tuner: Tuner = "grid",
-    schedule: Schedule = "constant",
-    metric: Metric = None,
-    device: Device = "auto",
-    threads: Threads = 1,
-    jobs: Jobs = None,
-    engine: Engine = "local",
-    address: Address = None,
-    gpus: Gpus = 0.0,
-    target: Target = None,
-    dry_run: DryRun = False,
-    as_json: RaceJson = False,
-    out: RaceOut = None,
-    resume: Resume = False,
-) -> None:
+@takes(*RACE)
+def ablate_command(options: dict[str, Any], spec: OneSpec = None) -> None:
     """Ablate: race a pipeline against itself without each adaptor, wrapper, and switch of the paper's Table 7.
 
     Example: edsl ablate 'alto(lr=0.01)' --task digits --batch 1024
@@ -370,25 +168,7 @@ def ablate_command(
     from edsl.cli.ablate import ablate
     from edsl.cli.compare import Running
 
-    settings = {
-        "model": model,
-        "batch": batch,
-        "epochs": epochs,
-        "steps": steps,
-        "evaluations": evaluations,
-        "seconds": seconds,
-        "seeds": seeds,
-        "lr": lr,
-        "trials": trials,
-        "tune_seeds": tune_seeds,
-        "tuner": tuner,
-        "schedule": schedule,
-        "metric": metric,
-        "device": device,
-        "threads": threads,
-    }
-    running = Running(jobs, engine, address, gpus, target, dry_run, as_json, out, resume)
-    ablate(spec, task, settings, running)
+    ablate(spec, options["task"], settings(options), Running(**running(options)))
 
 
 @app.command("show")
@@ -471,7 +251,6 @@ def list_command(
 
 
 _TAKES_NEGATIVE_NUMBERS = {"ignore_unknown_options": True, "help_option_names": ["-h", "--help"]}
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Out = Annotated[Path, typer.Option(help="The picture to write: .png, .svg or .pdf.")]
 
 
@@ -682,7 +461,7 @@ def version(value: bool) -> None:
 
 
 @app.callback(invoke_without_command=True)
-def options(
+def common_options(
     context: typer.Context,
     plugin: Annotated[
         list[Path] | None, typer.Option(help="A Python file with stages of your own, which is run; may be repeated.")

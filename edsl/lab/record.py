@@ -142,7 +142,7 @@ def read_configuration(folder: Path) -> Any:
     try:
         return json.loads(place.read_text())
     except OSError as reason:
-        raise EdslError(f"{folder} holds no race to resume: {place.name} can't be read ({reason.strerror})") from None
+        raise EdslError(f"{folder} holds no race: {place.name} can't be read ({reason.strerror})") from None
     except (ValueError, RecursionError):
         raise EdslError(f"{place} is not JSON; name another --out") from None
 
@@ -168,8 +168,32 @@ def _not_json(name: str) -> Any:
 def _difference(before: Any, now: dict[str, Any]) -> str:
     if not isinstance(before, dict):
         return "its configuration can't be read"
-    return "; ".join(
-        f"{key} {before.get(key)!r} there, {now.get(key)!r} here"
-        for key in dict.fromkeys([*before, *now])
-        if before.get(key) != now.get(key)
-    )
+    there, here = _flat(before), _flat(now)
+    said = [
+        f"{key} {there.get(key)!r} there, {here.get(key)!r} here"
+        for key in dict.fromkeys([*there, *here])
+        if there.get(key) != here.get(key)
+    ]
+    specs = [{entrant["spec"]: entrant["name"] for entrant in _entrants(one)} for one in (before, now)]
+    for place, ours, others in (("there", specs[0], specs[1]), ("here", specs[1], specs[0])):
+        names = [name for spec, name in ours.items() if spec not in others]
+        if names:
+            said.append(f"only {place}: {', '.join(names)}")
+    return "; ".join(said) or "the order or the names of its optimizers"
+
+
+def _flat(configuration: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without its optimizers, nested values under their own names."""
+    flat: dict[str, Any] = {}
+    for key, value in configuration.items():
+        if isinstance(value, dict):
+            flat |= {f"{key}.{name}": part for name, part in value.items()}
+        elif key != "entrants":
+            flat[key] = value
+    return flat
+
+
+def _entrants(configuration: dict[str, Any]) -> list[dict[str, Any]]:
+    found = configuration.get("entrants")
+    whole = isinstance(found, list) and all(isinstance(one, dict) and {"spec", "name"} <= one.keys() for one in found)
+    return found if whole and found is not None else []

@@ -65,7 +65,7 @@ BAD = [
     (("compare", "digits", "sgd", "--resume"), "--resume needs --out"),
     (("compare",), "name a task and at least one spec"),
     (("compare", "digits", "sgd", "--out", ""), "--out must name a folder of its own"),
-    (("compare", "--resume", "--out", "nothing-here"), "nothing-here holds no race to resume"),
+    (("compare", "--resume", "--out", "nothing-here"), "nothing-here holds no race"),
     (("compare", "digits", "sgd", "--threads", "100000"), "threads must be at most"),
     (("compare", "digits", "sgd", "--device", "hpu"), "device 'hpu' can't be used"),
     (("compare", "digits", "sgd", "--model", ""), "unknown model ''"),
@@ -126,7 +126,7 @@ def test_dry_run_says_how_many_trials_and_how_long_and_runs_none(tmp_path):
     code, out, _ = run(*words, "--dry-run", "--out", str(tmp_path / "race"))
     said = json.loads(out)
     assert code == 0
-    assert said["trials"] == 3 * (6 * 2 + 2 * 3)  # alto, lamb, alto's twin
+    assert said["trials"] == 3 * (6 * 2 + 2 * 5)  # alto, lamb, alto's twin
     assert 0 < said["seconds"] < 600
     assert not (tmp_path / "race").exists()
 

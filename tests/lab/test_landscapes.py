@@ -258,6 +258,7 @@ def test_quick_run_of_a_figure_gives_a_claim_with_pictures(figure, tmp_path):
 
 
 def test_command_prints_a_table_and_draws(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
     for name, spec, part in (
         ("cardioid", "grad | e(alpha=-90) | adam(lr=0.01)", "twin: adam(lr=0.01, beta2=0.99)"),
         ("f2", "adam", "51 learning rates from 0.001 to 1"),
