@@ -53,7 +53,7 @@ def _task(word: str, source: str, classes: int, folder: Path | None) -> Task:
 
 
 def _data(word: str, source: str, classes: int, folder: Path | None) -> Data:
-    found = splits(word, (source,), folder, ("train", "test"))
+    found = splits(word, source, folder, ("train", "test"))
     train, test = (_split(word, found[name], classes) for name in ("train", "test"))
     order = torch.randperm(len(train.inputs), generator=torch.Generator().manual_seed(0))
     held = len(order) // HELD
