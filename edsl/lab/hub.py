@@ -8,15 +8,18 @@ from typing import Any
 from edsl.errors import EdslError
 
 
-def splits(task: str, source: tuple[str, ...], folder: Path | None, needed: tuple[str, ...]) -> Any:
+def splits(
+    task: str, source: str, folder: Path | None, needed: tuple[str, ...], configuration: str | None = None
+) -> Any:
     """A mapping from the names of splits to their rows.
 
     Args:
         task: its name, for errors.
-        source: the hub's name of the data set, and of its configuration where it has several.
+        source: the hub's name of the data set.
         folder: a local copy instead, in any format that `datasets.load_dataset` reads, such as
             train-*.parquet and test-*.parquet, or folders of images train/LABEL and test/LABEL.
         needed: splits that must be there.
+        configuration: which of the source's, where it has several.
 
     Raises:
         EdslError: without the package, without a connection, for a folder that can't be read, or
@@ -26,19 +29,19 @@ def splits(task: str, source: tuple[str, ...], folder: Path | None, needed: tupl
         import datasets
     except ImportError:
         raise EdslError(f"task {task} needs the package datasets: pip install 'edsl-optim[data]'") from None
-    load: Any = datasets.load_dataset
     try:
-        found = load(*source) if folder is None else load(str(folder))
+        asked = (source, configuration) if folder is None else (str(folder), None)
+        found = datasets.load_dataset(*asked)
     except Exception as reason:  # of many packages: no connection, no such format, a damaged file
         said = f"{type(reason).__name__}: {(str(reason).strip().splitlines() or [''])[0][:120]}"
         if folder is not None:
             raise EdslError(f"task {task}: datasets can't read {folder} ({said})") from None
         raise EdslError(
-            f"task {task}: can't download {source[0]} ({said}); name a local copy: {task}:FOLDER, or EDSL_DATA=FOLDER"
+            f"task {task}: can't download {source} ({said}); name a local copy: {task}:FOLDER, or EDSL_DATA=FOLDER"
         ) from None
     missing = [name for name in needed if name not in found]
     if missing:
-        place = source[0] if folder is None else folder
+        place = source if folder is None else folder
         raise EdslError(f"task {task}: {place} has no split {missing[0]!r}, only {', '.join(map(str, found))}")
     return found
 

@@ -279,7 +279,7 @@ def race(
         check_measures(measures)
     for entrant in entrants:
         check_fit(parse(entrant.spec), chosen.model(model)[1]())
-    setting = Setting(task, model, batch, budget, device, threads, monitor, unit, schedule, tuple(measures))
+    setting = Setting(chosen.name, model, batch, budget, device, threads, monitor, unit, schedule, tuple(measures))
     tuning = _tuning(lr, tuner, trials, tune_seeds, entrants)
     places = tuple(str(place) for place in plugins)
     decides, against = _metric(metric, chosen), _baseline(baseline, entrants)

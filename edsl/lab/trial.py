@@ -29,7 +29,6 @@ STATUSES = ("ok", "diverged", "failed")
 UNITS = ("steps", "evaluations", "seconds")  # of a budget
 CURVE_POINTS = 100  # of the training loss, kept with the result
 CHECKPOINTS = 20  # evenly over the budget, where the validation split is looked at
-EVALUATED_ROWS = 4096  # at once
 
 
 @dataclass(frozen=True)
@@ -404,13 +403,13 @@ def batches(examples: int, batch: int, seed: int) -> Iterator[Tensor]:
 
 @torch.no_grad()
 def evaluate(task: Task, model: Any, split: Split) -> tuple[float, float | None]:
-    """Loss and accuracy over a whole split, in evaluation mode, by parts of EVALUATED_ROWS."""
+    """Loss and accuracy over the rows of a split that its task evaluates, in evaluation mode."""
     device = next(model.parameters()).device
     model.eval()
     losses, accuracies, weights = [], [], []
-    for first in range(0, len(split.inputs), EVALUATED_ROWS):
-        targets = split.targets[first : first + EVALUATED_ROWS].to(device)
-        outputs = model(split.inputs[first : first + EVALUATED_ROWS].to(device))
+    for inputs, targets in task.parts(split):
+        targets = targets.to(device)
+        outputs = model(inputs.to(device))
         losses.append(task.loss(outputs, targets).item())
         accuracies.append(None if task.accuracy is None else task.accuracy(outputs, targets))
         weights.append(len(targets))

@@ -29,7 +29,18 @@ def gpt2(vocabulary: int, width: int = 768, depth: int = 12) -> Any:
         def forward(self, tokens: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
             return super().forward(tokens).logits
 
-    none: dict[str, Any] = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
-    ends: dict[str, Any] = {"bos_token_id": vocabulary - 1, "eos_token_id": vocabulary - 1}
-    shape: dict[str, Any] = {"n_positions": LENGTH, "n_embd": width, "n_layer": depth, "n_head": width // 64}
-    return Gpt2(GPT2Config(vocab_size=vocabulary, use_cache=False, **shape, **none, **ends))
+    return Gpt2(
+        GPT2Config(
+            vocab_size=vocabulary,
+            n_positions=LENGTH,
+            n_embd=width,
+            n_layer=depth,
+            n_head=width // 64,
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            use_cache=False,
+            bos_token_id=vocabulary - 1,
+            eos_token_id=vocabulary - 1,
+        )
+    )

@@ -53,13 +53,12 @@ def _task(word: str, source: str, classes: int, folder: Path | None) -> Task:
 
 
 def _data(word: str, source: str, classes: int, folder: Path | None) -> Data:
-    found = splits(word, (source,), folder, ("train", "test"))
+    found = splits(word, source, folder, ("train", "test"))
     train, test = (_split(word, found[name], classes) for name in ("train", "test"))
     order = torch.randperm(len(train.inputs), generator=torch.Generator().manual_seed(0))
     held = len(order) // HELD
-    validation, kept = order[:held], order[held:]
-    fitted, checked = (Split(train.inputs[rows], train.targets[rows]) for rows in (kept, validation))
-    return Data(fitted, checked, test)
+    kept, validation = (Split(train.inputs[rows], train.targets[rows]) for rows in (order[held:], order[:held]))
+    return Data(kept, validation, test)
 
 
 def _split(word: str, rows: Any, classes: int) -> Split:

@@ -93,6 +93,5 @@ def _cut(folder: Path, files: list[Path]) -> dict[str, list[str]]:
 
 def _lines(folder: Path | None) -> dict[str, Iterable[str]]:
     """The text of each split, line by line."""
-    source = ("Salesforce/wikitext", "wikitext-103-raw-v1")
-    found = splits("wikitext", source, folder, SPLITS)
+    found = splits("wikitext", "Salesforce/wikitext", folder, SPLITS, "wikitext-103-raw-v1")
     return {name: found[name][column("wikitext", found[name], ("text",))] for name in SPLITS}
