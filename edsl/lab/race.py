@@ -128,22 +128,26 @@ class Race:
         return each * len(self.entrants)
 
     def ready(self, trials: Mapping[tuple[str, int], dict[str, Any]]) -> Iterator[Work]:
-        """The trials that can run now, in order; a function of what is finished alone."""
-        waiting = [self._waiting(entrant, trials) for entrant in self.entrants]
-        for turn in range(max(len(works) for works in waiting)):
-            for works in waiting:
-                if turn < len(works):
+        """The trials that can run now; a function of what is finished alone.
+
+        All entrants take one turn before the next, so that an unfinished race compares as many trials of each.
+        """
+        plans = [self._plan(entrant, trials) for entrant in self.entrants]
+        for turn in range(max(len(works) for works in plans)):
+            for works in plans:
+                if turn < len(works) and works[turn].key not in trials:
                     yield works[turn]
 
-    def _waiting(self, entrant: Entrant, trials: Mapping[tuple[str, int], dict[str, Any]]) -> list[Work]:
+    def _plan(self, entrant: Entrant, trials: Mapping[tuple[str, int], dict[str, Any]]) -> list[Work]:
+        """What an entrant runs, as far as it is known: what tuning misses, then its final trials."""
         finals = [self._work(entrant.spec, seed) for seed in range(self.seeds)]
         if not self.tuning.tuner:
-            return [work for work in finals if work.key not in trials]
+            return finals
         tried, unfinished = self.tuned(entrant, trials)
         if not unfinished:
             best = self.spec_at(entrant, best_factor(tried))
             finals += [self._work(best, seed) for seed in range(self.seeds) if best != entrant.spec]
-        return [*unfinished, *(work for work in finals if work.key not in trials)]
+        return [*unfinished, *finals]
 
     def tuned(
         self, entrant: Entrant, trials: Mapping[tuple[str, int], dict[str, Any]]

@@ -255,3 +255,13 @@ def test_steps_of_an_accumulation_are_optimizer_steps():
     whole = run_trial(task("digits"), replace(setting, batch=256), "sgd(lr=0.1)", seed=0)
     assert trial.steps == whole.steps == 3
     assert trial.train_loss == pytest.approx(whole.train_loss, abs=0.01)
+
+
+def test_all_optimizers_take_one_seed_before_the_next():
+    chosen = race("digits", ["sgd", "adam", "lamb"], steps=2, seeds=3)
+    trials: dict = {}
+    order = []
+    while works := list(chosen.ready(trials)):
+        order.append(works[0].seed)
+        trials[works[0].key] = {}
+    assert order == [0, 0, 0, 1, 1, 1, 2, 2, 2]
