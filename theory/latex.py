@@ -6,7 +6,7 @@ import re
 
 _LETTERS = {
     "α": r"\alpha", "β": r"\beta", "γ": r"\gamma", "ε": r"\varepsilon", "η": r"\eta", "θ": r"\theta",
-    "λ": r"\lambda", "μ": r"\mu", "ρ": r"\rho", "σ": r"\sigma", "ξ": r"\xi", "φ": r"\varphi",
+    "λ": r"\lambda", "μ": r"\mu", "ν": r"\nu", "ρ": r"\rho", "σ": r"\sigma", "ξ": r"\xi", "φ": r"\varphi",
     "Δ": r"\Delta ", "Σ": r"\sum", "∇": r"\nabla ", "∂": r"\partial ", "ḡ": r"\bar g", "ĝ": r"\hat g",
     "ₖ₋₁": "_{k-1}", "ₖ": "_k", "ᵢ": "_i", "ⱼ": "_j", "₁": "_1", "₂": "_2", "₃": "_3", "₄": "_4", "₅": "_5",
     "ᵏ": "^k", "ᵀ": "^\\top", "²": "^2", "−": "-", "′": "'", "⊙": r"\odot", "·": r"\cdot ", "±": r"\pm ",
