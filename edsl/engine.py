@@ -17,9 +17,10 @@ on the host and go with them: inside the loop over elements a pow would cost mor
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from types import FunctionType
 from typing import Any
 
@@ -41,6 +42,7 @@ from edsl.plan import Plan, is_foreign
 from edsl.progress import compiling
 from edsl.segment import Given, Segment, WatchingAt
 from edsl.shards import check_shards, check_whole, shards_of, total_norms
+from edsl.stacks import function_of, hand_back, stacked, together
 from edsl.stage import Estimator, Stage
 
 MODES = ("compiled", "inductor", "eager")
@@ -278,15 +280,31 @@ class Engine:
         return "" if item.plan.segments[number].begin < self.pipeline.update_index else item.plan.route
 
     def _run(self, turns: list[Turn]) -> None:
-        for turn in turns:
+        for stack in stacked(turns) if self.mode != "eager" else ([turn] for turn in turns):
+            if len(stack) > 1:
+                self._step_stack(stack)
+                continue
+            (turn,) = stack
             item = turn.item
             item.x = self._step_of(turn.segment, item.k, item.theta, item.x, turn.place, turn.buffers)
+
+    def _step_stack(self, stack: list[Turn]) -> None:
+        segment = stack[0].segment
+        for turn in dict.fromkeys(stack):
+            _refresh(segment, turn.item.k, turn.item.theta, turn.item.x, turn.place, turn.buffers)
+        theta, x, given, buffers = together(stack)
+        for tensor in (theta, x, given.gradient, given.hessian, given.difference, given.key, *buffers):
+            if tensor is not None:  # so that a layer without a gradient compiles nothing
+                torch._dynamo.mark_dynamic(tensor, 0)
+        function = self._function(
+            (segment.key, "stack"), partial(function_of, segment), segment.serves_all_sizes, theta, x, given
+        )
+        hand_back(stack, *function(theta, x, given, *buffers))
 
     def _step_of(
         self, segment: Segment, k: int, theta: Tensor, x: Tensor, given: Given, buffers: list[Tensor]
     ) -> Tensor | None:
-        if segment.refreshes(k):
-            segment.refresh(k, theta, x, given, *buffers)
+        _refresh(segment, k, theta, x, given, buffers)
         function = self._function(segment.key, segment.function, segment.serves_all_sizes, theta, x, given)
         return function(theta, x, given, *buffers)
 
@@ -323,6 +341,7 @@ class Engine:
     def _items(self, groups: list[dict[str, Any]], states: Any, slots: list[Slot]) -> Iterator[Item]:
         kept = self._kept
         plans: dict[tuple[int, bool], Plan] = {}
+        partners = lru_cache(lambda: Counter(map(_kin, slots)))
         for slot in slots:
             if slot.gradient is None:
                 continue
@@ -333,10 +352,10 @@ class Engine:
             state = states[slot.parameter]
             item = kept.get(id(slot.parameter))
             if item is None or not item.begin(slot, plan, state):
-                item = kept[id(slot.parameter)] = self._new_item(slot, plan, state)
+                item = kept[id(slot.parameter)] = self._new_item(slot, plan, state, partners)
             yield item
 
-    def _new_item(self, slot: Slot, plan: Plan, state: dict[str, Any]) -> Item:
+    def _new_item(self, slot: Slot, plan: Plan, state: dict[str, Any], partners: Callable[[], Counter[Any]]) -> Item:
         """An item whose parameter, gradient and state were checked."""
         parameter, name = slot.parameter, slot.name
         if slot.gradient is not None and slot.gradient.is_sparse:
@@ -351,7 +370,7 @@ class Engine:
                     f"parameter {name} has shape {tuple(parameter.shape)}, its state {buffer} "
                     f"{tuple(state[buffer].shape)}: build a new optimizer after changing shapes"
                 )
-        return Item(slot, plan, state)
+        return Item(slot, plan, state, plan.is_matrix and partners()[_kin(slot)] > 1)
 
     def rest(self) -> None:
         """Let go of the gradients of the last step."""
@@ -361,7 +380,7 @@ class Engine:
     def _function(
         self, key: Any, make: Callable[[], Any], dynamic: bool, theta: Tensor, x: Tensor, given: Given
     ) -> Callable[..., Any]:
-        form = _form(theta) if dynamic else theta.shape
+        form = _form(theta) if dynamic else theta.shape[-2:]
         known = tuple(answer is None for answer in given.answers or ())
         has = (given.hessian is None, given.difference is None, given.gradient is None, given.answers is None, known)
         return self._cached((key, theta.dtype, x.dtype, theta.device, form, has), make, dynamic)
@@ -425,8 +444,19 @@ def _form(theta: Tensor) -> tuple[bool, ...]:
     """What a matrix function may branch on: the compiler gives equal sizes one symbol."""
     if theta.dim() == 1:
         return ()
-    rows, columns = theta.shape
-    return (rows > columns, rows == columns, rows == 1, columns == 1)
+    *stack, rows, columns = theta.shape
+    equal = (rows in stack, columns in stack)
+    return (rows > columns, rows == columns, rows == 1, columns == 1, *equal)
+
+
+def _refresh(segment: Segment, k: int, theta: Tensor, x: Tensor, given: Given, buffers: list[Tensor]) -> None:
+    if segment.refreshes(k):
+        segment.refresh(k, theta, x, given, *buffers)
+
+
+def _kin(slot: Slot) -> Any:
+    """What the parameters that may share a stack have in common."""
+    return slot.group, slot.spared, folded(slot.parameter)
 
 
 def _number(key: str, value: Any) -> Any:

@@ -31,6 +31,7 @@ class Item:
         raw, flowing: the gradient, and what became of it.
         counts: this step is still to be counted.
         look, change: a new estimate of the Hessian's diagonal, and of the gradient's change, or None.
+        partnered: its group has another matrix of its shape, with which it may share a stack.
     """
 
     raw: Any
@@ -38,7 +39,7 @@ class Item:
     look: Tensor | None
     change: Tensor | None
 
-    def __init__(self, slot: Slot, plan: Plan, state: dict[str, Any]) -> None:
+    def __init__(self, slot: Slot, plan: Plan, state: dict[str, Any], partnered: bool = False) -> None:
         self.parameter, self.plan, self.state, self.name = slot.parameter, plan, state, slot.name
         self.shards = Shards(slot.parameter) if is_sharded(slot.parameter) else None
         self.local = self._local(slot.parameter).detach()
@@ -48,6 +49,7 @@ class Item:
         self.stands = self.dense and self.shards is None  # it may take another step
         self.count = self.local.numel()
         self.device = self.local.device.type
+        self.partnered = partnered
         self.kernels: dict[int, Any] = {}
         self._lying: dict[int, list[Tensor]] = {}
         self._take(slot)

@@ -1,4 +1,4 @@
-"""Matrices in torch: blocks, inverse powers, eigenbases."""
+"""Matrices in torch, and stacks of them: blocks, inverse powers, eigenbases."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from edsl.updates.blocks import cut
 
 
 def blocks(x: Tensor, size: int) -> Tensor:
-    """A matrix as equal blocks of at most size × size, zero-padded: (m, n) → (rows, columns, p, q)."""
-    (rows, p), (columns, q) = cut(x.shape[0], size), cut(x.shape[1], size)
+    """Matrices as equal blocks of at most size × size, zero-padded: (…, m, n) → (…, rows, columns, p, q)."""
+    *stack, m, n = x.shape
+    (rows, p), (columns, q) = cut(m, size), cut(n, size)
     if rows == columns == 1:
-        return x[None, None]
-    padded = torch.nn.functional.pad(x, (0, columns * q - x.shape[1], 0, rows * p - x.shape[0]))
-    return padded.view(rows, p, columns, q).permute(0, 2, 1, 3).contiguous()
+        return x[..., None, None, :, :]
+    padded = torch.nn.functional.pad(x, (0, columns * q - n, 0, rows * p - m))
+    return padded.view(*stack, rows, p, columns, q).transpose(-3, -2).contiguous()
 
 
 def whole(x: Tensor, rows: int, columns: int) -> Tensor:
-    """The rows × columns matrix that `blocks` cut."""
-    if x.shape[0] == x.shape[1] == 1:
-        return x[0, 0]
-    r, c, p, q = x.shape
-    return x.permute(0, 2, 1, 3).reshape(r * p, c * q)[:rows, :columns]
+    """The rows × columns matrices that `blocks` cut."""
+    *stack, r, c, p, q = x.shape
+    if r == c == 1:
+        return x[..., 0, 0, :, :]
+    return x.transpose(-3, -2).reshape(*stack, r * p, c * q)[..., :rows, :columns]
 
 
 def inverse_power(x: Tensor, exponent: float, eps: float) -> Tensor:

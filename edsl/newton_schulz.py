@@ -48,7 +48,7 @@ MINIMAX = minimax_quintics(SMALLEST, steps=8)  # after which the last one stays
 
 
 def newton_schulz(x: Tensor, steps: int, polynomials: str, precision: str) -> Tensor:
-    """A matrix with the singular vectors of x, and its singular values driven to 1.
+    """The matrix, or stack of matrices, with the singular vectors of x, and its singular values driven to 1.
 
         X = x/‖x‖;   X = a X + b (X Xᵀ) X + c (X Xᵀ)² X        for each (a, b, c)
 
@@ -57,7 +57,7 @@ def newton_schulz(x: Tensor, steps: int, polynomials: str, precision: str) -> Te
     is rounded; a zero matrix gives zero.
 
     Args:
-        x: shape (m, n).
+        x: shape (m, n), or (k, m, n) for k matrices at once.
         steps: of the iteration.
         polynomials: "jordan", or "minimax" for those of `minimax_quintics`.
         precision: "working" is x's own dtype, "bfloat16" is faster on GPUs.
@@ -65,15 +65,16 @@ def newton_schulz(x: Tensor, steps: int, polynomials: str, precision: str) -> Te
     given = x.dtype
     if precision == "bfloat16":
         x = x.bfloat16()
-    tall = x.shape[0] > x.shape[1]
+    tall = x.shape[-2] > x.shape[-1]
     wide = x.mT if tall else x
     wide = _scaled(wide)
-    norm = torch.linalg.vector_norm(wide)
+    norm = torch.linalg.vector_norm(wide, dim=(-2, -1), keepdim=True)
+    add_product = torch.addmm if x.dim() == 2 else torch.baddbmm
     wide = (wide / torch.where(norm > 0, norm, 1.0).to(x.dtype)).to(x.dtype)
     for step in range(steps):
         a, b, c = MINIMAX[min(step, len(MINIMAX) - 1)] if polynomials == "minimax" else JORDAN
         gram = wide @ wide.mT
-        wide = torch.addmm(wide, torch.addmm(gram, gram, gram, beta=b, alpha=c), wide, beta=a)
+        wide = add_product(wide, add_product(gram, gram, gram, beta=b, alpha=c), wide, beta=a)
     return (wide.mT if tall else wide).to(given)
 
 
@@ -87,7 +88,7 @@ def orthogonal_factor(how: tuple[int, str, str]) -> Callable[[Tensor], Tensor]:
 
 
 def _scaled(x: Tensor) -> Tensor:
-    """x times the power of two that brings its largest element into [1/2, 1), in float32 at the least."""
+    """Matrices times the powers of two that bring their largest elements into [1/2, 1), in float32 at the least."""
     x = x.to(torch.promote_types(x.dtype, torch.float32))
-    exponent = torch.frexp(x.abs().amax()).exponent
+    exponent = torch.frexp(x.abs().amax(dim=(-2, -1), keepdim=True)).exponent
     return torch.ldexp(x, -exponent)

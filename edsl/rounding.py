@@ -73,10 +73,12 @@ def rounded(x: Tensor, key: Tensor, place: int) -> Tensor:
     """x in bfloat16, rounded up or down at random, right on average.
 
     Args:
-        key: from `key_of`, as a scalar tensor, so that it never recompiles.
+        key: from `key_of`, as a scalar tensor, so that it never recompiles; of a stack, one for each of its tensors.
         place: the number of the buffer.
     """
-    i = torch.arange(x.numel(), device=x.device).view(x.shape)
+    own = x.shape[key.dim() :]
+    i = torch.arange(own.numel(), device=x.device).view(own)
+    key = key.view(*key.shape, *(1 for _ in own))
     h = ((i * SPREAD) & WORD) ^ ((key + place * PLACE) & WORD)
     for _ in range(2):
         h = ((h ^ (h >> 16)) * MIX) & WORD

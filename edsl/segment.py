@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -280,6 +280,26 @@ class Segment:
     def serves_all_sizes(self) -> bool:
         """Whether one graph is made for all; what is cut into blocks compiles many times faster for known sizes."""
         return not any(stage.buffer_shapes(1, 1) for stage in self.stages)
+
+    @cached_property
+    def stacks(self) -> bool:
+        """Whether its stages mean the same on a stack: matrix stages that say so, and elements, norms and means."""
+        if self.noisy or not any(stage.is_matrix for stage in self.stages):
+            return False
+        return all(
+            stage.stacks if stage.is_matrix else self._is_elementwise(place) for place, stage in enumerate(self.stages)
+        )
+
+    def _is_elementwise(self, place: int) -> bool:
+        one = slice(place, place + 1)
+        alone = replace(
+            self, stages=self.stages[one], labels=self.labels[one], memory=self.memory[one], places=self.places[one]
+        )
+        try:
+            alone.record(looked=False, differs=False, apart=True)
+        except Exception:  # it speaks torch, not the language of At
+            return False
+        return True
 
     @cached_property
     def key(self) -> tuple[Any, ...]:

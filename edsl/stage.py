@@ -183,6 +183,7 @@ class Stage:
     needs_noise: ClassVar[bool] = False  # at.normal is read
     takes_stages: ClassVar[bool] = False  # its arguments are stages
     is_matrix: ClassVar[bool] = False  # takes a parameter as a matrix, rows × all other dimensions
+    stacks: ClassVar[bool] = False  # a matrix stage whose step takes (n, rows, columns) as well
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

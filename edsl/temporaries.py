@@ -7,6 +7,7 @@ counts for one tensor at a time; copies that an estimator makes.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -22,6 +23,7 @@ from edsl.peak import peak
 from edsl.pipeline import Pipeline
 from edsl.plan import Plan, is_foreign
 from edsl.segment import Given, Segment, TensorAt
+from edsl.stacks import function_of, most_in_stack
 
 Shape = tuple[int, ...]
 
@@ -77,9 +79,11 @@ def _within_tensors(plan: Plan, shapes: Sequence[Shape], dtype: torch.dtype) -> 
         noise = len(segment.noisy) * largest * work.itemsize
         kept = _kept_aside(plan, segment, number, work)
         if kept is None:
-            bytes_ = max(_of_matrices(plan, segment, shape, dtype) for shape in set(shapes))
+            alike = Counter(folded(torch.empty(shape, device="meta")) if plan.is_matrix else shape for shape in shapes)
+            found = [_of_matrices(plan, segment, shape, count, dtype) for shape, count in alike.items()]
+            anywhere, on_cpu = (max(bytes_) + noise for bytes_ in zip(*found))
             label = next((s.name for s in segment.stages if s.is_matrix), segment.labels[0])
-            yield Temporary(f"matrices of {label}, one tensor at a time", bytes_ + noise, bytes_ + noise)
+            yield Temporary(f"matrices of {label}, one tensor or stack at a time", anywhere, on_cpu)
             continue
         rounds = segment.reading.rounds * largest * work.itemsize
         scratch = kept * max(min(largest, ASIDE), threads * min(largest, SMALL)) * work.itemsize
@@ -100,8 +104,11 @@ def _kept_aside(plan: Plan, segment: Segment, number: int, work: torch.dtype) ->
     return passes_of(recording, exact, keep=True).kept
 
 
-def _of_matrices(plan: Plan, segment: Segment, shape: Shape, dtype: torch.dtype) -> int:
-    """The most that a step or a refresh of one tensor holds, uncompiled; compiled it is less."""
+def _of_matrices(plan: Plan, segment: Segment, shape: Shape, count: int, dtype: torch.dtype) -> tuple[int, int]:
+    """The most that a step or a refresh of one or a stack of such tensors holds, uncompiled: on a GPU, on a CPU.
+
+    Compiled it is less.
+    """
     parameter = torch.empty(shape, dtype=dtype, device="meta")
     work = working_dtype(dtype)
     flat = folded(parameter) if plan.is_matrix else (parameter.numel(),)
@@ -122,11 +129,27 @@ def _of_matrices(plan: Plan, segment: Segment, shape: Shape, dtype: torch.dtype)
         normals=tuple(tensor(flat) for _ in segment.noisy),
     )
     due = [k for k in (1, 1 + segment.stages[0].refresh_every) if segment.refreshes(k)]
-    return max(
+    alone = max(
         peak(lambda: segment.evaluate(TensorAt, theta, x, given, *buffers)),
         *(peak(lambda k=k: segment.refresh(k, theta, x, given, *buffers)) for k in due),
         0,
     )
+
+    def on(device: str) -> int:
+        high = most_in_stack(*flat, device, count) if segment.stacks and count > 1 else 1
+        if high == 1:
+            return alone
+
+        def stack(tensor: Any) -> Any:
+            return torch.stack([tensor] * high)
+
+        def step() -> Any:
+            read = given._replace(gradient=stack(given.gradient))
+            return function_of(segment)(stack(theta), stack(x), read, *map(stack, buffers))
+
+        return max(alone, peak(step))
+
+    return on("cuda"), on("cpu")
 
 
 def _estimate(taken: Sequence[tuple[Plan, Sequence[Shape]]], dtype: torch.dtype) -> Iterator[Temporary]:

@@ -23,6 +23,7 @@ def _seeded() -> Iterator[None]:
     torch.compiler.reset()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What shares started processes, or packages that load for seconds, runs in one worker."""
     for item in items:

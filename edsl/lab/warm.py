@@ -48,8 +48,8 @@ class Warmed:
 def warm(spec: str, shapes: Mapping[str, Sequence[int]], dtype: str = "float32", device: str = "auto") -> Warmed:
     """Take two steps of zeros on a few tensors of each kind, so that all they need is compiled and cached.
 
-    Compiled code depends on dtype and device and, behind a stage of matrices, on their shapes, not on how
-    many tensors there are. Two steps, since some estimators look at the Hessian at the first alone.
+    Compiled code depends on dtype and device and, behind a stage of matrices, on their shapes and on whether
+    a matrix has others of its shape, not on how many. Two steps, since some estimators look at the Hessian at the first alone.
 
     Raises:
         EdslError: for a bad spec, dtype or device, or a parameter that the pipeline can't take.
@@ -101,8 +101,8 @@ def _step(optimizer: PipelineOptimizer, tensors: list[Tensor]) -> None:
 def _chosen(pipeline: Pipeline, shapes: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, list[str]]]:
     """Of each route the names of tensors that stand for all others.
 
-    Of matrices it is one of each shape, of others the first that is not too large, each with and without
-    weight decay and layerwise scaling.
+    Of matrices it is one or two of each shape, of others the first that is not too large, each with and
+    without weight decay and layerwise scaling.
     """
     spared = frozenset(excluded_names(None, tuple(shapes)))
     for route, names in routes(pipeline, shapes).items():
@@ -113,6 +113,8 @@ def _chosen(pipeline: Pipeline, shapes: Mapping[str, Sequence[int]]) -> Iterator
             kind = folded(shape) if is_matrix else shape.numel() == 1
             of_kind.setdefault((kind, name in spared), []).append(name)
         chosen = [_first(alike, shapes) for alike in of_kind.values()]
+        if is_matrix:
+            chosen += [alike[1] for alike in of_kind.values() if len(alike) > 1 and prod(shapes[alike[1]]) <= MOST]
         if chosen or "" in pipeline.branches:
             yield route, chosen
 

@@ -47,6 +47,7 @@ class Muon(BaseUpdate):
 
     name: ClassVar[str] = "muon"
     is_matrix: ClassVar[bool] = True
+    stacks: ClassVar[bool] = True
     lr: float = field(0.02, Number(0), "η")
     momentum: float = field(0.95, DECAY, "μ")
     weight_decay: float = field(0.0, Number(0), "λ", spared=0.0)

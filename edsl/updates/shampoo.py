@@ -67,6 +67,7 @@ class Shampoo(BaseUpdate):
 
     name: ClassVar[str] = "shampoo"
     is_matrix: ClassVar[bool] = True
+    stacks: ClassVar[bool] = True
     lr: float = field(0.001, Number(0), "η")
     beta2: float = field(0.9, DECAY, "β₂")
     beta3: float = field(0.99, DECAY, "β₃")

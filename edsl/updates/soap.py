@@ -54,6 +54,7 @@ class Soap(BaseUpdate):
 
     name: ClassVar[str] = "soap"
     is_matrix: ClassVar[bool] = True
+    stacks: ClassVar[bool] = True
     lr: float = field(0.003, Number(0), "η")
     beta2: float = field(0.95, DECAY, "β₂")
     beta3: float = field(0.95, DECAY, "β₃")
