@@ -127,6 +127,7 @@ LONG_RACE = (
 )
 
 
+@pytest.mark.slow
 def test_a_race_of_60_trials_killed_20_times_stays_readable_and_ends_as_an_undisturbed_one(killer, tmp_path):
     killer.run("list")  # which waits for its imports
     began = time.monotonic()

@@ -73,6 +73,7 @@ def test_e_in_front_halves_the_loss_on_the_digits_in_200_steps(spec):
     assert after <= before / 2
 
 
+@pytest.mark.slow
 def test_one_race_holds_an_optimizer_of_each_order_with_and_without_e(tmp_path):
     specs = [
         "spsa(samples=4) | sgd(lr=0.05)",

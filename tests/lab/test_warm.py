@@ -12,7 +12,7 @@ from edsl.lab.warm import warm
 from edsl.recipes import RECIPES
 
 SHAPES = {"a.weight": (6, 4), "a.bias": (6,), "b.weight": (4, 6), "b.bias": (4,), "norm.weight": (1,)}
-SEVERAL = ["alto", "hutchinson(every=2) | sophia", "grad(accumulate=2) | e | adamw", "grad | e | torch.SGD(lr=0.1)"]
+SEVERAL = ["alto", "hutchinson(every=2) | sophia", "grad | e | torch.SGD(lr=0.1)"]
 
 
 def test_second_warming_in_another_process_compiles_nothing(tmp_path):
