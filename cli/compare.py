@@ -21,11 +21,11 @@ class Running:
     engine: str
     address: str | None
     gpus: float
-    target: float | None
     dry_run: bool
     as_json: bool
     out: Path | None
     resume: bool
+    target: float | None = None
 
 
 def compare(task: str | None, words: Sequence[str], settings: dict[str, Any], running: Running) -> None:
@@ -90,11 +90,16 @@ def run(race: Any, running: Running) -> Any:
         render.note(f"interrupted; edsl compare --resume --out {folder} finishes it")
         raise
     found = results(race, record.finished, running.target)
-    if running.as_json:
+    if race.setting.levels:
+        from edsl.cli.sharpness import tell
+
+        tell(race, record, running.as_json)
+    elif running.as_json:
         rows = [row.record() for row in found.rows]
         render.json_out({**race.configuration(), "out": str(folder), "target": found.target, "rows": rows})
     else:
         render.race_results(race, found)
+    if not running.as_json:
         render.note(f"results: {folder}; edsl report {folder} makes a page of them")
     return found
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edsl.cli.options import RACE, TRAINING, running, settings, takes, words
+from edsl.cli.options import RACE, RUNNING, TRAINING, running, settings, takes, words
 from edsl.errors import EdslError
 
 _UsageError: Any = typer.BadParameter.__base__  # typer exports the class but not its base
@@ -89,24 +89,27 @@ def report_command(
 
 
 @app.command("sharpness")
-@takes("task", "model", "batch", "steps", "seeds", "schedule", "no_controls", "device", "threads", "as_json")
+@takes(*TRAINING, "seeds", *(name for name in RUNNING if name != "target"), "no_controls")
 def sharpness_command(
     options: dict[str, Any],
-    specs: Specs,
+    specs: Annotated[
+        list[str] | None, typer.Argument(metavar="SPEC…", help="The optimizers; the first is compared to.")
+    ] = None,
     match_loss: Annotated[
         str, typer.Option(metavar="LOSS,…", help="Training losses at which every run is looked at.")
     ] = "1,0.3,0.1",
-    out: Annotated[Path | None, typer.Option("--out", help="The picture to write: .png, .svg or .pdf.")] = None,
 ) -> None:
     """Measure sharpness and drift at matched training loss: the top Hessian eigenvalue, and ‖θ−θ₀‖.
 
-    At equal steps, a difference may only be that one optimizer is further along. Ratios are to the first spec.
+    At equal steps, a difference may only be that one optimizer is further along. Ratios are to the first spec. The
+    picture lies beside the record in --out; Ctrl-C leaves runs that --resume finishes.
 
-    Example: edsl sharpness 'adam(lr=0.003)' 'eadam(lr=0.003, alpha=-50)' --task digits --batch 512 --out sharp.png
+    Example: edsl sharpness 'adam(lr=0.003)' 'eadam(lr=0.003, alpha=-50)' --task digits --batch 512 --out runs/sharp
     """
+    from edsl.cli.compare import Running
     from edsl.cli.sharpness import sharpness
 
-    sharpness(options["task"], specs, match_loss, settings(options), options["as_json"], out)
+    sharpness(options["task"], specs or [], match_loss, settings(options), Running(**running(options)))
 
 
 @app.command("reproduce")

@@ -164,7 +164,7 @@ def settings(options: dict[str, Any]) -> dict[str, Any]:
 
 def running(options: dict[str, Any]) -> dict[str, Any]:
     """The options that say how it is run and shown."""
-    return {name: options[name] for name in RUNNING}
+    return {name: options[name] for name in RUNNING if name in options}
 
 
 def words(text: str) -> list[str]:

@@ -3,45 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from edsl.cli import render
+from edsl.cli.compare import Running, held_in, plugins, run
 from edsl.errors import EdslError
 
 
-def sharpness(
-    task: str | None, specs: Sequence[str], levels: str, settings: dict[str, Any], as_json: bool, out: Path | None
-) -> None:
+def sharpness(task: str | None, specs: Sequence[str], levels: str, settings: dict[str, Any], running: Running) -> None:
     """Train every spec on every seed, look when its training loss first falls to each level, and at the end."""
-    from edsl.lab.driver import Progress
-    from edsl.lab.measures import check_measures
+    from edsl.lab.levels import read_levels
     from edsl.lab.race import race
-    from edsl.lab.sharpness import looks, matched, picture, read_levels, records
 
+    if running.resume and not specs:
+        if running.out is None:
+            raise EdslError("--resume needs --out: the folder of the runs to finish")
+        run(held_in(running.out), running)
+        return
     if task is None or not specs:
         raise EdslError("name a task and at least one spec, such as: edsl sharpness adam eadam --task digits")
     at = read_levels(levels)
-    check_measures(["sharpness"])
-    if out is not None and out.suffix not in (".png", ".svg", ".pdf"):
-        raise EdslError(f"--out must end in .png, .svg or .pdf, got {out.name!r}")
-    chosen = race(task, specs, **settings)
-    order = [(entrant.name, seed) for entrant in chosen.entrants for seed in range(chosen.seeds)]
-    with render.race_progress() as watch:
+    run(race(task, specs, kind="sharpness", levels=at, plugins=plugins(), **settings), running)
 
-        def tick(name: str, seed: int, step: int) -> None:
-            watch(Progress(order.index((name, seed)), len(order), name, seed, step, chosen.setting.budget))
 
-        found = looks(chosen, at, tick)
-    rows = matched(chosen, found)
+def tell(race: Any, record: Any, as_json: bool) -> None:
+    """Print what finished runs were like at each level, and draw it beside their record."""
+    from edsl.lab.sharpness import matched, picture, records, seen_in
+
+    found = seen_in(race, record.finished)
+    rows = matched(race, found)
     if as_json:
-        render.json_out({**chosen.configuration(), "levels": list(at), "rows": records(rows)})
+        render.json_out({**race.configuration(), "out": str(record.folder), "rows": records(rows)})
     else:
-        render.sharpness(chosen, rows)
-    if out is not None:
-        try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            picture(chosen, found).savefig(out, dpi=150)
-        except OSError as reason:
-            raise EdslError(f"can't write {out}: {reason.strerror or reason}") from None
-        render.note(f"picture: {out}")
+        render.sharpness(race, rows)
+    place = record.folder / "sharpness.png"
+    try:
+        picture(race, found).savefig(place, dpi=150)
+    except EdslError as reason:  # without matplotlib
+        render.note(f"no picture: {reason}")
+    except OSError as reason:
+        raise EdslError(f"can't write {place}: {reason.strerror or reason}") from None
+    else:
+        render.note(f"picture: {place}")

@@ -96,8 +96,10 @@ def function_of(segment: Segment) -> Callable[..., Any]:
         made = at.theta + u if segment.updates else u
         changed = []
         for place in moving:
-            rounds = given.key is not None and buffers[place].dtype is torch.bfloat16
-            changed.append(rounded(after[place], given.key, place) if rounds else after[place])
+            new = after[place]
+            if given.key is not None and buffers[place].dtype is torch.bfloat16:
+                new = rounded(new, given.key, place)
+            changed.append(new)
         return made, changed
 
     return run

@@ -136,7 +136,7 @@ def _of_matrices(plan: Plan, segment: Segment, shape: Shape, count: int, dtype: 
     )
 
     def on(device: str) -> int:
-        high = most_in_stack(*flat, device, count) if segment.stacks and count > 1 else 1
+        high = most_in_stack(flat[0], prod(flat[1:]), device, count) if segment.stacks and count > 1 else 1
         if high == 1:
             return alone
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,7 @@ class Race:
         baseline: the name of the entrant that the others are compared to.
         metric: what decides, and what tuning minimises or maximises on the validation split: "accuracy",
             "loss", or "train" for the final training loss.
-        kind: "compare", "sweep" or "ablate": what its report asks.
+        kind: "compare", "sweep", "ablate" or "sharpness": what its report asks.
     """
 
     setting: Setting
@@ -111,6 +111,7 @@ class Race:
         return {
             **asdict(self.setting),
             "measures": list(self.setting.measures),
+            "levels": list(self.setting.levels),
             "entrants": [asdict(entrant) for entrant in self.entrants],
             "seeds": self.seeds,
             "tuning": {**asdict(self.tuning), "factors": list(self.tuning.factors)},
@@ -231,6 +232,7 @@ def race(
     threads: int = 1,
     monitor: str = "",
     measures: Sequence[str] = (),
+    levels: Sequence[float] = (),
     kind: str = "compare",
     plugins: Sequence[Path] = (),
 ) -> Race:
@@ -250,6 +252,7 @@ def race(
         controls: run E's controls beside every spec with E.
         threads: of the CPU; one is fastest for small models, and gives the same bits on every machine.
         measures: names of `edsl.lab.measures`.
+        levels: training losses at which sharpness and drift are looked at.
         plugins: files with stages that the specs name, for workers to load.
 
     Raises:
@@ -277,13 +280,15 @@ def race(
         chosen, {"steps": steps, "evaluations": evaluations, "seconds": seconds}, epochs, batch, examples
     )
     schedule_named(schedule)
-    if measures:
+    if measures or levels:
         from edsl.lab.measures import check_measures
 
-        check_measures(measures)
+        check_measures([*measures, *(["sharpness"] if levels else [])])
     for entrant in entrants:
         check_fit(parse(entrant.spec), chosen.model(model)[1]())
-    setting = Setting(chosen.name, model, batch, budget, device, threads, monitor, unit, schedule, tuple(measures))
+    setting = Setting(
+        chosen.name, model, batch, budget, device, threads, monitor, unit, schedule, tuple(measures), tuple(levels)
+    )
     tuning = _tuning(lr, tuner, trials, tune_seeds, entrants)
     places = tuple(str(place) for place in plugins)
     decides, against = _metric(metric, chosen), _baseline(baseline, entrants)
@@ -373,7 +378,7 @@ def race_from(configuration: Any, plugins: Sequence[Path] = ()) -> Race:
     entrants = tuple(Entrant(**entrant) for entrant in held.pop("entrants"))
     tuning = held.pop("tuning")
     tuning = Tuning(**{**tuning, "factors": tuple(tuning["factors"])})
-    setting = Setting(**{**asdict(setting), "measures": tuple(setting.measures)})
+    setting = replace(setting, measures=tuple(setting.measures), levels=tuple(setting.levels))
     for entrant in entrants:
         parse(entrant.spec)
     task_named(setting.task).model(setting.model)

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from edsl.lab.trial import STATUSES, Trial
 
 CONFIGURATION = "race.json"
 TRIALS = "trials.jsonl"
+_ALWAYS = {field.name for field in fields(Trial) if field.default is MISSING}
 
 
 class Record:
@@ -149,7 +150,7 @@ def read_configuration(folder: Path) -> Any:
 
 def is_trial(value: Any) -> bool:
     """Whether a line of trials.jsonl is what a trial writes."""
-    if not isinstance(value, dict) or not value.keys() >= {field.name for field in fields(Trial)}:
+    if not isinstance(value, dict) or not value.keys() >= _ALWAYS:
         return False
     texts = all(isinstance(value[key], str) for key in ("spec", "status", "reason"))
     figures = ("train_loss", "test_loss", "test_accuracy", "step_ms", "optimizer_ms", "first_step_s", "state_bytes")

@@ -8,36 +8,15 @@ the end of the same number of steps beside.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
-from edsl.errors import EdslError
-from edsl.lab.measures.curvature import top_eigenvalue
-from edsl.lab.measures.measure import Run
-from edsl.lab.measures.movement import copies, distance
+from edsl.lab.levels import END, Look
 from edsl.lab.race import Race
 from edsl.lab.statistics import Interval, paired
-from edsl.lab.trial import Training, evaluate
-from edsl.spec import parse
-
-END = 0.0  # stands for the level "at the end of the budget"
-
-
-@dataclass(frozen=True)
-class Look:
-    """One run when its training loss first was at a level, or at its end (level 0)."""
-
-    name: str
-    seed: int
-    level: float
-    step: int
-    loss: float
-    sharpness: float
-    drift: float
 
 
 @dataclass(frozen=True)
@@ -62,54 +41,28 @@ class Matched:
     drift_difference: Interval | None
 
 
-def looks(race: Race, levels: Sequence[float], watch: Callable[[str, int, int], None]) -> list[Look]:
-    """Train every entrant on every seed, and look at each level and at the end.
+@dataclass(frozen=True)
+class Seen(Look):
+    """A look at a run of one entrant with one seed."""
 
-    Args:
-        watch: called with name, seed and step.
-    """
+    name: str
+    seed: int
+
+
+def seen_in(race: Race, finished: Sequence[Mapping[str, Any]]) -> list[Seen]:
+    """All looks that a race's trials hold."""
+    names = {entrant.spec: entrant.name for entrant in race.entrants}
     return [
-        look
-        for entrant in race.entrants
-        for seed in range(race.seeds)
-        for look in _looks_of(race, entrant.name, entrant.spec, seed, levels, watch)
+        Seen(**look, name=names[trial["spec"]], seed=trial["seed"])
+        for trial in finished
+        if trial["spec"] in names
+        for look in trial.get("looks", ())
     ]
 
 
-def _looks_of(
-    race: Race, name: str, spec: str, seed: int, levels: Sequence[float], watch: Callable[[str, int, int], None]
-) -> list[Look]:
-    torch.set_num_threads(race.setting.threads)
-    training = Training(race.task, race.setting, parse(spec), seed)
-    training.compile()
-    train = training.data.train
-    run = Run(race.task, training.model, training.optimizer, training.pipeline, train, seed)
-    start = copies(run)
-    left = sorted(levels, reverse=True)
-    found: list[Look] = []
-    steps = int(race.setting.budget)
-    whole = race.setting.batch == len(train.inputs)
-    loss = math.nan
-    for step in range(1, steps + 1):
-        batch_loss = training.step(step - 1, step)
-        if step % 50 == 0:
-            watch(name, seed, step)
-        if not math.isfinite(batch_loss):
-            return found
-        # a whole-split evaluation only where the batch says that the level may be reached
-        if step == steps or (left and batch_loss <= (1.0 if whole else 1.5) * left[0]):
-            loss, _ = evaluate(race.task, training.model, train)
-            if left and loss <= left[0]:
-                sharpness, drift = top_eigenvalue(run), distance(run, start)
-                while left and loss <= left[0]:
-                    found.append(Look(name, seed, left.pop(0), step, loss, sharpness, drift))
-    found.append(Look(name, seed, END, steps, loss, top_eigenvalue(run), distance(run, start)))
-    return found
-
-
-def matched(race: Race, found: Sequence[Look]) -> list[Matched]:
+def matched(race: Race, found: Sequence[Seen]) -> list[Matched]:
     """One row for each level and entrant; ratios and differences are to the first entrant."""
-    by: dict[tuple[str, float], dict[int, Look]] = {}
+    by: dict[tuple[str, float], dict[int, Seen]] = {}
     for look in found:
         by.setdefault((look.name, look.level), {})[look.seed] = look
     levels = sorted({look.level for look in found}, reverse=True)
@@ -121,7 +74,7 @@ def matched(race: Race, found: Sequence[Look]) -> list[Matched]:
     ]
 
 
-def _row(race: Race, name: str, level: float, own: Mapping[int, Look], first: Mapping[int, Look]) -> Matched:
+def _row(race: Race, name: str, level: float, own: Mapping[int, Seen], first: Mapping[int, Seen]) -> Matched:
     values = list(own.values())
     both = [(own[seed], first[seed]) for seed in own if seed in first] if name != race.entrants[0].name else []
     ratios = [math.log(a.sharpness / b.sharpness) for a, b in both if a.sharpness > 0 and b.sharpness > 0]
@@ -149,18 +102,7 @@ def exponential(interval: Interval) -> Interval:
     return Interval(math.exp(interval.mean), ends[0], ends[1], interval.n, interval.method)
 
 
-def read_levels(text: str) -> tuple[float, ...]:
-    """Levels from "1,0.3,0.1"; raises EdslError for anything else."""
-    try:
-        levels = tuple(dict.fromkeys(float(part) for part in text.split(",") if part))
-    except ValueError:
-        levels = ()
-    if not levels or not all(0 < level < math.inf for level in levels):
-        raise EdslError(f"--match-loss takes training losses above 0 such as 1,0.3,0.1, got {text!r}")
-    return levels
-
-
-def picture(race: Race, found: Sequence[Look]) -> Any:
+def picture(race: Race, found: Sequence[Seen]) -> Any:
     """Sharpness and drift over the training loss at which they were measured: medians, bands from least to most."""
     from edsl.lab.report.pictures import figure_class, short, styles
 

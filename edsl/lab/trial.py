@@ -18,6 +18,7 @@ from edsl.as_json import as_json
 from edsl.errors import EdslError
 from edsl.exclusion import names_in_module
 from edsl.lab.closure import closure_for
+from edsl.lab.levels import Looking
 from edsl.lab.parallel import Group, over_processes
 from edsl.lab.schedule import schedule
 from edsl.lab.task import Split, Task
@@ -46,6 +47,7 @@ class Setting:
         threads: of the CPU; their number changes the order of sums, and so the last bits.
         monitor: "regret" to watch the condition of Theorem 2 that shows only while training, or "".
         measures: names of `edsl.lab.measures`, measured at the checkpoints.
+        levels: training losses at which sharpness and drift are looked at, see `edsl.lab.levels`.
     """
 
     task: str
@@ -58,6 +60,7 @@ class Setting:
     unit: str = "steps"
     schedule: str = "constant"
     measures: tuple[str, ...] = ()
+    levels: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class Trial:
         checkpoints: what was spent and what the validation split said then.
         measured: what the measures said, by step.
         regret: what the regret monitor saw, or None without it.
+        looks: at each of the setting's levels that was reached and at the end, as `edsl.lab.levels.Look`.
     """
 
     spec: str
@@ -100,6 +104,7 @@ class Trial:
     checkpoints: tuple[dict[str, Any], ...]
     measured: tuple[dict[str, Any], ...]
     regret: dict[str, float] | None
+    looks: tuple[dict[str, Any], ...] = ()
 
     def record(self) -> dict[str, Any]:
         """As JSON, where numbers that aren't finite are null."""
@@ -205,6 +210,7 @@ class Training:
         setting, clock = self.setting, self.clock
         monitor = _monitor(setting.monitor, self.optimizer)
         measuring = self._measuring()
+        looking = Looking(self, setting.levels) if setting.levels else None
         start, _ = evaluate(self.task, self.model, self.data.train)
         status, reason = "ok", ""
         losses: list[tuple[int, float]] = []
@@ -228,10 +234,14 @@ class Training:
             if not math.isfinite(loss):
                 status, reason = "diverged", f"the loss was {loss} at step {step}"
                 break
+            if looking is not None:
+                looking.after(step, loss)
             if clock.spent(setting.unit) * CHECKPOINTS >= len(checkpoints) * setting.budget:
                 checkpoints.append(self._checkpoint([loss for _, loss in losses[checkpoints[-1]["steps"] :]]))
             if tick is not None:
                 tick(step)
+        if looking is not None and status == "ok":
+            looking.end(len(losses))
         with self._weights():
             train, _ = evaluate(self.task, self.model, self.data.train)
             validation, validation_accuracy = evaluate(self.task, self.model, self.data.validation)
@@ -260,6 +270,7 @@ class Training:
             checkpoints=tuple(checkpoints),
             measured=tuple(measured),
             regret=None if monitor is None else asdict(monitor.report()),
+            looks=() if looking is None else looking.records(),
         )
 
     def step(self, spent: float, number: int) -> float:

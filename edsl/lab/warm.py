@@ -49,7 +49,8 @@ def warm(spec: str, shapes: Mapping[str, Sequence[int]], dtype: str = "float32",
     """Take two steps of zeros on a few tensors of each kind, so that all they need is compiled and cached.
 
     Compiled code depends on dtype and device and, behind a stage of matrices, on their shapes and on whether
-    a matrix has others of its shape, not on how many. Two steps, since some estimators look at the Hessian at the first alone.
+    a matrix has others of its shape, not on how many. Two steps, since some estimators look at the Hessian
+    at the first alone.
 
     Raises:
         EdslError: for a bad spec, dtype or device, or a parameter that the pipeline can't take.

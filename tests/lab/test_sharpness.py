@@ -8,9 +8,11 @@ import pytest
 from shell import run
 
 import edsl
+from edsl.lab.driver import run_to_end
 from edsl.lab.edge import plateau, plateaus, spec_at, stable_sharpness
-from edsl.lab.race import race
-from edsl.lab.sharpness import END, Look, looks, matched, picture, read_levels
+from edsl.lab.levels import END, read_levels
+from edsl.lab.race import open_record, race
+from edsl.lab.sharpness import Seen, matched, picture, seen_in
 from edsl.theory.report import check_pipeline
 
 pytestmark = [
@@ -40,20 +42,36 @@ def test_plain_gradient_descent_comes_to_2_over_lr():
     assert found.curve[0][1] > 0
 
 
-def test_every_run_is_looked_at_when_its_loss_first_falls_to_a_level():
-    chosen = race("digits", SPECS[:1], batch=512, steps=60, seeds=1)
-    found = looks(chosen, (1.0, 0.3), lambda *_: None)
+def looks(folder, steps, levels):
+    """The looks at one run of Adam, and its trial."""
+    chosen = race("digits", SPECS[:1], batch=512, steps=steps, seeds=1, levels=levels)
+    record = open_record(chosen, folder, False)
+    run_to_end(chosen, record, lambda _: None)
+    return chosen, seen_in(chosen, record.finished), record.finished[0]
+
+
+def test_every_run_is_looked_at_when_its_loss_first_falls_to_a_level(tmp_path):
+    _, found, trial = looks(tmp_path, 60, (1.0, 0.3))
     assert [look.level for look in found] == [1.0, 0.3, END]
     assert all(look.loss <= look.level for look in found[:2])
     assert found[0].step < found[1].step < found[2].step == 60
     assert found[0].drift < found[1].drift < found[2].drift
+    assert found[2].loss == trial["train_loss"]
+
+
+def test_looking_changes_no_bit_of_a_run(tmp_path):
+    _, _, looked = looks(tmp_path / "looked", 40, (1.0, 0.5))
+    _, none, alone = looks(tmp_path / "alone", 40, ())
+    assert none == []
+    for key in ("curve", "train_loss", "test_loss", "test_accuracy"):
+        assert looked[key] == alone[key]
 
 
 def test_ratios_are_paired_by_seed_to_the_first_spec():
     chosen = race("digits", SPECS, steps=2, seeds=3)
-    first = [Look(SPECS[0], seed, 0.5, 10, 0.5, 2.0 + seed, 1.0) for seed in range(3)]
+    first = [Seen(0.5, 10, 0.5, 2.0 + seed, 1.0, SPECS[0], seed) for seed in range(3)]
     factors = (1.18, 1.2, 1.22)
-    second = [Look(SPECS[1], s, 0.5, 9, 0.5, (2.0 + s) * factors[s], 1.5 + s) for s in range(3)]
+    second = [Seen(0.5, 9, 0.5, (2.0 + s) * factors[s], 1.5 + s, SPECS[1], s) for s in range(3)]
     one, two = matched(chosen, [*first, *second])
     assert one.sharpness_ratio is None
     assert two.sharpness_ratio is not None
@@ -63,9 +81,9 @@ def test_ratios_are_paired_by_seed_to_the_first_spec():
     assert two.drift_difference.mean == pytest.approx(1.5)
 
 
-def test_a_level_that_nobody_reaches_is_not_in_the_way():
-    chosen = race("digits", SPECS[:1], batch=512, steps=5, seeds=1)
-    rows = matched(chosen, looks(chosen, (1e-9,), lambda *_: None))
+def test_a_level_that_nobody_reaches_is_not_in_the_way(tmp_path):
+    chosen, found, _ = looks(tmp_path, 5, (1e-9,))
+    rows = matched(chosen, found)
     assert [(row.level, row.reached) for row in rows] == [(END, 1)]
 
 
@@ -77,18 +95,21 @@ def test_bad_levels_are_one_line(text):
 
 def test_command_prints_ratios_and_draws(tmp_path):
     words = ("sharpness", *SPECS, "--task", "digits", "--batch", "512", "--steps", "30", "--seeds", "2")
-    code, out, err = run(*words, "--match-loss", "1.5", "--no-controls", "--json", "--out", str(tmp_path / "sharp.png"))
+    code, out, err = run(*words, "--match-loss", "1.5", "--no-controls", "--json", "--out", str(tmp_path / "sharp"))
     assert code == 0, err
     said = json.loads(out)
     assert [row["level"] for row in said["rows"]] == [1.5, 1.5, END, END]
-    assert (tmp_path / "sharp.png").stat().st_size > 10_000
+    assert (tmp_path / "sharp" / "sharpness.png").stat().st_size > 10_000
+    code, out, err = run("sharpness", "--resume", "--out", str(tmp_path / "sharp"))
+    assert code == 0, err
+    assert "when the training loss first was 1.5 or less" in out
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("sharpness", "adam"), "name a task and at least one spec"),
-        (("sharpness", "adam", "--task", "digits", "--out", "x.bmp"), "--out must end in .png, .svg or .pdf"),
+        (("sharpness", "--resume"), "--resume needs --out"),
         (("sharpness", "adam", "--task", "digits", "--match-loss", "low"), "--match-loss takes"),
     ],
 )
@@ -102,6 +123,6 @@ def test_bad_words_are_one_line(words, message):
 def test_picture_has_a_line_for_each_spec():
     pytest.importorskip("matplotlib")
     chosen = race("digits", SPECS, steps=2, seeds=1)
-    found = [Look(spec, 0, level, 1, level, 3.0, 1.0) for spec in SPECS for level in (1.0, 0.3)]
+    found = [Seen(level, 1, level, 3.0, 1.0, spec, 0) for spec in SPECS for level in (1.0, 0.3)]
     figure = picture(chosen, found)
     assert all(len(axes.lines) == 2 for axes in figure.axes)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from edsl.lab.claims.claim import Claim
+from edsl.lab.claims.raced import raced
 from edsl.lab.edge import Plateau, plateaus
+from edsl.lab.levels import END
 from edsl.lab.race import race
-from edsl.lab.sharpness import END, Look, Matched, looks, matched, picture
+from edsl.lab.sharpness import Matched, matched, picture, seen_in
 from edsl.lab.statistics import Interval
 
 LR = 0.003
@@ -22,8 +22,9 @@ ALPHAS = (-50.0, 0.0, 50.0)
 def run(out: Path, quick: bool) -> Claim:
     """Adam with α = ±5, ±50 on the digits, at matched loss; E-SGD at a full batch until its sharpness levels off."""
     seeds, steps = (2, 60) if quick else (10, 300)
-    chosen = race("digits", SPECS, batch=512, steps=steps, seeds=seeds)
-    found = _kept(out / f"looks-{seeds}-{steps}.json", lambda: looks(chosen, LEVELS, lambda *_: None))
+    chosen = race("digits", SPECS, batch=512, steps=steps, seeds=seeds, levels=LEVELS, kind="sharpness")
+    _, trials, _ = raced(chosen, out / f"race-{seeds}-{steps}")
+    found = seen_in(chosen, trials)
     rows = matched(chosen, found)
     place = out / "sharpness.png"
     picture(chosen, found).savefig(place, dpi=150)
@@ -58,15 +59,6 @@ def run(out: Path, quick: bool) -> Claim:
         caveat="At equal steps, progress confounds sharpness, so it is judged at matched loss. The edge of stability "
         "is theory's claim, not the paper's: α < 0 raises the curvature that is stable.",
     )
-
-
-def _kept(place: Path, make: Any) -> list[Look]:
-    """The looks of a run that is finished, else of a new one."""
-    if place.exists():
-        return [Look(**look) for look in json.loads(place.read_text())]
-    found = make()
-    place.write_text(json.dumps([asdict(look) for look in found]))
-    return found
 
 
 def _above(interval: Interval) -> bool:
@@ -109,9 +101,8 @@ def edge_picture(found: list[Plateau]) -> Any:
         axes.axhline(one.theory, color=colour, linestyle="--", linewidth=1)
         axes.annotate(
             f"theory {one.theory:.2f}",
-            (1, one.theory),
+            (0.01, one.theory),
             xycoords=("axes fraction", "data"),
-            ha="right",
             va="bottom",
             fontsize=8,
             color=colour,

@@ -18,6 +18,8 @@ def question(race: Race) -> str:
         return f"How does {NAMES[race.metric]} depend on the hyper-parameters {where}?"
     if race.kind == "ablate":
         return f"Which parts of {race.baseline} matter {where}?"
+    if race.kind == "sharpness":
+        return f"Which optimizer is at flatter places when training losses are equal, {where}?"
     return f"Which optimizer gets the best {NAMES[race.metric]} {where}?"
 
 

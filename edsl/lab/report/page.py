@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edsl.lab import sharpness
 from edsl.lab.race import Race
 from edsl.lab.report import conclusions, pictures, tables
 from edsl.lab.results import NAMES, Figure, Results, Row
@@ -20,6 +21,7 @@ CAPTIONS = {
     "boxes": "Each box is one combination over its seeds; the points are the trials.",
     "tuning": "Every learning rate that was tried.",
     "measured": "What was measured along the way: medians, bands from the least to the most.",
+    "sharpness": "At the same training loss, wherever each run was by then: medians, bands from the least to the most.",
 }
 
 
@@ -75,6 +77,7 @@ def _figures(race: Race, found: Results, finished: Sequence[Mapping[str, Any]]) 
         "curves": pictures.curves(race, found, finished) if race.kind != "sweep" else None,
         "tuning": pictures.tuning(race, found, finished),
         "measured": pictures.measured(race, found, finished),
+        "sharpness": sharpness.picture(race, sharpness.seen_in(race, finished)) if race.setting.levels else None,
     }
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
