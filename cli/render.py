@@ -164,7 +164,9 @@ def race_results(race: Race, found: Results) -> None:
     table = _race_columns(narrow, ["lr"] if tuned else [])
     with_accuracy = any(row.test_accuracy for row in rows)
     percent = 100 if race.metric == "accuracy" else 1
-    columns = ["train\nloss", "test\nloss", *(["test\naccuracy %"] if with_accuracy else [])]
+    with_least = any(row.suboptimality for row in rows)
+    columns = ["train\nloss", *(["train loss\n− least"] if with_least else []), "test\nloss"]
+    columns += ["test\naccuracy %"] if with_accuracy else []
     columns += [f"at default lr\n{NAMES[race.metric]}"] if tuned else []
     for name in columns:
         table.add_column(name, justify="right", no_wrap=not narrow)
@@ -181,6 +183,7 @@ def race_results(race: Race, found: Results) -> None:
             str(number) if narrow else escape(row.name) + _ended_badly(row),
             *([_rates(row)] if tuned else []),
             _figure(row.train_loss),
+            *([_significant(row.suboptimality)] if with_least else []),
             _figure(row.test_loss),
             *([_figure(row.test_accuracy, 100)] if with_accuracy else []),
             *([_figure(row.default, percent)] if tuned else []),
@@ -309,6 +312,13 @@ def _figure(figure: Figure | None, scale: float = 1.0) -> str:
     digits = 1 if scale > 1 else 4
     spread = "" if figure.sd is None else f" ± {figure.sd * scale:.{digits}f}"
     return f"{figure.mean * scale:.{digits}f}{spread}"
+
+
+def _significant(figure: Figure | None) -> str:
+    """Of what may be very small."""
+    if figure is None:
+        return "–"
+    return f"{figure.mean:.3g}" + ("" if figure.sd is None else f" ± {figure.sd:.2g}")
 
 
 def _percent(share: float | None) -> float | None:

@@ -58,6 +58,7 @@ class Row:
         spec: that of its final trials, with the learning rate that tuning chose.
         lr: its learning rates by argument. lr_tried: how many were tried; lr_on_edge: the best of them is
             the smallest or largest, so that a better one may lie beyond.
+        suboptimality: the training loss above the task's least, where that is known.
         default: the metric with the learning rate as given, where tuning chose another.
         effects: to the baseline, and of an entrant with E to each of its controls.
         regret_fired: the share of steps at which q of Theorem 2 fell in some coordinate, and
@@ -78,6 +79,7 @@ class Row:
     train_loss: Figure | None
     test_loss: Figure | None
     test_accuracy: Figure | None
+    suboptimality: Figure | None
     default: Figure | None
     effects: tuple[Effect, ...]
     target: Reached | None
@@ -155,6 +157,7 @@ def _row(
         found = [trial["regret"][key] for trial in well if trial.get("regret")]
         return mean(found) if found else None
 
+    least = None if race.task.optimum is None else race.task.optimum()
     default = None
     if spec != entrant.spec:
         at_default = _well(_finals(race, entrant, trials, entrant.spec)).values()
@@ -174,6 +177,7 @@ def _row(
         train_loss=_figure(values("train_loss")),
         test_loss=_figure(values("test_loss")),
         test_accuracy=_figure(values("test_accuracy")),
+        suboptimality=None if least is None else _figure([loss - least for loss in values("train_loss")]),
         default=default,
         effects=tuple(_effect(race, own, finals[other], other) for other in _others(race, entrant)),
         target=None if target is None else _reached(race, own, target),

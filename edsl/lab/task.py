@@ -51,7 +51,7 @@ class Task:
         batch, steps: the default budget.
         about: one line for people.
         augment: (inputs of a batch, CPU generator) → inputs as they are trained on, or None.
-        optimum: the least training loss, where it is known: what regret is measured against.
+        optimum: the least training loss, where it is known.
         scale: how it is trained on an accelerator.
         evaluated: most rows of a split that its loss is taken over, the first ones; None for all.
     """

@@ -111,6 +111,18 @@ def test_diverged_and_failed_trials_are_reported_and_do_not_end_the_race(tmp_pat
         json.loads(line, parse_constant=pytest.fail)  # no NaN, no Infinity
 
 
+def test_the_distance_to_the_least_loss_is_told_where_that_is_known(tmp_path):
+    known = race("quadratic", ["sgd(lr=0.001)"], steps=5, seeds=2)
+    found = run_to_end(known, open_record(known, tmp_path / "known", False), lambda _: None).rows[0]
+    assert found.suboptimality is not None
+    assert found.train_loss is not None
+    assert found.suboptimality.mean == pytest.approx(found.train_loss.mean - task("quadratic").optimum())
+    assert found.suboptimality.mean > 0
+    unknown = race("digits", ["sgd(lr=0.1)"], model="linear", steps=2, seeds=1)
+    (row,) = run_to_end(unknown, open_record(unknown, tmp_path / "unknown", False), lambda _: None).rows
+    assert row.suboptimality is None
+
+
 def test_loss_above_its_start_counts_as_diverged():
     result = trial("sgd(lr=20)", steps=10)
     assert result.status == "diverged"

@@ -119,7 +119,9 @@ def _part(race: Race, found: Results, shown: Sequence[Mapping[str, Any]]) -> dic
 def _results(race: Race, found: Results) -> dict[str, Any]:
     tuned = bool(race.tuning.tuner)
     accurate = any(row.test_accuracy for row in found.rows)
-    columns = ["optimizer", *(["learning rate"] if tuned else []), "training loss", "test loss"]
+    least = any(row.suboptimality for row in found.rows)
+    columns = ["optimizer", *(["learning rate"] if tuned else []), "training loss"]
+    columns += [*(["training loss − least"] if least else []), "test loss"]
     columns += ["test accuracy, %"] if accurate else []
     columns += [f"{NAMES[race.metric]} at default lr"] if tuned else []
     columns += [f"{NAMES[race.metric]} − baseline’s", "95 % interval", "verdict"]
@@ -136,6 +138,7 @@ def _results(race: Race, found: Results) -> dict[str, Any]:
             row.name,
             *([_rates(row)] if tuned else []),
             figure_text(row.train_loss),
+            *([figure_text(row.suboptimality)] if least else []),
             figure_text(row.test_loss),
             *([figure_text(row.test_accuracy, 100)] if accurate else []),
             *([figure_text(row.default, percent)] if tuned else []),

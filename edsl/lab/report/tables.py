@@ -10,7 +10,7 @@ from typing import Any
 from edsl.lab.race import TUNING_SEEDS_FROM, Race
 from edsl.lab.results import Results
 
-NESTED = ("curve", "checkpoints", "measured", "regret")
+NESTED = ("curve", "checkpoints", "measured", "looks", "regret")
 
 
 def tables(race: Race, found: Results, finished: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
@@ -36,7 +36,7 @@ def _flat(race: Race, row: Any) -> dict[str, Any]:
     """A row with its figures as columns of their own."""
     flat: dict[str, Any] = {"optimizer": row.name, "spec": row.spec, "control_of": row.control_of, **row.lr}
     flat |= {name: getattr(row, name) for name in ("lr_tried", "lr_on_edge", "ok", "diverged", "failed")}
-    for name in ("train_loss", "test_loss", "test_accuracy", "default"):
+    for name in ("train_loss", "suboptimality", "test_loss", "test_accuracy", "default"):
         figure = getattr(row, name)
         flat |= {name: figure and figure.mean, f"{name}_sd": figure and figure.sd}
     for effect in row.effects:
