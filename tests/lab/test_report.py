@@ -14,7 +14,9 @@ from edsl.lab.driver import run_to_end
 from edsl.lab.race import open_record, race
 from edsl.lab.report import conclusions, sinks
 from edsl.lab.report.page import write
+from edsl.lab.report.stability import stability
 from edsl.lab.results import results
+from edsl.lab.sweep import sweep
 
 pytest.importorskip("matplotlib")
 
@@ -220,3 +222,21 @@ def test_unknown_viewer_is_one_line(raced):
     code, out, err = run("report", str(raced[2].folder), "--to", "tensorbord")
     assert (code, out) == (2, "")
     assert err.strip() == "edsl: unknown viewer 'tensorbord'; did you mean 'tensorboard'?"
+
+
+def swept(spec, folder):
+    entrants = sweep(spec, ["alpha=-5,5", "beta1=0.9,0.99"]).entrants
+    chosen = race("digits", entrants, model="linear", steps=3, seeds=1, kind="sweep")
+    return chosen, run_to_end(chosen, open_record(chosen, folder, False), lambda _: None)
+
+
+def test_a_sweeps_runs_stand_on_the_map_of_what_is_stable(tmp_path):
+    figure = stability(*swept("grad | e | sgd(lr=0.1)", tmp_path))
+    axes = figure.axes[0]
+    places = {(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.lines}
+    assert places == {(alpha, beta1) for alpha in (-5, 5) for beta1 in (0.9, 0.99)}
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("alpha", "beta1")
+
+
+def test_no_map_is_drawn_of_what_has_no_linear_model(tmp_path):
+    assert stability(*swept("alto", tmp_path)) is None

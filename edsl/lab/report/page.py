@@ -12,6 +12,7 @@ from typing import Any
 from edsl.lab import sharpness
 from edsl.lab.race import Race
 from edsl.lab.report import conclusions, pictures, tables
+from edsl.lab.report.stability import stability
 from edsl.lab.results import NAMES, Figure, Results, Row
 from edsl.lab.trial import CHECKPOINTS
 
@@ -19,6 +20,7 @@ CAPTIONS = {
     "curves": "Medians over seeds, bands from the least to the most.",
     "differences": "Paired differences to the baseline. Where a line crosses 0, no difference is shown.",
     "boxes": "Each box is one combination over its seeds; the points are the trials.",
+    "stability": "Darker: unstable at smaller curvatures, as the exact linear recurrence says; blank: at any.",
     "tuning": "Every learning rate that was tried.",
     "measured": "What was measured along the way: medians, bands from the least to the most.",
     "sharpness": "At the same training loss, wherever each run was by then: medians, bands from the least to the most.",
@@ -74,6 +76,7 @@ def _figures(race: Race, found: Results, finished: Sequence[Mapping[str, Any]]) 
     drawn = {
         "differences": pictures.differences(race, found),
         "boxes": pictures.boxes(race, found, finished),
+        "stability": stability(race, found),
         "curves": pictures.curves(race, found, finished) if race.kind != "sweep" else None,
         "tuning": pictures.tuning(race, found, finished),
         "measured": pictures.measured(race, found, finished),
