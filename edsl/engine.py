@@ -456,7 +456,7 @@ def _refresh(segment: Segment, k: int, theta: Tensor, x: Tensor, given: Given, b
 
 def _kin(slot: Slot) -> Any:
     """What the parameters that may share a stack have in common."""
-    return slot.group, slot.spared, folded(slot.parameter)
+    return slot.group, slot.spared, slot.parameter.shape[:1], slot.parameter.numel()
 
 
 def _number(key: str, value: Any) -> Any:
