@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
+from array import array
 from collections.abc import Sequence
+from functools import cached_property
+from struct import pack
 from typing import Any, ClassVar
 
 import torch
@@ -49,21 +52,58 @@ class Kernel(ABC):
 
 
 class Batch(ABC):
-    """Layers that one call steps."""
+    """Layers that one call steps: a table with one row each, of leading entries and of where its tensors lie."""
+
+    leading: ClassVar[Sequence[str]]  # the names of the entries before the addresses
 
     def __init__(self, kernel: Kernel, number: int) -> None:
         self.number = number
         self._kernel = kernel
         self._held: list[Any] = []  # what must outlive the call
-        self._shared: dict[tuple[Plan, int], tuple[Segment, int]] = {}
+        self._shared: dict[tuple[Plan, int], int] = {}
+        self._rows: list[int] = []
 
-    @abstractmethod
     def add(self, item: Item, total: Tensor | None) -> None:
         """Take a layer in; what flows out of it is where `item.flowing` points from now on."""
+        self._rows += self._leading(item, self._shared_by(item, total))
+        self._rows += self._addresses(item, item.plan.segments[self.number])
+
+    def repeat(self, items: Sequence[Item], gradients: array[int]) -> None:
+        """Step the same layers again, in the same order, with the gradients that lie at these addresses."""
+        self._forget()
+        width, x = len(self.table) // len(items), len(self.leading) + 1
+        self.table[x::width] = self.table[x + 1 :: width] = gradients
+        self.table[self.leading.index("live") :: width] = array("q", [self._shared_by(item, None) for item in items])
+        self.run()
+
+    @cached_property
+    def table(self) -> array[int]:
+        """All rows one after another."""
+        return array("q", pack(f"{len(self._rows)}q", *self._rows))  # several times faster than of the list
 
     @abstractmethod
     def run(self) -> None:
         """Step them."""
+
+    @abstractmethod
+    def _leading(self, item: Item, live: int) -> tuple[int, ...]:
+        """The leading entries of a layer's row."""
+
+    @abstractmethod
+    def _live(self, plan: Plan, k: int, total: Tensor | None) -> int:
+        """Where the live values of a plan are, as the table has it."""
+
+    def _forget(self) -> None:
+        """Let go of what belonged to one step."""
+        self._held.clear()
+        self._shared.clear()
+
+    def _shared_by(self, item: Item, total: Tensor | None) -> int:
+        shared = (item.plan, item.k)
+        live = self._shared.get(shared)
+        if live is None:
+            live = self._shared[shared] = self._live(item.plan, item.k, total)
+        return live
 
     def _addresses(self, item: Item, segment: Segment) -> list[int]:
         """Where a layer's tensors lie, in the order of `edsl.form.tensors`."""

@@ -22,6 +22,7 @@ TYPES = {torch.float32: "float", torch.float64: "double", torch.bfloat16: "bfloa
 BLOCK = 4096  # elements whose squares are added in the working dtype
 SMALL = 1 << 16  # layers below this many elements run one on each thread
 ASIDE = 1 << 20  # layers up to this many elements keep values aside
+LEADING = ("count", "live", "step", "key")  # the entries of a row of the table before the addresses
 
 FUNCTIONS = {"neg": "-{}", "abs": "std::fabs({})", "sqrt": "std::sqrt({})", "isfinite": "(std::fabs({}) <= largest)"}
 OPERATORS = {"+", "-", "*", "/", "<", ">", "<=", ">=", "=="}
@@ -62,7 +63,7 @@ def columns(buffers: int, normals: int) -> tuple[str, ...]:
     That of the number of steps taken, a float which is counted up, is 0 where it is not to be; the key
     is that of stochastic rounding.
     """
-    return ("count", "live", "step", "key", *tensors(buffers, normals))
+    return (*LEADING, *tensors(buffers, normals))
 
 
 def source(recording: Recording, form: Form, normals: int) -> tuple[str, int]:

@@ -21,7 +21,7 @@ from edsl.item import Item
 from edsl.plan import Plan
 from edsl.rounding import key_of
 from edsl.segment import Segment
-from edsl.triton_text import BLOCK, SHARED, kernels
+from edsl.triton_text import BLOCK, LEADING, kernels
 
 
 class CudaKernel(Kernel):
@@ -100,12 +100,12 @@ class Places:
 
     def __init__(self, kernel: CudaKernel, rows: array[int], before: Places | None) -> None:
         made = kernel.made
-        self.rows = rows
-        table = torch.frombuffer(rows, dtype=torch.int64).view(-1, made.width)
+        self.rows = rows[:]
+        table = torch.frombuffer(self.rows, dtype=torch.int64).view(-1, made.width)
         self.count = len(table)
-        self.aligned = not bool((table[:, len(SHARED) :] % 16).any())
+        self.aligned = not bool((table[:, len(LEADING) :] % 16).any())
         self._table = kernel.uploaded(table)
-        self._sizes = table[:, SHARED.index("count")]
+        self._sizes = table[:, LEADING.index("count")]
         if before is not None and torch.equal(before._sizes, self._sizes):
             self.blocks, self._layers, self._shared, self._partials = before._kept
         else:
@@ -126,29 +126,30 @@ class Places:
 class CudaBatch(Batch):
     """Layers that the same launches step."""
 
+    leading = LEADING
+
     def __init__(self, kernel: CudaKernel, number: int) -> None:
         super().__init__(kernel, number)
         self._call = kernel
-        self._rows: list[int] = []
         self._blocks = 0
         self._numbers: list[float] = []
         self._totals: list[tuple[int, Tensor]] = []  # where each total norm belongs among the numbers
-
-    def add(self, item: Item, total: Tensor | None) -> None:
-        plan, k, count = item.plan, item.k, item.count
-        shared = self._shared.get((plan, k))
-        if shared is None:
-            shared = self._shared[plan, k] = (plan.segments[self.number], self._live(plan, k, total))
-        segment, live = shared
-        self._rows += (count, self._blocks, live, key_of(item.name, 0) if self._call.rounds else 0)
-        self._rows += self._addresses(item, segment)
-        self._blocks += _blocks(count)
 
     def run(self) -> None:
         numbers = self._call.uploaded(torch.tensor(self._numbers, dtype=torch.float64))
         for place, total in self._totals:
             numbers[place].copy_(total, non_blocking=True)
-        self._call(array("q", self._rows), self.number, numbers)
+        self._call(self.table, self.number, numbers)
+
+    def _leading(self, item: Item, live: int) -> tuple[int, ...]:
+        first = self._blocks
+        self._blocks += _blocks(item.count)
+        return item.count, first, live, key_of(item.name, 0) if self._call.rounds else 0
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._numbers.clear()
+        self._totals.clear()
 
     def _live(self, plan: Plan, k: int, total: Tensor | None) -> int:
         """Where the live values of a plan begin among the numbers."""

@@ -40,6 +40,7 @@ from edsl.oracle import Oracle, Slot
 from edsl.pipeline import Pipeline
 from edsl.plan import Plan, is_foreign
 from edsl.progress import compiling
+from edsl.roster import Roster, repeats
 from edsl.segment import Given, Segment, WatchingAt
 from edsl.shards import check_shards, check_whole, shards_of, total_norms
 from edsl.stacks import function_of, hand_back, stacked, together
@@ -85,6 +86,8 @@ class Engine:
         self._functions: dict[tuple[Any, ...], Callable[..., Any]] = {}
         self._names: tuple[Any, Any] | None = None  # what names were made from, and the names
         self._kept: dict[int, Item] = {}  # between steps, by the parameter's id
+        self._before: list[Item] = []  # the items of the last general step
+        self._roster: Roster | None = None
 
     @property
     def graphs(self) -> int:
@@ -95,6 +98,7 @@ class Engine:
         """Read the groups anew, as after loading a checkpoint; what is compiled stays."""
         self._plans.clear()
         self._kept.clear()
+        self._roster = None
 
     def plan(self, index: int, group: dict[str, Any], spared: bool) -> Plan:
         """The plan of a group for its parameters that are, or are not, spared decay."""
@@ -190,7 +194,34 @@ class Engine:
             torch.autograd.graph.increment_version(moved)
         if uncounted:
             torch._foreach_add_(uncounted, 1)  # pyright: ignore[reportPrivateImportUsage]
+        if not self.pipeline.judges and self.estimator(groups).passes_grad and repeats(items, self._before):
+            plans = {choice: plan for choice, plan in self._plans.items() if any(item.plan is plan for item in items)}
+            self._roster = Roster(groups, items, plans, self._named(groups))
+        self._before = items
         return items
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether the next step may be as the last one was; its estimator is p.grad then."""
+        return self._roster is not None
+
+    def repeat(self, groups: list[dict[str, Any]], states: Any) -> bool:
+        """Take the next step if it repeats the last one; if it doesn't, nothing was touched."""
+        if self._roster is None:
+            return False
+        gradients = self._roster.gradients(groups, states)
+        if gradients is None or not self._plans_stay(self._roster, groups):
+            self._roster = None
+            return False
+        self._roster.step(gradients)
+        return True
+
+    def _plans_stay(self, roster: Roster, groups: list[dict[str, Any]]) -> bool:
+        """Whether the plans are those of the roster still, with the groups' values of now."""
+        if self._named(groups) is not roster.named:
+            return False
+        found = [(self.plan(index, groups[index], spared), plan) for (index, spared), plan in roster.plans.items()]
+        return all(now is plan and now.pipeline.estimator.passes_grad for now, plan in found)
 
     def watch(self, groups: list[dict[str, Any]], states: Any, slots: list[Slot]) -> list[Watched]:
         """What the next step will compute on the way, without taking it."""

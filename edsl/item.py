@@ -32,6 +32,7 @@ class Item:
         counts: this step is still to be counted.
         look, change: a new estimate of the Hessian's diagonal, and of the gradient's change, or None.
         partnered: its group has another matrix of its shape, with which it may share a stack.
+        kernels: by the number of a segment, the dtypes of what flows in and of the gradient, and the kernel for them.
     """
 
     raw: Any
@@ -90,6 +91,24 @@ class Item:
     def rest(self) -> None:
         """Let go of what belonged to this step alone."""
         self.raw = self.flowing = self.look = self.change = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether one kernel took it all the way in this step, on its gradient as that lies."""
+        _, _, kernel = self.kernels.get(0, (None, None, None))
+        segment, given = self.plan.segments[0], (self.look, self.change)
+        return (
+            self.stands
+            and self.count > 0
+            and kernel is not None
+            and self.raw is self.flowing is self.parameter.grad
+            and self.raw.dtype is self.local.dtype
+            and given == (None, None)
+            and segment.updates
+            and not segment.noisy
+            and not segment.needs_total_norm
+            and all(isinstance(value, Tensor) for value in self.state.values())
+        )
 
     @cached_property
     def _buffers(self) -> list[tuple[str, Tensor, torch.dtype]]:

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from edsl.compiled import Batch, CompiledSteps, Kernel
-from edsl.cpp import ASIDE, SMALL, columns, source
+from edsl.cpp import ASIDE, LEADING, SMALL, columns, source
 from edsl.cxx import compiled
 from edsl.form import Form
 from edsl.item import Item
+from edsl.plan import Plan
 from edsl.segment import Segment
 
 
@@ -37,7 +38,7 @@ class NativeKernel(Kernel):
     def batch(self, number: int) -> NativeBatch:
         return NativeBatch(self, number)
 
-    def __call__(self, table: Sequence[int], largest: int) -> None:
+    def __call__(self, table: array[int], largest: int) -> None:
         """Step every layer of a table.
 
         Args:
@@ -47,40 +48,39 @@ class NativeKernel(Kernel):
         threads = torch.get_num_threads()
         room = self.kept * max(largest, threads * min(largest, SMALL))
         aside = torch.empty(room, dtype=self.work)
-        words = array("q", table)  # several times faster than an array of ctypes
-        self._function(words.buffer_info()[0], len(words) // self.width, threads, aside.data_ptr())
+        self._function(table.buffer_info()[0], len(table) // self.width, threads, aside.data_ptr())
 
 
 class NativeBatch(Batch):
     """Layers that one call of native code steps; it counts up their steps too."""
 
+    leading = LEADING
+
     def __init__(self, kernel: NativeKernel, number: int) -> None:
         super().__init__(kernel, number)
         self._call = kernel
-        self._table: list[int] = []
         self._largest = 0
 
-    def add(self, item: Item, total: Tensor | None) -> None:
-        plan, k = item.plan, item.k
-        shared = self._shared.get((plan, k))
-        if shared is None:
-            numbers = [*plan.numbers(k), 0.0 if total is None else float(total)]
-            shared = self._shared[plan, k] = (plan.segments[self.number], self._numbers(numbers))
-        segment, live = shared
+    def repeat(self, items: Sequence[Item], gradients: array[int]) -> None:
+        if any(item.plan.rounds for item in items):
+            width = len(self.table) // len(items)
+            self.table[LEADING.index("key") :: width] = array("q", [item.key for item in items])
+        super().repeat(items, gradients)
+
+    def run(self) -> None:
+        self._call(self.table, self._largest)
+
+    def _leading(self, item: Item, live: int) -> tuple[int, ...]:
         counted = 0
         if self._call.updates and item.step is not None:
             item.counts, counted = False, item.step.data_ptr()
-        self._table += (item.count, live, counted, item.key)
-        self._table += self._addresses(item, segment)
         if self._largest < item.count <= ASIDE:
             self._largest = item.count
+        return item.count, live, counted, item.key
 
-    def run(self) -> None:
-        self._call(self._table, self._largest)
-
-    def _numbers(self, values: Sequence[float]) -> int:
+    def _live(self, plan: Plan, k: int, total: Tensor | None) -> int:
         """The address of an array of doubles."""
-        numbers = array("d", values)
+        numbers = array("d", [*plan.numbers(k), 0.0 if total is None else float(total)])
         self._held.append(numbers)
         return numbers.buffer_info()[0]
 

@@ -156,6 +156,14 @@ class PipelineOptimizer(torch.optim.Optimizer):
     def _evaluate_and_update(self, closure: Callable[[], Any] | None) -> Any:
         if closure is None and self.pipeline.estimator.needs_closure and self._at_rest():
             return self._make_state()
+        if self.engine.may_repeat and not self.watchers:
+            loss = None
+            if closure is not None:
+                with torch.enable_grad():
+                    loss = closure()
+                closure = lambda: loss  # noqa: E731 - it was called: a general step asks for no more
+            if self.engine.repeat(self.param_groups, self.state):
+                return loss
         oracle = self.engine.oracle(self.param_groups, self.state, closure)
         loss = oracle.estimator.evaluate(oracle)
         if oracle.ready and self._let_pass(oracle.slots):

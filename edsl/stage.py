@@ -349,6 +349,11 @@ class Estimator(Stage):
         return 1
 
     @property
+    def passes_grad(self) -> bool:
+        """Whether it does no more than to pass on what lies in `p.grad`, at every call."""
+        return False
+
+    @property
     def copies(self) -> int:
         """Values of every element that it keeps beside the gradient while it estimates."""
         return 0

@@ -28,7 +28,7 @@ TYPES = {
 }
 BLOCK = 1024  # elements that one program steps
 PARTS = 4096  # parts of a sum that are added at once: one program adds up those of the largest layer
-SHARED = ("count", "first", "live", "name")  # the entries of a row of the table before the addresses
+LEADING = ("count", "first", "live", "name")  # the entries of a row of the table before the addresses
 ARGUMENTS = "table, layers, numbers, shared, partials, blocks, ALIGNED: tl.constexpr"
 
 PRELUDE = f'''\
@@ -48,8 +48,8 @@ def begin_of(row, PLACE: tl.constexpr, begin, TYPE: tl.constexpr, ALIGNED: tl.co
 @triton.jit
 def total(row, partials):
     """A layer's sum, from those of its blocks."""
-    first = tl.load(row + {SHARED.index("first")})
-    count = (tl.load(row + {SHARED.index("count")}) + {BLOCK - 1}) // {BLOCK}
+    first = tl.load(row + {LEADING.index("first")})
+    count = (tl.load(row + {LEADING.index("count")}) + {BLOCK - 1}) // {BLOCK}
     lane = tl.arange(0, {PARTS})
     found = tl.zeros(({PARTS},), tl.float64)
     for begin in range(0, count, {PARTS}):
@@ -95,7 +95,7 @@ def columns(buffers: int, normals: int) -> tuple[str, ...]:
     They are a number of elements, the number of the first block, where its live values begin, 32 bits
     of its name for stochastic rounding, then addresses.
     """
-    return (*SHARED, *tensors(buffers, normals))
+    return (*LEADING, *tensors(buffers, normals))
 
 
 def kernels(recording: Recording, form: Form, normals: int, k: int) -> Kernels:
@@ -147,7 +147,7 @@ class _Writer:
         self.slots = slots
         self.stored: set[Expression] = set()
         self.summed: Sequence[Expression] = ()
-        self.width = len(SHARED) + len(types)
+        self.width = len(LEADING) + len(types)
 
     def round(self, one: Pass, number: int) -> list[str]:
         """The kernels of one pass."""
@@ -175,7 +175,7 @@ class _Writer:
             "layer = tl.program_id(0)",
             f"row = table + layer * {self.width}",
             f"mine = shared + layer * {len(self.slots)}",
-            f"live = numbers + tl.load(row + {SHARED.index('live')})",
+            f"live = numbers + tl.load(row + {LEADING.index('live')})",
         ]
         return _kernel(f"scalars{number}", [*places, *lines])
 
@@ -188,7 +188,7 @@ class _Writer:
             return f"tl.load(mine + {self.slots[node]})"
         if node in self.summed:
             whole = f"total(row, partials + {self.summed.index(node)} * blocks)"
-            count = f"tl.load(row + {SHARED.index('count')}).to(tl.float64)"
+            count = f"tl.load(row + {LEADING.index('count')}).to(tl.float64)"
             value = f"tl.sqrt({whole})" if node.op == "norm" else f"({whole} / {count})"
             return f"{value}.to({self.work}).to(tl.float64)"
         return _call(node, [found[part] for part in node.parts], "tl.float64", self.largest)
@@ -202,8 +202,8 @@ class _Writer:
             [
                 "program = tl.program_id(0)",
                 "layer = tl.load(layers + program)",
-                f"begin = (program - tl.load({row} + {SHARED.index('first')})) * {BLOCK}",
-                f"left = tl.load({row} + {SHARED.index('count')}) - begin",
+                f"begin = (program - tl.load({row} + {LEADING.index('first')})) * {BLOCK}",
+                f"left = tl.load({row} + {LEADING.index('count')}) - begin",
                 f"if left >= {BLOCK}:",
                 f"    elements{number}({given}, False)",
                 "else:",
@@ -257,8 +257,8 @@ class _Writer:
             return f"{value}.to({kind})"
         if tensor == "out":
             return f"nearest({value})"
-        step = f"tl.load(numbers + tl.load(row + {SHARED.index('live')}) + {self.k})"
-        key = f"key_of(tl.load(row + {SHARED.index('name')}), {step}, {place * PLACE & 0xFFFFFFFF})"
+        step = f"tl.load(numbers + tl.load(row + {LEADING.index('live')}) + {self.k})"
+        key = f"key_of(tl.load(row + {LEADING.index('name')}), {step}, {place * PLACE & 0xFFFFFFFF})"
         return f"rounded({value}, begin, lane, {key})"
 
     def _sum(self, total: Expression, place: int, value: str) -> list[str]:
@@ -280,7 +280,7 @@ class _Writer:
             "mask = lane < left if MASKED else None",
         ]
         for name in used:
-            place = len(SHARED) + names.index(name)
+            place = len(LEADING) + names.index(name)
             heads.append(f"{name} = begin_of(row, {place}, begin, {self.types[name]}, ALIGNED)")
         given = "table, layer, program, begin, left, numbers, shared, partials, blocks"
         flags = "ALIGNED: tl.constexpr, MASKED: tl.constexpr"

@@ -55,6 +55,10 @@ class Backprop(Estimator):
         return self.accumulate
 
     @property
+    def passes_grad(self) -> bool:
+        return type(self) is Backprop and self.accumulate == 1  # a stage made of it may do more
+
+    @property
     def copies(self) -> int:
         return int(self.accumulate > 1)  # the mean
 

@@ -165,7 +165,7 @@ def test_tritons_interpreter_computes_what_eager_steps_do(tmp_path):
         command, capture_output=True, text=True, check=False, cwd=tmp_path, env={**kept, "TRITON_INTERPRET": "1"}
     )
     assert run.returncode == 0, run.stdout[-4000:]
-    assert "7 passed" in run.stdout
+    assert "8 passed" in run.stdout
 
 
 @interpreted
@@ -248,3 +248,21 @@ def test_interpreter_compiles_nothing_after_the_first_step():
         walk(optimizer, params, [row])
         counts.append(optimizer.compiled_graphs)
     assert counts == [1] * 4
+
+
+@interpreted
+def test_interpreter_repeats_steps_with_new_gradients_and_numbers():
+    shapes = [(5,), (4, 3), (BLOCK + 1,)]
+    ends = []
+    for build in (on_triton, lambda *given: edsl.compile(*given, mode="eager")):
+        params = parameters(shapes, SINGLE)
+        optimizer = build("alto", params)
+        for step, row in enumerate(gradients(7, shapes, SINGLE)):
+            optimizer.param_groups[0]["lr"] = 0.1 / (1 + step)
+            for parameter, gradient in zip(params, row, strict=True):
+                parameter.grad = gradient.clone()
+            optimizer.step()
+        ends.append([p.detach() for p in params])
+        assert optimizer.engine.may_repeat is (build is on_triton)
+        assert [state["step"].item() for state in optimizer.state.values()] == [7.0] * 3
+    assert distance(ends) <= 1e-6
