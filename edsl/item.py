@@ -96,14 +96,14 @@ class Item:
     def is_plain(self) -> bool:
         """Whether one kernel took it all the way in this step, on its gradient as that lies."""
         _, _, kernel = self.kernels.get(0, (None, None, None))
-        segment, given = self.plan.segments[0], (self.look, self.change)
+        segment = self.plan.segments[0]
         return (
             self.stands
             and self.count > 0
             and kernel is not None
             and self.raw is self.flowing is self.parameter.grad
             and self.raw.dtype is self.local.dtype
-            and given == (None, None)
+            and self.look is self.change is None
             and segment.updates
             and not segment.noisy
             and not segment.needs_total_norm
