@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from edsl.cli import render
+from edsl.cli.render.bench import print_bench
+from edsl.cli.render.page import print_json, print_note
 
 
 def bench(
@@ -34,8 +35,8 @@ def bench(
         steps=steps,
         first_steps=first_steps,
     )
-    found = chosen.run(render.note).record()
+    found = chosen.run(print_note).record()
     if as_json:
-        render.json_out(found)
+        print_json(found)
     else:
-        render.bench_table(found)
+        print_bench(found)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from edsl.cli import render
+from edsl.cli.render.catalogue import print_catalogue
+from edsl.cli.render.page import print_json
 from edsl.domain import plain
 from edsl.lab.tasks import TASKS
 from edsl.recipes import RECIPES
@@ -21,9 +22,9 @@ def catalogue(as_json: bool) -> None:
         "foreign": "torch.X(…) and torch_optimizer.X(…): any optimizer X of these packages, as base update",
     }
     if as_json:
-        render.json_out(words)
+        print_json(words)
     else:
-        render.catalogue(words)
+        print_catalogue(words)
 
 
 def _stage(name: str) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 
-from edsl.cli import render
+from edsl.cli.render.page import print_json
+from edsl.cli.render.theory import print_regret
 from edsl.errors import EdslError
 
 
@@ -56,7 +57,7 @@ def check_regret(
         "hyperparameters_hold": holds,
     }
     if as_json:
-        render.json_out(report)
+        print_json(report)
     else:
-        render.regret(report)
+        print_regret(report)
     sys.exit(0 if holds else 1)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from edsl.cli import render
 from edsl.cli.numbers import read_range
+from edsl.cli.render.page import print_json
+from edsl.cli.render.theory import print_stability
 from edsl.errors import EdslError, shown
 
 
@@ -39,9 +40,9 @@ def check_stability(
         numbers = (_number("ALPHA", alpha), _number("BETA1", beta1))
         report = check_closed_form(*numbers, beta2, momentum, lr, span)
     if as_json:
-        render.json_out(report)
+        print_json(report)
     else:
-        render.stability(report)
+        print_stability(report)
     sys.exit(0 if report["stable"] else 1)
 
 

@@ -9,7 +9,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from edsl.cli import render
+from edsl.cli.render.page import print_json, print_note
+from edsl.cli.render.progress import race_progress
+from edsl.cli.render.race import print_forecast, print_race
 from edsl.errors import EdslError
 
 
@@ -84,10 +86,10 @@ def run(race: Any, running: Running) -> Any:
     folder = running.out or Path("runs") / f"{race.setting.task.replace('/', '-')}-{datetime.now():%Y%m%d-%H%M%S}"
     record = open_record(race, folder, running.resume)
     try:
-        with render.race_progress() as watch:
+        with race_progress() as watch:
             run_to_end(race, record, watch, engine)
     except KeyboardInterrupt:
-        render.note(f"interrupted; edsl compare --resume --out {folder} finishes it")
+        print_note(f"interrupted; edsl compare --resume --out {folder} finishes it")
         raise
     found = results(race, record.finished, running.target)
     if race.setting.levels:
@@ -96,11 +98,11 @@ def run(race: Any, running: Running) -> Any:
         tell(race, record, running.as_json)
     elif running.as_json:
         rows = [row.record() for row in found.rows]
-        render.json_out({**race.configuration(), "out": str(folder), "target": found.target, "rows": rows})
+        print_json({**race.configuration(), "out": str(folder), "target": found.target, "rows": rows})
     else:
-        render.race_results(race, found)
+        print_race(race, found)
     if not running.as_json:
-        render.note(f"results: {folder}; edsl report {folder} makes a page of them")
+        print_note(f"results: {folder}; edsl report {folder} makes a page of them")
     return found
 
 
@@ -121,9 +123,9 @@ def _forecast(race: Any, running: Running, jobs: int) -> None:
     seconds = forecast(race)
     expected = {"trials": race.planned, "jobs": jobs, "seconds": seconds / jobs}
     if running.as_json:
-        render.json_out({**race.configuration(), **expected})
+        print_json({**race.configuration(), **expected})
     else:
-        render.forecast(race, expected)
+        print_forecast(race, expected)
 
 
 def held_in(folder: Path | None) -> Any:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 
-from edsl.cli import render
+from edsl.cli.render.equality import print_comparison
+from edsl.cli.render.page import print_json
 from edsl.spec import parse
 
 
@@ -18,7 +19,7 @@ def equivalent(first: str, second: str, as_json: bool) -> None:
     comparison = compare(*pipelines)
     notes = list(dict.fromkeys(note for pipeline in pipelines for note in linearise(pipeline).notes))
     if as_json:
-        render.json_out({**asdict(comparison), "notes": notes})
+        print_json({**asdict(comparison), "notes": notes})
     else:
-        render.comparison(first, second, comparison, notes)
+        print_comparison(first, second, comparison, notes)
     sys.exit(0 if comparison.equal else 1)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from edsl.cli import render
+from edsl.cli.render.page import print_json, print_text
+from edsl.cli.render.pipeline import print_explanation
 from edsl.errors import EdslError
 from edsl.pipeline import Pipeline
 from edsl.spec import parse
@@ -17,13 +18,13 @@ def explain(spec: str, as_latex: bool, as_markdown: bool, as_json: bool) -> None
         raise EdslError("choose one of --latex, --markdown and --json")
     explanation = describe(parse(spec))
     if as_json:
-        render.json_out(explanation)
+        print_json(explanation)
     elif as_latex:
-        render.plain_text(to_latex(explanation))
+        print_text(to_latex(explanation))
     elif as_markdown:
-        render.plain_text(to_markdown(explanation))
+        print_text(to_markdown(explanation))
     else:
-        render.explanation(explanation)
+        print_explanation(explanation)
 
 
 def describe(pipeline: Pipeline) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edsl.cli import render
+from edsl.cli.render.landscape import print_sweeps, print_tours
+from edsl.cli.render.page import print_json, print_note
 from edsl.errors import EdslError
 
 MOST_SPECS = 12  # with their controls, in one picture
@@ -40,7 +41,7 @@ def landscape(
     begins = place.starts(count, seed)
     walked = []
     for number, (label, pipeline) in enumerate(chosen, start=1):
-        render.note(f"walk {number}/{len(chosen)}: {label}")
+        print_note(f"walk {number}/{len(chosen)}: {label}")
         walked.append(walk(place, pipeline, begins, steps, RATES if flat else None))
     labels = [label for label, _ in chosen]
     if flat:
@@ -53,12 +54,12 @@ def landscape(
         found = tours
     configuration = {"landscape": name, "steps": steps, "starts": count if not flat else 1, "seed": seed}
     if as_json:
-        render.json_out({**configuration, "out": str(out), "rows": [one.record() for one in found]})
+        print_json({**configuration, "out": str(out), "rows": [one.record() for one in found]})
     elif flat:
-        render.sweeps(configuration, place.minima.tolist(), found)
+        print_sweeps(configuration, place.minima.tolist(), found)
     else:
-        render.tours(configuration, found)
-    render.note(f"drawn: {out}")
+        print_tours(configuration, found)
+    print_note(f"drawn: {out}")
 
 
 def _chosen(specs: list[str], controls: bool) -> list[tuple[str, Any]]:

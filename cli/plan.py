@@ -6,7 +6,8 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from edsl.cli import render
+from edsl.cli.render.page import print_json
+from edsl.cli.render.plan import print_plans
 from edsl.errors import EdslError
 
 if TYPE_CHECKING:
@@ -25,9 +26,9 @@ def plan(
     shapes = parameter_set(params)
     found = [{"given": spec, **_described(memory(spec, shapes, dtype, state_dtype), bandwidth)} for spec in specs]
     if as_json:
-        render.json_out({"params": params, "bandwidth": bandwidth, "plans": found})
+        print_json({"params": params, "bandwidth": bandwidth, "plans": found})
     else:
-        render.plans(params, found)
+        print_plans(params, found)
 
 
 def _described(found: Memory, bandwidth: float | None) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edsl.cli import render
 from edsl.cli.numbers import read_axis
+from edsl.cli.render.page import print_note
 from edsl.errors import EdslError, nearest
 from edsl.spec import parse
 
@@ -42,8 +42,8 @@ def stability_map(spec: str, x: str, y: str, curvature: float | None, out: Path)
     sharpness = sharpness_map(system, names, *grid)
     save_map(out, str(pipeline), names, (grid[0], grid[1]), radius, sharpness, curvature, lr)
     for remark in system.notes:
-        render.note(remark)
-    render.note(f"drawn: {out}")
+        print_note(remark)
+    print_note(f"drawn: {out}")
 
 
 def frequency(spec: str, out: Path) -> None:
@@ -57,6 +57,6 @@ def frequency(spec: str, out: Path) -> None:
         unit = pipeline.override(lr=1.0) if "lr" in pipeline.hyperparameters else pipeline
         filters["whole, g → −Δθ/lr"] = update_filter(unit)
     except EdslError as reason:
-        render.note(f"the adaptors alone: {reason}")
+        print_note(f"the adaptors alone: {reason}")
     save_bode(out, str(pipeline), filters)
-    render.note(f"drawn: {out}")
+    print_note(f"drawn: {out}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edsl.cli import render
 from edsl.cli.compare import held_in
+from edsl.cli.render.page import print_note, print_text
 from edsl.errors import EdslError
 
 
@@ -26,7 +26,7 @@ def report(folders: Sequence[Path], target: float | None, sinks: Sequence[str], 
             raise EdslError(f"{folder} holds no finished trial yet; edsl compare --resume --out {folder} runs them")
         missing = sum(1 for _ in race.ready({(trial["spec"], trial["seed"]): trial for trial in finished}))
         if missing:
-            render.note(f"{folder} is not finished: the page is of {len(finished)} trials of at most {race.planned}")
+            print_note(f"{folder} is not finished: the page is of {len(finished)} trials of at most {race.planned}")
         races.append((race, results(race, finished, target), finished, folder))
     place = out or folders[0]
     try:
@@ -34,8 +34,8 @@ def report(folders: Sequence[Path], target: float | None, sinks: Sequence[str], 
         written = write(races, place)
     except OSError as reason:
         raise EdslError(f"can't write a report to {place}: {reason.strerror or reason}") from None
-    render.note(f"beside it: {', '.join(sorted({other.name for other in written.others}))}")
+    print_note(f"beside it: {', '.join(sorted({other.name for other in written.others}))}")
     for export in exports:
         for race, found, finished, folder in races:
-            render.note(export(race, found, finished, folder))
-    render.plain_text(str(written.page))
+            print_note(export(race, found, finished, folder))
+    print_text(str(written.page))

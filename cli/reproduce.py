@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from edsl.cli import render
+from edsl.cli.render.claim import print_claim
+from edsl.cli.render.page import print_json, print_note
 from edsl.errors import EdslError
 
 
@@ -19,7 +20,7 @@ def reproduce(names: Sequence[str], quick: bool, out: Path, as_json: bool) -> No
     runs = {name: claim(name) for name in chosen}
     said = []
     for name, run in runs.items():
-        render.note(f"{name}: {CLAIMS[name][1]}")
+        print_note(f"{name}: {CLAIMS[name][1]}")
         folder = out / (f"{name}-quick" if quick else name)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -29,6 +30,6 @@ def reproduce(names: Sequence[str], quick: bool, out: Path, as_json: bool) -> No
             raise EdslError(f"can't write to {folder}: {reason.strerror or reason}") from None
         said.append({**asdict(found), "pictures": [str(place) for place in found.pictures], "folder": str(folder)})
         if not as_json:
-            render.claim(found, folder)
+            print_claim(found, folder)
     if as_json:
-        render.json_out(said)
+        print_json(said)

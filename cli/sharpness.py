@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edsl.cli import render
 from edsl.cli.compare import Running, held_in, plugins, run
+from edsl.cli.render.page import print_json, print_note
+from edsl.cli.render.sharpness import print_sharpness
 from edsl.errors import EdslError
 
 
@@ -33,15 +34,15 @@ def tell(race: Any, record: Any, as_json: bool) -> None:
     found = seen_in(race, record.finished)
     rows = matched(race, found)
     if as_json:
-        render.json_out({**race.configuration(), "out": str(record.folder), "rows": records(rows)})
+        print_json({**race.configuration(), "out": str(record.folder), "rows": records(rows)})
     else:
-        render.sharpness(race, rows)
+        print_sharpness(race, rows)
     place = record.folder / "sharpness.png"
     try:
         picture(race, found).savefig(place, dpi=150)
     except EdslError as reason:  # without matplotlib
-        render.note(f"no picture: {reason}")
+        print_note(f"no picture: {reason}")
     except OSError as reason:
         raise EdslError(f"can't write {place}: {reason.strerror or reason}") from None
     else:
-        render.note(f"picture: {place}")
+        print_note(f"picture: {place}")

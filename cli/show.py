@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from edsl.cli import render
+from edsl.cli.render.page import print_json
+from edsl.cli.render.pipeline import print_pipeline
 from edsl.cost import REFERENCE, cost, stage_state
 from edsl.pipeline import Pipeline
 from edsl.spec import parse
@@ -18,9 +19,9 @@ def show(spec: str, as_json: bool) -> None:
     pipeline = parse(spec)
     description = describe(pipeline)
     if as_json:
-        render.json_out(description)
+        print_json(description)
     else:
-        render.description(description)
+        print_pipeline(description)
 
 
 def describe(pipeline: Pipeline) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edsl.cli import render
 from edsl.cli.compare import Running, held_in, plugins, run
+from edsl.cli.render.page import print_note
 from edsl.errors import EdslError
 
 
@@ -25,5 +25,5 @@ def sweep(spec: str | None, task: str | None, grids: Sequence[str], settings: di
     controls = settings.pop("controls")
     found = swept.sweep(spec, grids, controls)
     for name, reason in found.refused:
-        render.note(f"left out {name}: {reason}")
+        print_note(f"left out {name}: {reason}")
     run(race(task, found.entrants, kind="sweep", plugins=plugins(), **settings), running)

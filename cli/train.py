@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from edsl.cli import render
+from edsl.cli.render.page import print_json
+from edsl.cli.render.progress import quiet, race_progress
+from edsl.cli.render.trial import print_trial
 from edsl.errors import EdslError
 
 
@@ -22,7 +24,7 @@ def train(
         raise EdslError("name a task, such as: edsl train alto --task digits")
     chosen = race(task, [spec], seeds=1, **settings)
     with group(parallel, chosen.setting.device, chosen.setting.batch) as processes:
-        with render.race_progress() if processes is None else render.quiet() as watch:
+        with race_progress() if processes is None else quiet() as watch:
             from edsl.lab.driver import Progress
 
             def tick(step: int) -> None:
@@ -38,6 +40,6 @@ def train(
         except OSError as reason:
             raise EdslError(f"can't write {out}: {reason.strerror or reason}") from None
     if as_json:
-        render.json_out({**chosen.configuration(), **record})
+        print_json({**chosen.configuration(), **record})
     else:
-        render.trial(record)
+        print_trial(record)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 
-from edsl.cli import render
+from edsl.cli.render.equality import print_verdict
+from edsl.cli.render.page import print_json
 
 
 def verify(first: str, second: str, steps: int, tolerance: float, seed: int, mode: str, as_json: bool) -> None:
@@ -14,7 +15,7 @@ def verify(first: str, second: str, steps: int, tolerance: float, seed: int, mod
 
     found = asdict(run(first, second, steps, tolerance, seed, mode))
     if as_json:
-        render.json_out({"equal": found["parted"] is None, **found})
+        print_json({"equal": found["parted"] is None, **found})
     else:
-        render.verdict(found)
+        print_verdict(found)
     sys.exit(0 if found["parted"] is None else 1)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from edsl.cli import render
+from edsl.cli.render.page import print_json
+from edsl.cli.render.plan import print_warmed
 
 
 def warm(specs: list[str], params: str, dtype: str, device: str, as_json: bool) -> None:
@@ -17,6 +18,6 @@ def warm(specs: list[str], params: str, dtype: str, device: str, as_json: bool) 
     for spec in specs:
         found.append(asdict(run(spec, shapes, dtype, device)))
         if not as_json:
-            render.warmed(found[-1])
+            print_warmed(found[-1])
     if as_json:
-        render.json_out({"params": params, "dtype": dtype, "warmed": found})
+        print_json({"params": params, "dtype": dtype, "warmed": found})

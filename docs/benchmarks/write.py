@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from edsl.cli.render import bench_notes, bench_rows, bench_title
+from edsl.cli.render.bench import bench_notes, bench_rows, bench_title
 
 SETS = ("mlp", "gpt2", "resnet20", "tiny")
 SPECS = ("alto", "eadamw")

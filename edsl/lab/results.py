@@ -59,7 +59,7 @@ class Row:
         lr: its learning rates by argument. lr_tried: how many were tried; lr_on_edge: the best of them is
             the smallest or largest, so that a better one may lie beyond.
         suboptimality: the training loss above the task's least, where that is known.
-        default: the metric with the learning rate as given, where tuning chose another.
+        default: the metric with the learning rate as given.
         effects: to the baseline, and of an entrant with E to each of its controls.
         regret_fired: the share of steps at which q of Theorem 2 fell in some coordinate, and
             regret_variation NV/√T, both where the regret monitor watched.
@@ -158,10 +158,7 @@ def _row(
         return mean(found) if found else None
 
     least = None if race.task.optimum is None else race.task.optimum()
-    default = None
-    if spec != entrant.spec:
-        at_default = _well(_finals(race, entrant, trials, entrant.spec)).values()
-        default = _figure([value for trial in at_default if (value := trial[FINAL[race.metric]]) is not None])
+    at_default = _well(_finals(race, entrant, trials, entrant.spec)).values()
     return Row(
         name=entrant.name,
         spec=spec,
@@ -178,7 +175,7 @@ def _row(
         test_loss=_figure(values("test_loss")),
         test_accuracy=_figure(values("test_accuracy")),
         suboptimality=None if least is None else _figure([loss - least for loss in values("train_loss")]),
-        default=default,
+        default=_figure([value for trial in at_default if (value := trial[FINAL[race.metric]]) is not None]),
         effects=tuple(_effect(race, own, finals[other], other) for other in _others(race, entrant)),
         target=None if target is None else _reached(race, own, target),
         step_ms=middle("step_ms"),

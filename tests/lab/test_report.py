@@ -10,11 +10,13 @@ from html.parser import HTMLParser
 import pytest
 from shell import run
 
+from edsl.cli.render.race import print_race
 from edsl.lab.driver import run_to_end
 from edsl.lab.race import open_record, race
 from edsl.lab.report import conclusions, sinks
 from edsl.lab.report.page import write
 from edsl.lab.report.stability import stability
+from edsl.lab.result_tables import costs, outcomes
 from edsl.lab.results import results
 from edsl.lab.sweep import sweep
 
@@ -83,6 +85,34 @@ def test_the_page_stands_alone_and_says_question_answer_doubts_and_budget(raced)
     assert all(row.name in words and row.spec in words for row in found.rows)
     assert not re.search(r'(src|href)="(?!#)', text.replace("xlink:href", "link"))  # nothing is fetched
     assert len(re.findall("<svg", text)) == 3
+
+
+def test_the_terminal_says_what_the_page_says(raced, capsys, monkeypatch):
+    chosen, found, _, written = raced
+    page = " ".join(" ".join(Text(written.page.read_text()).words).split())
+    monkeypatch.setenv("COLUMNS", "250")
+    print_race(chosen, found)
+    shown = capsys.readouterr().out
+    for table in (outcomes(chosen, found), costs(chosen, found)):
+        for line in table.lines:
+            assert line.name in page
+            assert line.name in shown
+            assert all(cell in page and cell in shown for cell in line.cells)
+        assert all(" ".join(title.split()) in page for title in table.titles)
+
+
+def test_trials_that_diverged_stand_beside_their_optimizer(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    chosen = race("digits", ["sgd(lr=0.1)", "sgd(lr=5000)"], model="linear", steps=20, seeds=2)
+    record = open_record(chosen, tmp_path, False)
+    found = run_to_end(chosen, record, ignore)
+    well, badly = outcomes(chosen, found).lines
+    assert (well.ended, badly.ended) == ("", "2 of 2 diverged")
+    assert badly.cells == (*5 * ("–",), "not comparable: trials that did not end well: 2 here")
+    print_race(chosen, found)
+    assert "sgd(lr=5000)  2 of 2 diverged" in capsys.readouterr().out
+    page = write([(chosen, found, record.finished, tmp_path)], tmp_path).page.read_text()
+    assert '<span class="worse">2 of 2 diverged</span>' in page
 
 
 def test_ids_of_pictures_on_one_page_are_all_different(raced):

@@ -87,6 +87,7 @@ def test_a_diverged_learning_rate_is_never_chosen(tmp_path):
     assert row.lr == {"lr": 0.5}
     assert row.lr_tried == 2
     assert row.ok == 1
+    assert row.default == row.train_loss  # tuning chose the rate as given
 
 
 @pytest.mark.parametrize(

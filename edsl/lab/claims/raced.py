@@ -11,7 +11,8 @@ from edsl.errors import EdslError
 from edsl.lab.driver import run
 from edsl.lab.executors import executor
 from edsl.lab.race import Race, open_record
-from edsl.lab.report.page import figure_text, write
+from edsl.lab.report.page import write
+from edsl.lab.result_tables import figure_text
 from edsl.lab.results import Effect, Results, Row, results
 
 

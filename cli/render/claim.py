@@ -1,0 +1,42 @@
+"""A claim of the paper beside edsl's figures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
+
+from edsl.cli.render.page import Page, print_note
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edsl.lab.claims.claim import Claim
+
+
+def print_claim(found: Claim, folder: Path) -> None:
+    """A claim of the paper beside our figures."""
+    from edsl.lab.claims.writing import cell_text
+
+    page = Page()
+    colour = {"reproduced": "green", "partly": "yellow", "not seen": "red"}[found.verdict]
+    page.print(f"[bold]{escape(found.title)}[/bold]: [{colour}]{found.verdict}[/{colour}]", soft_wrap=True)
+    page.print(f"  paper  {escape(found.paper)}", soft_wrap=True)
+    page.print(f"  here   {escape(found.ours)}", soft_wrap=True)
+    if found.table:
+        table = Table(box=SIMPLE_HEAD)
+        columns = list(dict.fromkeys(column for row in found.table for column in row))
+        for number, column in enumerate(columns):
+            table.add_column(escape(column), justify="left" if number == 0 else "right", overflow="fold")
+        for row in found.table:
+            values = [row.get(column, "") for column in columns]
+            table.add_row(*(escape(cell_text(value)) for value in values))
+        page.print(table)
+    page.print(f"  rule   {escape(found.rule)}", soft_wrap=True)
+    page.print(f"  but    {escape(found.caveat)}", soft_wrap=True)
+    for line in found.commands.splitlines():
+        page.print(f"  also   {escape(line)}", soft_wrap=True)
+    page.print()
+    print_note(f"pictures and figures: {folder}")

@@ -1,0 +1,98 @@
+"""Where a command prints: stdout for its result, stderr for all else; and how it writes numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from edsl.as_json import as_json
+
+_PIPED_WIDTH = 160  # of a table that neither a terminal nor COLUMNS bounds
+_NAME = 24  # columns that an optimizer's name gets at least
+
+
+class Page:
+    """Where a command prints: a terminal, or a pipe, whose lines lose the spaces that fill a table."""
+
+    def __init__(self) -> None:
+        piped = not sys.stdout.isatty()
+        asked = os.environ.get("COLUMNS", "")
+        width = (int(asked) if asked.isdigit() and asked != "0" else _PIPED_WIDTH) if piped else None
+        self.console = Console(highlight=False, width=width)
+        self.piped = piped
+
+    @property
+    def width(self) -> int:
+        return self.console.width
+
+    def print(self, *things: Any, **options: Any) -> None:
+        if not self.piped:
+            self.console.print(*things, **options)
+            return
+        with self.console.capture() as captured:
+            self.console.print(*things, **options)
+        print("\n".join(line.rstrip() for line in captured.get().split("\n")), end="")
+
+    def print_columns(self, titles: Sequence[str], rows: Sequence[Sequence[str | Text]], words: str = "") -> None:
+        """A table of figures beside names; in several, each with the names, where it is wider than the page.
+
+        Args:
+            titles: with a line break where a title may be broken. The first is the names'.
+            words: the title of a column that holds words.
+        """
+        named = min(_NAME, max(len(names) for names in (titles[0], *(row[0] for row in rows))))
+        for part in self._parts(titles, rows, self.width - named - 4):
+            table = Table(box=SIMPLE_HEAD)
+            table.add_column(titles[0], overflow="fold", min_width=named)
+            for number in part:
+                is_words = titles[number] == words
+                table.add_column(titles[number], justify="left" if is_words else "right", no_wrap=not is_words)
+            for row in rows:
+                table.add_row(*(_as_it_is(row[number]) for number in (0, *part)))
+            self.print(table)
+
+    def _parts(self, titles: Sequence[str], rows: Sequence[Sequence[str | Text]], room: int) -> Iterator[list[int]]:
+        """Which columns fit into some room together."""
+        part: list[int] = []
+        left = room
+        for number in range(1, len(titles)):
+            wide = max(*map(len, titles[number].split("\n")), *(len(row[number]) for row in rows)) + 3
+            if part and left < wide:
+                yield part
+                part, left = [], room
+            part.append(number)
+            left -= wide
+        yield part
+
+
+def _as_it_is(cell: str | Text) -> Text:
+    return cell if isinstance(cell, Text) else Text(cell)
+
+
+def print_note(message: str) -> None:
+    """One line on stderr, beside the result."""
+    print(message, file=sys.stderr)
+
+
+def print_json(value: Any) -> None:
+    """A value as JSON on stdout."""
+    plain = "utf" not in (sys.stdout.encoding or "").lower()
+    print(json.dumps(as_json(value), indent=2, ensure_ascii=plain, allow_nan=False))
+
+
+def print_text(text: str) -> None:
+    """Text for a file or a pipe, as it is."""
+    print(text)
+
+
+def formatted(value: float | None, form: str) -> str:
+    """A number, or a dash for none."""
+    return "–" if value is None else format(value, form)

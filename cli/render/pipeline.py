@@ -1,0 +1,93 @@
+"""A pipeline: its text, stages, cost and recurrences; and what follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from edsl.cli.render.page import Page
+
+
+def print_pipeline(pipeline: dict[str, Any]) -> None:
+    """A pipeline's canonical text, stages, cost and recurrences."""
+    page = Page()
+    page.print(escape(pipeline["spec"]), style="bold", soft_wrap=True)
+    page.print(f"fingerprint {pipeline['fingerprint']}\n")
+    table = Table()
+    for name in ("stage", "kind", "hyper-parameters", "buffers"):
+        table.add_column(name)
+    table.add_column("B/param", justify="right")
+    for stage in pipeline["stages"]:
+        letters = stage["letters"]
+        arguments = [
+            f"{name}={value!r}" + (f"  ({letters[name]})" if letters.get(name, name) != name else "")
+            for name, value in stage["arguments"].items()
+        ]
+        kept = stage["buffers"]
+        table.add_row(
+            stage["stage"],
+            stage["kind"],
+            escape("\n".join(arguments)) or "–",
+            "its own" if kept is None else ", ".join(kept) or "–",
+            "?" if kept is None else f"{stage['bytes_per_parameter']:g}",
+        )
+    page.print(table)
+    cost = pipeline["cost"]
+    for route, one in {"": cost}.items() if cost is None or "state" in cost else cost.items():
+        if one is not None:
+            page.print(
+                f"{escape(route)}{': ' if route else ''}state {one['state']:g} B and memory traffic ≥ "
+                f"{one['traffic']:g} B per float32 parameter and step" + _messages(one),
+                soft_wrap=True,
+            )
+    estimator = pipeline["estimator"]
+    page.print(
+        f"a step costs {estimator['forwards']:g} forward and {estimator['backwards']:g} backward"
+        + (f", over {estimator['calls']} calls" if estimator["calls"] > 1 else "")
+        + (f"; step(closure) needs a closure: {estimator['closure']}" if estimator["closure"] else "")
+        + f"\nnoise of the gradient: {escape(estimator['noise'])}",
+        soft_wrap=True,
+    )
+    for line in pipeline["notes"]:
+        page.print(f"note: {escape(line)}", soft_wrap=True)
+    _recurrences(page, [(stage["stage"], stage["recurrence"]) for stage in pipeline["stages"]])
+    if any(
+        value == 0 and name in stage["letters"]
+        for stage in pipeline["stages"]
+        for name, value in stage["arguments"].items()
+    ):
+        page.print("\n(terms whose hyper-parameter is 0 now are left out)")
+
+
+def _recurrences(page: Page, stages: Sequence[tuple[str, Sequence[str]]]) -> None:
+    for name, lines in stages:
+        page.print(f"\n[bold]{escape(name)}[/bold]")
+        for line in lines:
+            page.print(f"    {escape(line)}", soft_wrap=True)
+
+
+def _messages(cost: dict[str, Any]) -> str:
+    """What a step on sharded parameters sends."""
+    sent = []
+    if cost["all_reduces"]:
+        sent.append(f"{cost['all_reduces']} all-reduce{'s' if cost['all_reduces'] > 1 else ''}")
+    if cost["exchanged"]:
+        sent.append(f"{cost['exchanged']:g} B per parameter exchanged")
+    return f"; sharded over processes: {' and '.join(sent)}" if sent else ""
+
+
+def print_explanation(explained: dict[str, Any]) -> None:
+    """Recurrences, then what follows from them."""
+    from edsl.cli.explain import facts
+
+    page = Page()
+    page.print(escape(explained["spec"]), style="bold", soft_wrap=True)
+    _recurrences(page, [(part["stage"], part["lines"]) for part in explained["recurrences"]])
+    page.print()
+    table = Table(show_header=False)
+    for name, value in facts(explained):
+        table.add_row(escape(name), escape(value))
+    page.print(table)

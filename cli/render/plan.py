@@ -1,0 +1,98 @@
+"""Bytes before anything is allocated, and what was compiled ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
+
+from edsl.cli.render.page import Page, formatted, print_note
+
+
+def print_plans(params: str, found: Sequence[dict[str, Any]]) -> None:
+    """A row for each optimizer, then the buffers of each one's stages."""
+    page = Page()
+    first = found[0]
+    page.print(
+        f"{escape(params)}: {first['parameters']:,} parameters in {first['tensors']} tensors, {first['dtype']}: "
+        f"{_bytes(first['parameter_bytes'])}, their gradients {_bytes(first['gradient_bytes'])}",
+        soft_wrap=True,
+    )
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("optimizer", overflow="fold", min_width=16)
+    timed = any(plan["least_seconds"] is not None for plan in found)
+    names = ["state", "state\nB/param", "temporaries\n≤", "on a CPU\n≤", "traffic a step\n≥"]
+    for name in [*names, *(["a step\n≥ ms"] if timed else [])]:
+        table.add_column(name, justify="right")
+    for plan in found:
+        table.add_row(
+            escape(plan["given"]),
+            _bytes(plan["state_bytes"]),
+            formatted(plan["state_per_parameter"], ".4g"),
+            _bytes(plan["temporary_bytes"]),
+            _bytes(plan["temporary_bytes_on_cpu"]),
+            _bytes(plan["traffic_bytes"]),
+            *([formatted(_milliseconds(plan["least_seconds"]), ".3g")] if timed else []),
+        )
+    page.print(table)
+    for plan in found:
+        _plan(page, plan)
+
+
+def _plan(page: Page, plan: dict[str, Any]) -> None:
+    """One optimizer's stages, and what its step allocates."""
+    page.print(escape(plan["spec"]), style="bold", soft_wrap=True)
+    table = Table(box=SIMPLE_HEAD)
+    for name in ("stage", "buffer", "dtype"):
+        table.add_column(name)
+    for name in ("bytes", "B/param"):
+        table.add_column(name, justify="right")
+    for route in plan["routes"]:
+        if route["route"]:
+            head = f"{route['route']}: {route['tensors']} tensor{'s' if route['tensors'] != 1 else ''}"
+            table.add_row(f"[bold]{escape(head)}[/bold]", "", "", f"{route['parameters']:,} elements", "")
+        for stage in route["stages"] if route["tensors"] else ():
+            for name, dtype, size, share in _kept(stage):
+                table.add_row(escape(stage["stage"]), escape(name), dtype, _bytes(size), formatted(share, ".4g"))
+    page.print(table)
+    for one in plan["temporaries"] or ():
+        on_cpu = "" if one["on_cpu"] == one["bytes"] else f", on a CPU {_bytes(one['on_cpu'])}"
+        page.print(f"a step allocates at most {_bytes(one['bytes'])}{on_cpu}: {escape(one['what'])}", soft_wrap=True)
+    if any(stage["buffers"] is None for route in plan["routes"] for stage in route["stages"]):
+        page.print("its state is the other package's own, and shows in its first step only", soft_wrap=True)
+    page.print()
+
+
+def _kept(stage: dict[str, Any]) -> Iterator[tuple[str, str, int | None, float | None]]:
+    """Name, dtype, bytes and bytes a parameter of each buffer of a stage."""
+    if not stage["buffers"]:
+        yield "its own" if stage["buffers"] is None else "–", "", stage["bytes"], stage["bytes_per_parameter"]
+    for buffer in stage["buffers"] or ():
+        yield buffer["name"], buffer["dtype"], buffer["bytes"], buffer["bytes_per_parameter"]
+
+
+def _bytes(size: float | None) -> str:
+    """A size with three digits: 1.49 GB, of 10⁹ bytes."""
+    if size is None:
+        return "–"
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= scale:
+            return f"{size / scale:.3g} {unit}" if size < 1000 * scale else f"{size / scale:,.0f} {unit}"
+    return f"{size:g} B"
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else 1e3 * seconds
+
+
+def print_warmed(found: dict[str, Any]) -> None:
+    """What was compiled for one optimizer."""
+    page = Page()
+    graphs = found["graphs"]
+    said = f"{graphs} graph{'s' if graphs != 1 else ''}, {found['compiled']} compiled anew" if graphs else "no graphs"
+    page.print(f"{escape(found['spec'])}: {said}, in {found['seconds']:.2f} s", soft_wrap=True)
+    for reason in found["fallbacks"]:
+        print_note(f"{found['spec']}: {reason}: it will run uncompiled")

@@ -1,0 +1,94 @@
+"""A race: what it would take, what came out, what can be concluded and what it cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+from rich.text import Text
+
+from edsl.cli.render.page import Page, print_note
+
+if TYPE_CHECKING:
+    from edsl.lab.race import Race
+    from edsl.lab.result_tables import Line, ResultTable
+    from edsl.lab.results import Results
+
+
+def print_forecast(race: Race, expected: dict[str, Any]) -> None:
+    """What a race would take."""
+    page = Page()
+    page.print(race_line(race), soft_wrap=True)
+    jobs = expected["jobs"]
+    page.print(
+        f"{len(race.entrants)} optimizers, at most {expected['trials']} trials, about "
+        f"{duration(expected['seconds'])} with {jobs} job{'s' if jobs > 1 else ''}"
+    )
+    for entrant in race.entrants:
+        page.print(f"  {escape(entrant.name)}: {escape(entrant.about or entrant.spec)}", soft_wrap=True)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def race_line(race: Race) -> str:
+    """One line: the task, the budget, the seeds."""
+    setting, tuning = race.setting, race.tuning
+    tuned = f", lr tuned ({tuning.tuner}, {tuning.trials} tried on {tuning.seeds} other seeds)" if tuning.tuner else ""
+    scheduled = f", {setting.schedule} lr" if setting.schedule != "constant" else ""
+    return (
+        f"{setting.task} ({setting.model}), batch {setting.batch}, {setting.budget:g} {setting.unit}{scheduled}, "
+        f"{race.seeds} seed{'s' if race.seeds > 1 else ''}{tuned}, {setting.device}"
+    )
+
+
+def print_race(race: Race, found: Results) -> None:
+    """What came out, what can be concluded, and what it cost."""
+    from edsl.lab.result_tables import costs, outcomes, target_text
+
+    page = Page()
+    page.print(escape(race_line(race)), soft_wrap=True)
+    _table(page, outcomes(race, found))
+    _effects(page, race, found)
+    _table(page, costs(race, found))
+    page.print(target_text(race, found))
+    if any(row.lr_on_edge for row in found.rows):
+        page.print("edge: the best learning rate is the smallest or largest tried: a better one may lie beyond")
+    page.print(
+        "mean ± sd over seeds, of the final weights; differences are paired by seed, and no winner is named where the "
+        "95 % interval holds 0"
+    )
+    for row in found.rows:
+        for reason in row.reasons:
+            print_note(f"{row.name}: {reason}")
+
+
+def _table(page: Page, shown: ResultTable) -> None:
+    rows = [[_name(line), *line.cells] for line in shown.lines]
+    page.print_columns(["optimizer", *shown.titles], rows, words="verdict")
+
+
+def _name(line: Line) -> Text:
+    return Text.assemble(line.name, (f"  {line.ended}" if line.ended else "", "red"))
+
+
+def _effects(page: Page, race: Race, found: Results) -> None:
+    """What E did: each optimizer with E against its controls."""
+    from edsl.lab.result_tables import difference_texts, metric_scale
+
+    said = []
+    for row in found.rows:
+        controls = [other.name for other in found.rows if other.control_of == row.name]
+        for effect in row.effects:
+            if effect.against in controls:
+                mean, between = difference_texts(effect.interval, metric_scale(race))
+                name = effect.against.removeprefix(row.name)
+                said.append(f"  {row.name} against itself{name}: {mean} ({between}), {effect.verdict}")
+    if said:
+        page.print("effect of E, by its controls")
+        for line in said:
+            page.print(escape(line), soft_wrap=True)

@@ -1,0 +1,87 @@
+"""What the theory says of hyper-parameters: stability and regret."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from edsl.cli.render.page import Page
+
+
+def print_stability(report: dict[str, Any]) -> None:
+    """Every bound beside the others, then the verdict."""
+    page = Page()
+    table = Table()
+    table.add_column("condition")
+    table.add_column("allows")
+    table.add_column("here")
+    if report["simple_bound"] is not None:
+        within = "within" if report["within_simple_bound"] else "outside"
+        table.add_row(
+            "paper: simple bound", f"|alpha| < {report['simple_bound']:.6g}", f"alpha = {report['alpha']:g}: {within}"
+        )
+    if report["ode_interval"] is not None:
+        low, high = report["ode_interval"]
+        table.add_row(
+            "paper: ODE, f′ and f″ held constant",
+            f"{'−∞' if low is None else f'{low:.6g}'} < alpha < {'∞' if high is None else f'{high:.6g}'}",
+            _inside(report["alpha"], low, high),
+        )
+    models = report["lower_bounds_on_alpha"]
+    if models is not None:
+        for name, title in {"ode": "full ODE, Routh–Hurwitz", "exact": "exact recurrence: no hopf"}.items():
+            table.add_row(title, f"alpha > {models[name]:.6g}", _inside(report["alpha"], models[name], None))
+    sharpness = report["stable_sharpness"]
+    limit = "any lr · curvature" if sharpness is None else f"lr · curvature < s* = {sharpness:.6g}"
+    reached = "" if report["largest_s"] is None else f"reaches {report['largest_s']:.6g}"
+    table.add_row("exact recurrence: stable sharpness", f"{limit} ({report['limited_by']})", reached)
+    if "cliff" in report:
+        table.add_row(
+            "cliff: hopf takes over below",
+            f"alpha > {report['cliff']:.6g}",
+            f"{report['distance_to_cliff']:.6g} away",
+        )
+        best = report["best"]
+        table.add_row("largest stable sharpness", f"{best['stable_sharpness']:.6g}", f"at alpha = {best['alpha']:.6g}")
+    if "radius" in report:
+        radius = report["radius"]
+        table.add_row(
+            f"spectral radius at curvature {radius['curvature']:.6g}",
+            "< 1",
+            f"minimal {radius['minimal']:.6g}, with hidden modes {radius['full']:.6g}",
+        )
+    page.print(table)
+    page.print(report["verdict"], style="bold", soft_wrap=True)
+    for line in [*report["disagreements"], *report.get("notes", [])]:
+        page.print(f"- {escape(line)}", soft_wrap=True)
+
+
+def _inside(value: float, low: float | None, high: float | None) -> str:
+    inside = (low is None or value > low) and (high is None or value < high)
+    return "inside" if inside else "outside"
+
+
+def print_regret(report: dict[str, Any]) -> None:
+    """Every condition of the theorems with its verdict and number."""
+    page = Page()
+    table = Table(title=f"beta2 = {report['beta2']:g}, beta3 = {report['beta3']:g}", title_justify="left")
+    for name in ("condition", "verdict", "number", "why"):
+        table.add_column(name)
+    colours = {"holds": "green", "fails": "red", "only while training": "yellow"}
+    for condition in [*report["theorem2"], report["theorem1"]]:
+        value = condition["value"]
+        table.add_row(
+            escape(condition["name"]),
+            f"[{colours[condition['verdict']]}]{condition['verdict']}[/]",
+            "–" if value is None else "∞" if value == float("inf") else f"{value:.4g}",
+            escape(condition["reason"]),
+        )
+    page.print(table)
+    holds = report["hyperparameters_hold"]
+    page.print(
+        f"The hyper-parameters {'meet' if holds else 'do not meet'} Theorem 2's conditions on them. "
+        "They alone never give R(T) = O(√T): the rest shows only while training (edsl.theory.monitor.RegretMonitor).",
+        soft_wrap=True,
+    )
