@@ -115,6 +115,16 @@ def test_trials_that_diverged_stand_beside_their_optimizer(tmp_path, capsys, mon
     assert '<span class="worse">2 of 2 diverged</span>' in page
 
 
+@pytest.mark.parametrize(
+    ("lr", "advice"), [("1,2", "Give --lr a wider range of factors."), ("auto", "Give more --trials.")]
+)
+def test_a_best_rate_on_the_edge_is_a_doubt_that_says_what_helps(lr, advice, tmp_path):
+    chosen = race("digits", ["sgd(lr=0.0001)"], model="linear", steps=5, seeds=1, lr=lr, trials=2, tune_seeds=1)
+    found = run_to_end(chosen, open_record(chosen, tmp_path, False), ignore)
+    assert found.rows[0].lr_on_edge
+    assert any(doubt.endswith(advice) for doubt in conclusions.doubts(chosen, found))
+
+
 def test_ids_of_pictures_on_one_page_are_all_different(raced):
     ids = re.findall(r'\bid="([^"]+)"', raced[3].page.read_text())
     assert len(ids) == len(set(ids))

@@ -126,9 +126,10 @@ def doubts(race: Race, found: Results) -> list[str]:
         )
     edges = [row.name for row in found.rows if row.lr_on_edge]
     if edges:
+        wider = "--lr a wider range of factors" if race.tuning.tuner == "fixed" else "more --trials"
         said.append(
             f"The best learning rate of {_listed(edges)} is the smallest or largest that was tried: a better one may "
-            "lie beyond. Give more --trials."
+            f"lie beyond. Give {wider}."
         )
     for row in found.rows:
         if row.diverged or row.failed:
