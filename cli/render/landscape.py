@@ -5,10 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.markup import escape
-from rich.table import Table
-
 from edsl.cli.render.page import Page, formatted
 
 
@@ -20,27 +16,26 @@ def print_tours(configuration: dict[str, Any], found: Sequence[Any]) -> None:
         f"{configuration['landscape']}, {starts} start{'s' if starts > 1 else ''}, {configuration['steps']} steps: "
         "medians with 95 % bootstrap intervals"
     )
-    table = Table(box=SIMPLE_HEAD)
-    table.add_column("optimizer", overflow="fold", min_width=16)
     titles = (
+        "optimizer",
         "valley walked\nalong",
         "range of its\narc",
         "starts that\nreach it",
         "final loss",
         "flattest point,\nλ max",
     )
-    for title in titles:
-        table.add_column(title, justify="right", no_wrap=True)
-    for one in found:
-        table.add_row(
-            escape(one.name),
+    rows = [
+        (
+            one.name,
             _interval(one.covered),
             _interval(one.arc),
             f"{100 * one.reached:.0f} %",
             formatted(one.final.median, ".2g"),
             formatted(one.flattest.median, ".3g"),
         )
-    page.print(table)
+        for one in found
+    ]
+    page.print_columns(titles, rows)
 
 
 def print_sweeps(configuration: dict[str, Any], minima: Sequence[float], found: Sequence[Any]) -> None:
@@ -51,14 +46,13 @@ def print_sweeps(configuration: dict[str, Any], minima: Sequence[float], found: 
         f"{configuration['landscape']}, {len(rates)} learning rates from {rates[0]:g} to {rates[-1]:g}, "
         f"{configuration['steps']} steps: how many end where"
     )
-    table = Table(box=SIMPLE_HEAD)
-    table.add_column("optimizer", overflow="fold", min_width=16)
-    for title in (f"first minimum,\nx = {minima[0]:.3g}", "another", "none", "furthest\nminimum, x"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for one in found:
-        last = "–" if one.furthest < 0 else f"{minima[one.furthest]:.3g}"
-        table.add_row(escape(one.name), str(one.first), str(one.another), str(one.none), last)
-    page.print(table)
+    titles = ("optimizer", f"first minimum,\nx = {minima[0]:.3g}", "another", "none", "furthest\nminimum, x")
+    furthest = ["–" if one.furthest < 0 else f"{minima[one.furthest]:.3g}" for one in found]
+    rows = [
+        (one.name, str(one.first), str(one.another), str(one.none), last)
+        for one, last in zip(found, furthest, strict=True)
+    ]
+    page.print_columns(titles, rows)
 
 
 def _interval(interval: Any) -> str:

@@ -16,7 +16,7 @@ from rich.text import Text
 from edsl.as_json import as_json
 
 _PIPED_WIDTH = 160  # of a table that neither a terminal nor COLUMNS bounds
-_NAME = 24  # columns that an optimizer's name gets at least
+_BROKEN = 24  # columns that names and words get at least
 
 
 class Page:
@@ -46,31 +46,41 @@ class Page:
 
         Args:
             titles: with a line break where a title may be broken. The first is the names'.
-            words: the title of a column that holds words.
+            words: the title of a column that holds words, which may be broken.
         """
-        named = min(_NAME, max(len(names) for names in (titles[0], *(row[0] for row in rows))))
-        for part in self._parts(titles, rows, self.width - named - 4):
+        widths = {title: _width(title, cells) for title, *cells in zip(titles, *rows, strict=True)}
+        for title in {titles[0], words} & widths.keys():
+            widths[title] = min(widths[title], _BROKEN)
+        named, *others = widths.values()
+        for part in _parts(others, self.width - named - 4):
             table = Table(box=SIMPLE_HEAD)
             table.add_column(titles[0], overflow="fold", min_width=named)
             for number in part:
-                is_words = titles[number] == words
-                table.add_column(titles[number], justify="left" if is_words else "right", no_wrap=not is_words)
+                title = titles[number]
+                if title == words:
+                    table.add_column(title, min_width=widths[title])
+                else:
+                    table.add_column(title, justify="right", no_wrap=True)
             for row in rows:
                 table.add_row(*(_as_it_is(row[number]) for number in (0, *part)))
             self.print(table)
 
-    def _parts(self, titles: Sequence[str], rows: Sequence[Sequence[str | Text]], room: int) -> Iterator[list[int]]:
-        """Which columns fit into some room together."""
-        part: list[int] = []
-        left = room
-        for number in range(1, len(titles)):
-            wide = max(*map(len, titles[number].split("\n")), *(len(row[number]) for row in rows)) + 3
-            if part and left < wide:
-                yield part
-                part, left = [], room
-            part.append(number)
-            left -= wide
-        yield part
+
+def _parts(widths: Sequence[int], room: int) -> Iterator[list[int]]:
+    """Which columns, counted from 1, fit into some room together."""
+    part: list[int] = []
+    left = room
+    for number, wide in enumerate(widths, start=1):
+        if part and left < wide + 3:
+            yield part
+            part, left = [], room
+        part.append(number)
+        left -= wide + 3
+    yield part
+
+
+def _width(title: str, cells: Sequence[str | Text]) -> int:
+    return max(map(len, (*title.split("\n"), *cells)))
 
 
 def _as_it_is(cell: str | Text) -> Text:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
 from rich.markup import escape
-from rich.table import Table
 
 from edsl.cli.render.page import Page, formatted
 from edsl.cli.render.race import race_line
@@ -26,25 +24,23 @@ def print_sharpness(race: Race, rows: Sequence[Matched]) -> None:
     for level in dict.fromkeys(row.level for row in rows):
         head = f"when the training loss first was {level:g} or less" if level else "at the end, whatever the loss"
         page.print(f"[bold]{head}[/bold]")
-        table = Table(box=SIMPLE_HEAD)
-        table.add_column("optimizer", overflow="fold", min_width=16)
-        for name in ("seeds\nthere", "step", "sharpness", "over the first's", "drift", "− the first's"):
-            table.add_column(name, justify="right", no_wrap=True)
-        for row in rows:
-            if row.level == level:
-                table.add_row(
-                    escape(row.name),
-                    f"{row.reached} of {row.seeds}",
-                    formatted(row.steps, ".0f") if row.reached else "never",
-                    formatted(row.sharpness, ".4g") if row.reached else "–",
-                    _three(row.sharpness_ratio),
-                    formatted(row.drift, ".4g") if row.reached else "–",
-                    _three(row.drift_difference),
-                )
-        page.print(table)
+        titles = ("optimizer", "seeds\nthere", "step", "sharpness", "over the first's", "drift", "− the first's")
+        page.print_columns(titles, [_cells(row) for row in rows if row.level == level])
     page.print(
         f"the first is {escape(first)}; geometric mean ratios and mean differences, paired by seed, 95 % intervals",
         soft_wrap=True,
+    )
+
+
+def _cells(row: Matched) -> tuple[str, ...]:
+    return (
+        row.name,
+        f"{row.reached} of {row.seeds}",
+        formatted(row.steps, ".0f") if row.reached else "never",
+        formatted(row.sharpness, ".4g") if row.reached else "–",
+        _three(row.sharpness_ratio),
+        formatted(row.drift, ".4g") if row.reached else "–",
+        _three(row.drift_difference),
     )
 
 

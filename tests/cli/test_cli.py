@@ -196,17 +196,6 @@ def test_piped_tables_keep_to_columns_and_end_in_no_spaces(columns):
         assert all(line == line.rstrip() for line in out.splitlines())
 
 
-def test_race_table_wider_than_the_page_comes_in_parts_with_the_names(tmp_path):
-    long = "grad | clip(norm=1) | e(alpha=-5, beta1=0.99) | noise(std=0.001) | sgd(lr=0.1)"
-    words = ("compare", "digits", "sgd(lr=0.1)", long, "--steps", "2", "--seeds", "2", "--out", str(tmp_path / "r"))
-    _, out, _ = run(*words, env={**os.environ, "COLUMNS": "80"})
-    table = out[: out.index("Target:")]
-    assert all(len(line) <= 80 for line in table.splitlines()[1:] if not line.startswith(f"  {long}"))
-    assert len(re.findall("^  optimizer ", table, re.MULTILINE)) >= 3
-    assert len(re.findall(r"^  sgd\(lr=0\.1\) ", table, re.MULTILINE)) >= 3
-    assert "95 % interval   verdict" in table
-
-
 def test_full_disk_is_one_line():
     if not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full here")

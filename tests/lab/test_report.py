@@ -101,6 +101,20 @@ def test_the_terminal_says_what_the_page_says(raced, capsys, monkeypatch):
         assert all(" ".join(title.split()) in page for title in table.titles)
 
 
+def test_a_table_wider_than_the_terminal_comes_in_parts_with_the_names(raced, capsys, monkeypatch):
+    chosen, found, *_ = raced
+    monkeypatch.setenv("COLUMNS", "80")
+    print_race(chosen, found)
+    shown = [line for line in capsys.readouterr().out.splitlines()[1:] if " against itself, " not in line]
+    assert all(len(line) <= 80 for line in shown)
+    heads = [line for line in shown if line.startswith("  optimizer ")]
+    assert len(heads) >= 4
+    for row in found.rows:
+        assert sum(line.startswith(f"  {row.name}  ") for line in shown) == len(heads)
+    for title in ("95 % interval", "verdict", "evaluations"):
+        assert sum(title in head for head in heads) == 1
+
+
 def test_trials_that_diverged_stand_beside_their_optimizer(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
     chosen = race("digits", ["sgd(lr=0.1)", "sgd(lr=5000)"], model="linear", steps=20, seeds=2)

@@ -101,9 +101,9 @@ def edge_picture(found: list[Plateau]) -> Any:
         axes.axhline(one.theory, color=colour, linestyle="--", linewidth=1)
         axes.annotate(
             f"theory {one.theory:.2f}",
-            (0.01, one.theory),
+            (1.01, one.theory),
             xycoords=("axes fraction", "data"),
-            va="bottom",
+            va="center",
             fontsize=8,
             color=colour,
         )
