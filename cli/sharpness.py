@@ -37,6 +37,9 @@ def tell(race: Any, record: Any, as_json: bool) -> None:
         print_json({**race.configuration(), "out": str(record.folder), "rows": records(rows)})
     else:
         print_sharpness(race, rows)
+    for trial in record.finished:
+        if trial["reason"]:
+            print_note(f"{trial['spec']}, seed {trial['seed']}: {trial['reason']}")
     place = record.folder / "sharpness.png"
     try:
         picture(race, found).savefig(place, dpi=150)

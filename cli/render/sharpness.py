@@ -26,6 +26,8 @@ def print_sharpness(race: Race, rows: Sequence[Matched]) -> None:
         page.print(f"[bold]{head}[/bold]")
         titles = ("optimizer", "seeds\nthere", "step", "sharpness", "over the first's", "drift", "− the first's")
         page.print_columns(titles, [_cells(row) for row in rows if row.level == level])
+    for level in sorted({*race.setting.levels} - {row.level for row in rows}, reverse=True):
+        page.print(f"no run came to a training loss of {level:g}")
     page.print(
         f"the first is {escape(first)}; geometric mean ratios and mean differences, paired by seed, 95 % intervals",
         soft_wrap=True,

@@ -50,13 +50,17 @@ class Seen(Look):
 
 
 def seen_in(race: Race, finished: Sequence[Mapping[str, Any]]) -> list[Seen]:
-    """All looks that a race's trials hold."""
+    """All looks that a race's trials hold, but for those where sharpness or drift was not finite.
+
+    A trial that ended badly has no end to compare; the levels that it came to before stay.
+    """
     names = {entrant.spec: entrant.name for entrant in race.entrants}
     return [
         Seen(**look, name=names[trial["spec"]], seed=trial["seed"])
         for trial in finished
         if trial["spec"] in names
         for look in trial.get("looks", ())
+        if None not in look.values() and (trial["status"] == "ok" or look["level"] != END)
     ]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from importlib import util
 
 import pytest
@@ -85,6 +86,16 @@ def test_a_level_that_nobody_reaches_is_not_in_the_way(tmp_path):
     chosen, found, _ = looks(tmp_path, 5, (1e-9,))
     rows = matched(chosen, found)
     assert [(row.level, row.reached) for row in rows] == [(END, 1)]
+
+
+def test_runs_that_end_badly_are_at_no_end_and_levels_of_nobody_are_named(tmp_path):
+    words = ("sharpness", "sgd(lr=0.1)", "sgd(lr=5000)", "--task", "digits", "--batch", "512", "--steps", "20")
+    code, out, err = run(*words, "--seeds", "2", "--match-loss", "0.001", "--out", str(tmp_path / "sharp"))
+    assert code == 0, err
+    assert re.search(r"sgd\(lr=0\.1\) +2 of 2 +20 ", out)
+    assert re.search(r"sgd\(lr=5000\) +0 of 2 +never ", out)
+    assert "no run came to a training loss of 0.001" in out
+    assert "seed 1: the training loss went from" in err
 
 
 @pytest.mark.parametrize("text", ["", "a", "0", "-1", "1,nan", "inf"])
