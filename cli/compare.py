@@ -74,8 +74,9 @@ def run(race: Any, running: Running) -> Any:
     from edsl.lab.driver import run_to_end
     from edsl.lab.executors import executor
     from edsl.lab.race import open_record
-    from edsl.lab.results import results
+    from edsl.lab.results import checked_target, results
 
+    checked_target(race, running.target)
     if running.out == Path("."):
         raise EdslError("--out must name a folder of its own, got the current one")
     jobs = _jobs(race, running)
@@ -138,4 +139,4 @@ def held_in(folder: Path | None) -> Any:
     try:
         return race_from(held, plugins())
     except (AttributeError, KeyError, TypeError):
-        raise EdslError(f"{folder} holds no race that this edsl can resume; name another --out") from None
+        raise EdslError(f"{folder} holds no race that this edsl can read: race.json is damaged") from None

@@ -193,7 +193,7 @@ Params = Annotated[
     typer.Option(
         metavar="SET|FILE.json",
         help="The parameters: gpt2, gpt2-medium, resnet20, resnet50, llama-1b, mlp, …; or a file "
-        '{"name": [size, …], …}.',
+        '{"name": \\[size, …], …}.',
     ),
 ]
 

@@ -105,4 +105,4 @@ def print_text(text: str) -> None:
 
 def formatted(value: float | None, form: str) -> str:
     """A number, or a dash for none."""
-    return "–" if value is None else format(value, form)
+    return "–" if value is None or value != value else format(value, form)

@@ -25,8 +25,9 @@ def usable_device(name: str) -> str:
             warnings.simplefilter("ignore")
             torch.empty(1, device=name).item()
     except Exception as reason:  # each kind of device has its own way to be missing
-        said = (str(reason).splitlines() or [type(reason).__name__])[0]
-        raise EdslError(f"device {shown(name)} can't be used: {said[:100]}") from None
+        said = (str(reason).splitlines() or [type(reason).__name__])[0].split(". ")[0]
+        brief = said if len(said) <= 100 else f"{said[:97]}..."
+        raise EdslError(f"device {shown(name)} can't be used here, take cpu or auto: {brief}") from None
     return name
 
 

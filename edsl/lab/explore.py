@@ -250,7 +250,8 @@ class Tour:
 
 def tour(landscape: Landscape, name: str, walked: Walk) -> Tour:
     """The walks' visits, summed up."""
-    seen = visits(landscape, walked)
+    with np.errstate(over="ignore", invalid="ignore"):  # of walks that blow up
+        seen = visits(landscape, walked)
     return Tour(
         name=name,
         spec=walked.spec,

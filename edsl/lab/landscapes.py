@@ -14,6 +14,7 @@ from torch import Tensor
 from edsl.errors import EdslError, nearest, shown
 
 STEPS = 4000  # of a walk, in float64
+_FAR = 1e100  # from where on squares of distances are not to be had
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,9 @@ class Valley:
         return KDTree(self.points)
 
     def arc_of(self, points: np.ndarray) -> np.ndarray:
-        """The arc coordinate of the valley's point nearest to each of (…, 2) points; NaN where one isn't finite."""
+        """The arc coordinate of the valley's point nearest to each of (…, 2) points; NaN where that is too far."""
         flat = points.reshape(-1, 2)
-        finite = np.isfinite(flat).all(1)
+        finite = (np.abs(flat) < _FAR).all(1)
         found = np.full(len(flat), np.nan)
         place = self._tree.query(flat[finite])[1]
         low, high = np.maximum(place - 1, 0), np.minimum(place + 1, len(self.points) - 1)

@@ -143,9 +143,11 @@ def read_configuration(folder: Path) -> Any:
     try:
         return json.loads(place.read_text())
     except OSError as reason:
-        raise EdslError(f"{folder} holds no race: {place.name} can't be read ({reason.strerror})") from None
+        raise EdslError(
+            f"{folder} holds no race: {place.name} can't be read ({reason.strerror}); name a race's --out"
+        ) from None
     except (ValueError, RecursionError):
-        raise EdslError(f"{place} is not JSON; name another --out") from None
+        raise EdslError(f"{place} is not JSON: restore it, or run the race again in another folder") from None
 
 
 def is_trial(value: Any) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import mean, median, stdev
 from typing import Any
 
+from edsl.errors import EdslError
 from edsl.lab.learning_rate import learning_rates
 from edsl.lab.race import Entrant, Race
 from edsl.lab.statistics import Interval, paired, verdict
@@ -108,12 +110,27 @@ def results(race: Race, finished: Sequence[dict[str, Any]], target: float | None
 
     Args:
         target: of the metric on the validation split; the baseline's mean at its end by default.
+
+    Raises:
+        EdslError: for a target that the metric can't come to.
     """
     trials: Trials = {(trial["spec"], trial["seed"]): trial for trial in finished}
     finals = {entrant.name: _finals(race, entrant, trials) for entrant in race.entrants}
-    if target is None:
+    if checked_target(race, target) is None:
         target = _target(race, finals[race.baseline])
     return Results(tuple(_row(race, entrant, trials, finals, target) for entrant in race.entrants), target)
+
+
+def checked_target(race: Race, target: float | None) -> float | None:
+    """A target that a metric can come to.
+
+    Raises:
+        EdslError: for one that is not finite, or no accuracy.
+    """
+    if target is None or (math.isfinite(target) and (race.metric != "accuracy" or 0 < target <= 1)):
+        return target
+    wanted = "an accuracy above 0 and at most 1, such as 0.9" if race.metric == "accuracy" else "a finite loss"
+    raise EdslError(f"target must be {wanted}, got {target:g}")
 
 
 def _finals(race: Race, entrant: Entrant, trials: Trials, spec: str | None = None) -> dict[int, dict[str, Any]]:
@@ -189,8 +206,6 @@ def _row(
 
 
 def _rates(spec: str) -> dict[str, float]:
-    from edsl.errors import EdslError
-
     try:
         return learning_rates(parse(spec))
     except EdslError:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from edsl.errors import EdslError
 from edsl.lab.levels import END, Look
 from edsl.lab.race import Race
 from edsl.lab.statistics import Interval, paired
@@ -107,9 +108,15 @@ def exponential(interval: Interval) -> Interval:
 
 
 def picture(race: Race, found: Sequence[Seen]) -> Any:
-    """Sharpness and drift over the training loss at which they were measured: medians, bands from least to most."""
+    """Sharpness and drift over the training loss at which they were measured: medians, bands from least to most.
+
+    Raises:
+        EdslError: without matplotlib, or where no run came to a level.
+    """
     from edsl.lab.report.pictures import figure_class, short, styles
 
+    if all(look.level == END for look in found):
+        raise EdslError("no run came to a level of --match-loss")
     figure = figure_class()(figsize=(10, 4.3), layout="constrained")
     left, right = figure.subplots(1, 2)
     style = styles(race)

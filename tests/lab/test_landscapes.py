@@ -262,6 +262,7 @@ def test_command_prints_a_table_and_draws(tmp_path, capsys, monkeypatch):
     for name, spec, part in (
         ("cardioid", "grad | e(alpha=-90) | adam(lr=0.01)", "twin: adam(lr=0.01, beta2=0.99)"),
         ("f2", "adam", "51 learning rates from 0.001 to 1"),
+        ("cardioid", "sgd(lr=5000)", "0 [0, 0]"),  # off beyond all numbers
     ):
         out = tmp_path / f"{name}.png"
         monkeypatch.setattr(sys, "argv", ["edsl", "landscape", name, spec, "--steps", "30", "--out", str(out)])

@@ -204,6 +204,8 @@ def test_unfinished_races_are_reported_as_such(raced, tmp_path):
     code, out, err = run("report", str(tmp_path / "part"))
     assert (code, out.strip()) == (0, str(tmp_path / "part" / "report.html"))
     assert "is not finished" in err
+    assert "This race is not finished: " in (tmp_path / "part" / "report.html").read_text()
+    assert "not finished" not in (record.folder / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -94,8 +94,11 @@ def test_runs_that_end_badly_are_at_no_end_and_levels_of_nobody_are_named(tmp_pa
     assert code == 0, err
     assert re.search(r"sgd\(lr=0\.1\) +2 of 2 +20 ", out)
     assert re.search(r"sgd\(lr=5000\) +0 of 2 +never ", out)
-    assert "no run came to a training loss of 0.001" in out
+    assert "No run came to a training loss of 0.001" in out
     assert "seed 1: the training loss went from" in err
+    assert "no picture: no run came to a level" in err
+    code, _, err = run("report", str(tmp_path / "sharp"))
+    assert (code, "sharpness.png" in err) == (0, False)
 
 
 @pytest.mark.parametrize("text", ["", "a", "0", "-1", "1,nan", "inf"])
@@ -114,6 +117,11 @@ def test_command_prints_ratios_and_draws(tmp_path):
     code, out, err = run("sharpness", "--resume", "--out", str(tmp_path / "sharp"))
     assert code == 0, err
     assert "when the training loss first was 1.5 or less" in out
+    code, out, err = run("report", str(tmp_path / "sharp"))
+    assert code == 0, err
+    page = (tmp_path / "sharp" / "report.html").read_text()
+    assert "Where the training loss first is 1.5, " in page
+    assert page.count("<td>2 of 2</td>") == 4
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -42,7 +43,9 @@ def cell_text(value: Any) -> str:
     """A table's value: four digits of a number, an interval as [low, high]."""
     if isinstance(value, (tuple, list)):
         return f"[{', '.join(cell_text(part) for part in value)}]"
-    return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
+    if isinstance(value, float):
+        return "–" if math.isnan(value) else f"{value:.4g}"
+    return "" if value is None else str(value)
 
 
 def _cell(value: Any) -> str:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edsl.lab import result_tables, sharpness
+from edsl.lab import level_tables, result_tables, sharpness
+from edsl.lab.levels import END
 from edsl.lab.race import Race
 from edsl.lab.report import conclusions, pictures, tables
 from edsl.lab.report.stability import stability
@@ -53,7 +54,7 @@ def write(races: Sequence[tuple[Race, Results, Sequence[Mapping[str, Any]], Path
         for name, figure in figures.items():
             others += [_saved(figure, place / f"{name}.{kind}") for kind in ("png", "svg")]
             shown.append({"svg": Markup(_svg(figure, name, len(parts))), "caption": CAPTIONS[name]})
-        parts.append(_part(race, found, shown))
+        parts.append({**_part(race, found, shown), **_levels(race, finished), "missing": _missing(race, finished)})
     profile = pictures.profiles([(race, found) for race, found, *_ in races]) if len(races) > 1 else None
     if profile is not None:
         others += [_saved(profile, folder / f"profile.{kind}") for kind in ("png", "svg")]
@@ -72,16 +73,22 @@ def write(races: Sequence[tuple[Race, Results, Sequence[Mapping[str, Any]], Path
 
 
 def _figures(race: Race, found: Results, finished: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    ended = any(row.ok for row in found.rows)
     drawn = {
         "differences": pictures.differences(race, found),
         "boxes": pictures.boxes(race, found, finished),
         "stability": stability(race, found),
-        "curves": pictures.curves(race, found, finished) if race.kind != "sweep" else None,
+        "curves": pictures.curves(race, found, finished) if ended and race.kind != "sweep" else None,
         "tuning": pictures.tuning(race, found, finished),
         "measured": pictures.measured(race, found, finished),
-        "sharpness": sharpness.picture(race, sharpness.seen_in(race, finished)) if race.setting.levels else None,
+        "sharpness": _at_levels(race, finished),
     }
     return {name: figure for name, figure in drawn.items() if figure is not None}
+
+
+def _at_levels(race: Race, finished: Sequence[Mapping[str, Any]]) -> Any:
+    seen = sharpness.seen_in(race, finished)
+    return sharpness.picture(race, seen) if any(look.level != END for look in seen) else None
 
 
 def _saved(figure: Any, place: Path) -> Path:
@@ -99,6 +106,30 @@ def _svg(figure: Any, name: str, number: int) -> str:
     text = re.sub(r'\bid="', f'id="{own}', text)
     text = re.sub(r'(xlink:href="#|url\(#)', rf"\1{own}", text)
     return re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+
+
+def _missing(race: Race, finished: Sequence[Mapping[str, Any]]) -> str:
+    """What there is of a race that was not run to its end; nothing for one that was."""
+    done = {(trial["spec"], trial["seed"]): trial for trial in finished}
+    if next(iter(race.ready(done)), None) is None:
+        return ""
+    return (
+        f"This race is not finished: {len(done)} of at most {race.planned} trials are done, and what is below is of "
+        "these. edsl compare --resume --out with its folder finishes it."
+    )
+
+
+def _levels(race: Race, finished: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Sharpness and drift at matched loss, where a race looked at them: its answers before all others."""
+    if not race.setting.levels:
+        return {"levels": [], "level_titles": (), "level_notes": [], "findings": []}
+    rows = sharpness.matched(race, sharpness.seen_in(race, finished))
+    return {
+        "levels": level_tables.level_tables(rows),
+        "level_titles": level_tables.TITLES,
+        "level_notes": level_tables.footnotes(race, rows),
+        "findings": [*level_tables.findings(race, rows)],
+    }
 
 
 def _part(race: Race, found: Results, shown: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
