@@ -89,7 +89,9 @@ class Item:
             self.change = self._seen(slot.difference)
 
     def rest(self) -> None:
-        """Let go of what belonged to this step alone."""
+        """Let go of what belonged to this step alone, and note the buffers that the next one must find again."""
+        if self.stands:
+            self._buffers  # noqa: B018
         self.raw = self.flowing = self.look = self.change = None
 
     @property
@@ -107,7 +109,7 @@ class Item:
             and segment.updates
             and not segment.noisy
             and not segment.needs_total_norm
-            and all(isinstance(value, Tensor) for value in self.state.values())
+            and all(isinstance(value, Tensor) and value.layout is torch.strided for value in self.state.values())
         )
 
     @cached_property

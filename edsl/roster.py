@@ -76,6 +76,7 @@ class Roster:
             and _same([*_all(self._states)], self._kept)
             and self._laid_out() == self._layouts
             and [*map(_form, gradients)] == self._forms
+            and [*map(Tensor.size, gradients)] == self._layouts[1]
             and [*map(Tensor.stride, gradients)] == self._layouts[2]
             and not any(map(Tensor.is_neg, gradients))
         )

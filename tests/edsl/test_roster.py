@@ -338,3 +338,43 @@ def test_a_write_by_a_repeated_step_is_seen_by_autograd():
     optimizer.step()
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
+
+
+@pytest.mark.parametrize("mode", ["compiled", "eager"])
+@pytest.mark.parametrize("before", [1, 2, 5])
+def test_a_buffer_replaced_by_hand_is_the_one_that_steps(mode, before):
+    parameter = nn.Parameter(torch.ones(4, dtype=torch.float64))
+    optimizer = edsl.compile("sgd(lr=0.1, momentum=0.9)", [parameter], mode=mode)
+    for _ in range(before):
+        parameter.grad = torch.ones_like(parameter)
+        optimizer.step()
+    mine = torch.zeros(4, dtype=torch.float64)
+    optimizer.state[parameter]["sgd.m"] = mine
+    for _ in range(3):
+        parameter.grad = torch.ones_like(parameter)
+        optimizer.step()
+    assert torch.allclose(mine, torch.full_like(mine, 1 + 0.9 + 0.81))
+
+
+def test_state_cast_after_one_step_goes_on_in_its_dtype():
+    parameter = nn.Parameter(torch.ones(1000))
+    optimizer = edsl.compile("adamw(lr=0.1)", [parameter])
+    for step in range(4):
+        parameter.grad = torch.ones_like(parameter)
+        optimizer.step()
+        if step == 0:
+            for value in optimizer.state[parameter].values():
+                if value.dim():
+                    value.data = value.data.bfloat16()
+    assert torch.allclose(parameter, torch.full_like(parameter, 0.597), atol=0.02)
+
+
+def test_state_of_somebody_else_without_storage_is_left_alone(repeated):
+    net = model()
+    optimizer = edsl.compile("alto", net)
+    for step in range(6):
+        set_gradients(net, step)
+        if step == 4:
+            optimizer.state[next(net.parameters())]["mask"] = torch.eye(2).to_sparse()
+        optimizer.step()
+    assert len(repeated) == 2

@@ -110,7 +110,7 @@ def _svg(figure: Any, name: str, number: int) -> str:
 
 def _missing(race: Race, finished: Sequence[Mapping[str, Any]]) -> str:
     """What there is of a race that was not run to its end; nothing for one that was."""
-    done = {(trial["spec"], trial["seed"]): trial for trial in finished}
+    done = {(trial["spec"], trial["seed"]): dict(trial) for trial in finished}
     if next(iter(race.ready(done)), None) is None:
         return ""
     return (
