@@ -45,7 +45,9 @@ def _described(found: Memory, bandwidth: float | None) -> dict[str, Any]:
         "temporary_bytes": found.temporary,
         "temporary_bytes_on_cpu": found.temporary_on_cpu,
         "traffic_bytes": found.traffic,
+        "traffic_bytes_of_loops": found.traffic_of_loops,
         "least_seconds": None if bandwidth is None else found.least_seconds(bandwidth),
+        "loop_seconds": None if bandwidth is None else found.loop_seconds(bandwidth),
         "temporaries": None if found.temporaries is None else [asdict(one) for one in found.temporaries],
         "routes": [_route(route) for route in found.routes],
     }

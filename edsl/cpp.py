@@ -219,12 +219,9 @@ def _body(nodes: Sequence[Expression], one: Pass, scalars: Scalars) -> tuple[dic
     lines = []
     for node in nodes:
         name = names[node] = f"e{len(names)}"
-        if node in one.available:
-            kind, place = one.available[node]
-            text = f"widened({kind}{place}[i])"
-        elif node.op == "read":
-            tensor, place = node.parts
-            text = f"W(widened({tensor}{place if tensor in ('buffer', 'normal') else ''}[i]))"
+        tensor = one.tensor_of(node)
+        if tensor:
+            text = f"W(widened({tensor}[i]))"
         else:
             text = _call(node, [names[p] if p.is_element else scalars.beside_elements(p) for p in node.parts])
         lines.append(f"const {'bool' if node.is_condition else 'W'} {name} = {text};")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,8 +25,19 @@ from edsl.segment import Segment
 from edsl.triton_text import BLOCK, LEADING, kernels
 
 
+@dataclass(frozen=True)
+class Tile:
+    """How a step is cut into programs: the elements that one steps, a power of 2, and the warps that it runs on."""
+
+    block: int = BLOCK
+    warps: int = 4
+
+
 class CudaKernel(Kernel):
     """A step in Triton, on one device.
+
+    Args:
+        tile: how it is cut into programs.
 
     Attributes:
         made: the text of its kernels.
@@ -37,13 +49,13 @@ class CudaKernel(Kernel):
     """
 
     def __init__(
-        self, segment: Segment, form: Form, looked: bool, differs: bool, apart: bool, device: torch.device
+        self, segment: Segment, form: Form, looked: bool, differs: bool, apart: bool, device: torch.device, tile: Tile
     ) -> None:
         super().__init__(segment, form)
-        self.device = device
+        self.device, self.warps = device, tile.warps
         self.total = segment.k + 2  # the place of the total norm among the live values
         self.rounds = torch.bfloat16 in form.buffers
-        self.made = kernels(segment.record(looked, differs, apart), form, len(segment.noisy), segment.k)
+        self.made = kernels(segment.record(looked, differs, apart), form, len(segment.noisy), segment.k, tile.block)
         module = generated(self.made.text)
         self._functions: list[tuple[Any, bool]] = [
             (getattr(module, name), name.startswith("pass")) for name in self.made.names
@@ -86,7 +98,7 @@ class CudaKernel(Kernel):
         with torch.cuda.device(self.device.index if self.device.type == "cuda" else -1):  # −1 changes nothing
             for function, over_blocks in self._functions:
                 grid = (blocks if over_blocks else count,)
-                function[grid](*tensors, blocks, aligned, enable_fp_fusion=False)
+                function[grid](*tensors, blocks, aligned, num_warps=self.warps, enable_fp_fusion=False)
 
 
 class Places:
@@ -109,7 +121,7 @@ class Places:
         if before is not None and torch.equal(before._sizes, self._sizes):
             self.blocks, self._layers, self._shared, self._partials = before._kept
         else:
-            layers = torch.arange(self.count, dtype=torch.int32).repeat_interleave(_blocks(self._sizes))
+            layers = torch.arange(self.count, dtype=torch.int32).repeat_interleave(_blocks(self._sizes, made.block))
             self.blocks, self._layers = len(layers), kernel.uploaded(layers)
             self._shared = torch.empty(self.count * made.scalars, dtype=torch.float64, device=kernel.device)
             self._partials = torch.empty(self.blocks * made.sums, dtype=kernel.work, device=kernel.device)
@@ -143,7 +155,7 @@ class CudaBatch(Batch):
 
     def _leading(self, item: Item, live: int) -> tuple[int, ...]:
         first = self._blocks
-        self._blocks += _blocks(item.count)
+        self._blocks += _blocks(item.count, self._call.made.block)
         return item.count, first, live, key_of(item.name, 0) if self._call.rounds else 0
 
     def _forget(self) -> None:
@@ -165,18 +177,27 @@ class Cuda(CompiledSteps):
 
     Args:
         device: the type of device; "cpu" for Triton's interpreter.
+        tile: how steps are cut into programs.
     """
 
-    def __init__(self, device: str = "cuda") -> None:
+    def __init__(self, device: str = "cuda", tile: Tile | None = None) -> None:
         super().__init__()
-        self.device = device
+        self.device, self.tile = device, tile or Tile()
+
+    @property
+    def launches(self) -> int:
+        """How many kernels a step launches where each of its compiled steps takes one batch of layers."""
+        made = (kernel.made for kernel in self._kernels.values() if isinstance(kernel, CudaKernel))
+        return sum(len(one.names) for one in made)
 
     def _compiled(
         self, segment: Segment, form: Form, looked: bool, differs: bool, apart: bool, device: torch.device
     ) -> CudaKernel:
-        return CudaKernel(segment, form, looked, differs, apart, device)
+        if torch.version.hip is not None:
+            raise NotImplementedError("the kernels are written for NVIDIA's GPUs: torch.compile steps on AMD's")
+        return CudaKernel(segment, form, looked, differs, apart, device, self.tile)
 
 
-def _blocks(count: Any) -> Any:
-    """How many blocks a tensor of this size has, or each of several."""
-    return (count + BLOCK - 1) // BLOCK
+def _blocks(count: Any, block: int) -> Any:
+    """How many blocks of this size a tensor has, or each of several."""
+    return (count + block - 1) // block

@@ -16,11 +16,12 @@ from edsl.errors import EdslError
 from edsl.exclusion import excluded_names
 from edsl.layout import folded, read_dtype, working_dtype
 from edsl.pipeline import Pipeline
-from edsl.plan import is_foreign
+from edsl.plan import Plan, is_foreign
 from edsl.routing import check_patterns, kinds_in_names, route_of
 from edsl.spec import as_pipeline
 from edsl.stage import Stage
 from edsl.temporaries import Temporary, temporaries
+from edsl.traffic import bytes_of_loops
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -71,7 +72,9 @@ class Memory:
         parameters, tensors: how many.
         state: between steps, without the count of steps, 4 bytes a tensor; None where another package's
             optimizer does not tell.
-        traffic: what must pass through memory in a step, at the least; None for another package's.
+        traffic: what must pass through memory in a step, each tensor once; None for another package's.
+        traffic_of_loops: what the step's loops move, where no cache keeps a layer from one loop to the next;
+            None where the step is more than elements, norms and means.
         temporaries: what a step allocates at the most, but for the model's and another package's own; None
             for another package's optimizer alone.
     """
@@ -84,6 +87,7 @@ class Memory:
     gradient_bytes: int
     state: int | None
     traffic: int | None
+    traffic_of_loops: int | None
     temporaries: tuple[Temporary, ...] | None
     routes: tuple[RouteMemory, ...]
 
@@ -99,7 +103,11 @@ class Memory:
 
     def least_seconds(self, bandwidth: float) -> float | None:
         """A lower bound of a step's time, at a bandwidth in GB/s."""
-        return None if self.traffic is None else self.traffic / (bandwidth * 1e9)
+        return _seconds(self.traffic, bandwidth)
+
+    def loop_seconds(self, bandwidth: float) -> float | None:
+        """What the step's loops take at a bandwidth in GB/s, where no cache helps."""
+        return _seconds(self.traffic_of_loops, bandwidth)
 
 
 def memory(spec: Any, shapes: Shapes, dtype: Any = "float32", state_dtype: Any = None) -> Memory:
@@ -127,7 +135,7 @@ def memory(spec: Any, shapes: Shapes, dtype: Any = "float32", state_dtype: Any =
         raise EdslError(f"state_dtype is edsl's own; {pipeline.update.name} keeps its state as it does")
     own = routes(pipeline, shapes)
     excluded = frozenset(excluded_names(None, tuple(shapes)))
-    dtypes = (given, kept or working_dtype(given))
+    dtypes = (given, kept or working_dtype(given), kept)
     shares = [
         _Share(route, pipeline.branch(route), {name: tuple(shapes[name]) for name in names}, excluded, *dtypes)
         for route, names in own.items()
@@ -147,6 +155,7 @@ def memory(spec: Any, shapes: Shapes, dtype: Any = "float32", state_dtype: Any =
         gradient_bytes=size,
         state=state,
         traffic=moved,
+        traffic_of_loops=_total(share.moved_by_loops for share in shares),
         temporaries=None if _is_bare(pipeline) else temporaries(branches, given, kept),
         routes=tuple(share.memory() for share in shares),
     )
@@ -180,6 +189,7 @@ class _Share:
     excluded: frozenset[str]
     dtype: torch.dtype
     state_dtype: torch.dtype
+    kept_as: torch.dtype | None  # what was asked of the state
 
     @cached_property
     def stages(self) -> tuple[StageMemory, ...]:
@@ -206,6 +216,14 @@ class _Share:
             for buffer in stage.buffers or ()
             if buffer.name in names
         )
+
+    @property
+    def moved_by_loops(self) -> int | None:
+        """Bytes that the loops of a step move for all parameters."""
+        plans = [Plan(self.pipeline, spared, self.pipeline.hyperparameters, "", self.kept_as) for spared in (False, True)]
+        each = [_moved_by_loops(plan, self.dtype) for plan in plans] if self.shapes else [0, 0]
+        sizes = ((prod(shape), each[name in self.excluded]) for name, shape in self.shapes.items())
+        return _total(None if one is None else elements * one for elements, one in sizes)
 
     def memory(self) -> RouteMemory:
         elements = sum(map(prod, self.shapes.values()))
@@ -261,6 +279,15 @@ def _total(sizes: Iterable[int | None]) -> int | None:
     found = list(sizes)
     known = [size for size in found if size is not None]
     return sum(known) if len(known) == len(found) else None
+
+
+def _moved_by_loops(plan: Plan, dtype: torch.dtype) -> int | None:
+    found = bytes_of_loops(plan, dtype)
+    return None if found is None else sum(found)
+
+
+def _seconds(size: int | None, bandwidth: float) -> float | None:
+    return None if size is None else size / (bandwidth * 1e9)
 
 
 def _is_bare(pipeline: Pipeline) -> bool:

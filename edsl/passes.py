@@ -38,6 +38,22 @@ class Pass:
         roots = [total.parts[0] for total in self.sums] + list(self.kept)
         return roots + [recording.after[i] for i in self.buffers] + ([recording.made] if self.moves else [])
 
+    def tensor_of(self, node: Expression) -> str:
+        """The tensor that an element is read from, "" where it is computed."""
+        if node in self.available:
+            kind, place = self.available[node]
+            return f"{kind}{place}"
+        if node.op != "read":
+            return ""
+        name, place = node.parts
+        return f"{name}{place}" if name in ("buffer", "normal") else name
+
+    def touched(self, recording: Recording) -> list[str]:
+        """The tensors that it reads, then those that it writes."""
+        read = dict.fromkeys(filter(None, map(self.tensor_of, self.elements(self.roots(recording)))))
+        written = [f"buffer{i}" for i in self.buffers] + [f"kept{i}" for i in range(len(self.kept))]
+        return [*read, *written, *(["out"] if self.moves else [])]
+
     def elements(self, roots: Sequence[Expression]) -> list[Expression]:
         """The elements that it computes or reads for these values, parts first."""
         order: dict[Expression, None] = {}

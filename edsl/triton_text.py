@@ -26,7 +26,7 @@ TYPES = {
     torch.bfloat16: "tl.bfloat16",
     torch.float16: "tl.float16",
 }
-BLOCK = 1024  # elements that one program steps
+BLOCK = 1024  # elements that one program steps, where nothing else is asked for
 PARTS = 4096  # parts of a sum that are added at once: one program adds up those of the largest layer
 LEADING = ("count", "first", "live", "name")  # the entries of a row of the table before the addresses
 ARGUMENTS = "table, layers, numbers, shared, partials, blocks, ALIGNED: tl.constexpr"
@@ -43,18 +43,6 @@ def begin_of(row, PLACE: tl.constexpr, begin, TYPE: tl.constexpr, ALIGNED: tl.co
     if ALIGNED:
         pointer = tl.multiple_of(pointer, 16)
     return pointer + begin
-
-
-@triton.jit
-def total(row, partials):
-    """A layer's sum, from those of its blocks."""
-    first = tl.load(row + {LEADING.index("first")})
-    count = (tl.load(row + {LEADING.index("count")}) + {BLOCK - 1}) // {BLOCK}
-    lane = tl.arange(0, {PARTS})
-    found = tl.zeros(({PARTS},), tl.float64)
-    for begin in range(0, count, {PARTS}):
-        found += tl.load(partials + first + begin + lane, mask=lane < count - begin, other=0.0).to(tl.float64)
-    return tl.sum(found)
 
 
 @triton.jit
@@ -80,6 +68,7 @@ class Kernels:
         width: the entries of a row of the table.
         scalars: the numbers in float64 that a layer's elements share.
         sums: the partial sums of a block.
+        block: the elements of a block.
     """
 
     text: str
@@ -87,6 +76,7 @@ class Kernels:
     width: int
     scalars: int
     sums: int
+    block: int
 
 
 def columns(buffers: int, normals: int) -> tuple[str, ...]:
@@ -98,16 +88,36 @@ def columns(buffers: int, normals: int) -> tuple[str, ...]:
     return (*LEADING, *tensors(buffers, normals))
 
 
-def kernels(recording: Recording, form: Form, normals: int, k: int) -> Kernels:
-    """The kernels of a step; k is the place of the step's number among the live values."""
+def kernels(recording: Recording, form: Form, normals: int, k: int, block: int = BLOCK) -> Kernels:
+    """The kernels of a step.
+
+    Args:
+        k: the place of the step's number among the live values.
+        block: the elements that one program steps, a power of 2.
+    """
     exact = tuple(dtype == form.work for dtype in form.buffers)
     passes = passes_of(recording, exact, keep=False).passes
     types = {name: TYPES[dtype] for name, dtype in form.behind(normals, recording.updates).items()}
     slots = _slots(recording, passes)
-    writer = _Writer(recording, types, TYPES[form.work], torch.finfo(form.work).max, k, slots)
-    parts = [PRELUDE, *chain.from_iterable(writer.round(one, number) for number, one in enumerate(passes))]
+    writer = _Writer(recording, types, TYPES[form.work], torch.finfo(form.work).max, k, slots, block)
+    parts = [PRELUDE, _total(block), *chain.from_iterable(writer.round(one, number) for number, one in enumerate(passes))]
     sums = max(len(one.sums) for one in passes)
-    return Kernels("\n\n".join(parts), tuple(writer.names), writer.width, len(slots), sums)
+    return Kernels("\n\n".join(parts), tuple(writer.names), writer.width, len(slots), sums, block)
+
+def _total(block: int) -> str:
+    """The function that adds up a layer's sum, from those of its blocks."""
+    return f"""\
+@triton.jit
+def total(row, partials):
+    first = tl.load(row + {LEADING.index("first")})
+    count = (tl.load(row + {LEADING.index("count")}) + {block - 1}) // {block}
+    lane = tl.arange(0, {PARTS})
+    found = tl.zeros(({PARTS},), tl.float64)
+    for begin in range(0, count, {PARTS}):
+        found += tl.load(partials + first + begin + lane, mask=lane < count - begin, other=0.0).to(tl.float64)
+    return tl.sum(found)
+"""
+
 
 
 def _slots(recording: Recording, passes: Sequence[Pass]) -> dict[Expression, int]:
@@ -141,8 +151,10 @@ class _Writer:
         largest: float,
         k: int,
         slots: dict[Expression, int],
+        block: int,
     ) -> None:
         self.recording, self.types, self.work, self.largest, self.k = recording, types, work, largest, k
+        self.block = block
         self.names: list[str] = []
         self.slots = slots
         self.stored: set[Expression] = set()
@@ -202,9 +214,9 @@ class _Writer:
             [
                 "program = tl.program_id(0)",
                 "layer = tl.load(layers + program)",
-                f"begin = (program - tl.load({row} + {LEADING.index('first')})) * {BLOCK}",
+                f"begin = (program - tl.load({row} + {LEADING.index('first')})) * {self.block}",
                 f"left = tl.load({row} + {LEADING.index('count')}) - begin",
-                f"if left >= {BLOCK}:",
+                f"if left >= {self.block}:",
                 f"    elements{number}({given}, False)",
                 "else:",
                 f"    elements{number}({given}, True)",
@@ -225,7 +237,7 @@ class _Writer:
             for part in (part for part in parts if part.op == "constant" and part not in names):
                 names[part] = f"c{len(names)}"
                 lines.append(f"{names[part]} = {_constant(part, self.work)}")
-            tensor = _tensor_of(node, one)
+            tensor = one.tensor_of(node)
             if tensor:
                 used[tensor] = None
                 text = f"tl.load({tensor} + lane, mask=mask).to({self.work})"
@@ -276,7 +288,7 @@ class _Writer:
         heads = [
             f"row = table + layer * {self.width}",
             f"mine = shared + layer * {len(self.slots)}",
-            f"lane = tl.arange(0, {BLOCK})",
+            f"lane = tl.arange(0, {self.block})",
             "mask = lane < left if MASKED else None",
         ]
         for name in used:
@@ -285,17 +297,6 @@ class _Writer:
         given = "table, layer, program, begin, left, numbers, shared, partials, blocks"
         flags = "ALIGNED: tl.constexpr, MASKED: tl.constexpr"
         return _text("@triton.jit", f"elements{number}({given}, {flags})", [*heads, *lines])
-
-
-def _tensor_of(node: Expression, one: Pass) -> str:
-    """The tensor that an element is read from, "" where it is computed."""
-    if node in one.available:
-        kind, place = one.available[node]
-        return f"{kind}{place}"
-    if node.op != "read":
-        return ""
-    name, place = node.parts
-    return f"{name}{place}" if name in ("buffer", "normal") else name
 
 
 def _scalars_needed(roots: Sequence[Expression]) -> list[Expression]:

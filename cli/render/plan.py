@@ -24,8 +24,8 @@ def print_plans(params: str, found: Sequence[dict[str, Any]]) -> None:
     table = Table(box=SIMPLE_HEAD)
     table.add_column("optimizer", overflow="fold", min_width=16)
     timed = any(plan["least_seconds"] is not None for plan in found)
-    names = ["state", "state\nB/param", "temporaries\n≤", "on a CPU\n≤", "traffic a step\n≥"]
-    for name in [*names, *(["a step\n≥ ms"] if timed else [])]:
+    names = ["state", "state\nB/param", "temporaries\n≤", "on a CPU\n≤", "traffic a step\n≥", "its loops\nmove"]
+    for name in [*names, *(["a step\n≥ ms", "its loops\nms"] if timed else [])]:
         table.add_column(name, justify="right")
     for plan in found:
         table.add_row(
@@ -35,7 +35,8 @@ def print_plans(params: str, found: Sequence[dict[str, Any]]) -> None:
             _bytes(plan["temporary_bytes"]),
             _bytes(plan["temporary_bytes_on_cpu"]),
             _bytes(plan["traffic_bytes"]),
-            *([formatted(_milliseconds(plan["least_seconds"]), ".3g")] if timed else []),
+            _bytes(plan["traffic_bytes_of_loops"]),
+            *([formatted(_milliseconds(plan[key]), ".3g") for key in ("least_seconds", "loop_seconds")] if timed else []),
         )
     page.print(table)
     for plan in found:

@@ -68,6 +68,37 @@ def test_alto_on_gpt2_is_12_bytes_a_parameter_and_nothing_is_allocated():
     assert planned.traffic == 36 * planned.parameters
 
 
+@pytest.mark.parametrize(
+    ("spec", "dtype", "expected"),
+    [
+        ("adamw", "float32", 28),  # θ, g, m, v read; θ, m, v written
+        ("eadamw", "float32", 36),
+        ("lamb", "float32", 16 + 8 + 12 + 4),  # θ, g, m, v; m, v │ θ, m, v; θ
+        ("alto", "float32", 20 + 12 + 12 + 4),
+        ("alto", "bfloat16", 16 + 12 + 10 + 2),  # state in float32
+        ("elion", "float32", 16 + 12),
+        ("grad | clip(norm=1) | alto", "float32", 4 + 48),
+        ("grad | e | clip(norm=1) | sgd", "float32", 8 + 8 + 4 + 8 + 4),  # E's result in between
+        ("grad | noise(std=0.1) | sgd", "float32", 4 + 12 + 4),
+    ],
+)
+def test_loops_of_a_step_move_what_is_counted_by_hand(spec, dtype, expected):
+    planned = memory(spec, {"weight": (64, 64)}, dtype)
+    assert planned.traffic_of_loops == expected * 64 * 64
+    assert planned.loop_seconds(1e-9) == planned.traffic_of_loops
+
+
+def test_what_is_spared_the_layerwise_factor_takes_one_loop():
+    assert memory("alto", {"weight": (64, 64), "bias": (64,)}).traffic_of_loops == 48 * 64 * 64 + 36 * 64
+
+
+@pytest.mark.parametrize("spec", ["emuon", "shampoo", "grad | e | torch.AdamW"])
+def test_of_matrices_and_other_packages_the_loops_are_not_known(spec):
+    planned = memory(spec, {"weight": (64, 64)})
+    assert planned.traffic_of_loops is None
+    assert planned.loop_seconds(1e9) is None
+
+
 def test_traffic_of_the_reference_matrix_is_that_of_the_cost():
     from edsl.cost import cost
 
