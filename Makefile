@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all lint compatibility bench reproduction clean
+.PHONY: demo test test-all lint compatibility bench gpu reproduction clean
 
 ## demo: set up, then race ALTO, Lamb, AdamW and another package's Lamb on real data
 demo: $(VENV)/.installed
@@ -29,9 +29,13 @@ lint: $(VENV)/.installed-dev
 compatibility: $(VENV)/.installed-dev
 	$(BIN)/python tests/clients/compatibility.py
 
-## bench: measure on this machine, and write docs/benchmarks/cpu.md, or gpu.md
+## bench: measure on this machine's CPU, and write docs/benchmarks/cpu.md
 bench: $(VENV)/.installed-bench
 	$(BIN)/python docs/benchmarks/write.py
+
+## gpu: check and measure on an NVIDIA GPU with the packages of $(PYTHON), and write docs/benchmarks/gpu.md and gpu.json
+gpu:
+	@$(PYTHON) docs/benchmarks/gpu.py
 
 ## reproduction: measure the paper's claims, and write docs/reproduction.md (an hour on two cores)
 reproduction: $(VENV)/.installed-dev

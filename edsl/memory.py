@@ -220,7 +220,9 @@ class _Share:
     @property
     def moved_by_loops(self) -> int | None:
         """Bytes that the loops of a step move for all parameters."""
-        plans = [Plan(self.pipeline, spared, self.pipeline.hyperparameters, "", self.kept_as) for spared in (False, True)]
+        plans = [
+            Plan(self.pipeline, spared, self.pipeline.hyperparameters, "", self.kept_as) for spared in (False, True)
+        ]
         each = [_moved_by_loops(plan, self.dtype) for plan in plans] if self.shapes else [0, 0]
         sizes = ((prod(shape), each[name in self.excluded]) for name, shape in self.shapes.items())
         return _total(None if one is None else elements * one for elements, one in sizes)

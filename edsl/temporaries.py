@@ -117,13 +117,13 @@ def _of_matrices(plan: Plan, segment: Segment, shape: Shape, count: int, dtype: 
     def tensor(shape: Shape, dtype: torch.dtype = work) -> torch.Tensor:
         return torch.empty(shape, dtype=dtype, device="meta")
 
-    theta, x = tensor(flat, dtype), tensor(flat, work)
+    theta, x = tensor(flat, dtype), tensor(flat, dtype if segment is plan.segments[0] else work)
     buffers = [
         tensor(own[name] if name in plan.reshaped else flat, dtype_of_state(plan.state_dtype, name, dtype))
         for name in segment.buffers
     ]
     given = Given(
-        gradient=x,
+        gradient=None if segment is plan.segments[0] else tensor(flat, dtype),
         live=tensor((len(plan.numbers(1)),), torch.float64),
         total_norm=tensor(()),
         normals=tuple(tensor(flat) for _ in segment.noisy),
@@ -144,7 +144,7 @@ def _of_matrices(plan: Plan, segment: Segment, shape: Shape, count: int, dtype: 
             return torch.stack([tensor] * high)
 
         def step() -> Any:
-            read = given._replace(gradient=stack(given.gradient))
+            read = given if given.gradient is None else given._replace(gradient=stack(given.gradient))
             return function_of(segment)(stack(theta), stack(x), read, *map(stack, buffers))
 
         return max(alone, peak(step))

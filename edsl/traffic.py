@@ -37,7 +37,9 @@ def bytes_of_loops(plan: Plan, dtype: torch.dtype) -> tuple[int, ...] | None:
     if is_foreign(plan.pipeline.update):
         return None
     try:
-        return tuple(size for place, segment in enumerate(plan.segments) for size in _loops(plan, segment, place, dtype))
+        return tuple(
+            size for place, segment in enumerate(plan.segments) for size in _loops(plan, segment, place, dtype)
+        )
     except NotElementwise:
         return None
 

@@ -100,9 +100,14 @@ def kernels(recording: Recording, form: Form, normals: int, k: int, block: int =
     types = {name: TYPES[dtype] for name, dtype in form.behind(normals, recording.updates).items()}
     slots = _slots(recording, passes)
     writer = _Writer(recording, types, TYPES[form.work], torch.finfo(form.work).max, k, slots, block)
-    parts = [PRELUDE, _total(block), *chain.from_iterable(writer.round(one, number) for number, one in enumerate(passes))]
+    parts = [
+        PRELUDE,
+        _total(block),
+        *chain.from_iterable(writer.round(one, number) for number, one in enumerate(passes)),
+    ]
     sums = max(len(one.sums) for one in passes)
     return Kernels("\n\n".join(parts), tuple(writer.names), writer.width, len(slots), sums, block)
+
 
 def _total(block: int) -> str:
     """The function that adds up a layer's sum, from those of its blocks."""
@@ -117,7 +122,6 @@ def total(row, partials):
         found += tl.load(partials + first + begin + lane, mask=lane < count - begin, other=0.0).to(tl.float64)
     return tl.sum(found)
 """
-
 
 
 def _slots(recording: Recording, passes: Sequence[Pass]) -> dict[Expression, int]:

@@ -36,7 +36,11 @@ def print_plans(params: str, found: Sequence[dict[str, Any]]) -> None:
             _bytes(plan["temporary_bytes_on_cpu"]),
             _bytes(plan["traffic_bytes"]),
             _bytes(plan["traffic_bytes_of_loops"]),
-            *([formatted(_milliseconds(plan[key]), ".3g") for key in ("least_seconds", "loop_seconds")] if timed else []),
+            *(
+                [formatted(_milliseconds(plan[key]), ".3g") for key in ("least_seconds", "loop_seconds")]
+                if timed
+                else []
+            ),
         )
     page.print(table)
     for plan in found:

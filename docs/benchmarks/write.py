@@ -1,4 +1,4 @@
-"""Measures with `edsl bench`, and writes cpu.md beside this file, or gpu.md where there is a GPU.
+"""Measures with `edsl bench` on a CPU, and writes cpu.md beside this file. A GPU is gpu.py's.
 
 python docs/benchmarks/write.py [SET…] [--steps N] [--out FILE]
 """
@@ -15,8 +15,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from edsl.cli.render.bench import bench_notes, bench_rows, bench_title
 
 SETS = ("mlp", "gpt2", "resnet20", "tiny")
@@ -24,7 +22,7 @@ SPECS = ("alto", "eadamw")
 AGAINST = "torch.AdamW,heavyball.AdamW,torch_optimizer.Lamb,pytorch_optimizer.Lamb"
 OF_THE_CPU = ("Model name", "CPU(s)", "L1d cache", "L2 cache", "L3 cache")
 PAGE = """\
-# Benchmarks on a {device}
+# Benchmarks on a CPU
 
 Written by `make bench` on {day}; what the columns are is in [the guide](../guide.md#benchmarks).
 
@@ -37,22 +35,21 @@ Written by `make bench` on {day}; what the columns are is in [the guide](../guid
 
 
 def main() -> None:
-    device = "gpu" if torch.cuda.is_available() else "cpu"
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("sets", nargs="*", metavar="SET", default=SETS)
     options.add_argument("--steps", type=int, default=30)
-    options.add_argument("--out", type=Path, default=Path(__file__).parent / f"{device}.md")
+    options.add_argument("--out", type=Path, default=Path(__file__).parent / "cpu.md")
     asked = options.parse_args()
-    measured = [measure(name, "cuda" if device == "gpu" else "cpu", asked.steps) for name in asked.sets]
+    measured = [measure(name, asked.steps) for name in asked.sets]
     versions = {name: number for _, found in measured for name, number in found["versions"].items()}
     machine = "\n".join(f"| {name} | {value} |" for name, value in {**described(), **versions}.items())
     tables = "\n\n".join(section(command, found) for command, found in measured)
-    asked.out.write_text(PAGE.format(device=device.upper(), day=date.today(), machine=machine, tables=tables))
+    asked.out.write_text(PAGE.format(day=date.today(), machine=machine, tables=tables))
 
 
-def measure(name: str, device: str, steps: int) -> tuple[str, dict[str, Any]]:
+def measure(name: str, steps: int) -> tuple[str, dict[str, Any]]:
     """The command, and what it found, in a process of its own."""
-    words = ["bench", *SPECS, "--params", name, "--against", AGAINST, "--device", device, "--steps", str(steps)]
+    words = ["bench", *SPECS, "--params", name, "--against", AGAINST, "--device", "cpu", "--steps", str(steps)]
     edsl = str(Path(sys.executable).with_name("edsl"))
     done = subprocess.run([edsl, *words, "--json"], stdout=subprocess.PIPE, text=True, check=True)
     return shlex.join(["edsl", *words]), json.loads(done.stdout)
@@ -73,15 +70,14 @@ def in_one_line(cell: str) -> str:
 
 
 def described() -> dict[str, str]:
-    """The machine: its processor with cores and caches, its GPU, its Python."""
+    """The machine: its processor with cores and caches, its Python."""
     try:
         told = subprocess.run(["lscpu"], capture_output=True, text=True, check=True).stdout.splitlines()
     except (OSError, subprocess.CalledProcessError):
         told = []
     facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in told)}
     cpu = {name: facts[name] for name in OF_THE_CPU if name in facts}
-    gpu = {"GPU": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
-    return {**gpu, **cpu, "system": platform.platform(), "Python": platform.python_version()}
+    return {**cpu, "system": platform.platform(), "Python": platform.python_version()}
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,9 +65,15 @@ class Gradients:
 
 
 class Contender:
-    """An optimizer under its entry's name, on parameters that every contender begins with."""
+    """An optimizer under its entry's name, on parameters that every contender begins with.
 
-    def __init__(self, entry: Entry, shapes: dict[str, Shape], place: Place) -> None:
+    Args:
+        build: makes the optimizer of a spec from named parameters.
+    """
+
+    def __init__(
+        self, entry: Entry, shapes: dict[str, Shape], place: Place, build: Callable[[str, Any], Any] = compile
+    ) -> None:
         self.name = entry.name
         tensors = [torch.empty(shape, device=place.device, dtype=place.torch_dtype) for shape in shapes.values()]
         fill(tensors, 0, 0.02)
@@ -75,7 +81,7 @@ class Contender:
         self.optimizer: Any = (
             build_peer(entry.name, self.parameters)
             if entry.is_peer
-            else compile(entry.name, list(zip(shapes, self.parameters)))
+            else build(entry.name, list(zip(shapes, self.parameters)))
         )
         self._graphs = 0
 

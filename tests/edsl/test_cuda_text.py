@@ -6,6 +6,7 @@ Whether Triton interprets is settled when it is loaded: those tests run in a pro
 import ast
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -23,7 +24,10 @@ from edsl.cuda import Cuda
 from edsl.errors import EdslWarning
 from edsl.expression import NotElementwise
 from edsl.form import Form
+from edsl.generated import generated
+from edsl.plan import Plan
 from edsl.recipes import RECIPES
+from edsl.traffic import bytes_of_loops
 from edsl.triton_text import BLOCK, kernels
 
 SINGLE = torch.float32
@@ -38,6 +42,7 @@ VARIANTS = [
 ]
 
 INTERPRETS = os.environ.get("TRITON_INTERPRET") == "1"
+needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 interpreted = pytest.mark.skipif(not INTERPRETS, reason="runs in a process of its own, with Triton's interpreter")
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of numpy in the interpreter
 
@@ -127,6 +132,50 @@ def test_norms_of_a_layer_take_one_pass_more(spec, passes):
     assert list(one.names) == names
 
 
+@pytest.mark.parametrize(("spec", "loops"), [("adamw", [28]), ("eadamw", [36]), ("alto", [32, 16]), ("lamb", [24, 16])])
+def test_loops_read_and_write_the_bytes_that_the_plan_counts(spec, loops):
+    (one,) = made(spec)
+    bodies = re.findall(r"def elements\d\(.*?(?=\n@|\Z)", one.text, re.DOTALL)
+    touched = [len(re.findall(r"tl\.(?:load|store)\(\w+ \+ lane", body)) for body in bodies]
+    assert [4 * count for count in touched] == loops
+    pipeline = edsl.parse(spec)
+    assert bytes_of_loops(Plan(pipeline, False, pipeline.hyperparameters), SINGLE) == tuple(loops)
+
+
+HOPPER = ("cuda", 90, 32)
+TAKEN = {"table": "*i64", "layers": "*i32", "numbers": "*fp64", "shared": "*fp64", "partials": "*fp32", "blocks": "i32"}
+
+
+@needs_triton
+@pytest.mark.skipif(INTERPRETS, reason="what is interpreted is not compiled")
+@pytest.mark.parametrize(
+    "spec", ["alto", "eadamw", *(pytest.param(spec, marks=pytest.mark.slow) for spec in [*RECIPES, *VARIANTS])]
+)
+def test_kernels_compile_for_hopper_with_16_byte_accesses_to_every_tensor(spec):
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    for one in made(spec):
+        module = generated(one.text)
+        for name in one.names:
+            source = ASTSource(
+                fn=getattr(module, name),
+                signature={**TAKEN, "ALIGNED": "constexpr"},
+                constexprs={(len(TAKEN),): True},
+                attrs={(place,): [["tt.divisibility", 16]] for place in range(5)},
+            )
+            compiled = triton.compile(source, target=GPUTarget(*HOPPER), options={"enable_fp_fusion": False})
+            assert len(compiled.asm["cubin"]) > 0
+            if not name.startswith("pass"):
+                continue
+            (body,) = re.findall(rf"def elements{name[4:]}\(.*?(?=\n@|\Z)", one.text, re.DOTALL)
+            for kind, short in (("load", "ld"), ("store", "st")):
+                wide = len(re.findall(rf"{short}\.global\S*\.v4", compiled.asm["ptx"]))
+                tensors = len(re.findall(rf"tl\.{kind}\(\w+ \+ lane", body))
+                assert wide == tensors * BLOCK // (4 * 128), (name, kind)
+
+
 @pytest.mark.parametrize("layers", [1, 40])
 def test_the_number_of_launches_does_not_depend_on_the_number_of_layers(layers, monkeypatch):
     launches = Launches(monkeypatch)
@@ -156,7 +205,7 @@ def test_without_triton_the_step_is_left_silently(monkeypatch):
     assert distance(ends) == 0
 
 
-@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+@needs_triton
 @pytest.mark.skipif(INTERPRETS, reason="this is that process")
 def test_tritons_interpreter_computes_what_eager_steps_do(tmp_path):
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}

@@ -1,0 +1,119 @@
+"""Part 6: the kernels of one step of ALTO, one by one."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+import edsl
+from edsl.lab.shapes import Shape, parameter_set
+from edsl.plan import Plan
+from edsl.traffic import bytes_of_loops
+from gpu_parts.run import Rotating, Row, Run, notes, table
+
+TITLE = "A profile"
+SPEC = "alto"
+STEPS = 5
+METRICS = "dram__throughput.avg.pct_of_peak_sustained_elapsed,dram__bytes.sum"
+NCU_SECONDS = 60
+
+
+def shapes_of(quick: bool) -> dict[str, Shape]:
+    return {"a.weight": (40, 50), "b.weight": (2000,)} if quick else parameter_set("gpt2-medium")
+
+
+def measure(run: Run) -> None:
+    """A row for each kernel: its time, and what it moves."""
+    shapes = shapes_of(run.quick)
+    chosen = run.contender(SPEC, shapes, "float32")
+    gradients = Rotating(shapes, run.place("float32"), 2)
+    for step in range(3):
+        gradients.give(chosen.parameters, step)
+        chosen.step()
+    run.wait()
+    took = _kernel_microseconds(run, chosen, gradients) if run.on_gpu else {}
+    elements = sum(parameter.numel() for parameter in chosen.parameters)
+    pipeline = edsl.parse(SPEC)
+    moved = bytes_of_loops(Plan(pipeline, False, pipeline.hyperparameters), torch.float32)
+    assert moved is not None  # of elements and norms
+    names = [f"{kind}{number}" for number in range(len(moved)) for kind in ("scalars", "pass")]
+    for name in names:  # what is spared the layerwise factor, 0.1 % of the elements, takes the first pass alone
+        size = moved[int(name.removeprefix("pass"))] if name.startswith("pass") else None
+        took_us = took.get(name)
+        row = {"kernel": name, "us": took_us, "bytes": size and size * elements, "bytes_per_parameter": size}
+        run.record({**row, "gbps": size * elements / took_us / 1e3 if size and took_us else None})
+    for name, took_us in took.items():
+        if name not in names:
+            run.record({"kernel": name, "us": took_us, "bytes": None, "bytes_per_parameter": None, "gbps": None})
+    del chosen, gradients
+    _counters(run)
+
+
+def _kernel_microseconds(run: Run, chosen: Any, gradients: Rotating) -> dict[str, float]:
+    """The mean time of each kernel and copy of a step."""
+    with profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as profiler:
+        for step in range(STEPS):
+            gradients.give(chosen.parameters, step)
+            chosen.step()
+        run.wait()
+    found = [event for event in profiler.key_averages() if event.self_device_time_total > 0]
+    return {event.key: event.self_device_time_total / STEPS for event in found}
+
+
+def _counters(run: Run) -> None:
+    """DRAM throughput by Nsight Compute, where it is there and may read counters."""
+    program = shutil.which("ncu")
+    if not run.on_gpu or program is None:
+        run.skip("DRAM counters", "no ncu here" if run.on_gpu else "no GPU")
+        return
+    script = f"from gpu_parts.profile import few_steps; few_steps({run.quick})"
+    command = [program, "--clock-control", "none", "--metrics", METRICS, "--kernel-name", "regex:^(pass|scalars)"]
+    command += ["--launch-skip", "8", "--launch-count", "4", "--csv", sys.executable, "-c", script]
+    limit = min(NCU_SECONDS, run.left - 5)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=max(1.0, limit))
+    except subprocess.TimeoutExpired:
+        run.skip("DRAM counters", f"ncu took more than {limit:.0f} s")
+        return
+    lines = [line for line in done.stdout.splitlines() if "dram__" in line]
+    if not lines:
+        said = (done.stdout + done.stderr).strip().splitlines() or [f"exit code {done.returncode}"]
+        run.skip("DRAM counters", f"ncu: {said[-1][:200]}")
+    for line in lines:
+        cells = [cell.strip('"') for cell in line.split('","')]
+        run.record({"counter": cells[-3], "kernel_name": cells[4], "unit": cells[-2], "value": cells[-1]})
+
+
+def few_steps(quick: bool) -> None:
+    """Three steps, for programs that watch this process."""
+    run = Run("cuda", quick, float("inf"), lambda row: None)
+    shapes = shapes_of(quick)
+    chosen = run.contender(SPEC, shapes, "float32")
+    gradients = Rotating(shapes, run.place("float32"), 1)
+    for step in range(3):
+        gradients.give(chosen.parameters, step)
+        chosen.step()
+    run.wait()
+
+
+def summary(rows: Sequence[Row]) -> str:
+    known = [row for row in rows if row.get("us") is not None]
+    total = sum(row["us"] for row in known)
+    said = f"{SPEC}: {len(known)} kinds of kernels and copies take {total:,.0f} µs a step" if known else "no times here"
+    return "\n".join([said, *notes(rows)])
+
+
+def tables(rows: Sequence[Row]) -> str:
+    """The kernels, and the counters."""
+    kernels = [[row["kernel"], row["us"], row["bytes_per_parameter"], row["gbps"]] for row in rows if "kernel" in row]
+    parts = [table(["kernel", "µs", "B/param", "GB/s"], kernels)]
+    counted = [[row["kernel_name"], row["counter"], row["value"], row["unit"]] for row in rows if "counter" in row]
+    if counted:
+        parts.append(table(["kernel", "counter", "value", "unit"], counted))
+    return "\n\n".join(parts)
