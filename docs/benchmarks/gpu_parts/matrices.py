@@ -17,7 +17,7 @@ from gpu_parts.run import Rotating, Row, Run, milliseconds, notes, spread, table
 
 TITLE = "Matrices"
 STEPS = 50
-BLOCKS = {"muon": 24, "muon(precision='bfloat16')": 24, "torch.Muon": 24, "heavyball.Muon": 24, "soap": 2, "shampoo": 2}
+BLOCKS = {"muon(precision='bfloat16')": 24, "torch.Muon": 24, "muon": 24, "heavyball.Muon": 24, "soap": 2, "shampoo": 2}
 FIRST = ("muon(precision='bfloat16')",)  # whose first step is measured, cold and warm
 
 
