@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from edsl.errors import EdslError, EdslWarning
+from edsl.code_cache import UnusableCache
+from edsl.errors import CompilerFailed, EdslWarning
 from edsl.form import Form
 from edsl.item import Item
 from edsl.layout import working_dtype
@@ -22,14 +23,6 @@ from edsl.progress import compiling
 from edsl.segment import Segment
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-
-
-class CompilerFailed(EdslError):
-    """A compiler that is there could not compile a step."""
-
-    def __init__(self, compiler: str, reason: Exception) -> None:
-        line = next((line.strip() for line in str(reason).splitlines() if line.strip()), type(reason).__name__)
-        super().__init__(f"{compiler} failed ({line[:200]}): using torch.compile")
 
 
 class Kernel(ABC):
@@ -208,9 +201,9 @@ class CompiledSteps(ABC):
         try:
             with compiling(self.kernels + 1):
                 return self._compiled(segment, form, *conditions, theta.device)
-        except CompilerFailed as reason:
+        except (CompilerFailed, UnusableCache) as reason:
             if not self._warned:
-                warnings.warn(str(reason), EdslWarning, stacklevel=2)
+                warnings.warn(f"{reason}: using torch.compile", EdslWarning, stacklevel=2)
             self._warned = True
         except Exception:  # a stage that kernels can't follow, or no compiler: torch.compile can, or says why not
             pass

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edsl.compiled import Batch, CompiledSteps, CompilerFailed, Kernel
+from edsl.compiled import Batch, CompiledSteps, Kernel
+from edsl.errors import CompilerFailed
 from edsl.form import Form
 from edsl.generated import generated
 from edsl.item import Item

@@ -12,7 +12,11 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+from edsl.code_cache import kept
+from edsl.errors import CompilerFailed
+
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
+LIBRARY = "step.so"
 THREADS = ("-fopenmp", "-fopenmp-simd", "")  # the first that the compiler knows
 
 
@@ -20,24 +24,13 @@ THREADS = ("-fopenmp", "-fopenmp-simd", "")  # the first that the compiler knows
 def compiled(text: str) -> ctypes.CDLL:
     """The library that a text compiles to, from the cache where it is there.
 
-    The cache is the folder `edsl` in TORCHINDUCTOR_CACHE_DIR where that is set, else ~/.cache/edsl.
-
     Raises:
-        OSError: where no compiler is found, or it fails.
+        CompilerFailed: where the compiler does.
+        OSError: where there is none, or nothing can be kept or loaded.
     """
     compiler = find_compiler()
     key = hashlib.sha256("\0".join([text, compiler, *FLAGS, _processor()]).encode()).hexdigest()[:32]
-    place = cache_folder() / f"{key}.so"
-    if not place.exists():
-        _compile(compiler, text, place)
-    return ctypes.CDLL(str(place))
-
-
-def cache_folder() -> Path:
-    """Where compiled steps are kept."""
-    shared = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(shared) / "edsl" if shared else cache / "edsl"
+    return kept(key, LIBRARY, lambda place: _compile(compiler, text, place), lambda place: ctypes.CDLL(str(place)))
 
 
 def find_compiler() -> str:
@@ -55,18 +48,17 @@ def find_compiler() -> str:
 
 
 def _compile(compiler: str, text: str, place: Path) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(dir=place.parent) as folder:
-        (Path(folder) / "step.cpp").write_text(text)
+        source = Path(folder) / "step.cpp"
+        source.write_text(text, encoding="utf-8")
         failure = ""
         for threads in THREADS:
-            words = [compiler, *FLAGS, *filter(None, [threads]), "-shared", "-fPIC", "step.cpp", "-o", "step.so"]
-            done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
+            words = [compiler, *FLAGS, *filter(None, [threads]), "-shared", "-fPIC", str(source), "-o", str(place)]
+            done = subprocess.run(words, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
             if done.returncode == 0:
-                os.replace(Path(folder) / "step.so", place)
                 return
             failure = failure or done.stderr
-    raise OSError(f"the C++ compiler failed: {next(iter(failure.splitlines()), 'no message')[:200]}")
+    raise CompilerFailed("the C++ compiler", failure or "no message")
 
 
 @cache

@@ -40,6 +40,14 @@ class SpecError(EdslError):
         return SpecError, (self.message, self.text, self.place)
 
 
+class CompilerFailed(EdslError):
+    """A compiler that is there could not compile a step; the reason is in its first line."""
+
+    def __init__(self, compiler: str, reason: object) -> None:
+        line = next((line.strip() for line in str(reason).splitlines() if line.strip()), type(reason).__name__)
+        super().__init__(f"{compiler} failed ({line[:200]})")
+
+
 class EdslWarning(UserWarning):
     """Something that runs, but not as its writer may think."""
 

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
-import tempfile
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 
-from edsl.cxx import cache_folder
+from edsl.code_cache import kept
+
+SOURCE = "kernels.py"
 
 
 @cache
 def generated(text: str) -> ModuleType:
-    """The module that a text is, kept in the cache folder under its hash.
+    """The module that a text is, kept in the cache under its hash.
 
     Raises:
-        OSError: where the folder can't be written to.
+        OSError: where it can't be kept.
         ImportError: where it imports what is not there.
     """
-    name = f"edsl_{hashlib.sha256(text.encode()).hexdigest()[:32]}"
-    place = cache_folder() / f"{name}.py"
-    if not place.exists():
-        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.NamedTemporaryFile("w", dir=place.parent, encoding="utf-8", delete=False) as file:
-            file.write(text)
-        os.replace(file.name, place)
+    key = hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def write(place: Path) -> None:
+        place.write_text(text, encoding="utf-8")
+
+    return kept(key, SOURCE, write, lambda place: _imported(f"edsl_{key}", place))
+
+
+def _imported(name: str, place: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, place)
     assert spec is not None  # of a name that ends in .py
     assert spec.loader is not None

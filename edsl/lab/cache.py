@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import IO
 import numpy as np
 
 Arrays = dict[str, np.ndarray]
+_UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)  # what numpy raises of a damaged file
 
 
 def folder() -> Path:
@@ -27,7 +30,7 @@ def kept(name: str, make: Callable[[], Arrays]) -> Arrays:
     written only costs the time to make them again.
     """
     place = folder() / f"{name}.npz"
-    with suppress(OSError, ValueError, EOFError), np.load(place) as held:
+    with suppress(*_UNREADABLE), np.load(place) as held:
         return dict(held)
     made = make()
     _put(place, lambda file: np.savez(file, **made))  # pyright: ignore[reportArgumentType] (names of arrays)
@@ -48,7 +51,7 @@ def is_kept(name: str) -> bool:
     """Whether `mapped` finds this array."""
     try:
         np.load(folder() / f"{name}.npy", mmap_mode="r")
-    except (OSError, ValueError, EOFError):
+    except _UNREADABLE:
         return False
     return True
 
