@@ -19,7 +19,7 @@ from edsl.rounding import CXX, PLACE
 from edsl.segment import Recording
 
 TYPES = {torch.float32: "float", torch.float64: "double", torch.bfloat16: "bfloat16", torch.float16: "float16"}
-BLOCK = 4096  # elements whose squares are added in the working dtype
+BLOCK = 1024  # elements that are added in the working dtype
 SMALL = 1 << 16  # layers below this many elements run one on each thread
 ASIDE = 1 << 20  # layers up to this many elements keep values aside
 LEADING = ("count", "live", "step", "key")  # the entries of a row of the table before the addresses

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from edsl.errors import EdslError
-from edsl.stage import At
+from edsl.stage import LEAST, At
 
 
 class NotElementwise(EdslError):
@@ -170,8 +170,8 @@ class RecordingAt(At):
     def first(self, x: Any, otherwise: Any) -> Expression:
         return combined("where", combined("==", self.k, 1), x, otherwise)
 
-    def ratio(self, x: Any, y: Any) -> Expression:
-        zero = combined("or", combined("==", x, 0), combined("==", y, 0))
+    def ratio(self, x: Any, y: Any, where: Any = None) -> Expression:
+        zero = combined("or", combined("==", x if where is None else where, 0), combined("==", y, 0))
         return combined("where", zero, 1, x / combined("where", zero, 1, y))
 
     def fresh(self, x: Any, otherwise: Any) -> Any:
@@ -187,13 +187,20 @@ class RecordingAt(At):
         return self.minimum(self.maximum(x, -bound), bound)
 
     def minimum(self, x: Any, y: Any) -> Expression:
-        return combined("where", combined("<", y, x), y, x)
+        return self._either("<", x, y)
 
     def maximum(self, x: Any, y: Any) -> Expression:
-        return combined("where", combined(">", y, x), y, x)
+        return self._either(">", x, y)
+
+    def _either(self, order: str, x: Any, y: Any) -> Expression:
+        """y where it comes before x, or is NaN, which alone does not equal itself; else x."""
+        if not isinstance(y, Expression):
+            return combined("where", combined(order, y, x), y, x)  # a number is not NaN
+        return combined("where", combined(order, y, x), y, combined("where", combined("==", y, y), x, y))
 
     def sign(self, x: Any) -> Expression:
-        return combined("-", self.positive(x), self.positive(-x))
+        above, below = (combined("where", combined(">=", side, LEAST), 1, 0) for side in (x, -x))
+        return combined("-", above, below)
 
     def positive(self, x: Any) -> Expression:
         return combined("where", combined(">", x, 0), 1, 0)

@@ -29,12 +29,14 @@ def whole(x: Tensor, rows: int, columns: int) -> Tensor:
 def inverse_power(x: Tensor, exponent: float, eps: float) -> Tensor:
     """(x + ε λ I)^(−exponent) of symmetric positive semi-definite matrices, shape (…, p, p).
 
-    λ is each one's largest eigenvalue. Where that is zero, or ε is and an eigenvalue, the power is 0.
+    λ is each one's largest eigenvalue. Where ε and an eigenvalue are zero, the power is 0 there; of a zero
+    matrix, which says nothing yet, it is the identity.
     """
     values, vectors = _eigh(x)
     values = values.clamp(min=0)
     damped = values + eps * values[..., -1:]
     powers = torch.where(damped > 0, damped, 1.0) ** -exponent * (damped > 0)
+    powers = torch.where(values[..., -1:] == 0, 1.0, powers)
     return (vectors * powers[..., None, :]) @ vectors.mT
 
 

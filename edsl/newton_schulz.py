@@ -10,6 +10,7 @@ from torch import Tensor
 
 JORDAN = (3.4445, -4.7750, 2.0315)  # Jordan et al. 2024, the quintic of Muon, the same at every step
 SMALLEST = 1e-3  # singular value, relative to the Frobenius norm, from which the minimax polynomials converge
+FLOOR = 1e-7  # of a norm, torch.optim.Muon's default eps
 MARGIN = 1.01  # rounding lifts singular values past the interval's end, where the polynomials grow: shrink by this
 
 
@@ -50,11 +51,12 @@ MINIMAX = minimax_quintics(SMALLEST, steps=8)  # after which the last one stays
 def newton_schulz(x: Tensor, steps: int, polynomials: str, precision: str) -> Tensor:
     """The matrix, or stack of matrices, with the singular vectors of x, and its singular values driven to 1.
 
-        X = x/‖x‖;   X = a X + b (X Xᵀ) X + c (X Xᵀ)² X        for each (a, b, c)
+        X = x / max(‖x‖, FLOOR);   X = a X + b (X Xᵀ) X + c (X Xᵀ)² X        for each (a, b, c)
 
     Source: Jordan et al. 2024 (Muon) for "jordan"; Amsel et al. 2025, Theorem 3.1 (Polar Express)
     for "minimax". x is scaled by a power of two first, so that its norm can't overflow, and nothing
-    is rounded; a zero matrix gives zero.
+    is rounded. What is smaller than FLOOR stays small: the momentum of a matrix that gets no gradients
+    any more decays, and shall not be blown up to full steps for ever.
 
     Args:
         x: shape (m, n), or (k, m, n) for k matrices at once.
@@ -67,10 +69,11 @@ def newton_schulz(x: Tensor, steps: int, polynomials: str, precision: str) -> Te
         x = x.bfloat16()
     tall = x.shape[-2] > x.shape[-1]
     wide = x.mT if tall else x
-    wide = _scaled(wide)
-    norm = torch.linalg.vector_norm(wide, dim=(-2, -1), keepdim=True)
+    wide, exponent = _scaled(wide)
+    norm = torch.linalg.vector_norm(torch.linalg.vector_norm(wide, dim=-1, keepdim=True), dim=-2, keepdim=True)
+    least = torch.ldexp(torch.full_like(norm, FLOOR), -exponent)  # of what is scaled
     add_product = torch.addmm if x.dim() == 2 else torch.baddbmm
-    wide = (wide / torch.where(norm > 0, norm, 1.0).to(x.dtype)).to(x.dtype)
+    wide = (wide / torch.where(norm < least, least, norm).to(x.dtype)).to(x.dtype)
     for step in range(steps):
         a, b, c = MINIMAX[min(step, len(MINIMAX) - 1)] if polynomials == "minimax" else JORDAN
         gram = wide @ wide.mT
@@ -87,8 +90,12 @@ def orthogonal_factor(how: tuple[int, str, str]) -> Callable[[Tensor], Tensor]:
     return factor
 
 
-def _scaled(x: Tensor) -> Tensor:
-    """Matrices times the powers of two that bring their largest elements into [1/2, 1), in float32 at the least."""
+def _scaled(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Matrices over the powers of two that bring their largest elements into [1/2, 1), in float32 at the least.
+
+    Returns:
+        the matrices, and the exponents.
+    """
     x = x.to(torch.promote_types(x.dtype, torch.float32))
     exponent = torch.frexp(x.abs().amax(dim=(-2, -1), keepdim=True)).exponent
-    return torch.ldexp(x, -exponent)
+    return torch.ldexp(x, -exponent), exponent

@@ -116,8 +116,8 @@ class ReadingAt(At):
     def fresh(self, x: Any, otherwise: Any) -> Depth:
         return deepest(x, otherwise)
 
-    def ratio(self, x: Any, y: Any) -> Depth:
-        return deepest(x, y)
+    def ratio(self, x: Any, y: Any, where: Any = None) -> Depth:
+        return deepest(x, y) if where is None else deepest(x, y, where)
 
     def norm(self, x: Any) -> Depth:
         return self._ask("norm", x)

@@ -16,7 +16,8 @@ from edsl.layout import working_dtype
 from edsl.newton_schulz import newton_schulz
 from edsl.questions import Reading, read_stages
 from edsl.rounding import rounded
-from edsl.stage import At, BaseUpdate, Stage
+from edsl.stage import LEAST, At, BaseUpdate, Stage
+from edsl.sums import mean, norm, total
 
 
 class Given(NamedTuple):
@@ -80,10 +81,10 @@ class TensorAt(At):
         return x.sqrt() if isinstance(x, Tensor) else x**0.5  # the root of a size is a number
 
     def norm(self, x: Tensor) -> Tensor:
-        return self._of_layer(x, torch.linalg.vector_norm)
+        return self._of_layer(x, norm)
 
     def mean(self, x: Tensor) -> Tensor:
-        return self._of_layer(x, torch.mean, of_shard=torch.sum)
+        return self._of_layer(x, mean, of_shard=total)
 
     def orthogonal(self, x: Tensor, steps: int, polynomials: str, precision: str) -> Tensor:
         return self._of_layer(x, lambda whole: newton_schulz(whole, steps, polynomials, precision), of_shard=_itself)
@@ -109,8 +110,8 @@ class TensorAt(At):
     def first(self, x: Tensor, otherwise: Tensor) -> Tensor:
         return torch.where(self.k == 1, x, otherwise)
 
-    def ratio(self, x: Any, y: Any) -> Tensor:
-        zero = (x == 0) | (y == 0)
+    def ratio(self, x: Any, y: Any, where: Any = None) -> Tensor:
+        zero = ((x if where is None else where) == 0) | (y == 0)
         return torch.where(zero, 1.0, x / torch.where(zero, 1.0, y))
 
     def fresh(self, x: Tensor, otherwise: Tensor) -> Tensor:
@@ -128,15 +129,15 @@ class TensorAt(At):
         return self.minimum(self.maximum(x, -bound), bound)
 
     def minimum(self, x: Any, y: Any) -> Tensor:
-        return _either(x, y, lambda x, y: torch.where(y < x, y, x))
+        return _either(x, y, lambda x, y: torch.where((y < x) | (y != y), y, x))
 
     def maximum(self, x: Any, y: Any) -> Any:
         if not isinstance(x, Tensor) and not isinstance(y, Tensor):
             return y if y > x else x  # of sizes, which a compiled function is made for
-        return _either(x, y, lambda x, y: torch.where(y > x, y, x))
+        return _either(x, y, lambda x, y: torch.where((y > x) | (y != y), y, x))
 
     def sign(self, x: Tensor) -> Tensor:
-        return x.sign()
+        return torch.where(x.abs() < LEAST, 0.0, x.sign())
 
     def positive(self, x: Tensor) -> Tensor:
         return (x > 0).to(x.dtype)
@@ -212,8 +213,8 @@ class WatchingAt(TensorAt):
         self.norms.append(super().norm(x))
         return self.norms[-1]
 
-    def ratio(self, x: Any, y: Any) -> Tensor:
-        self.ratios.append(super().ratio(x, y))
+    def ratio(self, x: Any, y: Any, where: Any = None) -> Tensor:
+        self.ratios.append(super().ratio(x, y, where))
         return self.ratios[-1]
 
     def passed(self, label: str, before: Tensor, after: Tensor) -> None:

@@ -17,9 +17,7 @@ import torch
 from torch import Tensor
 
 from edsl.errors import EdslError
-from edsl.layout import working_dtype
-
-PIECE = 1 << 14  # elements of half precision that are widened at a time
+from edsl.sums import norm_in_rows
 
 
 def is_sharded(tensor: Any) -> bool:
@@ -191,20 +189,11 @@ def are_alike(tensors: Sequence[Tensor]) -> bool:
     return bool((bounds[:2] == -bounds[2:]).all())
 
 
-def _norm(x: Tensor) -> Tensor:
-    """The 2-norm in the working dtype; in pieces where torch would make a copy of all in it."""
-    work = working_dtype(x.dtype)
-    if work is x.dtype or x.numel() <= PIECE or (x.dim() > 1 and not x.is_contiguous()):
-        return torch.linalg.vector_norm(x, dtype=work)
-    pieces = x.view(-1).split(PIECE)
-    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(piece, dtype=work) for piece in pieces]))
-
-
 def total_norms(pools: Sequence[Sequence[Tensor]], shards: Sequence[Sequence[Shards | None]]) -> list[Tensor]:
     """The 2-norm of each pool of tensors or shards; one message for all pools."""
-    norms = [[_norm(x) for x in pool] for pool in pools]
+    norms = [[norm_in_rows(x) for x in pool] for pool in pools]
     cut = [any(own is not None and own.cuts for own in owners) for owners in shards]
-    parts = [norm.double().square() for pool, is_cut in zip(norms, cut) if is_cut for norm in pool]
+    parts = [norm.square() for pool, is_cut in zip(norms, cut) if is_cut for norm in pool]
     squares = iter(summed(parts, [own for owners, is_cut in zip(shards, cut) if is_cut for own in owners]))
     totals = []
     for pool, is_cut in zip(norms, cut):
@@ -212,7 +201,7 @@ def total_norms(pools: Sequence[Sequence[Tensor]], shards: Sequence[Sequence[Sha
         if is_cut:
             totals.append(torch.stack([next(squares).to(device) for _ in pool]).sum().sqrt().to(dtype))
         else:
-            totals.append(torch.linalg.vector_norm(torch.stack([norm.to(device) for norm in pool])))
+            totals.append(torch.linalg.vector_norm(torch.stack([norm.to(device) for norm in pool])).to(dtype))
     return totals
 
 

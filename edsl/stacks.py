@@ -16,6 +16,7 @@ from torch import Tensor
 from edsl.conference import Turn
 from edsl.rounding import rounded
 from edsl.segment import Given, Segment, TensorAt
+from edsl.sums import mean, norm
 
 # By the type of device, as measured: the most elements of a stack, and the fewest matrices that are worth one.
 STACKS = {"cpu": (1 << 16, 8), "cuda": (1 << 23, 2)}
@@ -29,10 +30,10 @@ class StackedAt(TensorAt):
         self._shape = theta.shape[1:]
 
     def norm(self, x: Tensor) -> Tensor:
-        return torch.linalg.vector_norm(x, dim=tuple(range(1, x.dim())), keepdim=True)
+        return norm(x, dim=tuple(range(1, x.dim())))
 
     def mean(self, x: Tensor) -> Tensor:
-        return x.mean(dim=tuple(range(1, x.dim())), keepdim=True)
+        return mean(x, dim=tuple(range(1, x.dim())))
 
 
 def most_in_stack(rows: int, columns: int, device: str, count: int) -> int:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edsl.pipeline import Chain
 
 Value = Any  # a tensor, a float or a symbol
+LEAST = 2.0**-126  # float32's least normal number: an EMA of zeros sticks below it, and never comes to 0
 
 
 class At(ABC):
@@ -77,8 +78,8 @@ class At(ABC):
         """x at the first step, `otherwise` at every later one."""
 
     @abstractmethod
-    def ratio(self, x: Value, y: Value) -> Value:
-        """x / y for scalars, and 1 where either is zero."""
+    def ratio(self, x: Value, y: Value, where: Value = None) -> Value:
+        """x / y for scalars, and 1 where y or `where` is zero, which is x if it is not given."""
 
     def passed(self, label: str, before: Value, after: Value) -> None:  # noqa: B027 (nobody has to watch)
         """Told what a stage took in and gave; kept by whoever watches."""
@@ -96,19 +97,19 @@ class At(ABC):
         return x
 
     def clamp(self, x: Value, bound: Value) -> Value:
-        """x with every element brought into [−bound, bound]."""
+        """x with every element brought into [−bound, bound]; NaN stays NaN."""
         return self.function("clamp", x, bound)
 
     def minimum(self, x: Value, y: Value) -> Value:
-        """The smaller of two, element by element."""
+        """The smaller of two, element by element; NaN where either is."""
         return self.function("min", x, y)
 
     def maximum(self, x: Value, y: Value) -> Value:
-        """The larger of two, element by element."""
+        """The larger of two, element by element; NaN where either is."""
         return self.function("max", x, y)
 
     def sign(self, x: Value) -> Value:
-        """−1, 0 or 1, element by element."""
+        """−1, 0 or 1, element by element; 0 for what is smaller than `LEAST`."""
         return self.function("sign", x)
 
     def positive(self, x: Value) -> Value:

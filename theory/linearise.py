@@ -114,7 +114,7 @@ class LinearAt(At):
     def first(self, x: Any, otherwise: Any) -> Any:
         return otherwise
 
-    def ratio(self, x: Any, y: Any) -> Any:
+    def ratio(self, x: Any, y: Any, where: Any = None) -> Any:
         return self.function("ratio")
 
     def _refuse(self, what: str) -> Any:

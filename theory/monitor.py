@@ -92,9 +92,8 @@ class RegretMonitor:
         for seen in watched:
             stage: Any = seen.update
             q = math.sqrt(seen.k) * (seen.roots[-1] + stage.eps1)
-            if seen.norms:  # of θ and of r, in this order; none without the layerwise factor
-                phi = seen.norms[0] + stage.eps3
-                q = q * (seen.norms[1] + stage.eps2 * phi) / phi
+            if seen.ratios:  # the layerwise factor, where there is one
+                q = q / seen.ratios[-1]
             before = self._before.get(seen.parameter)
             if before is not None:
                 fall = (before - q).clamp(min=0)

@@ -133,7 +133,7 @@ class Writer(At):
     def first(self, x: Any, otherwise: Any) -> Expression:
         return Expression("first", x, otherwise)
 
-    def ratio(self, x: Any, y: Any) -> Expression:
+    def ratio(self, x: Any, y: Any, where: Any = None) -> Expression:
         return Expression("/", x, y)
 
     def define(self, name: str, value: Any) -> None:

@@ -19,8 +19,9 @@ class Lamb(BaseUpdate):
         Δθ = −η r φ(‖θ‖) / (‖r‖ + ε₂ φ(‖θ‖)),   φ(x) = x + ε₃,   norms over the layer
 
     Source: You et al. 2020, Algorithm 2; Zhao et al. 2025, Algorithm 2 (ALTO) and, with
-    `bias_correction=False`, Algorithm 1 (ALTO Vanilla). A factor whose numerator or denominator is
-    zero is taken as 1, as in the authors' implementation. Defaults are the paper's.
+    `bias_correction=False`, Algorithm 1 (ALTO Vanilla). Where ‖θ‖ or the denominator is zero the
+    factor is 1, as in the authors' implementation and whatever ε₃ is: a layer that starts at zero
+    moves by η r. (With the paper's φ(0) = ε₃ it would stay within 10⁻¹⁰ of zero.) Defaults are the paper's.
 
     Args:
         lr: η ≥ 0, relative to the layer's norm.
@@ -74,5 +75,6 @@ class Lamb(BaseUpdate):
         r = m_hat / (at.sqrt(v_hat) + self.eps1) + self.weight_decay * at.theta
         if not self.layerwise:
             return -self.lr * r, moments
-        phi = at.norm(at.theta) + self.eps3
-        return -self.lr * at.ratio(phi, at.norm(r) + self.eps2 * phi) * r, moments
+        length = at.norm(at.theta)
+        phi = length + self.eps3
+        return -self.lr * at.ratio(phi, at.norm(r) + self.eps2 * phi, where=length) * r, moments

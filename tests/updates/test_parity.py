@@ -659,10 +659,10 @@ def test_newton_schulz_is_finite_and_bounded_whatever_comes_in(shape, polynomial
 
 
 @pytest.mark.parametrize("polynomials", ["minimax", "jordan"])
-def test_newton_schulz_does_not_depend_on_the_scale(polynomials):
+def test_newton_schulz_does_not_depend_on_the_scale_above_its_floor(polynomials):
     x = torch.randn(8, 12, generator=torch.Generator().manual_seed(5))
     made = newton_schulz(x, 5, polynomials, "working")
-    for scale in (2.0**100, 2.0**-100):
+    for scale in (2.0**100, 2.0**-20):
         assert torch.allclose(newton_schulz(scale * x, 5, polynomials, "working"), made, atol=1e-5)
 
 
@@ -696,10 +696,11 @@ def test_an_inverse_power_times_the_power_is_the_identity():
     assert torch.allclose(root @ root @ root @ root @ x, torch.eye(6, dtype=torch.float64), atol=1e-9)
 
 
-def test_an_inverse_power_is_0_along_what_is_exactly_0():
+def test_an_inverse_power_is_0_along_what_is_exactly_0_and_the_identity_of_a_zero_matrix():
     x = torch.diag(torch.tensor([16.0, 1.0, 0.0], dtype=torch.float64))
     assert torch.allclose(inverse_power(x, 0.25, 0.0), torch.diag(torch.tensor([0.5, 1.0, 0.0], dtype=torch.float64)))
-    assert not inverse_power(torch.zeros(2, 3, 3), 0.25, 1e-6).any()
+    for eps in (0.0, 1e-6):
+        assert torch.equal(inverse_power(torch.zeros(2, 3, 3), 0.25, eps), torch.eye(3).expand(2, 3, 3))
     assert not inverse_power(torch.zeros(2, 3, 3), 0.25, 0.0).any()
 
 
