@@ -72,8 +72,9 @@ def alias(tensor: Tensor, as_matrix: bool = False) -> Tensor:
 
 
 def folded(tensor: Tensor) -> tuple[int, int]:
-    """A tensor's shape as a matrix: a convolution's kernel is out × (in · height · width)."""
-    return tensor.shape[0], tensor.numel() // max(1, tensor.shape[0])
+    """A tensor's shape as a matrix: a convolution's kernel is out × (in · height · width), a scalar 1 × 1."""
+    rows = tensor.shape[0] if tensor.dim() else 1
+    return rows, tensor.numel() // max(1, rows)
 
 
 def is_dense(tensor: Tensor) -> bool:

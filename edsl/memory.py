@@ -250,7 +250,7 @@ class _Share:
 
 def _elements(stage: Stage, shape: tuple[int, ...]) -> Iterator[tuple[str, int]]:
     """Each buffer of a stage for one parameter, and how many elements it has."""
-    own = stage.buffer_shapes(*folded(torch.empty(shape, device="meta"))) if stage.is_matrix else {}
+    own = stage.buffer_shapes(*folded(torch.empty(shape, device="meta")))
     for name in stage.init(0.0)._fields:
         yield name, prod(own.get(name, shape))
 

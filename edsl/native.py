@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from array import array
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -17,6 +19,10 @@ from edsl.form import Form
 from edsl.item import Item
 from edsl.plan import Plan
 from edsl.segment import Segment
+
+
+SHARED = 1 << 15  # elements from which threads share a step, as torch's own loops do
+_forked = False  # OpenMP's threads are not in a forked child, which would wait for them for ever
 
 
 class NativeKernel(Kernel):
@@ -34,18 +40,20 @@ class NativeKernel(Kernel):
         self._function = compiled(text).step
         self._function.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
         self._function.restype = None
+        _keep_to_one_thread_in_children()
 
     def batch(self, number: int) -> NativeBatch:
         return NativeBatch(self, number)
 
-    def __call__(self, table: array[int], largest: int) -> None:
+    def __call__(self, table: array[int], largest: int, elements: int) -> None:
         """Step every layer of a table.
 
         Args:
             table: its rows one after another, each with the entries that `edsl.cpp.columns` names.
             largest: the number of elements of the largest layer that keeps values aside.
+            elements: how many there are in all.
         """
-        threads = torch.get_num_threads()
+        threads = torch.get_num_threads() if elements >= SHARED and not _forked else 1
         room = self.kept * max(largest, threads * min(largest, SMALL))
         aside = torch.empty(room, dtype=self.work)
         self._function(table.buffer_info()[0], len(table) // self.width, threads, aside.data_ptr())
@@ -59,7 +67,7 @@ class NativeBatch(Batch):
     def __init__(self, kernel: NativeKernel, number: int) -> None:
         super().__init__(kernel, number)
         self._call = kernel
-        self._largest = 0
+        self._largest = self._elements = 0
 
     def repeat(self, items: Sequence[Item], gradients: array[int]) -> None:
         if any(item.plan.rounds for item in items):
@@ -68,10 +76,11 @@ class NativeBatch(Batch):
         super().repeat(items, gradients)
 
     def run(self) -> None:
-        self._call(self.table, self._largest)
+        self._call(self.table, self._largest, self._elements)
 
     def _leading(self, item: Item, live: int) -> tuple[int, ...]:
         counted = 0
+        self._elements += item.count
         if self._call.updates and item.step is not None:
             item.counts, counted = False, item.step.data_ptr()
         if self._largest < item.count <= ASIDE:
@@ -83,6 +92,17 @@ class NativeBatch(Batch):
         numbers = array("d", [*plan.numbers(k), 0.0 if total is None else float(total)])
         self._held.append(numbers)
         return numbers.buffer_info()[0]
+
+
+@cache
+def _keep_to_one_thread_in_children() -> None:
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_note_fork)
+
+
+def _note_fork() -> None:
+    global _forked
+    _forked = True
 
 
 class Native(CompiledSteps):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from edsl import matrices
-from edsl.expression import Expression, RecordingAt, live, read
+from edsl.expression import Expression, NotElementwise, RecordingAt, live, read
 from edsl.layout import working_dtype
 from edsl.newton_schulz import newton_schulz
 from edsl.questions import Reading, read_stages
@@ -332,6 +332,9 @@ class Segment:
         Raises:
             NotElementwise: for a step that is more than elements, norms and means.
         """
+        shaped = next((label for label, stage in zip(self.labels, self.stages) if stage.buffer_shapes(1, 1)), None)
+        if shaped is not None:  # elements are addressed as those of the parameter
+            raise NotElementwise(f"{shaped} has a buffer in another shape than its parameter")
         numbers = [live(i) for i in range(self.k)]
         at = RecordingAt(self.k, [(numbers[b], numbers[p]) for b, p in self.powers], apart, looked, differs)
         buffers = [read("buffer", place) for place in range(len(self.buffers))]

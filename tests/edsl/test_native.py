@@ -1,7 +1,9 @@
 """Native steps: right at every size and on any number of threads, compiled once, without temporaries."""
 
+import os
+import signal
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ import edsl
 import edsl.stage
 from edsl.cpp import ASIDE, BLOCK, SMALL
 from edsl.expression import NotElementwise
+from edsl.memory import memory
 from edsl.plan import Plan
 
 SIZES = [(1,), (BLOCK - 1,), (BLOCK,), (BLOCK + 1,), (SMALL,), (SMALL + 7,), (3, BLOCK)]
@@ -152,6 +155,60 @@ def test_gradients_are_let_go_after_a_step():
     gradient = weakref.ref(params[0].grad)
     params[0].grad = None
     assert gradient() is None
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize("shape", [(4, 4), (300, 300)])
+def test_a_forked_child_steps_with_the_bits_of_its_parent(shape, threads):
+    """OpenMP's threads stay with the parent; a child that asked for them would wait for ever."""
+    threads(2)
+    params, twins = parameters([shape], torch.float32), parameters([shape], torch.float32)
+    rows = gradients(2, [shape], torch.float32)
+    optimizer, twin = edsl.compile("alto", params), edsl.compile("alto", twins)
+    walk(optimizer, params, rows[:1])
+    expected = walk(twin, twins, rows)[-1][0]
+    params[0].grad = rows[1][0]
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)
+        optimizer.step()
+        os._exit(0 if (params[0].detach().numpy() == expected.numpy()).all() else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@dataclass(frozen=True)
+class Counted(edsl.stage.Adaptor):
+    """It keeps one number for each parameter."""
+
+    name: ClassVar[str] = "counted"
+
+    def init(self, zero):
+        return Sums(zero)
+
+    def buffer_shapes(self, rows, columns):
+        return {"sums": (1,)}
+
+    def step(self, x, memory, at):
+        sums = memory.sums + at.mean(x)
+        return x + sums, Sums(sums)
+
+
+class Sums(NamedTuple):
+    sums: Any
+
+
+@pytest.mark.parametrize("shape", [(30, 50), (7,), (), (2, 3, 4), (0,)])
+def test_a_buffer_of_another_shape_is_not_written_past_its_end(shape):
+    ends = []
+    for mode in ("compiled", "eager"):
+        params = parameters([shape], torch.float32)
+        optimizer = edsl.compile(edsl.grad() | Counted() | edsl.sgd(lr=0.1), params, mode=mode)
+        ends.append(walk(optimizer, params, gradients(3, [shape], torch.float32)))
+        assert optimizer.state[params[0]]["counted.sums"].shape == (1,)
+        assert optimizer.engine.native.kernels == 0
+    if params[0].numel():
+        assert worst(*ends) <= 1e-6
+    assert memory(edsl.grad() | Counted() | edsl.sgd(lr=0.1), {"w": shape or (1,)}).state == 4
 
 
 @pytest.mark.parametrize("spec", ["muon", "shampoo"])
