@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import edsl
 from edsl.lab.shapes import parameter_set
 from edsl.memory import memory
-from gpu_parts import correctness, matrices, memcheck
+from gpu_parts import correctness, matrices, memcheck, profile
 from gpu_parts.run import Run, notes
 
 ROOT = Path(__file__).parents[2]
@@ -198,6 +198,25 @@ def test_the_step_for_the_memory_checker_moves_every_odd_shape():
     assert {len(shape) for shape in memcheck.SHAPES} == {0, 1, 2}
     params = [torch.nn.Parameter(torch.randn(shape)) for shape in memcheck.SHAPES]
     assert run.optimizer("alto", params).engine.cuda.device == "cpu"
+
+
+def test_counters_are_read_from_what_ncu_prints():
+    printed = (
+        "==PROF== Connected to process 7\n"
+        '"ID","Process ID","Kernel Name","Block Size","Metric Name","Metric Unit","Metric Value"\n'
+        '"0","7","pass0","(128, 1, 1)","dram__bytes.sum","Gbyte","11.35"\n'
+        '"0","7","pass0","(128, 1, 1)","dram__throughput.avg.pct_of_peak_sustained_elapsed","%","91.2"\n'
+    )
+    assert profile.counters(printed) == [
+        {"counter": "dram__bytes.sum", "kernel_name": "pass0", "unit": "Gbyte", "value": "11.35"},
+        {
+            "counter": "dram__throughput.avg.pct_of_peak_sustained_elapsed",
+            "kernel_name": "pass0",
+            "unit": "%",
+            "value": "91.2",
+        },
+    ]
+    assert profile.counters("==ERROR== ERR_NVGPUCTRPERM\n") == []
 
 
 def test_figures_foretold_are_those_of_the_plan():

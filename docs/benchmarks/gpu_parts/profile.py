@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 import subprocess
 import sys
@@ -74,20 +75,35 @@ def _counters(run: Run) -> None:
         return
     script = f"from gpu_parts.profile import few_steps; few_steps({run.quick})"
     command = [program, "--clock-control", "none", "--metrics", METRICS, "--kernel-name", "regex:^(pass|scalars)"]
-    command += ["--launch-skip", "8", "--launch-count", "4", "--csv", sys.executable, "-c", script]
+    command += ["--launch-skip", "12", "--launch-count", "6", "--csv", sys.executable, "-c", script]
     limit = min(NCU_SECONDS, run.left - 5)
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=max(1.0, limit))
     except subprocess.TimeoutExpired:
         run.skip("DRAM counters", f"ncu took more than {limit:.0f} s")
         return
-    lines = [line for line in done.stdout.splitlines() if "dram__" in line]
-    if not lines:
+    rows = counters(done.stdout)
+    if not rows:
         said = (done.stdout + done.stderr).strip().splitlines() or [f"exit code {done.returncode}"]
         run.skip("DRAM counters", f"ncu: {said[-1][:200]}")
-    for line in lines:
-        cells = [cell.strip('"') for cell in line.split('","')]
-        run.record({"counter": cells[-3], "kernel_name": cells[4], "unit": cells[-2], "value": cells[-1]})
+    for row in rows:
+        run.record(row)
+
+
+def counters(printed: str) -> list[Row]:
+    """The counters of each kernel in what ncu prints as CSV, behind lines of its own."""
+    lines = printed.splitlines()
+    begin = next((number for number, line in enumerate(lines) if line.startswith('"ID"')), len(lines))
+    return [
+        {
+            "counter": row["Metric Name"],
+            "kernel_name": row["Kernel Name"],
+            "unit": row["Metric Unit"],
+            "value": row["Metric Value"],
+        }
+        for row in csv.DictReader(lines[begin:])
+        if row.get("Metric Name")
+    ]
 
 
 def few_steps(quick: bool) -> None:
