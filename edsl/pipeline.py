@@ -77,14 +77,18 @@ class Pipeline(Chain):
     def update_index(self) -> int:
         return next(index for index, stage in enumerate(self.stages) if isinstance(stage, BaseUpdate))
 
-    @cached_property
+    @property
     def branches(self) -> dict[str, Pipeline]:
         """The pipeline of each route, by its name; of a pipeline without routes itself, under ""."""
+        return self._routes or {"": self}
+
+    @cached_property
+    def _routes(self) -> dict[str, Pipeline]:
         from edsl.updates.route import Route
 
         update = self.update
         if not isinstance(update, Route):
-            return {"": self}
+            return {}  # not itself, which would be kept in a cycle
         before, behind = self.stages[: self.update_index], self.stages[self.update_index + 1 :]
         return {name: Pipeline((*before, *chain.stages, *behind)) for name, chain in update.branches}
 
