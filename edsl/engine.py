@@ -416,8 +416,9 @@ class Engine:
 
     def _cached(self, key: tuple[Any, ...], make: Callable[[], Any], dynamic: bool) -> Callable[..., Any]:
         if key not in self._functions:
-            function = make()
-            self._functions[key] = function if self.mode == "eager" else self.inductor.compile(function, dynamic)
+            eager = self.mode == "eager"
+            whole = (*key, str(self.state_dtype))
+            self._functions[key] = make() if eager else self.inductor.compiled(whole, make, dynamic)
         return self._functions[key]
 
 

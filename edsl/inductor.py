@@ -1,15 +1,18 @@
 """torch.compile, for steps that neither native code nor kernels can take.
 
-Dynamo keeps every backend that it was ever given. So there is one for all optimizers, a function of this
-module that holds nothing of theirs; which of them it compiles for is known while a function of theirs runs.
-What is compiled hangs on a code object of its own, and goes with it.
+What is compiled holds no tensors, and is kept for other optimizers of the process that need the same: Dynamo
+and inductor give little of it back, so compiling anew for each optimizer would fill the memory bit by bit.
+Dynamo keeps every backend that it was ever given, too. So there is one for all, a function of this module;
+for which optimizer it works is known while a compiled function runs.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable
 from contextvars import ContextVar
+from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
@@ -18,63 +21,123 @@ import torch
 from edsl.errors import EdslWarning
 from edsl.progress import compiling
 
+MOST_KEPT = 256  # functions; those in use stay with their optimizers
+MOST_GRAPHS = 4  # of a function that another optimizer may join: torch stops at 8
+
 
 class Inductor:
-    """What torch's inductor has compiled for one optimizer.
+    """The graphs that torch has compiled for one optimizer's steps, or for another's like them.
 
     Attributes:
-        graphs: how many there are.
         fallbacks: one reason for each graph that could not be compiled, and so runs eagerly.
     """
 
     def __init__(self) -> None:
-        self.graphs = 0
         self.fallbacks: list[str] = []
+        self._graphs: set[_Graph] = set()
 
-    def compile(self, function: Any, dynamic: bool) -> Callable[..., Any]:
-        """The function, compiled when it is first called with inputs of a new kind."""
-        # torch's recompile limit counts per code object: a code object of its own for each function.
-        own = FunctionType(
-            function.__code__.replace(),
-            function.__globals__,
-            function.__name__,
-            function.__defaults__,
-            function.__closure__,
-        )
-        compiled = torch.compile(own, fullgraph=True, dynamic=dynamic, backend=_backend)
+    @property
+    def graphs(self) -> int:
+        """How many compiled graphs its steps have run."""
+        return len(self._graphs) - len(self.fallbacks)
+
+    def compiled(self, key: Any, make: Callable[[], Any], dynamic: bool) -> Callable[..., Any]:
+        """The function that `make` gives, compiled when it is first called with inputs of a new kind.
+
+        Args:
+            key: all that it depends on beside the values and sizes of its inputs.
+        """
+        function = _function(key, make, dynamic)
 
         def run(*inputs: Any) -> Any:
-            before = _running.set(self)
+            before = _running.set((self, function))
             try:
-                return compiled(*inputs)
+                return function.call(*inputs)
             finally:
                 _running.reset(before)
 
         return run
 
+    def note(self, graph: _Graph) -> None:
+        """Count a graph that a step runs for the first time."""
+        if graph in self._graphs:
+            return
+        self._graphs.add(graph)
+        if graph.fallback:
+            self.fallbacks.append(graph.fallback)
+            if len(self.fallbacks) == 1:
+                warnings.warn(f"{graph.fallback}: running uncompiled", EdslWarning, stacklevel=2)
 
-_running: ContextVar[Inductor] = ContextVar("running")
+
+@dataclass(eq=False)
+class _Graph:
+    """A graph that was compiled, or not, for the reason in `fallback`."""
+
+    fallback: str = ""
 
 
-def _backend(graph: torch.fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
+@dataclass(eq=False)
+class _Function:
+    """A function under torch.compile, and the graphs that it has so far."""
+
+    call: Callable[..., Any]
+    graphs: list[_Graph]
+
+    @property
+    def serves_others(self) -> bool:
+        return len(self.graphs) < MOST_GRAPHS and not any(graph.fallback for graph in self.graphs)
+
+
+_running: ContextVar[tuple[Inductor, _Function]] = ContextVar("running")
+_kept: OrderedDict[Any, _Function] = OrderedDict()  # the last used at the end
+
+
+def _function(key: Any, make: Callable[[], Any], dynamic: bool) -> _Function:
+    """The function of this key, of this process or new."""
+    key = (key, dynamic, torch.get_num_threads(), torch.get_default_dtype())  # on which Dynamo's guards look, too
+    known = _kept.pop(key, None)
+    if known is None or not known.serves_others:
+        known = _Function(_under_torch_compile(make(), dynamic), [])
+    _kept[key] = known
+    while len(_kept) > MOST_KEPT:
+        _kept.popitem(last=False)
+    return known
+
+
+def _under_torch_compile(function: Any, dynamic: bool) -> Callable[..., Any]:
+    # torch's recompile limit counts per code object: a code object of its own for each function.
+    own = FunctionType(
+        function.__code__.replace(),
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    return torch.compile(own, fullgraph=True, dynamic=dynamic, backend=_backend)
+
+
+def _backend(module: torch.fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
     """torch's inductor, counted; where it can't compile, the graph as it stands."""
     from torch._dynamo import lookup_backend
     from torch._dynamo.exc import RestartAnalysis
 
-    asking = _running.get()
+    asking, function = _running.get()
+    graph = _Graph()
     try:
         with compiling(asking.graphs + 1), warnings.catch_warnings():  # the compiler's warnings are about itself
             warnings.simplefilter("ignore")
-            compiled = lookup_backend("inductor")(graph, inputs)
+            compiled = lookup_backend("inductor")(module, inputs)
     except RestartAnalysis:  # not a failure: Dynamo traces once more
         raise
     except Exception as reason:  # any failure of the compiler leaves the eager graph, which is right
-        asking.fallbacks.append(_why(reason))
-        if len(asking.fallbacks) == 1:
-            warnings.warn(f"{asking.fallbacks[0]}: running uncompiled", EdslWarning, stacklevel=2)
-        return graph.forward
-    asking.graphs += 1
-    return compiled
+        graph, compiled = _Graph(_why(reason)), module.forward
+    function.graphs.append(graph)
+
+    def run(*inputs: Any) -> Any:
+        _running.get()[0].note(graph)
+        return compiled(*inputs)
+
+    return run
 
 
 def _why(reason: Exception) -> str:
