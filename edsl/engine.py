@@ -17,7 +17,7 @@ on the host and go with them: inside the loop over elements a pow would cost mor
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
@@ -101,25 +101,35 @@ class Engine:
     def plan(self, index: int, group: dict[str, Any], spared: bool) -> Plan:
         """The plan of a group for its parameters that are, or are not, spared decay."""
         plan = self._plans.get((index, spared))
-        if plan is not None and plan.describes(group):
-            return plan
+        if plan is None:
+            plan = self._plans[index, spared] = self._new_plan(index, group, spared)
+        elif moved := plan.moved(group):
+            self._follow(plan, index, group, moved)
+        return plan
+
+    def _new_plan(self, index: int, group: dict[str, Any], spared: bool) -> Plan:
         route = group.get("route", "")
         pipeline = self.pipeline.branch(route)
-        keys = pipeline.hyperparameters
-        missing = [key for key in (*keys, "exclude") if key not in group]
-        if missing:
-            raise EdslError(f"param group {index} has lost its {', '.join(missing)}")
-        values = {key: group[key] if isinstance(group[key], (float, int)) else _number(key, group[key]) for key in keys}
-        if plan is None:
-            plan = self._plans[index, spared] = Plan(pipeline, spared, values, route, self.state_dtype)
-        elif plan.route != route:
+        _check_keys(index, group, (*pipeline.hyperparameters, "exclude"))
+        values = {key: _number(key, group[key]) for key in pipeline.hyperparameters}
+        plan = Plan(pipeline, spared, values, route, self.state_dtype)
+        plan.remember(group, ("route", "exclude", *values))
+        return plan
+
+    def _follow(self, plan: Plan, index: int, group: dict[str, Any], moved: list[str]) -> None:
+        """Take over what a group has under the keys that moved."""
+        route = group.get("route", "")
+        if route != plan.route:
+            self.pipeline.branch(route)
             raise EdslError(
                 f"param group {index}: its route is fixed, got {shown(route)} instead of {shown(plan.route)}"
             )
-        elif plan.values != values:
-            plan.change(values)
-        plan.remember(group)
-        return plan
+        _check_keys(index, group, [key for key in moved if key != "route"])
+        now = {key: _number(key, group[key]) for key in moved if key in plan.values}
+        changed = {key: value for key, value in now.items() if value != plan.values[key]}
+        if changed:
+            plan.change(changed)
+        plan.remember(group, moved)
 
     def oracle(self, groups: list[dict[str, Any]], states: Any, closure: Callable[[], Any] | None) -> Oracle:
         """The model as the estimator sees it at the next step."""
@@ -129,7 +139,7 @@ class Engine:
 
     def estimator(self, groups: list[dict[str, Any]]) -> Estimator:
         """The estimator with the groups' values, in which they must agree."""
-        found = [self.plan(index, group, spared=False).pipeline.estimator for index, group in enumerate(groups)]
+        found = [self.plan(index, group, spared=False).estimator for index, group in enumerate(groups)]
         if any(other != found[0] for other in found[1:]):
             raise EdslError(f"all param groups must agree on the estimator, got {' and '.join(map(str, set(found)))}")
         return found[0] if found else self.pipeline.estimator
@@ -219,7 +229,7 @@ class Engine:
         if self._named(groups) is not roster.named:
             return False
         found = [(self.plan(index, groups[index], spared), plan) for (index, spared), plan in roster.plans.items()]
-        return all(now is plan and now.pipeline.estimator.passes_grad for now, plan in found)
+        return all(now is plan and now.estimator.passes_grad for now, plan in found)
 
     def watch(self, groups: list[dict[str, Any]], states: Any, slots: list[Slot]) -> list[Watched]:
         """What the next step will compute on the way, without taking it."""
@@ -422,6 +432,12 @@ class Engine:
         return self._functions[key]
 
 
+def _check_keys(index: int, group: dict[str, Any], keys: Sequence[str]) -> None:
+    missing = [key for key in keys if key not in group]
+    if missing:
+        raise EdslError(f"param group {index} has lost its {', '.join(missing)}")
+
+
 def check_item(pipeline: Pipeline, parameter: Tensor, name: str) -> None:
     """Raises EdslError for a parameter that the pipeline can't step."""
     check_parameter(parameter, name)
@@ -460,10 +476,15 @@ def _kin(slot: Slot) -> Any:
     return slot.group, slot.spared, slot.parameter.shape[:1], slot.parameter.numel()
 
 
+_ANY = Number()
+
+
 def _number(key: str, value: Any) -> Any:
-    """The number that a group's tensor or numpy scalar holds; raises EdslError where it holds none."""
+    """A group's number, or that which its tensor or numpy scalar holds; raises EdslError where it holds none."""
+    if isinstance(value, (float, int)):
+        return value  # which its own domain reads
     try:
-        return Number().read(value)
+        return _ANY.read(value)
     except ValueError as reason:
         raise EdslError(f"param group: {key} {reason}") from None
 

@@ -17,6 +17,7 @@ from edsl.stage import BaseUpdate, Estimator, Stage, Wrapper
 
 ORDER = "the order is estimator | adaptors | base update | wrappers"
 MOST_STAGES = 64
+_WITHOUT_NUMBERS = ("update_index", "labels", "keys", "structure")  # what is known of a pipeline by then
 
 
 @dataclass(frozen=True)
@@ -200,6 +201,13 @@ class Pipeline(Chain):
                 stage.replace(changes[index]) if index in changes else stage for index, stage in enumerate(self.stages)
             )
         )
+
+    def revalued(self, stages: tuple[Stage, ...]) -> Pipeline:
+        """The same pipeline with other numbers in its stages, which need no check, as their order stands."""
+        made = object.__new__(Pipeline)
+        made.__dict__.update((name, value) for name, value in self.__dict__.items() if name in _WITHOUT_NUMBERS)
+        made.__dict__["stages"] = stages
+        return made
 
     def spared(self) -> Pipeline:
         """The pipeline that parameters get which are left out of decay and layerwise scaling."""
