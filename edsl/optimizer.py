@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from edsl.arguments import read_arguments
-from edsl.checkpoint import check_checkpoint, in_order_of_names
+from edsl.checkpoint import check_checkpoint, completed, in_order_of_names
 from edsl.engine import MODES, Engine, Watched, check_item
 from edsl.errors import EdslError, shown
 from edsl.exclusion import excluded_names, names_in_module
@@ -303,6 +303,8 @@ class PipelineOptimizer(torch.optim.Optimizer):
         """The group with its hyper-parameters under their canonical names, each in its domain."""
         if group.get("pipeline", self.defaults["pipeline"]) != self.defaults["pipeline"]:
             raise EdslError("param group: all groups of an optimizer have one pipeline; build another optimizer")
+        if not isinstance(group.get("maximize", False), bool):
+            raise EdslError(f"param group: maximize must be True or False, got {shown(group['maximize'])}")
         pipeline = self.pipeline.branch(group.get("route", ""))
         live = pipeline.hyperparameters
         fixed = [key for key in group if key in pipeline.keys and key not in live and key not in self.defaults]
@@ -349,7 +351,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         seen: list[dict[str, Any]] = []
 
         def check(optimizer: torch.optim.Optimizer, checkpoint: dict[str, Any]) -> dict[str, Any]:
-            checkpoint = in_order_of_names(checkpoint, self.param_groups)
+            checkpoint = self._completed(in_order_of_names(checkpoint, self.param_groups))
             self._check_checkpoint(checkpoint)
             seen.append(checkpoint)
             return checkpoint
@@ -365,6 +367,14 @@ class PipelineOptimizer(torch.optim.Optimizer):
         finally:
             last.remove()
             first.remove()
+
+    def _options(self) -> dict[str, Any]:
+        """What groups hold beside hyper-parameters, with the defaults: a checkpoint from before one may lack it."""
+        others = {"pipeline", "route", "differentiable", *self._hyperparameters(self.pipeline)}  # the third is torch's
+        return {**{key: value for key, value in self.defaults.items() if key not in others}, "exclude": ()}
+
+    def _completed(self, checkpoint: Any) -> Any:
+        return completed(checkpoint, self._options())
 
     def _check_checkpoint(self, checkpoint: Any) -> None:
         keys = [key for key in self.defaults if key != "differentiable"]  # which torch adds on loading
@@ -444,12 +454,17 @@ def compile(
     pipeline = base.override(**hyperparameters)
     update = pipeline.update
     assert isinstance(update, Foreign)  # overriding keeps the stages
-    if maximize or state_dtype is not None:
+    alone = len(pipeline.stages) == 2 and not pipeline.estimator.needs_closure and pipeline.estimator.calls == 1
+    if state_dtype is not None or (maximize and alone):
         raise EdslError(f"maximize and state_dtype are edsl's own; give {update.name} its own arguments instead")
     if exclude:
         raise EdslError(f"exclude does not reach into {update.name}; give it param groups instead")
-    if len(pipeline.stages) == 2 and not pipeline.estimator.needs_closure and pipeline.estimator.calls == 1:
-        return update.build(params.parameters() if isinstance(params, nn.Module) else params)
+    if alone:
+        tensors = {key: value for key, value in hyperparameters.items() if isinstance(value, Tensor)}
+        optimizer = update.build(params.parameters() if isinstance(params, nn.Module) else params, tensors)
+        optimizer.pipeline = pipeline
+        return optimizer
     from edsl.adapters.around import AroundOptimizer
 
-    return AroundOptimizer(params, pipeline, mode=mode, exclude=())
+    climbs = maximize or bool(update.defaults().get("maximize"))
+    return AroundOptimizer(params, base, mode=mode, exclude=(), maximize=climbs, **hyperparameters)
