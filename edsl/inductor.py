@@ -12,7 +12,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any
 
@@ -53,6 +53,11 @@ class Inductor:
             before = _running.set((self, function))
             try:
                 return function.call(*inputs)
+            except Exception as reason:
+                if not type(reason).__module__.startswith("torch._dynamo"):
+                    raise
+                self.note(function.give_up(reason))  # before anything has run
+                return function.call(*inputs)
             finally:
                 _running.reset(before)
 
@@ -81,7 +86,14 @@ class _Function:
     """A function under torch.compile, and the graphs that it has so far."""
 
     call: Callable[..., Any]
-    graphs: list[_Graph]
+    plain: Callable[..., Any]
+    graphs: list[_Graph] = field(default_factory=list)
+
+    def give_up(self, reason: Exception) -> _Graph:
+        """Run it as it stands from now on, where Dynamo can't follow it."""
+        self.call = self.plain
+        self.graphs.append(_Graph(_why(reason)))
+        return self.graphs[-1]
 
     @property
     def serves_others(self) -> bool:
@@ -97,7 +109,8 @@ def _function(key: Any, make: Callable[[], Any], dynamic: bool) -> _Function:
     key = (key, dynamic, torch.get_num_threads(), torch.get_default_dtype())  # on which Dynamo's guards look, too
     known = _kept.pop(key, None)
     if known is None or not known.serves_others:
-        known = _Function(_under_torch_compile(make(), dynamic), [])
+        plain = make()
+        known = _Function(_under_torch_compile(plain, dynamic), plain)
     _kept[key] = known
     while len(_kept) > MOST_KEPT:
         _kept.popitem(last=False)

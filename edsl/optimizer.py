@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from edsl.arguments import read_arguments
+from edsl.authored import blamed
 from edsl.checkpoint import check_checkpoint, completed, in_order_of_names
 from edsl.engine import MODES, Engine, Watched, check_item
 from edsl.errors import EdslError, shown
@@ -19,6 +20,7 @@ from edsl.layout import dtype_of_state, read_state_dtype
 from edsl.oracle import Slot, nonfinite
 from edsl.pipeline import Pipeline
 from edsl.plan import Plan, buffer_names, is_foreign
+from edsl.rehearsal import rehearse
 from edsl.routing import check_patterns, kinds_in_module, route_of
 from edsl.shards import is_zero, placed
 from edsl.spec import as_pipeline, parse
@@ -77,6 +79,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         if not isinstance(maximize, bool):
             raise EdslError(f"maximize must be True or False, got {shown(maximize)}")
         pipeline = as_pipeline(spec).override(**hyperparameters)
+        rehearse(pipeline)
         self.kinds: dict[str, tuple[str, ...]] | None = None
         if isinstance(params, nn.Module):
             exclude = names_in_module(params, exclude)
@@ -150,6 +153,13 @@ class PipelineOptimizer(torch.optim.Optimizer):
         self._stepping = True
         try:
             return self._evaluate_and_update(closure)
+        except EdslError:
+            raise
+        except Exception as reason:
+            of_stage = blamed(reason)
+            if of_stage is None:
+                raise
+            raise of_stage from reason
         finally:
             self._stepping = False
 

@@ -61,6 +61,9 @@ class Pipeline(Chain):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_complete(self.stages)
+        for stage in self.stages:
+            if not type(stage).__module__.startswith("edsl."):
+                check_authored(type(stage))
 
     @property
     def estimator(self) -> Estimator:
@@ -239,6 +242,13 @@ def _stages(link: Any) -> tuple[Stage, ...]:
     if isinstance(link, Stage):
         return (link,)
     raise EdslError(f"| joins stages, got {type(link).__name__}; write a stage such as edsl.lamb(lr=0.01)")
+
+
+def check_authored(kind: type[Stage]) -> None:
+    """Raises EdslError for a class of somebody else's that can't be a stage."""
+    from edsl.authored import check_stage
+
+    check_stage(kind)
 
 
 def check_order(stages: Sequence[Stage]) -> None:
