@@ -134,23 +134,23 @@ def _is_ours(frame: FrameType) -> bool:
 def _check_fields(kind: type[Stage]) -> None:
     name = kind.name
     if not isinstance(name, str) or not name.isidentifier() or iskeyword(name):
-        raise _wrong(kind, f"it needs a name such as 'smooth', got {shown(name)}")
+        raise wrong(kind, f"it needs a name such as 'smooth', got {shown(name)}")
     if "__dataclass_fields__" not in vars(kind):
-        raise _wrong(kind, "it needs @dataclass(frozen=True) above it")
+        raise wrong(kind, "it needs @dataclass(frozen=True) above it")
     for field in fields(kind):
         domain = field.metadata.get("domain")
         if not callable(getattr(domain, "read", None)):
-            raise _wrong(
+            raise wrong(
                 kind,
                 f"the hyper-parameter {field.name} has no domain: write "
                 f"{field.name}: float = field({_default(field)}, Number()), both from edsl.domain",
                 field.name,
             )
         if field.name in _TAKEN:
-            raise _wrong(kind, f"a hyper-parameter can't be called {field.name}; choose another name", field.name)
+            raise wrong(kind, f"a hyper-parameter can't be called {field.name}; choose another name", field.name)
     loose = next((key for key, value in vars(kind).items() if isinstance(value, Field)), None)
     if loose is not None:
-        raise _wrong(kind, f"the hyper-parameter {loose} needs a type, as in {loose}: float = field(…)", loose)
+        raise wrong(kind, f"the hyper-parameter {loose} needs a type, as in {loose}: float = field(…)", loose)
 
 
 def _default(field: Any) -> str:
@@ -163,20 +163,20 @@ def _built(kind: type[Stage]) -> Stage:
 
     group = next((known for known in _WITHIN if issubclass(kind, known)), None)
     if group is None:
-        raise _wrong(kind, "it must be of a kind: Estimator, Adaptor, BaseUpdate or Wrapper")
+        raise wrong(kind, "it must be of a kind: Estimator, Adaptor, BaseUpdate or Wrapper")
     if group is Estimator and kind.evaluate is Estimator.evaluate:  # pyright: ignore[reportAttributeAccessIssue]
-        raise _wrong(kind, "an estimator needs evaluate(self, oracle)")
+        raise wrong(kind, "an estimator needs evaluate(self, oracle)")
     if group is not Estimator and kind.step is Stage.step:
-        raise _wrong(kind, "it needs step(self, x, memory, at)")
+        raise wrong(kind, "it needs step(self, x, memory, at)")
     written = kind.example or kind.name
     try:
         pipeline = parse(_WITHIN[group].format(written), [kind])
     except EdslError as reason:
         said = getattr(reason, "message", str(reason)).splitlines()[0]
         hint = "" if kind.example else "; where its name alone is not enough, give an example: ClassVar[str]"
-        raise _wrong(kind, f"{written} can't be built: {said}{hint}") from None
+        raise wrong(kind, f"{written} can't be built: {said}{hint}") from None
     except Exception as reason:
-        raise blamed(reason) or _wrong(kind, _said(reason)) from None
+        raise blamed(reason) or wrong(kind, _said(reason)) from None
     return next(stage for stage in pipeline.stages if type(stage) is kind)
 
 
@@ -184,20 +184,20 @@ def _check_step(kind: type[Stage], stage: Stage) -> None:
     try:
         memory = stage.init(0.0)
     except Exception as reason:
-        raise blamed(reason) or _wrong(kind, _said(reason), "init") from None
+        raise blamed(reason) or wrong(kind, _said(reason), "init") from None
     if not isinstance(memory, tuple) or not isinstance(getattr(memory, "_fields", None), tuple):
-        raise _wrong(kind, f"init(zero) must return a NamedTuple of buffers, got {shown(memory)}", "init")
+        raise wrong(kind, f"init(zero) must return a NamedTuple of buffers, got {shown(memory)}", "init")
     bad = [shown(value) for value in memory if not isinstance(value, (int, float)) or value != 0]
     if bad:
-        raise _wrong(kind, f"init(zero) must fill every buffer with the zero that it is given, got {bad[0]}", "init")
+        raise wrong(kind, f"init(zero) must fill every buffer with the zero that it is given, got {bad[0]}", "init")
     try:
         shapes = stage.buffer_shapes(2, 3)
     except Exception as reason:
-        raise blamed(reason) or _wrong(kind, _said(reason), "buffer_shapes") from None
+        raise blamed(reason) or wrong(kind, _said(reason), "buffer_shapes") from None
     known = isinstance(shapes, dict) and all(name in memory._fields for name in shapes)
     if not known or not all(isinstance(shape, tuple) for shape in shapes.values()):
         got = shown(shapes)
-        raise _wrong(kind, f"buffer_shapes must return shapes of buffers by their names, got {got}", "buffer_shapes")
+        raise wrong(kind, f"buffer_shapes must return shapes of buffers by their names, got {got}", "buffer_shapes")
     if isinstance(stage, Estimator):
         return
     at = ReadingAt()
@@ -206,16 +206,16 @@ def _check_step(kind: type[Stage], stage: Stage) -> None:
     except Exception as reason:  # somebody else's code may raise anything
         if _is_about_letters(reason) and _is_of_tensors(reason):  # it can train; who reads it on paper will say so
             return
-        raise blamed(reason) or _wrong(kind, _said(reason), "step") from None
+        raise blamed(reason) or wrong(kind, _said(reason), "step") from None
     if type(made) is not tuple or len(made) != 2:
         got = _kind(made)
-        raise _wrong(kind, f"step must return two things, what flows out and the next memory, got {got}", "step")
+        raise wrong(kind, f"step must return two things, what flows out and the next memory, got {got}", "step")
     flowing, after = made
     if not isinstance(flowing, (Depth, int, float)):
-        raise _wrong(kind, f"what flows out of step must be a value like x, got {_kind(flowing)}", "step")
+        raise wrong(kind, f"what flows out of step must be a value like x, got {_kind(flowing)}", "step")
     if type(after) is not type(memory):
         wanted, got = type(memory).__name__, _kind(after)
-        raise _wrong(kind, f"step must return the memory that init makes, {wanted}, got {got}", "step")
+        raise wrong(kind, f"step must return the memory that init makes, {wanted}, got {got}", "step")
 
 
 def _kind(value: Any) -> str:
@@ -226,7 +226,7 @@ def _kind(value: Any) -> str:
     return f"a {type(value).__name__} of {len(value)}" if isinstance(value, tuple) else f"a {type(value).__name__}"
 
 
-def _wrong(kind: type[Stage], what: str, about: str = "") -> EdslError:
+def wrong(kind: type[Stage], what: str, about: str = "") -> EdslError:
     """An error about a class, at the line of a field or method of it."""
     try:
         lines, first = inspect.getsourcelines(kind)

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edsl.authored import blamed, first_line, is_authored
+from edsl.authored import blamed, first_line, is_authored, wrong
 from edsl.errors import EdslError, shown
 from edsl.pipeline import Pipeline
-from edsl.plan import Plan, is_foreign
+from edsl.plan import Plan
 from edsl.segment import Given, Segment, TensorAt
 from edsl.stage import Stage
 
@@ -27,15 +27,14 @@ def rehearse(pipeline: Pipeline) -> None:
     if kinds in _rehearsed or not any(map(is_authored, kinds)):
         return
     for branch in pipeline.branches.values():
-        if not branch.estimator.gives_difference:
+        if any(is_authored(type(stage)) for stage in branch.stages) and not branch.estimator.gives_difference:
             _rehearse(branch)
     _rehearsed.add(kinds)
 
 
 @torch.no_grad()
 def _rehearse(pipeline: Pipeline) -> None:
-    stages = pipeline.stages[: len(pipeline.stages) - is_foreign(pipeline.stages[-1])]
-    name = next((stage.name for stage in stages if is_authored(type(stage))), "")
+    kind = next(type(stage) for stage in pipeline.stages if is_authored(type(stage)))
     try:
         plan = Plan(pipeline, False, dict(pipeline.hyperparameters))
         theta = torch.linspace(-1, 1, 6)
@@ -46,7 +45,7 @@ def _rehearse(pipeline: Pipeline) -> None:
     except EdslError:
         raise
     except Exception as reason:  # somebody else's code may raise anything
-        raise blamed(reason) or EdslError(f"{name}: its step fails: {first_line(reason)}") from reason
+        raise blamed(reason) or wrong(kind, first_line(reason), "step") from reason
 
 
 def _through(plan: Plan, segment: Segment, theta: Tensor, x: Tensor) -> Tensor:
@@ -62,17 +61,22 @@ def _through(plan: Plan, segment: Segment, theta: Tensor, x: Tensor) -> Tensor:
     )
     if segment.refreshes(1):
         segment.refresh(1, theta, x, given, *buffers)
-    u, after, _ = segment.evaluate(TensorAt, theta, x, given, *buffers)
-    made = [("what flows out of its step", u, theta.shape)]
-    made += [(f"{name} after its step", new, old.shape) for name, new, old in zip(segment.buffers, after, buffers)]
-    for what, value, shape in made:
-        if not _fits(value, shape):
-            got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else shown(value)
-            stages = " | ".join(segment.labels)
-            raise EdslError(f"{stages}: {what} must have the parameter's shape, as x has; got {got} for {tuple(shape)}")
+    u, after, _ = segment.evaluate(_RehearsingAt, theta, x, given, *buffers)
+    for name, new, old in zip(segment.buffers, after, buffers):
+        _check(f"{name} after its step", new, old.shape)
     return torch.zeros_like(theta) + u
 
 
-def _fits(value: Any, shape: Any) -> bool:
-    """Whether it is a tensor of this shape, or a number for all elements."""
-    return isinstance(value, (int, float)) or (isinstance(value, Tensor) and value.shape in ((), shape))
+class _RehearsingAt(TensorAt):
+    """Where a step happens, looking at what each stage makes of x."""
+
+    def passed(self, label: str, before: Any, after: Any) -> None:
+        _check(f"{label}: what flows out of its step", after, self.theta.shape)
+
+
+def _check(what: str, value: Any, shape: Any) -> None:
+    """Raises EdslError for what is neither a tensor of this shape, nor a number for all elements."""
+    if isinstance(value, (int, float)) or (isinstance(value, Tensor) and value.shape in ((), shape)):
+        return
+    got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else shown(value)
+    raise EdslError(f"{what} must be a tensor of shape {tuple(shape)} here, got {got}")
