@@ -200,9 +200,9 @@ def _check_step(kind: type[Stage], stage: Stage) -> None:
         raise wrong(kind, f"buffer_shapes must return shapes of buffers by their names, got {got}", "buffer_shapes")
     if isinstance(stage, Estimator):
         return
-    at = ReadingAt()
+    remembers: Any = type(memory)
     try:
-        made: Any = stage.step(Depth(0), type(memory)(*(Depth(0) for _ in memory)), at)
+        made: Any = stage.step(Depth(0), remembers(*(Depth(0) for _ in memory)), ReadingAt())
     except Exception as reason:  # somebody else's code may raise anything
         if _is_about_letters(reason) and _is_of_tensors(reason):  # it can train; who reads it on paper will say so
             return

@@ -92,9 +92,9 @@ def _check_name(cls: Any, file: Path, found: list[Any]) -> None:
     except EdslError as reason:
         raise EdslError(f"plugin {reason}") from None
     before = _loaded.get(cls.name)
-    elsewhere = before is not None and file_of(before) != file_of(cls)
-    if cls.name in STAGES or cls.name in RECIPES or [one.name for one in found].count(cls.name) > 1 or elsewhere:
-        whose = f" by {file_of(before)}" if elsewhere else ""
+    other = "" if before is None or file_of(before) == file_of(cls) else file_of(before)
+    if cls.name in STAGES or cls.name in RECIPES or [one.name for one in found].count(cls.name) > 1 or other:
+        whose = f" by {other}" if other else ""
         raise EdslError(f"plugin {file}: the name {cls.name!r} is taken{whose}; give {cls.__name__} another")
 
 

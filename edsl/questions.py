@@ -80,7 +80,8 @@ class Depth:
 
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _joined
     __truediv__ = __rtruediv__ = __pow__ = __rpow__ = __mod__ = __rmod__ = __matmul__ = _joined
-    __neg__ = __pos__ = __abs__ = __lt__ = __le__ = __gt__ = __ge__ = __eq__ = __ne__ = _joined
+    __neg__ = __pos__ = __abs__ = __lt__ = __le__ = __gt__ = __ge__ = _joined
+    __eq__ = __ne__ = _joined  # pyright: ignore[reportAssignmentType]
     __hash__ = object.__hash__
 
     def __bool__(self) -> NoReturn:
