@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -87,7 +88,7 @@ class AroundOptimizer(PipelineOptimizer):
         if self._counted.get(parameter) == steps:
             known = inner.state[parameter]
             return {"step": known["step"]} if "step" in known else {}
-        like = _count_of(_foreign(self.pipeline))
+        like = _state_of(_foreign(self.pipeline)).get("step")
         if like is None:
             return {}
         if not isinstance(like, Tensor):
@@ -176,11 +177,7 @@ def _step_without_hooks(optimizer: Any) -> None:
     (step.__wrapped__ if getattr(step, "hooked", False) else step)(optimizer)
 
 
-def _count_of(update: Foreign) -> Any:
-    """Its count of steps after one, a tensor or a number, or None."""
-    return _state_of(update).get("step")
-
-
+@lru_cache(maxsize=32)
 def _state_of(update: Foreign) -> dict[str, Any]:
     """What it keeps for a matrix after one step."""
     matrix = torch.zeros(2, 2, requires_grad=True)
