@@ -36,6 +36,7 @@ class AroundOptimizer(PipelineOptimizer):
             if group.get("differentiable"):
                 name = self.pipeline.update.name
                 raise EdslError(f"{name}: differentiable=True can't reach through the stages before it; leave it out")
+        self._wrapped()  # which may refuse the parameters, and notes its groups' learning rates
 
     @staticmethod
     def _hyperparameters(pipeline: Pipeline) -> dict[str, Any]:
@@ -50,7 +51,12 @@ class AroundOptimizer(PipelineOptimizer):
         return f"{self.pipeline.update.name}."
 
     def _update(self, slots: list[Slot]) -> None:
-        inner = self._wrapped()  # on the parameters themselves, which it may refuse, or make state for
+        inner = self._wrapped()
+        for parameter, state in self._made.items():
+            for key, value in state.items():
+                if key != "step":
+                    self.state[parameter].setdefault(self._prefix + key, value)
+        self._made = {}
         items = self.engine.step(self.param_groups, self.state, slots)
         inner.param_groups = self.param_groups
         self._lend(inner, items)
@@ -62,13 +68,12 @@ class AroundOptimizer(PipelineOptimizer):
         """The foreign optimizer; made anew where copying and pickling have left it behind."""
         inner: Any = self.__dict__.get("_inner")
         if inner is None:
-            parameters = [p for group in self.param_groups for p in group["params"]]
-            inner = self._inner = _foreign(self.pipeline).build(parameters)
+            update = _foreign(self.pipeline)
+            theirs = ("params", *update.defaults())
+            groups = [{key: group[key] for key in theirs if key in group} for group in self.param_groups]
+            inner = self._inner = update.build(groups)
+            self._made: dict[Tensor, dict[str, Any]] = dict(inner.state)  # state from before any step, as Adagrad's
             self._counted: dict[Tensor, int] = {}  # the steps that it has counted itself, where they are these
-            for parameter, state in inner.state.items():
-                for key, value in state.items():
-                    if key != "step":
-                        self.state[parameter].setdefault(self._prefix + key, value)
         return inner
 
     def _lend(self, inner: Any, items: Sequence[Item]) -> None:

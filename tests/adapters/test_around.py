@@ -144,6 +144,21 @@ def pickled(optimizer, model):
     return twin
 
 
+def test_a_class_that_notes_its_groups_when_it_is_built_finds_them():
+    model, twin = models()
+    ends = []
+    for build, net in ((around, model), (lambda _, groups: torch_optimizer.AdaBound(groups), twin)):
+        optimizer = build("torch_optimizer.AdaBound", halves(net, lr=0.05))
+        schedule = lr_scheduler.LambdaLR(optimizer, lambda k: 1 / (5 - min(k, 4)))
+        ends.append(train(optimizer, net, 6, schedule))
+    assert equal(*ends)
+
+
+def test_parameters_that_the_class_refuses_are_refused_when_it_is_built():
+    with pytest.raises(ValueError, match="Muon only supports 2D"):
+        around("torch.Muon", torch.nn.Linear(2, 2))
+
+
 @every_wrapped
 def test_state_is_tensors_by_name_of_the_same_shapes_as_the_wrapped_class_has(name):
     model, twin = models()
@@ -262,12 +277,20 @@ def test_what_a_checkpoint_must_have_is_still_asked_for(damage, message):
     assert not fresh.state
 
 
-@pytest.mark.parametrize("flag", ["foreach", "capturable", "differentiable", "fused"])
-@every_wrapped
+def class_of(name):
+    return getattr(torch.optim, name.partition("(")[0].partition(".")[2])
+
+
+FLAGS = [
+    (name, flag)
+    for name in WRAPPED
+    for flag in ("foreach", "capturable", "differentiable", "fused")
+    if flag in inspect.signature(class_of(name).__init__).parameters
+]
+
+
+@pytest.mark.parametrize(("name", "flag"), FLAGS)
 def test_a_flag_is_taken_as_the_class_takes_it_or_refused_in_one_line(name, flag):
-    cls = getattr(torch.optim, name.partition("(")[0].partition(".")[2])
-    if flag not in inspect.signature(cls.__init__).parameters:
-        pytest.skip("not a flag of this class")
     spec = f"{name[:-1]}, {flag}=True)" if name.endswith(")") else f"{name}({flag}=True)"
     model, twin = models()
     if flag == "differentiable":
