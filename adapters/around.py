@@ -30,8 +30,19 @@ class AroundOptimizer(PipelineOptimizer):
         EdslError: for `differentiable=True`: gradients can't flow through the adaptors.
     """
 
-    def __init__(self, params: Any, spec: Any, **options: Any) -> None:
-        super().__init__(params, spec, **options)
+    def __init__(
+        self,
+        params: Any,
+        spec: Any,
+        *,
+        mode: str = "compiled",
+        exclude: Sequence[str] | None = None,
+        maximize: bool = False,
+        state_dtype: Any = None,
+        **hyperparameters: Any,
+    ) -> None:
+        options: dict[str, Any] = {"maximize": maximize, "state_dtype": state_dtype}
+        super().__init__(params, spec, mode=mode, exclude=exclude, **options, **hyperparameters)
         for group in self.param_groups:
             if group.get("differentiable"):
                 name = self.pipeline.update.name
@@ -52,11 +63,6 @@ class AroundOptimizer(PipelineOptimizer):
 
     def _update(self, slots: list[Slot]) -> None:
         inner = self._wrapped()
-        for parameter, state in self._made.items():
-            for key, value in state.items():
-                if key != "step":
-                    self.state[parameter].setdefault(self._prefix + key, value)
-        self._made = {}
         items = self.engine.step(self.param_groups, self.state, slots)
         inner.param_groups = self.param_groups
         self._lend(inner, items)
@@ -81,6 +87,9 @@ class AroundOptimizer(PipelineOptimizer):
         prefix, lent = self._prefix, {}
         for item in items:
             parameter = item.parameter
+            for key, value in self._made.pop(parameter, {}).items():
+                if key != "step":
+                    item.state.setdefault(prefix + key, value)
             own = {key[len(prefix) :]: value for key, value in item.state.items() if key.startswith(prefix)}
             if own or item.k > 1:
                 own |= self._count(inner, parameter, item.k - 1)

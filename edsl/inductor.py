@@ -56,7 +56,7 @@ class Inductor:
             except Exception as reason:
                 if not type(reason).__module__.startswith("torch._dynamo"):
                     raise
-                self.note(function.give_up(reason))  # before anything has run
+                function.give_up(reason)  # before anything has run
                 return function.call(*inputs)
             finally:
                 _running.reset(before)
@@ -89,11 +89,11 @@ class _Function:
     plain: Callable[..., Any]
     graphs: list[_Graph] = field(default_factory=list)
 
-    def give_up(self, reason: Exception) -> _Graph:
+    def give_up(self, reason: Exception) -> None:
         """Run it as it stands from now on, where Dynamo can't follow it."""
-        self.call = self.plain
-        self.graphs.append(_Graph(_why(reason)))
-        return self.graphs[-1]
+        graph = _Graph(_why(reason))
+        self.graphs.append(graph)
+        self.call = _noted(graph, self.plain)
 
     @property
     def serves_others(self) -> bool:
@@ -145,10 +145,15 @@ def _backend(module: torch.fx.GraphModule, inputs: list[Any]) -> Callable[..., A
     except Exception as reason:  # any failure of the compiler leaves the eager graph, which is right
         graph, compiled = _Graph(_why(reason)), module.forward
     function.graphs.append(graph)
+    return _noted(graph, compiled)
+
+
+def _noted(graph: _Graph, call: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, which tells the optimizer that runs it what it runs."""
 
     def run(*inputs: Any) -> Any:
         _running.get()[0].note(graph)
-        return compiled(*inputs)
+        return call(*inputs)
 
     return run
 

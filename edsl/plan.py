@@ -38,7 +38,7 @@ class Plan:
         self.route = route
         self.state_dtype = state_dtype
         self.spared = spared
-        self.values = values
+        self.values = dict(values)
         self._seen: dict[str, Any] = dict.fromkeys(("route", "exclude", *values), _CHANGING)
         self._pipeline = pipeline = self._with_values(values)
         self.stages = pipeline.stages

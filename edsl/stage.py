@@ -193,6 +193,12 @@ class Stage:
 
     def _read(self, field: dataclasses.Field[Any], value: Any) -> Any:
         """A field's value as its domain reads it; raises FieldError."""
+        if "domain" not in field.metadata:
+            raise FieldError(
+                f"{type(self).__name__}: the hyper-parameter {field.name} has no domain: write "
+                f"{field.name}: float = field({shown(value)}, Number()), both from edsl.domain",
+                field.name,
+            )
         try:
             return field.metadata["domain"].read(value)
         except ValueError as reason:

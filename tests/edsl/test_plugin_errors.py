@@ -220,3 +220,25 @@ def test_two_files_can_not_bring_one_name_and_one_file_may_be_loaded_again(write
     with pytest.raises(edsl.EdslError, match=r"second.py: the name 'scale' is taken by .*first.py; give Scale another"):
         edsl.load_plugin(write(GOOD, "second.py"))
     assert str(edsl.scale()) == "scale(by=2)"
+
+
+def test_a_step_that_dynamo_can_not_follow_runs_uncompiled_and_says_so_once(write):
+    edsl.load_plugin(write(stepping("torch.tanh(x).tolist()", "return torch.tanh(x), memory")))
+    for _ in range(2):
+        theta = torch.nn.Parameter(torch.full((3, 2), 2.0))
+        theta.grad = torch.full((3, 2), -0.5)
+        optimizer = edsl.compile("grad | scale | sgd(lr=1)", [theta])
+        with pytest.warns(edsl.EdslWarning, match=r"torch.compile failed \(.*running uncompiled"):
+            optimizer.step()
+        optimizer.step()
+        assert len(optimizer.fallbacks) == 1
+        assert torch.allclose(theta, torch.full((3, 2), 2.9242), atol=1e-4)
+
+
+def test_a_class_whose_field_has_no_domain_is_one_line_in_python_too(write):
+    names: dict = {"__name__": "somebody"}
+    exec(compile(BAD["no field()"][0], "nowhere.py", "exec"), names)
+    with pytest.raises(
+        edsl.EdslError, match=r"Scale: the hyper-parameter by has no domain: write by: float = field\(2"
+    ):
+        names["Scale"]()
