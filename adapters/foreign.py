@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from edsl.domain import Number, plain
@@ -66,9 +67,9 @@ class Foreign(BaseUpdate):
 
         return self.build([torch.zeros(2, 2, requires_grad=True)]).defaults
 
-    def build(self, params: Any) -> Any:
-        """The optimizer itself, over these parameters or groups."""
-        return optimizer_class(self.optimizer)(params, **dict(self.given))
+    def build(self, params: Any, tensors: Mapping[str, Any] = MappingProxyType({})) -> Any:
+        """The optimizer itself, over these parameters or groups; `tensors` stand for numbers of the same names."""
+        return optimizer_class(self.optimizer)(params, **{**dict(self.given), **tensors})
 
     def argument_names(self) -> tuple[str, ...]:
         parameters = inspect.signature(optimizer_class(self.optimizer).__init__).parameters

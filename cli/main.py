@@ -505,9 +505,21 @@ def main() -> None:
         message, code = "", 1
     except OSError as reason:
         message, code = f"can't write the output: {reason.strerror or reason}", 1
+    except Exception as reason:
+        message, code = _of_a_stage(reason), 2
     if message:
         print(f"edsl: {message}", file=sys.stderr)
     sys.exit(code)
+
+
+def _of_a_stage(reason: Exception) -> str:
+    """What is wrong with a stage that somebody else wrote; any other error is edsl's own, and goes on."""
+    from edsl.authored import blamed
+
+    found = blamed(reason)
+    if found is None:
+        raise reason
+    return str(found)
 
 
 def _command(error: Any) -> str:

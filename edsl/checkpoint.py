@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from edsl.errors import EdslError, shown
@@ -46,12 +47,40 @@ def check_checkpoint(
     if len(set(numbers)) != len(numbers) or not set(states) <= set(numbers):
         raise _broken("its states don't belong to the parameters of its groups")
     for group, saved in zip(groups, saved_groups):
-        if saved.get("route", "") != group.get("route", ""):
-            raise EdslError(f"this checkpoint has {saved['route']!r} where this optimizer has {group['route']!r}")
+        theirs, own = saved.get("route", ""), group.get("route", "")
+        if theirs != own:
+            raise EdslError(f"this checkpoint has the route {theirs!r} where this optimizer has {own!r}")
         shared = plan(saved)
         for parameter, number in zip(group["params"], saved["params"]):
             if number in states:
                 _check_state(states[number], parameter, shared.shapes(parameter))
+
+
+def completed(checkpoint: Any, options: dict[str, Any]) -> Any:
+    """The checkpoint with the defaults of options that its groups don't know, and with steps as tensors."""
+    if not isinstance(checkpoint, dict):
+        return checkpoint
+    groups, states = checkpoint.get("param_groups"), checkpoint.get("state")
+    if not isinstance(groups, list) or not isinstance(states, dict):
+        return checkpoint
+    return {
+        **checkpoint,
+        "param_groups": [
+            {**group, **_lacking(options, group)} if isinstance(group, dict) else group for group in groups
+        ],
+        "state": {number: _with_tensor(state) for number, state in states.items()},
+    }
+
+
+def _lacking(options: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if key not in group}
+
+
+def _with_tensor(state: Any) -> Any:
+    step = state.get("step") if isinstance(state, dict) else None
+    if isinstance(step, bool) or not isinstance(step, (int, float)):
+        return state
+    return {**state, "step": torch.tensor(float(step), dtype=torch.float32)}
 
 
 def in_order_of_names(checkpoint: Any, groups: list[dict[str, Any]]) -> Any:
@@ -99,6 +128,8 @@ def _check_group(saved: Any, pipeline: Pipeline, keys: Iterable[str], parse: Cal
             raise _broken(f"{key} must be a list of names, got {shown(names)}")
     if "param_names" in saved and len(saved["param_names"]) != len(saved["params"]):
         raise _broken("it has more or fewer param_names than params")
+    if not isinstance(saved.get("maximize", False), bool):
+        raise _broken(f"maximize must be True or False, got {shown(saved['maximize'])}")
     for count in ("calls", "nonfinite_steps"):
         if type(saved.get(count, 0)) is not int or saved.get(count, 0) < 0:
             raise _broken(f"{count} must be a whole number from 0, got {shown(saved[count])}")

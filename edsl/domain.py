@@ -33,7 +33,7 @@ class Number:
             if self.optional:
                 return None
             raise ValueError("must be a number, got None")
-        boolean = str(getattr(value, "dtype", "")).endswith("bool")
+        boolean = type(value) is not float and str(getattr(value, "dtype", "")).endswith("bool")
         if boolean or isinstance(value, (bool, str, bytes, bytearray, memoryview)):
             raise ValueError(f"must be a number, got {shown(value)}")
         try:

@@ -16,12 +16,10 @@ on the host and go with them: inside the loop over elements a pow would cost mor
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from types import FunctionType
 from typing import Any
 
 import torch
@@ -31,7 +29,8 @@ from edsl.compiled import Absent
 from edsl.conference import Told, Turn, confer, nothing, shifts, step_together
 from edsl.cuda import Cuda
 from edsl.domain import Number
-from edsl.errors import EdslError, EdslWarning, shown
+from edsl.errors import EdslError, shown
+from edsl.inductor import Inductor
 from edsl.item import Item
 from edsl.layout import StateDtype, check_parameter, folded
 from edsl.native import Native
@@ -39,7 +38,6 @@ from edsl.newton_schulz import orthogonal_factor
 from edsl.oracle import Oracle, Slot
 from edsl.pipeline import Pipeline
 from edsl.plan import Plan, is_foreign
-from edsl.progress import compiling
 from edsl.roster import Roster, repeats
 from edsl.segment import Given, Segment, WatchingAt
 from edsl.shards import check_shards, check_whole, shards_of, total_norms
@@ -68,11 +66,7 @@ class Watched:
 
 
 class Engine:
-    """Runs the pipelines of an optimizer's groups on their parameters.
-
-    Attributes:
-        fallbacks: one reason for each graph that could not be compiled, and so runs eagerly.
-    """
+    """Runs the pipelines of an optimizer's groups on their parameters."""
 
     def __init__(self, pipeline: Pipeline, mode: str, state_dtype: StateDtype = None) -> None:
         self.pipeline = pipeline
@@ -80,8 +74,7 @@ class Engine:
         self.state_dtype = state_dtype
         self.native = Native() if mode == "compiled" else Absent()
         self.cuda = Cuda() if mode == "compiled" else Absent()
-        self.fallbacks: list[str] = []
-        self._compiled_graphs = 0
+        self.inductor = Inductor()
         self._plans: dict[tuple[int, bool], Plan] = {}
         self._functions: dict[tuple[Any, ...], Callable[..., Any]] = {}
         self._names: tuple[Any, Any] | None = None  # what names were made from, and the names
@@ -92,7 +85,12 @@ class Engine:
     @property
     def graphs(self) -> int:
         """How many steps were compiled, natively or by torch."""
-        return self._compiled_graphs + self.native.kernels + self.cuda.kernels
+        return self.inductor.graphs + self.native.kernels + self.cuda.kernels
+
+    @property
+    def fallbacks(self) -> list[str]:
+        """One reason for each graph that could not be compiled, and so runs eagerly."""
+        return self.inductor.fallbacks
 
     def forget_plans(self) -> None:
         """Read the groups anew, as after loading a checkpoint; what is compiled stays."""
@@ -103,25 +101,35 @@ class Engine:
     def plan(self, index: int, group: dict[str, Any], spared: bool) -> Plan:
         """The plan of a group for its parameters that are, or are not, spared decay."""
         plan = self._plans.get((index, spared))
-        if plan is not None and plan.describes(group):
-            return plan
+        if plan is None:
+            plan = self._plans[index, spared] = self._new_plan(index, group, spared)
+        elif moved := plan.moved(group):
+            self._follow(plan, index, group, moved)
+        return plan
+
+    def _new_plan(self, index: int, group: dict[str, Any], spared: bool) -> Plan:
         route = group.get("route", "")
         pipeline = self.pipeline.branch(route)
-        keys = pipeline.hyperparameters
-        missing = [key for key in (*keys, "exclude") if key not in group]
-        if missing:
-            raise EdslError(f"param group {index} has lost its {', '.join(missing)}")
-        values = {key: group[key] if isinstance(group[key], (float, int)) else _number(key, group[key]) for key in keys}
-        if plan is None:
-            plan = self._plans[index, spared] = Plan(pipeline, spared, values, route, self.state_dtype)
-        elif plan.route != route:
+        _check_keys(index, group, (*pipeline.hyperparameters, "exclude"))
+        values = {key: _number(key, group[key]) for key in pipeline.hyperparameters}
+        plan = Plan(pipeline, spared, values, route, self.state_dtype)
+        plan.remember(group, ("route", "exclude", *values))
+        return plan
+
+    def _follow(self, plan: Plan, index: int, group: dict[str, Any], moved: list[str]) -> None:
+        """Take over what a group has under the keys that moved."""
+        route = group.get("route", "")
+        if route != plan.route:
+            self.pipeline.branch(route)
             raise EdslError(
                 f"param group {index}: its route is fixed, got {shown(route)} instead of {shown(plan.route)}"
             )
-        elif plan.values != values:
-            plan.change(values)
-        plan.remember(group)
-        return plan
+        _check_keys(index, group, [key for key in moved if key != "route"])
+        now = {key: _number(key, group[key]) for key in moved if key in plan.values}
+        changed = {key: value for key, value in now.items() if value != plan.values[key]}
+        if changed:
+            plan.change(changed)
+        plan.remember(group, moved)
 
     def oracle(self, groups: list[dict[str, Any]], states: Any, closure: Callable[[], Any] | None) -> Oracle:
         """The model as the estimator sees it at the next step."""
@@ -131,7 +139,7 @@ class Engine:
 
     def estimator(self, groups: list[dict[str, Any]]) -> Estimator:
         """The estimator with the groups' values, in which they must agree."""
-        found = [self.plan(index, group, spared=False).pipeline.estimator for index, group in enumerate(groups)]
+        found = [self.plan(index, group, spared=False).estimator for index, group in enumerate(groups)]
         if any(other != found[0] for other in found[1:]):
             raise EdslError(f"all param groups must agree on the estimator, got {' and '.join(map(str, set(found)))}")
         return found[0] if found else self.pipeline.estimator
@@ -221,7 +229,7 @@ class Engine:
         if self._named(groups) is not roster.named:
             return False
         found = [(self.plan(index, groups[index], spared), plan) for (index, spared), plan in roster.plans.items()]
-        return all(now is plan and now.pipeline.estimator.passes_grad for now, plan in found)
+        return all(now is plan and now.estimator.passes_grad for now, plan in found)
 
     def watch(self, groups: list[dict[str, Any]], states: Any, slots: list[Slot]) -> list[Watched]:
         """What the next step will compute on the way, without taking it."""
@@ -418,38 +426,16 @@ class Engine:
 
     def _cached(self, key: tuple[Any, ...], make: Callable[[], Any], dynamic: bool) -> Callable[..., Any]:
         if key not in self._functions:
-            self._functions[key] = make() if self.mode == "eager" else self._compiled(make(), dynamic)
+            eager = self.mode == "eager"
+            whole = (*key, str(self.state_dtype))
+            self._functions[key] = make() if eager else self.inductor.compiled(whole, make, dynamic)
         return self._functions[key]
 
-    def _compiled(self, function: Any, dynamic: bool) -> Callable[..., Any]:
-        # torch's recompile limit counts per code object: a code object of its own for each function.
-        own = FunctionType(
-            function.__code__.replace(),
-            function.__globals__,
-            function.__name__,
-            function.__defaults__,
-            function.__closure__,
-        )
-        return torch.compile(own, fullgraph=True, dynamic=dynamic, backend=self._inductor)
 
-    def _inductor(self, graph: torch.fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
-        """torch's inductor, counted; where it can't compile, the graph as it stands."""
-        from torch._dynamo import lookup_backend
-        from torch._dynamo.exc import RestartAnalysis
-
-        try:
-            with compiling(self.graphs + 1), warnings.catch_warnings():  # the compiler's warnings are about itself
-                warnings.simplefilter("ignore")
-                compiled = lookup_backend("inductor")(graph, inputs)
-        except RestartAnalysis:  # not a failure: Dynamo traces once more
-            raise
-        except Exception as reason:  # any failure of the compiler leaves the eager graph, which is right
-            self.fallbacks.append(_why(reason))
-            if len(self.fallbacks) == 1:
-                warnings.warn(f"{self.fallbacks[0]}: running uncompiled", EdslWarning, stacklevel=2)
-            return graph.forward
-        self._compiled_graphs += 1
-        return compiled
+def _check_keys(index: int, group: dict[str, Any], keys: Sequence[str]) -> None:
+    missing = [key for key in keys if key not in group]
+    if missing:
+        raise EdslError(f"param group {index} has lost its {', '.join(missing)}")
 
 
 def check_item(pipeline: Pipeline, parameter: Tensor, name: str) -> None:
@@ -490,10 +476,15 @@ def _kin(slot: Slot) -> Any:
     return slot.group, slot.spared, slot.parameter.shape[:1], slot.parameter.numel()
 
 
+_ANY = Number()
+
+
 def _number(key: str, value: Any) -> Any:
-    """The number that a group's tensor or numpy scalar holds; raises EdslError where it holds none."""
+    """A group's number, or that which its tensor or numpy scalar holds; raises EdslError where it holds none."""
+    if isinstance(value, (float, int)):
+        return value  # which its own domain reads
     try:
-        return Number().read(value)
+        return _ANY.read(value)
     except ValueError as reason:
         raise EdslError(f"param group: {key} {reason}") from None
 
@@ -501,11 +492,3 @@ def _number(key: str, value: Any) -> Any:
 def _size(shape: tuple[int, int], like: Tensor) -> Tensor:
     """Rows and columns as live values."""
     return torch.tensor(shape, dtype=like.dtype, device=like.device)
-
-
-def _why(reason: Exception) -> str:
-    text = str(reason)
-    if "C++ compiler" in text or "InvalidCxxCompiler" in type(reason).__name__:
-        return "no C++ compiler was found (install g++, or name one in CXX)"
-    line = next((line.strip() for line in text.splitlines() if line.strip()), type(reason).__name__)
-    return f"torch.compile failed ({line[:200]})"

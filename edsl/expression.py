@@ -19,6 +19,13 @@ class NotElementwise(EdslError):
     """A step does something that is neither element by element nor a norm or a mean."""
 
 
+class Branching(NotElementwise):
+    """A step chooses by a value, which nothing but a run on that value can follow."""
+
+    def __init__(self) -> None:
+        super().__init__("a step branches on a value")
+
+
 @dataclass(frozen=True, eq=False)
 class Expression:
     """What a value is made of.
@@ -92,7 +99,7 @@ class Expression:
         return combined(">=", self, other)
 
     def __bool__(self) -> NoReturn:
-        raise NotElementwise("a step branches on a value")
+        raise Branching
 
 
 def read(name: str, place: int = 0) -> Expression:

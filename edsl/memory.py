@@ -15,6 +15,7 @@ from edsl.engine import check_item
 from edsl.errors import EdslError
 from edsl.exclusion import excluded_names
 from edsl.layout import folded, read_dtype, working_dtype
+from edsl.optimizer_state import state_tensors
 from edsl.pipeline import Pipeline
 from edsl.plan import Plan, is_foreign
 from edsl.routing import check_patterns, kinds_in_names, route_of
@@ -268,11 +269,9 @@ def _foreign_state(stage: Any, shapes: Shapes, dtype: torch.dtype) -> tuple[Buff
     except Exception:  # another package's optimizer may raise anything
         return None
     found: dict[tuple[str, str], int] = {}
-    for state in optimizer.state.values():
-        for name, tensor in state.items():
-            if isinstance(tensor, torch.Tensor) and name != "step":
-                key = name, _name(tensor.dtype)
-                found[key] = found.get(key, 0) + tensor.numel() * tensor.element_size()
+    for name, tensor, size in state_tensors(optimizer):
+        key = name, _name(tensor.dtype)
+        found[key] = found.get(key, 0) + size
     return tuple(BufferMemory(name, kind, size) for (name, kind), size in found.items())
 
 

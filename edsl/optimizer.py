@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from edsl.arguments import read_arguments
-from edsl.checkpoint import check_checkpoint, in_order_of_names
+from edsl.authored import blamed
+from edsl.checkpoint import check_checkpoint, completed, in_order_of_names
 from edsl.engine import MODES, Engine, Watched, check_item
 from edsl.errors import EdslError, shown
 from edsl.exclusion import excluded_names, names_in_module
@@ -19,6 +20,7 @@ from edsl.layout import dtype_of_state, read_state_dtype
 from edsl.oracle import Slot, nonfinite
 from edsl.pipeline import Pipeline
 from edsl.plan import Plan, buffer_names, is_foreign
+from edsl.rehearsal import rehearse
 from edsl.routing import check_patterns, kinds_in_module, route_of
 from edsl.shards import is_zero, placed
 from edsl.spec import as_pipeline, parse
@@ -77,6 +79,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         if not isinstance(maximize, bool):
             raise EdslError(f"maximize must be True or False, got {shown(maximize)}")
         pipeline = as_pipeline(spec).override(**hyperparameters)
+        rehearse(pipeline)
         self.kinds: dict[str, tuple[str, ...]] | None = None
         if isinstance(params, nn.Module):
             exclude = names_in_module(params, exclude)
@@ -150,6 +153,13 @@ class PipelineOptimizer(torch.optim.Optimizer):
         self._stepping = True
         try:
             return self._evaluate_and_update(closure)
+        except EdslError:
+            raise
+        except Exception as reason:
+            of_stage = blamed(reason)
+            if of_stage is None:
+                raise
+            raise of_stage from reason
         finally:
             self._stepping = False
 
@@ -303,6 +313,8 @@ class PipelineOptimizer(torch.optim.Optimizer):
         """The group with its hyper-parameters under their canonical names, each in its domain."""
         if group.get("pipeline", self.defaults["pipeline"]) != self.defaults["pipeline"]:
             raise EdslError("param group: all groups of an optimizer have one pipeline; build another optimizer")
+        if not isinstance(group.get("maximize", False), bool):
+            raise EdslError(f"param group: maximize must be True or False, got {shown(group['maximize'])}")
         pipeline = self.pipeline.branch(group.get("route", ""))
         live = pipeline.hyperparameters
         fixed = [key for key in group if key in pipeline.keys and key not in live and key not in self.defaults]
@@ -349,7 +361,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         seen: list[dict[str, Any]] = []
 
         def check(optimizer: torch.optim.Optimizer, checkpoint: dict[str, Any]) -> dict[str, Any]:
-            checkpoint = in_order_of_names(checkpoint, self.param_groups)
+            checkpoint = self._completed(in_order_of_names(checkpoint, self.param_groups))
             self._check_checkpoint(checkpoint)
             seen.append(checkpoint)
             return checkpoint
@@ -365,6 +377,14 @@ class PipelineOptimizer(torch.optim.Optimizer):
         finally:
             last.remove()
             first.remove()
+
+    def _options(self) -> dict[str, Any]:
+        """What groups hold beside hyper-parameters, with the defaults: a checkpoint from before one may lack it."""
+        others = {"pipeline", "route", "differentiable", *self._hyperparameters(self.pipeline)}  # the third is torch's
+        return {**{key: value for key, value in self.defaults.items() if key not in others}, "exclude": ()}
+
+    def _completed(self, checkpoint: Any) -> Any:
+        return completed(checkpoint, self._options())
 
     def _check_checkpoint(self, checkpoint: Any) -> None:
         keys = [key for key in self.defaults if key != "differentiable"]  # which torch adds on loading
@@ -444,12 +464,17 @@ def compile(
     pipeline = base.override(**hyperparameters)
     update = pipeline.update
     assert isinstance(update, Foreign)  # overriding keeps the stages
-    if maximize or state_dtype is not None:
+    alone = len(pipeline.stages) == 2 and not pipeline.estimator.needs_closure and pipeline.estimator.calls == 1
+    if state_dtype is not None or (maximize and alone):
         raise EdslError(f"maximize and state_dtype are edsl's own; give {update.name} its own arguments instead")
     if exclude:
         raise EdslError(f"exclude does not reach into {update.name}; give it param groups instead")
-    if len(pipeline.stages) == 2 and not pipeline.estimator.needs_closure and pipeline.estimator.calls == 1:
-        return update.build(params.parameters() if isinstance(params, nn.Module) else params)
+    if alone:
+        tensors = {key: value for key, value in hyperparameters.items() if isinstance(value, Tensor)}
+        optimizer = update.build(params.parameters() if isinstance(params, nn.Module) else params, tensors)
+        optimizer.pipeline = pipeline
+        return optimizer
     from edsl.adapters.around import AroundOptimizer
 
-    return AroundOptimizer(params, pipeline, mode=mode, exclude=())
+    climbs = maximize or bool(update.defaults().get("maximize"))
+    return AroundOptimizer(params, base, mode=mode, exclude=(), maximize=climbs, **hyperparameters)

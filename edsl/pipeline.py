@@ -17,6 +17,7 @@ from edsl.stage import BaseUpdate, Estimator, Stage, Wrapper
 
 ORDER = "the order is estimator | adaptors | base update | wrappers"
 MOST_STAGES = 64
+_WITHOUT_NUMBERS = ("update_index", "labels", "keys", "structure")  # what is known of a pipeline by then
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,9 @@ class Pipeline(Chain):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_complete(self.stages)
+        for stage in self.stages:
+            if not type(stage).__module__.startswith("edsl."):
+                check_authored(type(stage))
 
     @property
     def estimator(self) -> Estimator:
@@ -77,14 +81,18 @@ class Pipeline(Chain):
     def update_index(self) -> int:
         return next(index for index, stage in enumerate(self.stages) if isinstance(stage, BaseUpdate))
 
-    @cached_property
+    @property
     def branches(self) -> dict[str, Pipeline]:
         """The pipeline of each route, by its name; of a pipeline without routes itself, under ""."""
+        return self._routes or {"": self}
+
+    @cached_property
+    def _routes(self) -> dict[str, Pipeline]:
         from edsl.updates.route import Route
 
         update = self.update
         if not isinstance(update, Route):
-            return {"": self}
+            return {}  # not itself, which would be kept in a cycle
         before, behind = self.stages[: self.update_index], self.stages[self.update_index + 1 :]
         return {name: Pipeline((*before, *chain.stages, *behind)) for name, chain in update.branches}
 
@@ -197,6 +205,13 @@ class Pipeline(Chain):
             )
         )
 
+    def revalued(self, stages: tuple[Stage, ...]) -> Pipeline:
+        """The same pipeline with other numbers in its stages, which need no check, as their order stands."""
+        made = object.__new__(Pipeline)
+        made.__dict__.update((name, value) for name, value in self.__dict__.items() if name in _WITHOUT_NUMBERS)
+        made.__dict__["stages"] = stages
+        return made
+
     def spared(self) -> Pipeline:
         """The pipeline that parameters get which are left out of decay and layerwise scaling."""
         return Pipeline(
@@ -227,6 +242,13 @@ def _stages(link: Any) -> tuple[Stage, ...]:
     if isinstance(link, Stage):
         return (link,)
     raise EdslError(f"| joins stages, got {type(link).__name__}; write a stage such as edsl.lamb(lr=0.01)")
+
+
+def check_authored(kind: type[Stage]) -> None:
+    """Raises EdslError for a class of somebody else's that can't be a stage."""
+    from edsl.authored import check_stage
+
+    check_stage(kind)
 
 
 def check_order(stages: Sequence[Stage]) -> None:

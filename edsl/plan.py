@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from functools import cached_property
 from typing import Any
@@ -17,7 +17,10 @@ from edsl.layout import StateDtype, dtype_of_state, folded
 from edsl.pipeline import Pipeline
 from edsl.segment import Segment
 from edsl.shards import shards_of
-from edsl.stage import Stage, segments
+from edsl.stage import Estimator, Stage, segments
+
+_FIXED = (float, int)  # values that nobody changes in place
+_CHANGING = object()
 
 
 class Plan:
@@ -35,9 +38,10 @@ class Plan:
         self.route = route
         self.state_dtype = state_dtype
         self.spared = spared
-        self.values = values
-        self._seen: list[tuple[str, Any]] = []
-        pipeline = self.pipeline = self.with_values(values)
+        self.values = dict(values)
+        self._seen: dict[str, Any] = dict.fromkeys(("route", "exclude", *values), _CHANGING)
+        self._pipeline = pipeline = self._with_values(values)
+        self.stages = pipeline.stages
         self.entries = tuple(
             (index, field) for index, field in pipeline.keys.values() if field in pipeline.stages[index].live_fields()
         )
@@ -47,6 +51,21 @@ class Plan:
         self.memory: dict[int, Any] = {index: type(pipeline.stages[index].init(0.0)) for index in (0, *self.running)}
         self.is_matrix = any(stage.is_matrix for stage in pipeline.stages)
         self.segments = tuple(self._segments())
+        self._numbers = self._read_numbers()
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The pipeline with the values of now."""
+        if self._pipeline.stages is not self.stages:
+            self._pipeline = self._pipeline.revalued(self.stages)
+        return self._pipeline
+
+    @property
+    def estimator(self) -> Estimator:
+        """The pipeline's estimator with the values of now."""
+        stage = self.stages[0]
+        assert isinstance(stage, Estimator)  # the pipeline has seen to it
+        return stage
 
     @property
     def running(self) -> range:
@@ -54,7 +73,7 @@ class Plan:
         stages = self.pipeline.stages
         return range(1, len(stages) - is_foreign(stages[-1]))
 
-    def with_values(self, values: dict[str, Any]) -> Pipeline:
+    def _with_values(self, values: dict[str, Any]) -> Pipeline:
         pipeline = self.base.override(**values)
         return pipeline.spared() if self.spared else pipeline
 
@@ -80,52 +99,63 @@ class Plan:
             )
 
     def change(self, values: dict[str, Any]) -> None:
-        """Take new values for the next steps.
+        """Take new values of some hyper-parameters for the next steps.
 
         Raises:
             EdslError: for a value outside its domain, or one that needs a buffer which isn't there.
         """
-        pipeline = self.with_values(values)
-        if pipeline.structure != self.pipeline.structure:
+        keys, changes = self._pipeline.keys, {}
+        for key, value in values.items():
+            index, field = keys[key]
+            changes.setdefault(index, {})[field] = value
+        changed = {index: self._changed(index, fields) for index, fields in changes.items()}
+        self.values.update(values)
+        self.stages = tuple([changed.get(index, stage) for index, stage in enumerate(self.stages)])
+        self._numbers = self._read_numbers()
+
+    def _changed(self, index: int, values: dict[str, Any]) -> Stage:
+        """A stage with other values in some fields."""
+        before = self.stages[index]
+        if None in values.values():
             raise EdslError("a hyper-parameter that was a number when the optimizer was built must stay one, got None")
-        for index, memory in self.memory.items():
-            stage = pipeline.stages[index]
+        stage = before.revalued(values)
+        if index in self.memory:
             needed: Any = type(stage.init(0.0))
-            lost = [name for name in needed._fields if name not in memory._fields]
+            lost = [name for name in needed._fields if name not in self.memory[index]._fields]
             if lost:
                 raise EdslError(
                     f"{stage.name}: was built without its buffers {', '.join(lost)} because a value was 0; "
                     "build the optimizer with the value above 0 to schedule it"
                 )
-        for stage, before in zip(pipeline.stages, self.pipeline.stages):
-            for field in stage.constant:
-                if getattr(stage, field) != getattr(before, field):
-                    warnings.warn(
-                        f"{stage.name}: {field} changed while training, where this form is exact only for a "
-                        f"constant one; {stage.name}(…, buffers=2) follows a schedule exactly",
-                        EdslWarning,
-                        stacklevel=2,
-                    )
-        self.values, self.pipeline = values, pipeline
+        for field in stage.constant:
+            if getattr(stage, field) != getattr(before, field):
+                warnings.warn(
+                    f"{stage.name}: {field} changed while training, where this form is exact only for a "
+                    f"constant one; {stage.name}(…, buffers=2) follows a schedule exactly",
+                    EdslWarning,
+                    stacklevel=2,
+                )
+        spared = before.spared_values() if self.spared else {}
+        return stage.bind({field: spared[field] for field in values if field in spared}) if spared else stage
 
-    def remember(self, group: dict[str, Any]) -> None:
-        """Take note of the values that a group has now."""
-        seen = [("route", self.route), ("exclude", group["exclude"]), *((key, group[key]) for key in self.values)]
-        fixed = all(type(value) in (float, int) for _, value in seen[2:])  # a tensor may change in place
-        self._seen = seen if fixed else []
+    def remember(self, group: dict[str, Any], keys: Iterable[str]) -> None:
+        """Take note of what a group has under these keys now."""
+        for key in keys:
+            value = group.get(key, "")
+            self._seen[key] = value if key not in self.values or type(value) in _FIXED else _CHANGING
 
-    def describes(self, group: dict[str, Any]) -> bool:
-        """Whether a group has the very values that it was read with."""
-        for key, value in self._seen:
-            if group.get(key, "") is not value:
-                return False
-        return bool(self._seen)
+    def moved(self, group: dict[str, Any]) -> list[str]:
+        """The keys under which a group may hold something else than what was seen last."""
+        return [key for key, value in self._seen.items() if group.get(key, "") is not value]
 
     def numbers(self, k: int) -> list[float]:
         """The live values, powers, k and the number of looks."""
-        numbers = [getattr(self.pipeline.stages[index], field) for index, field in self.entries]
+        numbers = [*self._numbers]
         numbers += [numbers[i] ** k for i in self.decays]
-        return [*numbers, float(k), float(self.pipeline.estimator.looks(k))]
+        return [*numbers, float(k), float(self.estimator.looks(k))]
+
+    def _read_numbers(self) -> list[float]:
+        return [getattr(self.stages[index], field) for index, field in self.entries]
 
     def live(self, k: int, device: torch.device) -> Tensor:
         """The vector of these numbers; float64, so that 1 − β keeps its digits."""

@@ -14,6 +14,7 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
+from edsl.authored import check_stage, file_of, first_line, line_of
 from edsl.errors import EdslError, shown
 from edsl.stage import Adaptor, BaseUpdate, Estimator, Stage, Wrapper
 
@@ -53,15 +54,14 @@ def load_plugin(path: Any) -> tuple[str, ...]:
     sys.modules[name] = module  # where pickling and dataclasses look for it
     try:
         spec.loader.exec_module(module)
-    except Exception as reason:  # the user's own code may raise anything
+    except (Exception, SystemExit) as reason:  # the user's own code may raise anything
         del sys.modules[name]
-        said = (str(reason).splitlines() or [""])[0]
-        raise EdslError(f"plugin {file}: {type(reason).__name__}: {said}") from None
+        raise EdslError(f"plugin {file}{line_of(reason, file)}: {first_line(reason)}") from None
     found = [value for value in vars(module).values() if _is_stage(value) and value.__module__ == name]
     if not found:
         raise EdslError(f"plugin {file}: it defines no stage, a dataclass of a kind such as edsl.stage.Adaptor")
     for cls in found:
-        _check_name(cls, file)
+        _check_name(cls, file, found)
     _loaded.update({cls.name: cls for cls in found})
     _files.add(file.resolve())
     return tuple(cls.name for cls in found)
@@ -83,14 +83,19 @@ def _is_stage(value: Any) -> bool:
     return isinstance(value, type) and issubclass(value, _KINDS) and value not in _KINDS
 
 
-def _check_name(cls: Any, file: Path) -> None:
+def _check_name(cls: Any, file: Path, found: list[Any]) -> None:
     from edsl.recipes import RECIPES
     from edsl.registry import STAGES
 
-    if not isinstance(cls.name, str) or not cls.name.isidentifier():
-        raise EdslError(f"plugin {file}: {cls.__name__} needs a name such as 'smooth', got {shown(cls.name)}")
-    if cls.name in STAGES or cls.name in RECIPES:
-        raise EdslError(f"plugin {file}: the name {cls.name!r} is taken; give {cls.__name__} another")
+    try:
+        check_stage(cls)
+    except EdslError as reason:
+        raise EdslError(f"plugin {reason}") from None
+    before = _loaded.get(cls.name)
+    other = "" if before is None or file_of(before) == file_of(cls) else file_of(before)
+    if cls.name in STAGES or cls.name in RECIPES or [one.name for one in found].count(cls.name) > 1 or other:
+        whose = f" by {other}" if other else ""
+        raise EdslError(f"plugin {file}: the name {cls.name!r} is taken{whose}; give {cls.__name__} another")
 
 
 def checked(name: str, place: str) -> Any:
@@ -100,8 +105,8 @@ def checked(name: str, place: str) -> Any:
     try:
         cls = load(place)
     except Exception as reason:  # another package's module may raise anything
-        said = (str(reason).splitlines() or [""])[0]
-        raise EdslError(f"stage {name!r} of {place} can't be loaded: {type(reason).__name__}: {said}") from None
+        raise EdslError(f"stage {name!r} of {place} can't be loaded: {first_line(reason)}") from None
     if not _is_stage(cls) or cls.name != name:
         raise EdslError(f"{place} is registered as the stage {name!r}, and is {shown(cls)}")
+    check_stage(cls)
     return cls

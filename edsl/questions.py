@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
+from edsl.expression import Branching
 from edsl.stage import At, BaseUpdate, Stage
 
 
@@ -80,6 +81,11 @@ class Depth:
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _joined
     __truediv__ = __rtruediv__ = __pow__ = __rpow__ = __mod__ = __rmod__ = __matmul__ = _joined
     __neg__ = __pos__ = __abs__ = __lt__ = __le__ = __gt__ = __ge__ = _joined
+    __eq__ = __ne__ = _joined  # pyright: ignore[reportAssignmentType]
+    __hash__ = object.__hash__
+
+    def __bool__(self) -> NoReturn:
+        raise Branching
 
 
 def deepest(*values: Any) -> Depth:

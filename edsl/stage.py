@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from edsl.domain import plain
@@ -188,13 +189,22 @@ class Stage:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            try:
-                value = field.metadata["domain"].read(getattr(self, field.name))
-            except ValueError as reason:
-                said = _as_torch_says(field.name, getattr(self, field.name))
-                raise FieldError(f"{self.name}: {field.name} {reason}{said}", field.name) from None
-            object.__setattr__(self, field.name, value)
+            object.__setattr__(self, field.name, self._read(field, getattr(self, field.name)))
         self.check()
+
+    def _read(self, field: dataclasses.Field[Any], value: Any) -> Any:
+        """A field's value as its domain reads it; raises FieldError."""
+        if "domain" not in field.metadata:
+            raise FieldError(
+                f"{type(self).__name__}: the hyper-parameter {field.name} has no domain: write "
+                f"{field.name}: float = field({shown(value)}, Number()), both from edsl.domain",
+                field.name,
+            )
+        try:
+            return field.metadata["domain"].read(value)
+        except ValueError as reason:
+            said = _as_torch_says(field.name, value)
+            raise FieldError(f"{self.name}: {field.name} {reason}{said}", field.name) from None
 
     @property
     def needs_total_norm(self) -> bool:
@@ -282,6 +292,15 @@ class Stage:
     def replace(self, values: dict[str, Any]) -> Stage:
         """The same stage with some arguments replaced, checked."""
         return dataclasses.replace(self, **values)
+
+    def revalued(self, values: dict[str, Any]) -> Any:
+        """The same stage with some numbers replaced: checked as by `replace`, and several times faster."""
+        fields = type(self).__dataclass_fields__
+        own = {name: self.__dict__[name] for name in _field_names(type(self))}
+        changed = object.__new__(type(self))
+        changed.__dict__.update(own | {name: self._read(fields[name], value) for name, value in values.items()})
+        changed.check()
+        return changed
 
     def structure(self) -> tuple[Any, ...]:
         """The fields that aren't live, by which one compiled step differs from another."""
@@ -436,6 +455,11 @@ class Wrapper(Stage):
     kind: ClassVar[str] = "wrapper"
     rank: ClassVar[int] = 3
     evaluated: ClassVar[str] = ""
+
+
+@lru_cache
+def _field_names(kind: type[Stage]) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))
 
 
 def segments(stages: Sequence[Stage]) -> list[tuple[Stage, ...]]:

@@ -69,6 +69,9 @@ class Expression:
     def __neg__(self) -> Any:
         return Expression("neg", self)
 
+    def __abs__(self) -> Any:
+        return Expression("abs", self)
+
 
 def letter(text: str) -> Expression:
     """A symbol, printed as it is."""
@@ -199,6 +202,8 @@ class Writer(At):
         if operation == "clamp":
             bound = self.text(parts[1])
             return f"clamp({self.text(parts[0])}, −{bound}, {bound})"
+        if operation == "abs":
+            return f"|{self.text(parts[0])}|"
         if operation == "positive":
             return f"[{self.text(parts[0])} > 0]"
         if operation == "orthogonal":

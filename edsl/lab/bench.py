@@ -20,9 +20,10 @@ from edsl.lab.first_step import FirstStep, TooSlow, first_step
 from edsl.lab.footprint import kernels, temporary_bytes
 from edsl.lab.peers import AbsentPackage, peer_class
 from edsl.lab.shapes import Shape, parameter_set
-from edsl.lab.trial import Clock, state_bytes
+from edsl.lab.trial import Clock
 from edsl.layout import working_dtype
 from edsl.optimizer import compile
+from edsl.optimizer_state import state_bytes
 from edsl.spec import parse
 
 REFERENCE = "torch.AdamW"  # fused, which all others are measured by

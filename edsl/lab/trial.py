@@ -23,6 +23,7 @@ from edsl.lab.parallel import Group, over_processes
 from edsl.lab.schedule import schedule
 from edsl.lab.task import Split, Task
 from edsl.optimizer import PipelineOptimizer, compile
+from edsl.optimizer_state import state_bytes
 from edsl.pipeline import Pipeline
 from edsl.spec import parse
 
@@ -435,14 +436,3 @@ def evaluate(task: Task, model: Any, split: Split) -> tuple[float, float | None]
 def _moved(part: Any, device: torch.device) -> Any:
     """A tensor on the device; other rows, such as those of a file, stay and are moved batch by batch."""
     return part.to(device) if isinstance(part, Tensor) else part
-
-
-def state_bytes(optimizer: Any) -> int:
-    """Bytes of all tensors in an optimizer's state, step counts left out."""
-
-    def size(value: Any) -> int:
-        if isinstance(value, Tensor):
-            return value.numel() * value.element_size()
-        return sum(size(part) for key, part in value.items() if key != "step") if isinstance(value, dict) else 0
-
-    return size(dict(optimizer.state))

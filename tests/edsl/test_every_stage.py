@@ -10,7 +10,7 @@ from specs import pipeline_with
 
 import edsl
 from edsl.cost import cost
-from edsl.lab.trial import state_bytes
+from edsl.optimizer_state import state_bytes
 from edsl.recipes import RECIPES
 from edsl.registry import STAGES, stage_class
 from edsl.theory.linearise import NotLinear, linearise

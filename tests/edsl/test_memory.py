@@ -10,8 +10,8 @@ from specs import pipeline_with
 import edsl
 from edsl.lab.footprint import temporary_bytes
 from edsl.lab.shapes import parameter_set
-from edsl.lab.trial import state_bytes
 from edsl.memory import memory, routes
+from edsl.optimizer_state import state_bytes
 from edsl.recipes import RECIPES
 from edsl.registry import STAGES
 

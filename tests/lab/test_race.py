@@ -17,7 +17,7 @@ from edsl.lab.race import open_record, race
 from edsl.lab.record import Record
 from edsl.lab.results import results
 from edsl.lab.tasks import task
-from edsl.lab.trial import Setting, batches, failed, fair_groups, run_trial, state_bytes
+from edsl.lab.trial import Setting, batches, failed, fair_groups, run_trial
 
 TIMES = ("step_ms", "optimizer_ms", "first_step_s", "seconds")
 
@@ -89,14 +89,6 @@ def test_same_seed_gives_the_same_trial_and_another_seed_another():
     first, again, other = trial("alto"), trial("alto"), trial("alto", seed=1)
     assert without_times(first.record()) == without_times(again.record())
     assert first.train_loss != other.train_loss
-
-
-def test_state_bytes_are_measured_without_step_counts():
-    model = torch.nn.Linear(10, 10)
-    optimizer = edsl.compile("grad | e | torch.AdamW(lr=0.1)", model, mode="eager")
-    model(torch.ones(1, 10)).sum().backward()
-    optimizer.step()
-    assert state_bytes(optimizer) == 110 * 12
 
 
 def test_diverged_and_failed_trials_are_reported_and_do_not_end_the_race(tmp_path):
