@@ -167,14 +167,15 @@ def test_a_matrix_whose_first_gradient_is_zero_is_not_frozen_until_the_next_refr
 @pytest.mark.parametrize("spec", ["adam", "eadam", "adabelief", "adan", "rmsprop", "lamb", "alto", "shampoo", "soap"])
 def test_other_updates_come_to_rest_under_gradients_of_zero(spec):
     theta = Parameter(torch.ones(4, 4))
-    optimizer = edsl.compile(spec, [("w", theta)], mode="eager", lr=0.01)
+    takes_matrices = spec in ("shampoo", "soap")
+    optimizer = edsl.compile(spec, [("w", theta)], mode="eager" if takes_matrices else "compiled", lr=0.01)
     for group in optimizer.param_groups:
         if "weight_decay" in group:
             group["weight_decay"] = 0.0
     theta.grad = torch.eye(4)
     optimizer.step()
     theta.grad = torch.zeros(4, 4)
-    for _ in range(2000):
+    for _ in range(1500 if takes_matrices else 3000):
         optimizer.step()
     rest = theta.detach().clone()
     for _ in range(10):
