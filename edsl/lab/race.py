@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edsl.errors import EdslError, shown
-from edsl.lab.controls import controls_of
+from edsl.lab.controls import controls_of, explores
 from edsl.lab.device import usable_device
 from edsl.lab.learning_rate import learning_rates, scaled
 from edsl.lab.record import Record
@@ -127,6 +127,25 @@ class Race:
         if self.tuning.tuner:
             each = self.tuning.trials * self.tuning.seeds + 2 * self.seeds
         return each * len(self.entrants)
+
+    @cached_property
+    def controls(self) -> dict[str, dict[str, str]]:
+        """By the name of each entrant with E, the names of its controls by kind, as far as they are in the race.
+
+        They are known by their pipelines: an optimizer that somebody asked for is a control like any other, and
+        several may share one.
+        """
+        named = {entrant.spec: entrant.name for entrant in self.entrants}
+        pipelines = {entrant.name: parse(entrant.spec) for entrant in self.entrants}
+        return {
+            name: {
+                control.name: named[str(control.pipeline)]
+                for control in controls_of(pipeline)
+                if str(control.pipeline) in named
+            }
+            for name, pipeline in pipelines.items()
+            if explores(pipeline)
+        }
 
     def ready(self, trials: Mapping[tuple[str, int], dict[str, Any]]) -> Iterator[Work]:
         """The trials that can run now; a function of what is finished alone.

@@ -46,7 +46,10 @@ def _flat(race: Race, row: Any) -> dict[str, Any]:
                 "difference": interval and interval.mean,
                 "difference_low": interval and interval.low,
                 "difference_high": interval and interval.high,
+                "method": interval and interval.method,
+                "p": interval and interval.p,
                 "verdict": effect.verdict,
+                "family_wise": effect.family_wise,
             }
     flat |= {name: getattr(row, name) for name in ("step_ms", "optimizer_ms", "first_step_s", "state_bytes")}
     return flat | {name: figure.mean for name, figure in row.measures.items()}
