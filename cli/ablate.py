@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edsl.cli.compare import Running, held_in, plugins, run
+from edsl.cli.compare import Running, held_in, run
 from edsl.errors import EdslError
 
 
@@ -20,4 +20,4 @@ def ablate(spec: str | None, task: str | None, settings: dict[str, Any], running
         return
     if spec is None or task is None:
         raise EdslError("name a spec and a task, such as: edsl ablate alto --task digits")
-    run(race(task, ablation(spec), kind="ablate", plugins=plugins(), **settings), running)
+    run(race(task, ablation(spec), kind="ablate", **settings), running)

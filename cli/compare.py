@@ -47,7 +47,7 @@ def compare(task: str | None, words: Sequence[str], settings: dict[str, Any], ru
         return
     if task is None or not specs:
         raise EdslError("name a task and at least one spec, such as: edsl compare 'alto(lr=0.01)' lamb --task digits")
-    run(race(task, specs, plugins=plugins(), **settings), running)
+    run(race(task, specs, **settings), running)
 
 
 def _task_and_specs(task: str | None, words: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -61,12 +61,6 @@ def _task_and_specs(task: str | None, words: Sequence[str]) -> tuple[str | None,
         if name in TASKS or (len(words) > 1 and constructor(words[0]) is None):
             return words[0], list(words[1:])
     return task, list(words)
-
-
-def plugins() -> tuple[Path, ...]:
-    from edsl.plugins import loaded_files
-
-    return loaded_files()
 
 
 def run(race: Any, running: Running) -> Any:
@@ -137,6 +131,6 @@ def held_in(folder: Path | None) -> Any:
     assert folder is not None  # the callers ask for it
     held = read_configuration(folder)
     try:
-        return race_from(held, plugins())
+        return race_from(held, f"the race in {folder}")
     except (AttributeError, KeyError, TypeError):
         raise EdslError(f"{folder} holds no race that this edsl can read: race.json is damaged") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edsl.cli.compare import Running, held_in, plugins, run
+from edsl.cli.compare import Running, held_in, run
 from edsl.cli.render.page import print_json, print_note
 from edsl.cli.render.sharpness import print_sharpness
 from edsl.errors import EdslError
@@ -24,7 +24,7 @@ def sharpness(task: str | None, specs: Sequence[str], levels: str, settings: dic
     if task is None or not specs:
         raise EdslError("name a task and at least one spec, such as: edsl sharpness adam eadam --task digits")
     at = read_levels(levels)
-    run(race(task, specs, kind="sharpness", levels=at, plugins=plugins(), **settings), running)
+    run(race(task, specs, kind="sharpness", levels=at, **settings), running)
 
 
 def tell(race: Any, record: Any, as_json: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edsl.cli.compare import Running, held_in, plugins, run
+from edsl.cli.compare import Running, held_in, run
 from edsl.cli.render.page import print_note
 from edsl.errors import EdslError
 
@@ -26,4 +26,4 @@ def sweep(spec: str | None, task: str | None, grids: Sequence[str], settings: di
     found = swept.sweep(spec, grids, controls)
     for name, reason in found.refused:
         print_note(f"left out {name}: {reason}")
-    run(race(task, found.entrants, kind="sweep", plugins=plugins(), **settings), running)
+    run(race(task, found.entrants, kind="sweep", **settings), running)

@@ -20,7 +20,10 @@ from edsl.lab.task import Task
 from edsl.lab.tasks import task as task_named
 from edsl.lab.trial import UNITS, Setting, check_fit
 from edsl.lab.tuning import best_factor, check_tuner, merged, on_edge, round_of_factors
+from edsl.pipeline import Pipeline
+from edsl.plugins import Plugin, find_again, load_once, plugins_of
 from edsl.spec import parse
+from edsl.stage import Stage
 
 TUNING_SEEDS_FROM = 1_000_000  # seeds that no final run uses
 METRICS = {"accuracy": True, "loss": False, "train": False}  # name: whether more is better
@@ -53,7 +56,7 @@ class Work:
     setting: Setting
     spec: str
     seed: int
-    plugins: tuple[str, ...] = ()
+    plugins: tuple[Plugin, ...] = ()
 
     @property
     def key(self) -> tuple[str, int]:
@@ -87,6 +90,7 @@ class Race:
         metric: what decides, and what tuning minimises or maximises on the validation split: "accuracy",
             "loss", or "train" for the final training loss.
         kind: "compare", "sweep", "ablate" or "sharpness": what its report asks.
+        plugins: the files that brought stages of its entrants, with their texts.
     """
 
     setting: Setting
@@ -96,7 +100,7 @@ class Race:
     metric: str
     baseline: str
     kind: str = "compare"
-    plugins: tuple[str, ...] = field(default=(), compare=False)
+    plugins: tuple[Plugin, ...] = ()
 
     @property
     def task(self) -> Task:
@@ -118,6 +122,7 @@ class Race:
             "metric": self.metric,
             "baseline": self.baseline,
             "kind": self.kind,
+            "plugins": [plugin.record() for plugin in self.plugins],
         }
 
     @cached_property
@@ -272,13 +277,14 @@ def race(
         threads: of the CPU; one is fastest for small models, and gives the same bits on every machine.
         measures: names of `edsl.lab.measures`.
         levels: training losses at which sharpness and drift are looked at.
-        plugins: files with stages that the specs name, for workers to load.
+        plugins: files with stages for workers to load, beside those that brought stages of the specs.
 
     Raises:
         EdslError: for an unknown task, model, device, schedule, metric, baseline or measure, a bad spec, one
             given twice or that can't take the model's parameters, or a bad number.
     """
     chosen = task_named(task)
+    brought = load_once(plugins)
     entrants = _entrants(specs, controls)
     if monitor not in ("", "regret"):
         raise EdslError(f"monitor must be 'regret', got {shown(monitor)}")
@@ -309,9 +315,15 @@ def race(
         chosen.name, model, batch, budget, device, threads, monitor, unit, schedule, tuple(measures), tuple(levels)
     )
     tuning = _tuning(lr, tuner, trials, tune_seeds, entrants)
-    places = tuple(str(place) for place in plugins)
+    stages = [stage for entrant in entrants for stage in _stages(parse(entrant.spec))]
+    places = tuple(dict.fromkeys([*brought, *plugins_of(stages)]))
     decides, against = _metric(metric, chosen), _baseline(baseline, entrants)
     return Race(setting, entrants, seeds, tuning, decides, against, kind, places)
+
+
+def _stages(pipeline: Pipeline) -> list[Stage]:
+    """All stages of a pipeline, on whatever route."""
+    return [stage for branch in pipeline.branches.values() for stage in branch.stages]
 
 
 def _entrants(specs: Sequence[str | Entrant], controls: bool) -> tuple[Entrant, ...]:
@@ -386,11 +398,11 @@ def _baseline(baseline: str | None, entrants: Sequence[Entrant]) -> str:
         raise EdslError(f"baseline {shown(baseline)} is not in the race; it has {names}") from None
 
 
-def race_from(configuration: Any, plugins: Sequence[Path] = ()) -> Race:
-    """The race that a configuration describes: what `Race.configuration` gave.
+def race_from(configuration: Any, whose: str = "this race") -> Race:
+    """The race that a configuration describes: what `Race.configuration` gave. Its plugins are loaded again.
 
     Raises:
-        EdslError: when it describes none that this edsl can run.
+        EdslError: when it describes none that this edsl can run, or a plugin is gone or has changed.
     """
     held = dict(configuration)
     setting = Setting(**{name: held.pop(name) for name in Setting.__dataclass_fields__})
@@ -398,12 +410,13 @@ def race_from(configuration: Any, plugins: Sequence[Path] = ()) -> Race:
     tuning = held.pop("tuning")
     tuning = Tuning(**{**tuning, "factors": tuple(tuning["factors"])})
     setting = replace(setting, measures=tuple(setting.measures), levels=tuple(setting.levels))
+    plugins = tuple(Plugin(plugin["path"], plugin["text"]) for plugin in held.get("plugins", ()))
+    find_again(plugins, whose)
     for entrant in entrants:
         parse(entrant.spec)
     task_named(setting.task).model(setting.model)
     usable_device(setting.device)
-    places = tuple(str(place) for place in plugins)
-    return Race(setting, entrants, held["seeds"], tuning, held["metric"], held["baseline"], held["kind"], places)
+    return Race(setting, entrants, held["seeds"], tuning, held["metric"], held["baseline"], held["kind"], plugins)
 
 
 def open_record(race: Race, folder: Path, resume: bool) -> Record:

@@ -54,7 +54,7 @@ class Record:
         place = self.folder / CONFIGURATION
         if place.exists():
             before = read_configuration(self.folder)
-            if before != configuration:
+            if _agreed(before) != _agreed(configuration):
                 raise EdslError(
                     f"{self.folder} holds another race ({_difference(before, configuration)}); name another --out"
                 )
@@ -168,6 +168,20 @@ def _not_json(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
+def _agreed(configuration: Any) -> Any:
+    """What two configurations of one race agree in: plugins by their hashes, wherever they lie."""
+    if not isinstance(configuration, dict):
+        return configuration
+    return {**configuration, "plugins": [plugin["sha256"] for plugin in _listed(configuration, "plugins", "sha256")]}
+
+
+def _listed(configuration: dict[str, Any], name: str, *keys: str) -> list[dict[str, Any]]:
+    """A list of mappings that have these keys, or nothing."""
+    found = configuration.get(name)
+    whole = isinstance(found, list) and all(isinstance(one, dict) and set(keys) <= one.keys() for one in found)
+    return found if whole and found is not None else []
+
+
 def _difference(before: Any, now: dict[str, Any]) -> str:
     if not isinstance(before, dict):
         return "its configuration can't be read"
@@ -177,12 +191,25 @@ def _difference(before: Any, now: dict[str, Any]) -> str:
         for key in dict.fromkeys([*there, *here])
         if there.get(key) != here.get(key)
     ]
-    specs = [{entrant["spec"]: entrant["name"] for entrant in _entrants(one)} for one in (before, now)]
+    specs = [{e["spec"]: e["name"] for e in _listed(one, "entrants", "spec", "name")} for one in (before, now)]
     for place, ours, others in (("there", specs[0], specs[1]), ("here", specs[1], specs[0])):
         names = [name for spec, name in ours.items() if spec not in others]
         if names:
             said.append(f"only {place}: {', '.join(names)}")
+    said += _plugins_that_differ(before, now)
     return "; ".join(said) or "the order or the names of its optimizers"
+
+
+def _plugins_that_differ(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    there, here = (
+        {Path(plugin["path"]).name: plugin["sha256"][:12] for plugin in _listed(one, "plugins", "path", "sha256")}
+        for one in (before, now)
+    )
+    return [
+        f"plugin {name} {there.get(name, 'not')} there, {here.get(name, 'not')} here"
+        for name in dict.fromkeys([*there, *here])
+        if there.get(name) != here.get(name)
+    ]
 
 
 def _flat(configuration: dict[str, Any]) -> dict[str, Any]:
@@ -191,12 +218,6 @@ def _flat(configuration: dict[str, Any]) -> dict[str, Any]:
     for key, value in configuration.items():
         if isinstance(value, dict):
             flat |= {f"{key}.{name}": part for name, part in value.items()}
-        elif key != "entrants":
+        elif key not in ("entrants", "plugins"):
             flat[key] = value
     return flat
-
-
-def _entrants(configuration: dict[str, Any]) -> list[dict[str, Any]]:
-    found = configuration.get("entrants")
-    whole = isinstance(found, list) and all(isinstance(one, dict) and {"spec", "name"} <= one.keys() for one in found)
-    return found if whole and found is not None else []

@@ -61,7 +61,7 @@ def conclusions(race: Race, found: Results) -> list[str]:
 
 
 def effects_of_e(race: Race, found: Results) -> Iterator[str]:
-    """A sentence for each optimizer with E on what its controls say; none for a sweep, whose baseline is the control."""
+    """A sentence for each optimizer with E on what its controls say; none of a sweep, whose baseline is the control."""
     if race.kind == "sweep":
         return
     for row in found.rows:
