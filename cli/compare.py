@@ -12,7 +12,7 @@ from typing import Any
 from edsl.cli.render.page import print_json, print_note
 from edsl.cli.render.progress import race_progress
 from edsl.cli.render.race import print_forecast, print_race
-from edsl.errors import EdslError
+from edsl.errors import EdslError, Interrupted
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,7 @@ def run(race: Any, running: Running) -> Any:
         with race_progress() as watch:
             run_to_end(race, record, watch, engine)
     except KeyboardInterrupt:
-        print_note(f"interrupted; edsl compare --resume --out {folder} finishes it")
-        raise
+        raise Interrupted(f"interrupted; edsl compare --resume --out {folder} finishes it") from None
     found = results(race, record.finished, running.target)
     if race.setting.levels:
         from edsl.cli.sharpness import tell

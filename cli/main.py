@@ -12,8 +12,9 @@ from typing import Annotated, Any
 import typer
 
 from edsl.cli.options import RACE, RUNNING, TRAINING, running, settings, takes, words
-from edsl.errors import EdslError
+from edsl.errors import EdslError, Interrupted
 
+_INTERRUPTED = 130  # the exit code after Ctrl-C
 _UsageError: Any = typer.BadParameter.__base__  # typer exports the class but not its base
 
 app = typer.Typer(
@@ -492,14 +493,16 @@ def main() -> None:
         sys.exit(1)
     try:
         code = app(standalone_mode=False)
-        message = ""
+        message = "interrupted" if code == _INTERRUPTED else ""  # typer's own answer to Ctrl-C
         sys.stdout.flush()
     except EdslError as error:
         message, code = str(error), 2
     except _UsageError as error:
         message, code = f"{error.format_message().rstrip('.')}; see `{_command(error)} --help`", 2
+    except Interrupted as stopped:
+        message, code = str(stopped), _INTERRUPTED
     except (KeyboardInterrupt, typer.Abort):
-        message, code = "interrupted", 130
+        message, code = "interrupted", _INTERRUPTED
     except BrokenPipeError:  # the reader has gone, and needs no message
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         message, code = "", 1

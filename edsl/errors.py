@@ -40,6 +40,10 @@ class SpecError(EdslError):
         return SpecError, (self.message, self.text, self.place)
 
 
+class Interrupted(Exception):
+    """Ctrl-C in the middle of something that can be finished later; its message says how."""
+
+
 class EdslWarning(UserWarning):
     """Something that runs, but not as its writer may think."""
 
