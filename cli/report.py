@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edsl.cli.compare import held_in
+from edsl.cli.asked import held_in
 from edsl.cli.render.page import print_note, print_text
 from edsl.errors import EdslError
 

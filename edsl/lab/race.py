@@ -57,6 +57,7 @@ class Work:
     spec: str
     seed: int
     plugins: tuple[Plugin, ...] = ()
+    name: str = ""  # of the entrant
 
     @property
     def key(self) -> tuple[str, int]:
@@ -165,13 +166,13 @@ class Race:
 
     def _plan(self, entrant: Entrant, trials: Mapping[tuple[str, int], dict[str, Any]]) -> list[Work]:
         """What an entrant runs, as far as it is known: what tuning misses, then its final trials."""
-        finals = [self._work(entrant.spec, seed) for seed in range(self.seeds)]
+        finals = [self._work(entrant, entrant.spec, seed) for seed in range(self.seeds)]
         if not self.tuning.tuner:
             return finals
         tried, unfinished = self.tuned(entrant, trials)
         if not unfinished:
             best = self.spec_at(entrant, best_factor(tried))
-            finals += [self._work(best, seed) for seed in range(self.seeds) if best != entrant.spec]
+            finals += [self._work(entrant, best, seed) for seed in range(self.seeds) if best != entrant.spec]
         return [*unfinished, *finals]
 
     def tuned(
@@ -200,7 +201,7 @@ class Race:
 
     def _tuning_work(self, entrant: Entrant, factor: float) -> list[Work]:
         spec = self.spec_at(entrant, factor)
-        return [self._work(spec, TUNING_SEEDS_FROM + seed) for seed in range(self.tuning.seeds)]
+        return [self._work(entrant, spec, TUNING_SEEDS_FROM + seed) for seed in range(self.tuning.seeds)]
 
     def spec_at(self, entrant: Entrant, factor: float) -> str:
         """An entrant's spec with its learning rates times a factor."""
@@ -229,8 +230,15 @@ class Race:
         loss = trial["validation_loss"]  # ties of a whole number of examples are common
         return -value + 1e-6 * (min(loss, 1e3) if loss is not None else 1e3)
 
-    def _work(self, spec: str, seed: int) -> Work:
-        return Work(self.setting, spec, seed, self.plugins)
+    def _work(self, entrant: Entrant, spec: str, seed: int) -> Work:
+        return Work(self.setting, spec, seed, self.plugins, entrant.name)
+
+    def tells(self, work: Work) -> str:
+        """What a trial is, beside its entrant's name: the learning rates that it tries, and its seed."""
+        rates = learning_rates(parse(work.spec)) if self.tuning.tuner else {}
+        tried = "".join(f"{name}={rate:.3g}, " for name, rate in rates.items())
+        tuning = work.seed >= TUNING_SEEDS_FROM
+        return f"{tried}{'tuning ' if tuning else ''}seed {work.seed - TUNING_SEEDS_FROM * tuning}"
 
 
 def race(
