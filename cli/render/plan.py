@@ -11,6 +11,16 @@ from rich.table import Table
 
 from edsl.cli.render.page import Page, formatted, print_note
 
+_TITLES = (
+    "optimizer",
+    "state",
+    "state\nB/param",
+    "temporaries\n≤",
+    "on a CPU\n≤",
+    "traffic a step\n≥",
+    "a step\n≥ ms",
+)
+
 
 def print_plans(params: str, found: Sequence[dict[str, Any]]) -> None:
     """A row for each optimizer, then the buffers of each one's stages."""
@@ -21,25 +31,24 @@ def print_plans(params: str, found: Sequence[dict[str, Any]]) -> None:
         f"{_bytes(first['parameter_bytes'])}, their gradients {_bytes(first['gradient_bytes'])}",
         soft_wrap=True,
     )
-    table = Table(box=SIMPLE_HEAD)
-    table.add_column("optimizer", overflow="fold", min_width=16)
-    timed = any(plan["least_seconds"] is not None for plan in found)
-    names = ["state", "state\nB/param", "temporaries\n≤", "on a CPU\n≤", "traffic a step\n≥"]
-    for name in [*names, *(["a step\n≥ ms"] if timed else [])]:
-        table.add_column(name, justify="right")
-    for plan in found:
-        table.add_row(
-            escape(plan["given"]),
-            _bytes(plan["state_bytes"]),
-            formatted(plan["state_per_parameter"], ".4g"),
-            _bytes(plan["temporary_bytes"]),
-            _bytes(plan["temporary_bytes_on_cpu"]),
-            _bytes(plan["traffic_bytes"]),
-            *([formatted(_milliseconds(plan["least_seconds"]), ".3g")] if timed else []),
-        )
-    page.print(table)
+    titles, rows = list(_TITLES), [_row(plan) for plan in found]
+    if all(plan["least_seconds"] is None for plan in found):
+        titles, rows = titles[:-1], [row[:-1] for row in rows]
+    page.print_columns(titles, rows)
     for plan in found:
         _plan(page, plan)
+
+
+def _row(plan: dict[str, Any]) -> list[str]:
+    return [
+        plan["given"],
+        _bytes(plan["state_bytes"]),
+        formatted(plan["state_per_parameter"], ".4g"),
+        _bytes(plan["temporary_bytes"]),
+        _bytes(plan["temporary_bytes_on_cpu"]),
+        _bytes(plan["traffic_bytes"]),
+        formatted(_milliseconds(plan["least_seconds"]), ".3g"),
+    ]
 
 
 def _plan(page: Page, plan: dict[str, Any]) -> None:
@@ -47,9 +56,9 @@ def _plan(page: Page, plan: dict[str, Any]) -> None:
     page.print(escape(plan["spec"]), style="bold", soft_wrap=True)
     table = Table(box=SIMPLE_HEAD)
     for name in ("stage", "buffer", "dtype"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for name in ("bytes", "B/param"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     for route in plan["routes"]:
         if route["route"]:
             head = f"{route['route']}: {route['tensors']} tensor{'s' if route['tensors'] != 1 else ''}"
