@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
+from rich.padding import Padding
 from rich.text import Text
 
 from edsl.cli.render.page import Page, print_note
@@ -84,4 +85,4 @@ def _effects(page: Page, race: Race, found: Results) -> None:
     if said:
         page.print("effect of E, by its controls")
         for line in said:
-            page.print(escape(f"  {line}"), soft_wrap=True)
+            page.print(Padding(escape(line), (0, 0, 0, 2)))

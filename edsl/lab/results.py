@@ -16,9 +16,8 @@ from edsl.lab.statistics import (
     NOT_COMPARABLE,
     RESOLUTION,
     Interval,
+    compared,
     holm,
-    paired,
-    ranked,
     verdict,
 )
 from edsl.lab.trial import UNITS
@@ -250,7 +249,8 @@ def _effect(
 ) -> Effect:
     seeds = [seed for seed in own if seed in other]
     ours, theirs = ([_end(race, trials[seed]) for seed in seeds] for trials in (own, other))
-    interval = _interval(race, ours, theirs, _resolution(race, [*own.values(), *other.values()])) if seeds else None
+    resolution = _resolution(race, [*own.values(), *other.values()])
+    interval = compared(ours, theirs, race.higher_is_better, resolution) if seeds else None
     said = verdict(interval, race.higher_is_better)
     lost = {"here": ours.count(None), f"of {against}": theirs.count(None)}
     if any(lost.values()) and sum(one != two for one, two in zip(ours, theirs)) < FEWEST_RANKED:
@@ -263,22 +263,6 @@ def _effect(
 def _end(race: Race, trial: Mapping[str, Any]) -> float | None:
     """The metric of a final trial, or None for one that did not end well."""
     return trial[FINAL[race.metric]] if trial["status"] == "ok" else None
-
-
-def _interval(
-    race: Race, ours: Sequence[float | None], theirs: Sequence[float | None], resolution: float
-) -> Interval | None:
-    """Paired t where all trials ended well; else by ranks, where one that did not is worse than any that did."""
-    both = [one - two for one, two in zip(ours, theirs) if one is not None and two is not None]
-    if len(both) == len(ours):
-        return paired(both, resolution=resolution)
-    worst = -math.inf if race.higher_is_better else math.inf
-    lost = [
-        0.0 if one is None and two is None else worst if one is None else -worst
-        for one, two in zip(ours, theirs)
-        if one is None or two is None
-    ]
-    return ranked([*both, *lost], resolution)
 
 
 def _resolution(race: Race, trials: Sequence[Mapping[str, Any]]) -> float:

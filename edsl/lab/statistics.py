@@ -128,6 +128,26 @@ def ranked(differences: Sequence[float], resolution: float = 0.0) -> Interval:
     return Interval(mean, None, None, len(differences), "signed ranks", p, int(np.sign(excess)))
 
 
+def compared(
+    ours: Sequence[float | None], theirs: Sequence[float | None], higher_is_better: bool, resolution: float = 0.0
+) -> Interval:
+    """Ours minus theirs, seed by seed, where None is a run that did not end well.
+
+    By paired t where all ended well; else by signed ranks, such a run worse than any that did, two of them alike.
+    What is asked depends on what ended well, which is the same for both under the hypothesis that they are alike.
+    """
+    both = [one - two for one, two in zip(ours, theirs, strict=True) if one is not None and two is not None]
+    if len(both) == len(ours):
+        return paired(both, resolution=resolution)
+    worst = -math.inf if higher_is_better else math.inf
+    lost = [
+        0.0 if one is None and two is None else worst if one is None else -worst
+        for one, two in zip(ours, theirs, strict=True)
+        if one is None or two is None
+    ]
+    return ranked([*both, *lost], resolution)
+
+
 def verdict(difference: Interval | None, higher_is_better: bool, p: float | None = None) -> str:
     """BETTER or WORSE where chance is a poor explanation, UNDECIDED, or NOT_COMPARABLE where there is nothing to judge.
 

@@ -138,9 +138,10 @@ def _reading(row: Row, verdicts: Mapping[str, str]) -> str:
 def doubts(race: Race, found: Results) -> list[str]:
     """What can't be concluded, and why."""
     said = []
-    if race.seeds < FEWEST:
-        seeds = "is one seed" if race.seeds == 1 else f"are {race.seeds} seeds"
-        said.append(f"There {seeds}: with fewer than {FEWEST} nothing is compared. Give --seeds {FEW} or more.")
+    if race.seeds == 1:
+        said.append(f"There is one seed: nothing can be compared. Give --seeds {FEW} or more.")
+    elif race.seeds < FEWEST:
+        said.append(f"There are {race.seeds} seeds: below {FEWEST} nothing is compared. Give --seeds {FEW} or more.")
     elif race.seeds < FEW:
         said.append(f"There are {race.seeds} seeds: only a large difference could show. Give --seeds {FEW} or more.")
     if found.verdicts > 1:
