@@ -153,6 +153,12 @@ def _device(race: Any, value: str) -> Any:
     return usable_device(value), race.setting.device
 
 
+def _has_controls(race: Any) -> bool:
+    from edsl.lab.controls import WITHOUT
+
+    return any(entrant.control_of or entrant.name == WITHOUT for entrant in race.entrants)
+
+
 def _setting(name: str) -> Any:
     return lambda race, value: (value, getattr(race.setting, name))
 
@@ -173,7 +179,7 @@ _READERS: dict[str, Any] = {
     "baseline": _baseline,
     "device": _device,
     "measures": lambda race, value: (tuple(words(value)), race.setting.measures),
-    "no_controls": lambda race, value: (not value, any(entrant.control_of for entrant in race.entrants)),
+    "no_controls": lambda race, value: (not value, _has_controls(race)),
     "match_loss": _levels,
 }
 

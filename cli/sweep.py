@@ -18,9 +18,9 @@ def sweep(spec: str | None, task: str | None, grids: Sequence[str], settings: di
     from edsl.lab.race import race
 
     controls = settings.pop("controls")
+    if running.resume and (spec is None) != (not grids):
+        raise EdslError("beside --resume give SPEC and --grid both, or neither: the record holds them")
     if resumes(running, [] if spec is None else [spec]):
-        if (spec is None) != (not grids):
-            raise EdslError("beside --resume give SPEC and --grid both, or neither: the record holds them")
         given = [] if spec is None else swept.sweep(spec, grids, controls).entrants
         run(resumed(running, task, given), running)
         return

@@ -51,8 +51,9 @@ class Page:
             words: the titles of columns that hold words, which may be broken.
         """
         widths = {title: _width(title, cells) for title, *cells in zip(titles, *rows, strict=True)}
-        for title in {titles[0], *words} & widths.keys():
+        for title in {*words} & widths.keys():
             widths[title] = min(widths[title], _BROKEN)
+        widths[titles[0]] = min(widths[titles[0]], max(_BROKEN, 2 * self.width // 5))
         named, *others = widths.values()
         for part in _parts(others, self.width - named - 4):
             table = Table(box=SIMPLE_HEAD)
