@@ -93,11 +93,16 @@ def difference_texts(interval: Interval | None, scale: float = 1.0) -> tuple[str
     """A mean difference, and its interval."""
     if interval is None or math.isnan(interval.mean):
         return MISSING, MISSING
-    form = "+.2f" if scale == 100 else "+.4g"
-    mean = format(interval.mean * scale, form)
+    mean = signed_text(interval.mean, scale)
     if interval.low is None or interval.high is None:
         return mean, MISSING
-    return mean, f"{interval.low * scale:{form}} to {interval.high * scale:{form}}"
+    return mean, f"{signed_text(interval.low, scale)} to {signed_text(interval.high, scale)}"
+
+
+def signed_text(value: float, scale: float = 1.0) -> str:
+    """A difference with its sign: two decimals of a percentage, or four significant digits; never −0."""
+    text = format(value * scale, "+.2f" if scale == 100 else "+.4g")
+    return text.replace("-", "+") if float(text) == 0 else text
 
 
 def number_text(value: float | None, form: str) -> str:
@@ -168,10 +173,8 @@ def _verdict(race: Race, row: Row) -> str:
 
 
 def _family_wise(race: Race, row: Row) -> str:
-    if row.name == race.baseline:
-        return ""
-    effect = next((effect for effect in row.effects if effect.against == race.baseline), None)
-    return "" if effect is None or effect.interval is None or effect.interval.p is None else effect.family_wise
+    judged = [effect for effect in row.effects if effect.interval is not None and effect.interval.p is not None]
+    return next((effect.family_wise for effect in judged if effect.against == race.baseline), MISSING)
 
 
 def _steps(target: Reached | None) -> str:

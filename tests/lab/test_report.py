@@ -148,6 +148,9 @@ def test_legends_and_axes_hold_whole_names(tmp_path):
     assert f"{long}, without E" in names
     figure = pictures.curves(chosen, found, record.finished)
     (legend,) = figure.legends
+    figure.canvas.draw()
+    assert figure.bbox.x0 <= legend.get_window_extent().x0
+    assert legend.get_window_extent().x1 <= figure.bbox.x1
     assert {text.get_text().replace("\n", " ") for text in legend.get_texts()} == names
     figure = pictures.differences(chosen, found)
     (axes,) = figure.axes

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from edsl.lab.controls import TWIN, WITHOUT, why_no_twin
 from edsl.lab.race import Race
+from edsl.lab.result_tables import MISSING, difference_texts, metric_scale
 from edsl.lab.results import NAMES, Effect, Results, Row
 from edsl.lab.statistics import BETTER, FEWEST, UNDECIDED, WORSE
 from edsl.spec import parse
@@ -75,10 +75,12 @@ def _amount(race: Race, effect: Effect, several: bool) -> str:
     interval = effect.interval
     if interval is None:
         return ""
-    scale, unit, form = (100, " percentage points", "+.2f") if race.metric == "accuracy" else (1, "", "+.4g")
-    said = [] if math.isnan(interval.mean) else [f"{scale * interval.mean:{form}}{unit}"]
-    if interval.low is not None and interval.high is not None:
-        said.append(f"95 % interval {scale * interval.low:{form}} to {scale * interval.high:{form}}")
+    scale = metric_scale(race)
+    unit = " percentage points" if scale == 100 else ""
+    mean, between = difference_texts(interval, scale)
+    said = [f"{mean}{unit}"] if mean != MISSING else []
+    if between != MISSING:
+        said.append(f"95 % interval {between}")
     if interval.method == "no spread":
         said.append(f"the same on each of {interval.n} seeds, which leaves nothing to judge by")
     if interval.method == "signed ranks" and interval.p is not None:

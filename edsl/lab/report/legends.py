@@ -6,8 +6,8 @@ import textwrap
 from typing import Any
 
 WIDTH = 34  # characters of a line in a legend
-COLUMNS = 4  # of a legend below a picture that is 10 inches wide
-LINE = 0.15  # inches of a line
+COLUMNS = 4  # of a legend at the most
+LINE, LETTER, HANDLE = 0.15, 0.064, 0.6  # inches of a line, of a letter, and of what stands before a name
 
 
 def wrapped(name: str, width: int = WIDTH) -> str:
@@ -27,7 +27,8 @@ def legend_below(figure: Any, axes: Any) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if not handles:
         return
-    columns = max(1, min(COLUMNS, len(labels), int(COLUMNS * figure.get_figwidth() / 10)))
+    longest = max(len(line) for label in labels for line in label.split("\n"))
+    columns = max(1, min(COLUMNS, len(labels), int(figure.get_figwidth() / (LETTER * longest + HANDLE))))
     heights = [label.count("\n") + 1 for label in labels]
     rows = -(-len(labels) // columns)
     # matplotlib fills a legend column by column
