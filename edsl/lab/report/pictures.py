@@ -152,7 +152,7 @@ def tuning(race: Race, found: Results, finished: Sequence[Mapping[str, Any]]) ->
 def differences(race: Race, found: Results) -> Any:
     """Every entrant's difference to the baseline with its interval; None where there is none."""
     rows = [
-        (wrapped(row.name, 44), effect)
+        (wrapped(row.name, 44), effect.interval, effect)
         for row in reversed(found.rows)
         for effect in row.effects
         if effect.against == race.baseline and effect.interval is not None and not math.isnan(effect.interval.mean)
@@ -160,19 +160,19 @@ def differences(race: Race, found: Results) -> Any:
     if not rows:
         return None
     scale = 100 if race.metric == "accuracy" else 1
-    lines = sum(max(2, name.count("\n") + 1) for name, _ in rows)
+    lines = sum(max(2, name.count("\n") + 1) for name, *_ in rows)
     side = "better →" if race.higher_is_better else "← better"
     unit = ", percentage points" if race.metric == "accuracy" else ""
     label = wrapped(f"{NAMES[race.metric]} − that of {race.baseline}{unit} ({side}), 95 % interval", 80)
     figure = figure_class()(figsize=(7.5, 1.15 + 0.19 * lines + LINE * label.count("\n")), layout="constrained")
     axes = figure.subplots()
-    for place, (_, effect) in enumerate(rows):
-        interval, colour = effect.interval, VERDICTS.get(effect.verdict, "0.45")
+    for place, (_, interval, effect) in enumerate(rows):
+        colour = VERDICTS.get(effect.verdict, "0.45")
         filled = colour if effect.family_wise == effect.verdict else "white"
-        if interval.low is not None:
+        if interval.low is not None and interval.high is not None:
             axes.plot([scale * interval.low, scale * interval.high], [place, place], color=colour, linewidth=2.2)
         axes.plot([scale * interval.mean], [place], "o", color=colour, markerfacecolor=filled)
-    axes.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize=9)
+    axes.set_yticks(range(len(rows)), [name for name, *_ in rows], fontsize=9)
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.axvline(0, color="0.3", linewidth=0.9)
     figure.supxlabel(label, fontsize=9)
