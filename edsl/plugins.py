@@ -8,6 +8,7 @@ imports anything that was not registered.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -40,10 +41,15 @@ def loaded() -> dict[str, type[Stage]]:
 
 @dataclass(frozen=True)
 class Plugin:
-    """A file with stages: where it lay, what it held, and the hash that tells one content from another."""
+    """A file with stages: where it lay, what it held, and the hash that tells one content from another.
+
+    Attributes:
+        place: the entry point `module:Class` of an installed package's, which is imported; "" for a file that is run.
+    """
 
     path: str
     text: str = dataclasses.field(repr=False)
+    place: str = ""
 
     @property
     def sha256(self) -> str:
@@ -51,7 +57,7 @@ class Plugin:
 
     def record(self) -> dict[str, str]:
         """As JSON, its hash beside."""
-        return {"path": self.path, "sha256": self.sha256, "text": self.text}
+        return {"path": self.path, "sha256": self.sha256, "text": self.text, "place": self.place}
 
     @classmethod
     def read(cls, path: Any) -> Plugin:
@@ -102,8 +108,18 @@ def _load(plugin: Plugin, file: Path) -> tuple[str, ...]:
 
 
 def plugins_of(stages: Iterable[Stage]) -> tuple[Plugin, ...]:
-    """The files that brought these stages, each once."""
-    return tuple(dict.fromkeys(_plugins[type(stage)] for stage in stages if type(stage) in _plugins))
+    """The files that brought these stages, each once: the user's, and modules of installed packages."""
+    found = [_plugins.get(type(stage)) or _installed_of(type(stage)) for stage in stages]
+    return tuple(dict.fromkeys(plugin for plugin in found if plugin is not None))
+
+
+def _installed_of(cls: type[Stage]) -> Plugin | None:
+    """The module of a class that a package registered, or None for edsl's own and for Python's without source."""
+    from edsl.registry import STAGES
+
+    place = installed().get(cls.name, "") if cls.name not in STAGES else ""
+    file = inspect.getsourcefile(cls) if place else None
+    return None if file is None else dataclasses.replace(Plugin.read(file), place=place)
 
 
 def load_once(paths: Iterable[Any]) -> tuple[Plugin, ...]:
@@ -125,7 +141,7 @@ def _current() -> list[Plugin]:
 def load_held(plugins: Iterable[Plugin]) -> None:
     """Load texts whose stages this process has not loaded, or has of another text, as a worker does of its race."""
     for plugin in plugins:
-        if plugin not in _current():
+        if not plugin.place and plugin not in _current():
             _load(plugin, Path(plugin.path))
 
 
@@ -139,21 +155,33 @@ def find_again(plugins: Iterable[Plugin], whose: str) -> None:
         EdslError: for a file that is gone, or holds another text now, with the lines that differ.
     """
     for plugin in plugins:
-        if plugin.sha256 in {one.sha256 for one in _current()}:
+        if not plugin.place and plugin.sha256 in {one.sha256 for one in _current()}:
             continue
-        if not Path(plugin.path).is_file():
-            raise EdslError(
-                f"plugin {plugin.path} of {whose} is missing (sha256 {plugin.sha256[:12]}); put it back, or name a "
-                "copy with --plugin"
-            )
-        now = Plugin.read(plugin.path)
+        now = _now(plugin, whose)
         if now.sha256 != plugin.sha256:
             raise EdslError(
                 f"plugin {plugin.path} has changed since {whose} began: sha256 {plugin.sha256[:12]} then, "
                 f"{now.sha256[:12]} now; put the old text back, or begin anew in another folder\n"
                 f"{difference(plugin.text, now.text)}"
             )
-        _load(now, Path(plugin.path))
+        if not plugin.place:
+            _load(now, Path(plugin.path))
+
+
+def _now(plugin: Plugin, whose: str) -> Plugin:
+    """What a plugin's file, or the module of its entry point, holds now; raises EdslError where it is gone."""
+    if plugin.place:
+        names = {place: name for name, place in installed().items()}
+        file = inspect.getsourcefile(checked(names[plugin.place], plugin.place)) if plugin.place in names else None
+        if file is None:
+            raise EdslError(f"the package of {plugin.place}, a stage of {whose}, is not installed: install it again")
+        return Plugin.read(file)
+    if not Path(plugin.path).is_file():
+        raise EdslError(
+            f"plugin {plugin.path} of {whose} is missing (sha256 {plugin.sha256[:12]}); put it back, or name a copy "
+            "with --plugin"
+        )
+    return Plugin.read(plugin.path)
 
 
 def difference(before: str, now: str, most: int = 8) -> str:

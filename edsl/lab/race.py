@@ -418,7 +418,7 @@ def race_from(configuration: Any, whose: str = "this race") -> Race:
     tuning = held.pop("tuning")
     tuning = Tuning(**{**tuning, "factors": tuple(tuning["factors"])})
     setting = replace(setting, measures=tuple(setting.measures), levels=tuple(setting.levels))
-    plugins = tuple(Plugin(plugin["path"], plugin["text"]) for plugin in held.get("plugins", ()))
+    plugins = tuple(Plugin(plugin["path"], plugin["text"], plugin["place"]) for plugin in held.get("plugins", ()))
     find_again(plugins, whose)
     for entrant in entrants:
         parse(entrant.spec)

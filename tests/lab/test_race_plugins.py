@@ -1,8 +1,10 @@
 """A race's record holds its plugins: they are found again, and an edited one is refused."""
 
+import hashlib
 import json
 
 import pytest
+from shell import run
 
 import edsl
 from edsl import plugins
@@ -65,9 +67,6 @@ def test_the_record_holds_path_hash_and_text(raced):
     assert held["path"] == str(file)
     assert held["text"] == STAGE
     assert len(held["sha256"]) == 64
-    # what sha256sum prints of the file
-    import hashlib
-
     assert held["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
 
 
@@ -145,9 +144,31 @@ def test_a_plugin_that_no_spec_names_is_not_in_the_record(tmp_path, forget):
     assert race("digits", ["sgd"], steps=2).configuration()["plugins"] == []
 
 
-def test_a_damaged_record_of_a_plugin_is_one_line(raced):
-    from shell import run
+def test_a_packages_stage_is_in_the_record_and_refused_once_it_changed(tmp_path, monkeypatch, forget):
+    package, folder = tmp_path / "package", tmp_path / "race"
+    info = package / "theirs-1.0.dist-info"
+    info.mkdir(parents=True)
+    (package / "theirs.py").write_text(STAGE)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[edsl.stages]\neprop = theirs:Propagation\n")
+    monkeypatch.syspath_prepend(package)
+    plugins.installed.cache_clear()
+    chosen = race("digits", SPECS, model="linear", steps=2, seeds=1)
+    run_to_end(chosen, open_record(chosen, folder, False), lambda _: None)
+    assert read_configuration(folder)["plugins"][0]["place"] == "theirs:Propagation"
+    assert open_record(again(folder), folder, True).finished
+    (package / "theirs.py").write_text(STAGE.replace("2.0", "3.0"))
+    with pytest.raises(edsl.EdslError, match=r"theirs\.py has changed since the race(.|\n)*\+    by: .*3\.0"):
+        again(folder)
+    (info / "entry_points.txt").unlink()
+    plugins.installed.cache_clear()
+    with pytest.raises(
+        edsl.EdslError, match="the package of theirs:Propagation, a stage of the race in .* is not inst"
+    ):
+        again(folder)
 
+
+def test_a_damaged_record_of_a_plugin_is_one_line(raced):
     _, folder = raced
     held = read_configuration(folder)
     (folder / "race.json").write_text(json.dumps({**held, "plugins": [{"path": 3}]}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def _flat(race: Race, row: Any) -> dict[str, Any]:
         if effect.against == race.baseline:
             interval = effect.interval
             flat |= {
-                "difference": interval and interval.mean,
+                "difference": interval and (None if math.isnan(interval.mean) else interval.mean),
                 "difference_low": interval and interval.low,
                 "difference_high": interval and interval.high,
                 "method": interval and interval.method,
