@@ -163,7 +163,7 @@ def test_a_packages_stage_is_in_the_record_and_refused_once_it_changed(tmp_path,
     (info / "entry_points.txt").unlink()
     plugins.installed.cache_clear()
     with pytest.raises(
-        edsl.EdslError, match="the package of theirs:Propagation, a stage of the race in .* is not inst"
+        edsl.EdslError, match=r"the package of theirs:Propagation, a stage of the race in .* is not inst"
     ):
         again(folder)
 
