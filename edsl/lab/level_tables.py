@@ -54,7 +54,7 @@ def _judged(race: Race, rows: Sequence[Matched]) -> Iterator[str]:
         yield f"With fewer than {FEWEST} seeds nothing is compared: give --seeds 5 or more."
     elif verdicts > 1:
         yield (
-            f"{verdicts} verdicts: each alone is wrong in at most 5 % of races without a difference, all family-wise "
+            f"{verdicts} verdicts on sharpness: each alone is wrong in at most 5 % of races without a difference, all family-wise "
             "ones together (Holm) in at most 5 %."
         )
 
@@ -74,7 +74,7 @@ def findings(race: Race, rows: Sequence[Matched]) -> Iterator[str]:
         else:
             seeds = f"{ratio.n} seed{'s' if ratio.n > 1 else ''}"
             said = f"{row.name} has {ratio.mean:.3g} times the sharpness of {first}, on {seeds}: nothing is compared"
-        among = "" if row.family_wise == row.verdict else f"; among all verdicts here: {row.family_wise}"
+        among = "" if row.family_wise == row.verdict else f"; among all verdicts on sharpness: {row.family_wise}"
         yield f"{at}, {said}{among}."
 
 

@@ -43,8 +43,8 @@ class Effect:
 
     Attributes:
         verdict: of this difference alone, at 95 %.
-        family_wise: the same among all differences of the race: with Holm's correction, any false winner at
-            all is as rare as one would be of a single difference.
+        family_wise: the same among all differences that are told with it, of the race or of a page of several:
+            with Holm's correction, any false winner at all is as rare as one would be of a single difference.
         control: "without E" or "twin" where the other is this one's control.
     """
 
@@ -116,7 +116,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Results:
-    """A race's rows, the target that time was taken to, and how many differences have a verdict."""
+    """A race's rows, the target that time was taken to, and how many differences are judged with these."""
 
     rows: tuple[Row, ...]
     target: float | None
@@ -137,11 +137,32 @@ def results(race: Race, finished: Sequence[dict[str, Any]], target: float | None
     if checked_target(race, target) is None:
         target = _target(race, finals[race.baseline])
     rows = [_row(race, entrant, trials, finals, target) for entrant in race.entrants]
-    raised = _raised(rows)
-    rows = [
-        replace(row, effects=tuple(_family_wise(race, row, effect, raised) for effect in row.effects)) for row in rows
+    return together([(race, Results(tuple(rows), target, 0))])[0]
+
+
+def together(found: Sequence[tuple[Race, Results]]) -> list[Results]:
+    """Results that are told on one page, their family-wise verdicts among all differences of all the races."""
+    probabilities = {
+        (number, frozenset((row.name, effect.against))): effect.interval.p
+        for number, (_, one) in enumerate(found)
+        for row in one.rows
+        for effect in row.effects
+        if effect.interval is not None and effect.interval.p is not None
+    }
+    raised = dict(zip(probabilities, holm(list(probabilities.values()))))
+
+    def judged(number: int, race: Race, row: Row, effect: Effect) -> Effect:
+        p = raised.get((number, frozenset((row.name, effect.against))))
+        return effect if p is None else replace(effect, family_wise=verdict(effect.interval, race.higher_is_better, p))
+
+    return [
+        Results(
+            tuple(replace(row, effects=tuple(judged(number, race, row, e) for e in row.effects)) for row in one.rows),
+            one.target,
+            len(raised),
+        )
+        for number, (race, one) in enumerate(found)
     ]
-    return Results(tuple(rows), target, len(raised))
 
 
 def checked_target(race: Race, target: float | None) -> float | None:
@@ -272,22 +293,6 @@ def _resolution(race: Race, trials: Sequence[Mapping[str, Any]]) -> float:
         return 1 / examples
     sizes = [abs(end) for trial in trials if (end := _end(race, trial)) is not None]
     return RESOLUTION * max(sizes, default=0.0)
-
-
-def _raised(rows: Sequence[Row]) -> dict[frozenset[str], float]:
-    """The probability of each difference that has one, once for each pair, raised by Holm's correction."""
-    found = {
-        frozenset((row.name, effect.against)): effect.interval.p
-        for row in rows
-        for effect in row.effects
-        if effect.interval is not None and effect.interval.p is not None
-    }
-    return dict(zip(found, holm(list(found.values()))))
-
-
-def _family_wise(race: Race, row: Row, effect: Effect, raised: Mapping[frozenset[str], float]) -> Effect:
-    p = raised.get(frozenset((row.name, effect.against)))
-    return effect if p is None else replace(effect, family_wise=verdict(effect.interval, race.higher_is_better, p))
 
 
 def _reached(race: Race, trials: Mapping[int, dict[str, Any]], target: float) -> Reached:

@@ -17,7 +17,7 @@ from edsl.lab.race import open_record, race
 from edsl.lab.record import Record, read_configuration
 from edsl.lab.report import conclusions
 from edsl.lab.result_tables import outcomes, reading
-from edsl.lab.results import results
+from edsl.lab.results import results, together
 from edsl.lab.tasks import task
 from edsl.lab.trial import Setting, batches, failed, fair_groups, run_trial, state_bytes
 
@@ -281,6 +281,18 @@ def test_verdicts_of_a_race_are_family_wise_beside():
     assert said["sgd(lr=0.3)"] == ("no difference shown", "no difference shown")
     assert found.verdicts == 4
     assert "family-wise\n(Holm)" in outcomes(chosen, found).titles
+
+
+def test_several_races_on_one_page_are_one_family():
+    alike = [0.90, 0.91, 0.92, 0.90, 0.93]
+    lead = [one + step / 270 for one, step in zip(alike, (3, 1, 4, 1, 5))]  # p = 0.021
+    races = [race("digits", ["sgd", "adam"], model=model, seeds=5, steps=2) for model in ("linear", "mlp", "cnn")]
+    found = [(chosen, results(chosen, ends(chosen, {"sgd": alike, "adam": lead}))) for chosen in races]
+    assert [one.rows[1].effects[0].family_wise for _, one in found] == ["better"] * 3
+    page = together(found)
+    assert [one.rows[1].effects[0].verdict for one in page] == ["better"] * 3
+    assert [one.rows[1].effects[0].family_wise for one in page] == ["no difference shown"] * 3
+    assert [one.verdicts for one in page] == [3] * 3
 
 
 def test_an_optimizer_whose_trials_failed_is_judged_by_ranks_or_not_at_all():
