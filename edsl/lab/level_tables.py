@@ -54,8 +54,8 @@ def _judged(race: Race, rows: Sequence[Matched]) -> Iterator[str]:
         yield f"With fewer than {FEWEST} seeds nothing is compared: give --seeds 5 or more."
     elif verdicts > 1:
         yield (
-            f"{verdicts} verdicts on sharpness: each alone is wrong in at most 5 % of races without a difference, all family-wise "
-            "ones together (Holm) in at most 5 %."
+            f"{verdicts} verdicts on sharpness: each alone is wrong in at most 5 % of races without a difference, all "
+            "family-wise ones together (Holm) in at most 5 %."
         )
 
 
