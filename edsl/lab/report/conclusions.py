@@ -188,5 +188,7 @@ def _missing_controls(race: Race) -> Iterator[str]:
         yield f"{_listed(names)} {has} no linear twin ({reason}): what {its} E does may be what another momentum does."
 
 
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+def _listed(names: Sequence[str], most: int = 4) -> str:
+    """Names in a sentence; of many, the first and how many more."""
+    shown = [*names] if len(names) <= most else [*names[: most - 1], f"{len(names) - most + 1} more"]
+    return shown[0] if len(shown) == 1 else f"{'; '.join(shown[:-1])} and {shown[-1]}"
