@@ -66,7 +66,7 @@ def reading(race: Race, found: Results) -> list[str]:
     said = [
         "mean ± sd over seeds, of the final weights; differences are paired by seed, with 95 % intervals by Student's t"
     ]
-    if race.seeds < FEWEST:
+    if race.seeds < FEWEST and len(found.rows) > 1:
         said.append(f"with fewer than {FEWEST} seeds nothing is compared: give --seeds 5 or more")
     elif found.verdicts > 1:
         said.append(
