@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from edsl.cli.compare import Running, held_in, plugins, run
+from edsl.cli.asked import check_effective, resumed, resumes
+from edsl.cli.compare import run
+from edsl.cli.options import Running
 from edsl.errors import EdslError
 
 
@@ -13,11 +15,10 @@ def ablate(spec: str | None, task: str | None, settings: dict[str, Any], running
     from edsl.lab.ablation import ablation
     from edsl.lab.race import race
 
-    if running.resume and spec is None:
-        if running.out is None:
-            raise EdslError("--resume needs --out: the folder of the ablation to finish")
-        run(held_in(running.out), running)
+    if resumes(running, [] if spec is None else [spec]):
+        run(resumed(running, task, [] if spec is None else ablation(spec)), running)
         return
     if spec is None or task is None:
         raise EdslError("name a spec and a task, such as: edsl ablate alto --task digits")
-    run(race(task, ablation(spec), kind="ablate", plugins=plugins(), **settings), running)
+    check_effective(running.asked)
+    run(race(task, ablation(spec), kind="ablate", **settings), running)

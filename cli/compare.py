@@ -4,30 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from edsl.cli.asked import check_effective, resumed, resumes
+from edsl.cli.options import Running
 from edsl.cli.render.page import print_json, print_note
 from edsl.cli.render.progress import race_progress
 from edsl.cli.render.race import print_forecast, print_race
-from edsl.errors import EdslError
-
-
-@dataclass(frozen=True)
-class Running:
-    """How a race is run and shown, beside what it is."""
-
-    jobs: int | None
-    engine: str
-    address: str | None
-    gpus: float
-    dry_run: bool
-    as_json: bool
-    out: Path | None
-    resume: bool
-    target: float | None = None
+from edsl.errors import EdslError, Interrupted
 
 
 def compare(task: str | None, words: Sequence[str], settings: dict[str, Any], running: Running) -> None:
@@ -39,34 +25,28 @@ def compare(task: str | None, words: Sequence[str], settings: dict[str, Any], ru
     """
     from edsl.lab.race import race
 
-    task, specs = _task_and_specs(task, words)
-    if running.resume and running.out is None:
-        raise EdslError("--resume needs --out: the folder of the race to finish")
-    if running.resume and task is None:
-        run(held_in(running.out), running)
+    first, specs = _task_and_specs(task, words)
+    if resumes(running, specs):
+        run(resumed(running, first, specs), running)
         return
-    if task is None or not specs:
+    if first is None or not specs:
         raise EdslError("name a task and at least one spec, such as: edsl compare 'alto(lr=0.01)' lamb --task digits")
-    run(race(task, specs, plugins=plugins(), **settings), running)
+    check_effective(running.asked)
+    run(race(first, specs, **settings), running)
 
 
 def _task_and_specs(task: str | None, words: Sequence[str]) -> tuple[str | None, list[str]]:
     """The task by itself, or as the first word when that is no spec."""
+    from edsl.lab.tasks import TASKS
     from edsl.registry import constructor
 
-    if task is None and words and "|" not in words[0] and "(" not in words[0] and "." not in words[0]:
-        from edsl.lab.tasks import TASKS
-
-        name = words[0].partition(":")[0]
-        if name in TASKS or (len(words) > 1 and constructor(words[0]) is None):
-            return words[0], list(words[1:])
+    name = words[0].partition(":")[0] if words else ""
+    if task is not None and name in TASKS:
+        raise EdslError(f"the task is given twice: {words[0]}, and --task {task}; give it once")
+    may_be_task = task is None and words and not set("|(.") & set(words[0])
+    if may_be_task and (name in TASKS or (len(words) > 1 and constructor(words[0]) is None)):
+        return words[0], list(words[1:])
     return task, list(words)
-
-
-def plugins() -> tuple[Path, ...]:
-    from edsl.plugins import loaded_files
-
-    return loaded_files()
 
 
 def run(race: Any, running: Running) -> Any:
@@ -90,8 +70,7 @@ def run(race: Any, running: Running) -> Any:
         with race_progress() as watch:
             run_to_end(race, record, watch, engine)
     except KeyboardInterrupt:
-        print_note(f"interrupted; edsl compare --resume --out {folder} finishes it")
-        raise
+        raise Interrupted(f"interrupted; edsl compare --resume --out {folder} finishes it") from None
     found = results(race, record.finished, running.target)
     if race.setting.levels:
         from edsl.cli.sharpness import tell
@@ -127,16 +106,3 @@ def _forecast(race: Any, running: Running, jobs: int) -> None:
         print_json({**race.configuration(), **expected})
     else:
         print_forecast(race, expected)
-
-
-def held_in(folder: Path | None) -> Any:
-    """The race that a folder holds."""
-    from edsl.lab.race import race_from
-    from edsl.lab.record import read_configuration
-
-    assert folder is not None  # the callers ask for it
-    held = read_configuration(folder)
-    try:
-        return race_from(held, plugins())
-    except (AttributeError, KeyError, TypeError):
-        raise EdslError(f"{folder} holds no race that this edsl can read: race.json is damaged") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import sys
@@ -11,9 +12,10 @@ from typing import Annotated, Any
 
 import typer
 
-from edsl.cli.options import RACE, RUNNING, TRAINING, running, settings, takes, words
-from edsl.errors import EdslError
+from edsl.cli.options import RACE, RUNNING, TRAINING, OnceEach, Options, takes, words
+from edsl.errors import EdslError, Interrupted
 
+_INTERRUPTED = 130  # the exit code after Ctrl-C
 _UsageError: Any = typer.BadParameter.__base__  # typer exports the class but not its base
 
 app = typer.Typer(
@@ -23,6 +25,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+command = functools.partial(app.command, cls=OnceEach)
+
 Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A spec, such as 'grad | e | lamb(lr=0.01)'.")]
 
 
@@ -30,10 +34,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Specs = Annotated[list[str], typer.Argument(metavar="SPEC", help="The optimizers, such as 'alto(lr=0.01)'.")]
 
 
-@app.command("compare")
+@command("compare")
 @takes(*RACE, "baseline", "no_controls", "monitor", "measures")
 def compare_command(
-    options: dict[str, Any],
+    options: Options,
     specs: Annotated[
         list[str] | None,
         typer.Argument(metavar="[TASK] SPEC…", help="The optimizers, such as 'alto(lr=0.01)'; a task may stand first."),
@@ -46,15 +50,15 @@ def compare_command(
 
     Example: edsl compare alto lamb adamw qhm --task mnist1d --batch 4096 --lr auto --seeds 5 --baseline lamb
     """
-    from edsl.cli.compare import Running, compare
+    from edsl.cli.compare import compare
 
-    compare(options["task"], specs or [], settings(options), Running(**running(options)))
+    compare(options["task"], specs or [], options.settings, options.running)
 
 
-@app.command("train")
+@command("train")
 @takes(*TRAINING, "measures", "as_json")
 def train_command(
-    options: dict[str, Any],
+    options: Options,
     spec: Spec,
     seed: Annotated[int, typer.Option(help="Of the initial weights and the order of batches.")] = 0,
     parallel: Annotated[str, typer.Option(help="Under torchrun: ddp replicates the model, fsdp shards it.")] = "ddp",
@@ -66,13 +70,13 @@ def train_command(
     """
     from edsl.cli.train import train
 
-    train(options["task"], spec, seed, parallel, settings(options), options["as_json"], out)
+    train(options["task"], spec, seed, parallel, options.settings, options["as_json"], out)
 
 
-@app.command("report")
+@command("report")
 @takes("target")
 def report_command(
-    options: dict[str, Any],
+    options: Options,
     folders: Annotated[list[Path], typer.Argument(metavar="DIR…", help="Folders of races, sweeps or ablations.")],
     to: Annotated[str, typer.Option(metavar="VIEWER,…", help="Export the curves too: tensorboard, wandb.")] = "",
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the page; the first DIR by default.")] = None,
@@ -88,10 +92,10 @@ def report_command(
     report(folders, options["target"], words(to), out)
 
 
-@app.command("sharpness")
+@command("sharpness")
 @takes(*TRAINING, "seeds", *(name for name in RUNNING if name != "target"), "no_controls")
 def sharpness_command(
-    options: dict[str, Any],
+    options: Options,
     specs: Annotated[
         list[str] | None, typer.Argument(metavar="SPEC…", help="The optimizers; the first is compared to.")
     ] = None,
@@ -106,13 +110,12 @@ def sharpness_command(
 
     Example: edsl sharpness 'adam(lr=0.003)' 'eadam(lr=0.003, alpha=-50)' --task digits --batch 512 --out runs/sharp
     """
-    from edsl.cli.compare import Running
     from edsl.cli.sharpness import sharpness
 
-    sharpness(options["task"], specs or [], match_loss, settings(options), Running(**running(options)))
+    sharpness(options["task"], specs or [], match_loss, options.settings, options.running)
 
 
-@app.command("reproduce")
+@command("reproduce")
 def reproduce_command(
     names: Annotated[
         list[str],
@@ -140,10 +143,10 @@ def reproduce_command(
 OneSpec = Annotated[str | None, typer.Argument(metavar="SPEC", help="A spec, such as 'alto(lr=0.01)'.")]
 
 
-@app.command("sweep")
+@command("sweep")
 @takes(*RACE, "no_controls")
 def sweep_command(
-    options: dict[str, Any],
+    options: Options,
     spec: OneSpec = None,
     grid: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE,…", help="Values of a hyper-parameter; may be repeated.")
@@ -155,26 +158,24 @@ def sweep_command(
 
     Example: edsl sweep 'grad | e | lamb(lr=0.1)' --grid alpha=-5,-2,.5,5 --grid beta1=.01,.9,.99 --task digits
     """
-    from edsl.cli.compare import Running
     from edsl.cli.sweep import sweep
 
-    sweep(spec, options["task"], grid or [], settings(options), Running(**running(options)))
+    sweep(spec, options["task"], grid or [], options.settings, options.running)
 
 
-@app.command("ablate")
+@command("ablate")
 @takes(*RACE)
-def ablate_command(options: dict[str, Any], spec: OneSpec = None) -> None:
+def ablate_command(options: Options, spec: OneSpec = None) -> None:
     """Ablate: race a pipeline against itself without each adaptor, wrapper, and switch of the paper's Table 7.
 
     Example: edsl ablate 'alto(lr=0.01)' --task digits --batch 1024
     """
     from edsl.cli.ablate import ablate
-    from edsl.cli.compare import Running
 
-    ablate(spec, options["task"], settings(options), Running(**running(options)))
+    ablate(spec, options["task"], options.settings, options.running)
 
 
-@app.command("show")
+@command("show")
 def show_command(
     spec: Spec,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -198,7 +199,7 @@ Params = Annotated[
 ]
 
 
-@app.command("plan")
+@command("plan")
 def plan_command(
     specs: Specs,
     params: Params = "gpt2",
@@ -223,7 +224,7 @@ def plan_command(
     plan(specs, params, dtype, state_dtype, bandwidth, as_json)
 
 
-@app.command("warm")
+@command("warm")
 def warm_command(
     specs: Specs,
     params: Params = "gpt2",
@@ -243,7 +244,7 @@ def warm_command(
     warm(specs, params, dtype, device, as_json)
 
 
-@app.command("list")
+@command("list")
 def list_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -257,7 +258,7 @@ _TAKES_NEGATIVE_NUMBERS = {"ignore_unknown_options": True, "help_option_names": 
 Out = Annotated[Path, typer.Option(help="The picture to write: .png, .svg or .pdf.")]
 
 
-@app.command("check-stability", context_settings=_TAKES_NEGATIVE_NUMBERS)
+@command("check-stability", context_settings=_TAKES_NEGATIVE_NUMBERS)
 def check_stability_command(
     alpha: Annotated[str | None, typer.Argument(metavar="ALPHA", help="E's strength, such as -5.")] = None,
     beta1: Annotated[str | None, typer.Argument(metavar="BETA1", help="E's decay in [0, 1).")] = None,
@@ -284,7 +285,7 @@ def check_stability_command(
     check_stability(alpha, beta1, spec, beta2, momentum, lr, curvature, as_json)
 
 
-@app.command("check-regret")
+@command("check-regret")
 def check_regret_command(
     beta2: Annotated[float | None, typer.Option(help="First moment's decay; the spec's by default.")] = None,
     beta3: Annotated[float | None, typer.Option(help="Second moment's decay; the spec's by default.")] = None,
@@ -306,7 +307,7 @@ def check_regret_command(
     check_regret(beta2, beta3, spec, lr_schedule, alpha_schedule, decay_schedule, gradient_bound, as_json)
 
 
-@app.command("explain")
+@command("explain")
 def explain_command(
     spec: Spec,
     latex: Annotated[bool, typer.Option("--latex", help="The recurrences as LaTeX.")] = False,
@@ -322,7 +323,7 @@ def explain_command(
     explain(spec, latex, markdown, as_json)
 
 
-@app.command("equivalent")
+@command("equivalent")
 def equivalent_command(
     first: Annotated[str, typer.Argument(metavar="SPEC", help="One pipeline.")],
     second: Annotated[str, typer.Argument(metavar="SPEC", help="Another.")],
@@ -339,7 +340,7 @@ def equivalent_command(
     equivalent(first, second, as_json)
 
 
-@app.command("verify")
+@command("verify")
 def verify_command(
     spec: Spec,
     against: Annotated[str, typer.Option(metavar="SPEC", help="The other, such as 'torch.AdamW(lr=0.001)'.")],
@@ -361,7 +362,7 @@ def verify_command(
     verify(spec, against, steps, tolerance, seed, mode, as_json)
 
 
-@app.command("bench")
+@command("bench")
 def bench_command(
     specs: Annotated[
         list[str] | None, typer.Argument(metavar="SPEC", help="The optimizers, such as alto 'eadamw(lr=0.001)'.")
@@ -403,7 +404,7 @@ def bench_command(
     bench(specs, params, against, dtype, device, threads, steps, first_steps, as_json)
 
 
-@app.command("map")
+@command("map")
 def map_command(
     spec: Spec,
     out: Out,
@@ -420,7 +421,7 @@ def map_command(
     stability_map(spec, x, y, curvature, out)
 
 
-@app.command("frequency")
+@command("frequency")
 def frequency_command(spec: Spec, out: Out) -> None:
     """Draw gain and phase over frequency, and poles and zeros.
 
@@ -431,7 +432,7 @@ def frequency_command(spec: Spec, out: Out) -> None:
     frequency(spec, out)
 
 
-@app.command("landscape")
+@command("landscape")
 def landscape_command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="cardioid, rosenbrock, f1 or f2.")],
     specs: Specs,
@@ -492,14 +493,16 @@ def main() -> None:
         sys.exit(1)
     try:
         code = app(standalone_mode=False)
-        message = ""
+        message = "interrupted" if code == _INTERRUPTED else ""  # typer's own answer to Ctrl-C
         sys.stdout.flush()
     except EdslError as error:
         message, code = str(error), 2
     except _UsageError as error:
         message, code = f"{error.format_message().rstrip('.')}; see `{_command(error)} --help`", 2
+    except Interrupted as stopped:
+        message, code = str(stopped), _INTERRUPTED
     except (KeyboardInterrupt, typer.Abort):
-        message, code = "interrupted", 130
+        message, code = "interrupted", _INTERRUPTED
     except BrokenPipeError:  # the reader has gone, and needs no message
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         message, code = "", 1

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
+
+from edsl.errors import EdslError
 
 # name: (type with its help, default)
 SHARED: dict[str, tuple[Any, Any]] = {
@@ -116,7 +121,7 @@ SHARED: dict[str, tuple[Any, Any]] = {
         None,
     ),
     "resume": (
-        Annotated[bool, typer.Option("--resume", help="Finish the race in --out; nothing else is needed.")],
+        Annotated[bool, typer.Option("--resume", help="Finish the race in --out; more --seeds extend it.")],
         False,
     ),
 }
@@ -127,8 +132,84 @@ RACE = (*TRAINING, *TUNING, *RUNNING)
 _NO_SETTINGS = ("task", *RUNNING)
 
 
+@dataclass(frozen=True)
+class Options:
+    """The shared options of a command.
+
+    Attributes:
+        values: of each, by name.
+        asked: those that the user wrote.
+    """
+
+    values: Mapping[str, Any]
+    asked: Mapping[str, Any]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values[name]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Those that say what is raced, as `edsl.lab.race.race` takes them."""
+        chosen = {name: value for name, value in self.values.items() if name not in _NO_SETTINGS}
+        if "no_controls" in chosen:
+            chosen["controls"] = not chosen.pop("no_controls")
+        if "measures" in chosen:
+            chosen["measures"] = words(chosen["measures"])
+        return chosen
+
+    @property
+    def running(self) -> Running:
+        """Those that say how it is run and shown."""
+        chosen = {name: value for name, value in self.values.items() if name in RUNNING}
+        return Running(**chosen, asked=self.asked)
+
+
+@dataclass(frozen=True)
+class Running:
+    """How a race is run and shown, beside what it is.
+
+    Attributes:
+        asked: all options that the user wrote, by name.
+    """
+
+    jobs: int | None
+    engine: str
+    address: str | None
+    gpus: float
+    dry_run: bool
+    as_json: bool
+    out: Path | None
+    resume: bool
+    target: float | None = None
+    asked: Mapping[str, Any] = field(default_factory=dict)
+
+
+class OnceEach(TyperCommand):
+    """A command whose options may be given once each, but for those that take several values.
+
+    Otherwise the last would count, in silence.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        order: list[Any] = self.make_parser(ctx).parse_args(args=list(args))[2]
+        for option in dict.fromkeys(order):
+            count = order.count(option)
+            single = option.param_type_name == "option" and not option.multiple
+            if count > 1 and single and (not option.is_flag or option.secondary_opts):
+                name, values = max(option.opts, key=len), _values_of(option.opts, args)
+                said = f": {', '.join(values)}" if len(values) == count else ""
+                raise EdslError(f"{name} is given {'twice' if count == 2 else f'{count} times'}{said}; give it once")
+        return super().parse_args(ctx, args)
+
+
+def _values_of(names: Sequence[str], args: Sequence[str]) -> list[str]:
+    """What stands behind an option, as --name VALUE or --name=VALUE."""
+    found = [following for word, following in pairwise(args) if word in names]
+    return found + [word.partition("=")[2] for word in args if "=" in word and word.partition("=")[0] in names]
+
+
 def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the shared options of these names; they reach it as the dict `options`."""
+    """Give a command the shared options of these names; they reach it as `options`."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         whole = inspect.signature(command, eval_str=True)
@@ -137,14 +218,17 @@ def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=SHARED[name][1], annotation=SHARED[name][0])
             for name in names
         ]
+        context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
 
         @functools.wraps(command)
         def run(**given: Any) -> None:
+            parsed: typer.Context = given.pop("context")
+            asked = {name: value for name, value in given.items() if _is_asked(parsed, name)}
             options = {name: given.pop(name) for name in names}
-            command(**given, options=options)
+            command(**given, options=Options(options, asked))
 
         keyword = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
-        signature = whole.replace(parameters=[*keyword, *shared])
+        signature = whole.replace(parameters=[*keyword, *shared, context])
         run.__signature__ = signature  # pyright: ignore[reportAttributeAccessIssue]
         run.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
         return run
@@ -152,19 +236,9 @@ def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     return decorate
 
 
-def settings(options: dict[str, Any]) -> dict[str, Any]:
-    """The options that say what is raced, as `edsl.lab.race.race` takes them."""
-    chosen = {name: value for name, value in options.items() if name not in _NO_SETTINGS}
-    if "no_controls" in chosen:
-        chosen["controls"] = not chosen.pop("no_controls")
-    if "measures" in chosen:
-        chosen["measures"] = words(chosen["measures"])
-    return chosen
-
-
-def running(options: dict[str, Any]) -> dict[str, Any]:
-    """The options that say how it is run and shown."""
-    return {name: options[name] for name in RUNNING if name in options}
+def _is_asked(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name in ("COMMANDLINE", "ENVIRONMENT")
 
 
 def words(text: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edsl.cli.compare import held_in
+from edsl.cli.asked import held_in
 from edsl.cli.render.page import print_note, print_text
 from edsl.errors import EdslError
 
@@ -15,7 +15,7 @@ def report(folders: Sequence[Path], target: float | None, sinks: Sequence[str], 
     from edsl.lab.record import finished_in
     from edsl.lab.report.page import write
     from edsl.lab.report.sinks import sink
-    from edsl.lab.results import results
+    from edsl.lab.results import results, together
 
     exports = [sink(name) for name in sinks]
     races = []
@@ -28,6 +28,8 @@ def report(folders: Sequence[Path], target: float | None, sinks: Sequence[str], 
         if missing:
             print_note(f"{folder} is not finished: the page is of {len(finished)} trials of at most {race.planned}")
         races.append((race, results(race, finished, target), finished, folder))
+    judged = together([(race, found) for race, found, *_ in races])
+    races = [(race, found, *rest) for (race, _, *rest), found in zip(races, judged, strict=True)]
     place = out or folders[0]
     try:
         place.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edsl.cli.compare import Running, held_in, plugins, run
+from edsl.cli.asked import check_effective, resumed, resumes
+from edsl.cli.compare import run
+from edsl.cli.options import Running
 from edsl.cli.render.page import print_json, print_note
 from edsl.cli.render.sharpness import print_sharpness
 from edsl.errors import EdslError
@@ -16,15 +18,13 @@ def sharpness(task: str | None, specs: Sequence[str], levels: str, settings: dic
     from edsl.lab.levels import read_levels
     from edsl.lab.race import race
 
-    if running.resume and not specs:
-        if running.out is None:
-            raise EdslError("--resume needs --out: the folder of the runs to finish")
-        run(held_in(running.out), running)
+    if resumes(running, specs):
+        run(resumed(running, task, specs), running)
         return
     if task is None or not specs:
         raise EdslError("name a task and at least one spec, such as: edsl sharpness adam eadam --task digits")
-    at = read_levels(levels)
-    run(race(task, specs, kind="sharpness", levels=at, plugins=plugins(), **settings), running)
+    check_effective(running.asked)
+    run(race(task, specs, kind="sharpness", levels=read_levels(levels), **settings), running)
 
 
 def tell(race: Any, record: Any, as_json: bool) -> None:

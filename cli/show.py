@@ -8,6 +8,7 @@ from typing import Any
 from edsl.cli.render.page import print_json
 from edsl.cli.render.pipeline import print_pipeline
 from edsl.cost import REFERENCE, cost, stage_state
+from edsl.lab.controls import explores
 from edsl.pipeline import Pipeline
 from edsl.spec import parse
 from edsl.stage import Estimator, Stage
@@ -67,8 +68,7 @@ def _estimator(estimator: Estimator) -> dict[str, Any]:
 def _notes(pipeline: Pipeline) -> list[str]:
     """What a reader of the pipeline should know."""
     notes = []
-    adaptors = [stage for branch in pipeline.branches.values() for stage in branch.stages if stage.name == "e"]
-    if adaptors and pipeline.estimator.draws_directions and not pipeline.estimator.gives_difference:
+    if explores(pipeline) and pipeline.estimator.draws_directions and not pipeline.estimator.gives_difference:
         name = pipeline.estimator.name
         notes.append(
             f"each {name} estimate has directions of its own, so the differences that E averages are mostly noise: "

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edsl.cli.compare import Running, held_in, plugins, run
+from edsl.cli.asked import check_effective, resumed, resumes
+from edsl.cli.compare import run
+from edsl.cli.options import Running
 from edsl.cli.render.page import print_note
 from edsl.errors import EdslError
 
@@ -15,15 +17,17 @@ def sweep(spec: str | None, task: str | None, grids: Sequence[str], settings: di
     from edsl.lab import sweep as swept
     from edsl.lab.race import race
 
-    if running.resume and spec is None:
-        if running.out is None:
-            raise EdslError("--resume needs --out: the folder of the sweep to finish")
-        run(held_in(running.out), running)
+    controls = settings.pop("controls")
+    if running.resume and (spec is None) != (not grids):
+        raise EdslError("beside --resume give SPEC and --grid both, or neither: the record holds them")
+    if resumes(running, [] if spec is None else [spec]):
+        given = [] if spec is None else swept.sweep(spec, grids, controls).entrants
+        run(resumed(running, task, given), running)
         return
     if spec is None or task is None:
         raise EdslError("name a spec and a task, such as: edsl sweep alto --grid alpha=-5,5 --task digits")
-    controls = settings.pop("controls")
+    check_effective(running.asked)
     found = swept.sweep(spec, grids, controls)
     for name, reason in found.refused:
         print_note(f"left out {name}: {reason}")
-    run(race(task, found.entrants, kind="sweep", plugins=plugins(), **settings), running)
+    run(race(task, found.entrants, kind="sweep", **settings), running)

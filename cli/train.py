@@ -28,7 +28,7 @@ def train(
             from edsl.lab.driver import Progress
 
             def tick(step: int) -> None:
-                watch(Progress(0, 1, spec, seed, step, chosen.setting.budget))
+                watch(Progress(0, 1, spec, f"seed {seed}", step, chosen.setting.budget))
 
             trial = run_trial(chosen.task, chosen.setting, chosen.entrants[0].spec, seed, tick, processes)
         if processes is not None and processes.rank > 0:

@@ -22,8 +22,8 @@ HEAD = """# The paper's claims, measured again
 
 Figures and tables of *Exploring Landscapes for Better Minima along Valleys* that a CPU can test, at small scale; those
 that do not reproduce have the same room as the others. Every verdict follows from the figures by the rule that stands
-with it. Intervals are of 95 %, paired by seed. *twin* is the same optimizer without E, its momentum slowed by as
-much as E delays.
+with it. Intervals are of 95 %, paired by seed, by Student's t. *twin* is the same optimizer without E, its
+momentum slowed by as much as E delays.
 
 What a small run can't decide: the paper trains ImageNet-sized models for thousands of steps. Here a training has a few
 hundred, which barely warm up an average with β₁ = .99.

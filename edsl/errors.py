@@ -48,6 +48,10 @@ class CompilerFailed(EdslError):
         super().__init__(f"{compiler} failed ({line[:200]})")
 
 
+class Interrupted(Exception):
+    """Ctrl-C in the middle of something that can be finished later; its message says how."""
+
+
 class EdslWarning(UserWarning):
     """Something that runs, but not as its writer may think."""
 

@@ -20,7 +20,6 @@ from edsl.item import Item
 from edsl.plan import Plan
 from edsl.segment import Segment
 
-
 SHARED = 1 << 15  # elements from which threads share a step, as torch's own loops do
 _forked = False  # OpenMP's threads are not in a forked child, which would wait for them for ever
 

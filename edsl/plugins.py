@@ -7,9 +7,14 @@ imports anything that was not registered.
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import unified_diff
 from functools import lru_cache
+from hashlib import sha256
 from importlib import metadata, util
 from pathlib import Path
 from typing import Any
@@ -21,7 +26,7 @@ from edsl.stage import Adaptor, BaseUpdate, Estimator, Stage, Wrapper
 GROUP = "edsl.stages"
 _KINDS = (Estimator, Adaptor, BaseUpdate, Wrapper)
 _loaded: dict[str, type[Stage]] = {}  # by name, from files
-_files: set[Path] = set()
+_plugins: dict[type[Stage], Plugin] = {}  # what brought each class
 
 
 @lru_cache
@@ -35,6 +40,39 @@ def loaded() -> dict[str, type[Stage]]:
     return _loaded
 
 
+@dataclass(frozen=True)
+class Plugin:
+    """A file with stages: where it lay, what it held, and the hash that tells one content from another.
+
+    Attributes:
+        place: the entry point `module:Class` of an installed package's, which is imported; "" for a file that is run.
+    """
+
+    path: str
+    text: str = dataclasses.field(repr=False)
+    place: str = ""
+
+    @property
+    def sha256(self) -> str:
+        return sha256(self.text.encode()).hexdigest()
+
+    def record(self) -> dict[str, str]:
+        """As JSON, its hash beside."""
+        return {"path": self.path, "sha256": self.sha256, "text": self.text, "place": self.place}
+
+    @classmethod
+    def read(cls, path: Any) -> Plugin:
+        """What a file holds now; raises EdslError when it can't be read."""
+        file = Path(path)
+        try:
+            return cls(str(file.resolve()), file.read_bytes().decode())
+        except OSError as reason:
+            said = "no such file" if not file.exists() or file.is_dir() else reason.strerror
+            raise EdslError(f"plugin {file}: {said}") from None
+        except UnicodeDecodeError:
+            raise EdslError(f"plugin {file}: expected Python text in UTF-8") from None
+
+
 def load_plugin(path: Any) -> tuple[str, ...]:
     """Run a Python file and take up the stages that it defines; returns their names.
 
@@ -43,17 +81,19 @@ def load_plugin(path: Any) -> tuple[str, ...]:
     Raises:
         EdslError: when the file can't be run, defines no stage, or one under a name that is taken.
     """
-    file = Path(path)
-    if not file.is_file():
-        raise EdslError(f"plugin {file}: no such file")
+    return _load(Plugin.read(path), Path(path))
+
+
+def _load(plugin: Plugin, file: Path) -> tuple[str, ...]:
+    """Run a plugin's text, the same that its hash is of, and take up its stages."""
     name = f"edsl_plugin_{file.stem}"
-    spec = util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
+    spec = util.spec_from_file_location(name, plugin.path)
+    if spec is None:
         raise EdslError(f"plugin {file}: expected a Python file, such as my_stage.py")
     module = util.module_from_spec(spec)
     sys.modules[name] = module  # where pickling and dataclasses look for it
     try:
-        spec.loader.exec_module(module)
+        exec(compile(plugin.text, plugin.path, "exec", dont_inherit=True), vars(module))
     except (Exception, SystemExit) as reason:  # the user's own code may raise anything
         del sys.modules[name]
         raise EdslError(f"plugin {file}{line_of(reason, file)}: {first_line(reason)}") from None
@@ -63,20 +103,93 @@ def load_plugin(path: Any) -> tuple[str, ...]:
     for cls in found:
         _check_name(cls, file, found)
     _loaded.update({cls.name: cls for cls in found})
-    _files.add(file.resolve())
+    _plugins.update(dict.fromkeys(found, plugin))
     return tuple(cls.name for cls in found)
 
 
-def loaded_files() -> tuple[Path, ...]:
-    """The files that were loaded, for other processes to load too."""
-    return tuple(sorted(_files))
+def plugins_of(stages: Iterable[Stage]) -> tuple[Plugin, ...]:
+    """The files that brought these stages, each once: the user's, and modules of installed packages."""
+    found = [_plugins.get(type(stage)) or _installed_of(type(stage)) for stage in stages]
+    return tuple(dict.fromkeys(plugin for plugin in found if plugin is not None))
 
 
-def load_once(paths: Iterable[Any]) -> None:
-    """Load the files that this process has not loaded yet; raises EdslError as `load_plugin` does."""
+def _installed_of(cls: type[Stage]) -> Plugin | None:
+    """The module of a class that a package registered, or None for edsl's own and for Python's without source."""
+    from edsl.registry import STAGES
+
+    place = installed().get(cls.name, "") if cls.name not in STAGES else ""
+    file = inspect.getsourcefile(cls) if place else None
+    return None if file is None else dataclasses.replace(Plugin.read(file), place=place)
+
+
+def load_once(paths: Iterable[Any]) -> tuple[Plugin, ...]:
+    """Load the files that this process has not loaded yet; all of them, as they were loaded."""
+    found = []
     for path in paths:
-        if Path(path).resolve() not in _files:
+        place = str(Path(path).resolve())
+        if place not in {plugin.path for plugin in _current()}:
             load_plugin(path)
+        found += [plugin for plugin in _current() if plugin.path == place]
+    return tuple(dict.fromkeys(found))
+
+
+def _current() -> list[Plugin]:
+    """The plugins whose stages are in use."""
+    return [_plugins[cls] for cls in _loaded.values() if cls in _plugins]
+
+
+def load_held(plugins: Iterable[Plugin]) -> None:
+    """Load texts whose stages this process has not loaded, or has of another text, as a worker does of its race."""
+    for plugin in plugins:
+        if not plugin.place and plugin not in _current():
+            _load(plugin, Path(plugin.path))
+
+
+def find_again(plugins: Iterable[Plugin], whose: str) -> None:
+    """Load plugins that something was made with, from where they lay, unless the same text is loaded already.
+
+    Args:
+        whose: what was made with them, for the message: "the race in runs/a".
+
+    Raises:
+        EdslError: for a file that is gone, or holds another text now, with the lines that differ.
+    """
+    for plugin in plugins:
+        if not plugin.place and plugin.sha256 in {one.sha256 for one in _current()}:
+            continue
+        now = _now(plugin, whose)
+        if now.sha256 != plugin.sha256:
+            raise EdslError(
+                f"plugin {plugin.path} has changed since {whose} began: sha256 {plugin.sha256[:12]} then, "
+                f"{now.sha256[:12]} now; put the old text back, or begin anew in another folder\n"
+                f"{difference(plugin.text, now.text)}"
+            )
+        if not plugin.place:
+            _load(now, Path(plugin.path))
+
+
+def _now(plugin: Plugin, whose: str) -> Plugin:
+    """What a plugin's file, or the module of its entry point, holds now; raises EdslError where it is gone."""
+    if plugin.place:
+        names = {place: name for name, place in installed().items()}
+        file = inspect.getsourcefile(checked(names[plugin.place], plugin.place)) if plugin.place in names else None
+        if file is None:
+            raise EdslError(f"the package of {plugin.place}, a stage of {whose}, is not installed: install it again")
+        return Plugin.read(file)
+    if not Path(plugin.path).is_file():
+        raise EdslError(
+            f"plugin {plugin.path} of {whose} is missing (sha256 {plugin.sha256[:12]}); put it back, or name a copy "
+            "with --plugin"
+        )
+    return Plugin.read(plugin.path)
+
+
+def difference(before: str, now: str, most: int = 8) -> str:
+    """The lines that differ between two texts, − of the first and + of the second."""
+    lines = list(unified_diff(before.splitlines(), now.splitlines(), lineterm="", n=0))
+    changed = [line for line in lines[2:] if not line.startswith("@@")]
+    more = [f"… and {len(changed) - most} lines more"] if len(changed) > most else []
+    return "\n".join(f"    {line}" for line in [*changed[:most], *more])
 
 
 def _is_stage(value: Any) -> bool:

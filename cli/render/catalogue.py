@@ -14,15 +14,15 @@ def print_catalogue(words: dict[str, Any]) -> None:
     """Stages with their arguments, recipes and tasks."""
     page = Page()
     stages = Table(title="stages", title_justify="left")
-    for name in ("stage", "kind", "argument", "default", "values"):
-        stages.add_column(name, no_wrap=name != "values")
+    stages.add_column("stage, argument", no_wrap=True)
+    stages.add_column("default", no_wrap=True)
+    stages.add_column("values", overflow="fold")
     for stage in words["stages"]:
-        arguments = [
-            (name, argument["default"], escape(argument["domain"])) for name, argument in stage["arguments"].items()
-        ] or [("", "", "")]
-        for number, argument in enumerate(arguments, start=1):
-            head = (stage["stage"], stage["kind"]) if number == 1 else ("", "")
-            stages.add_row(*head, *argument, end_section=number == len(arguments))
+        arguments = stage["arguments"].items()
+        stages.add_row(f"[bold]{stage['stage']}[/bold], {stage['kind']}", "", "", end_section=not arguments)
+        for number, (name, argument) in enumerate(arguments, start=1):
+            values = (f"  {name}", argument["default"], escape(argument["domain"]))
+            stages.add_row(*values, end_section=number == len(arguments))
     page.print(stages)
     for stage in words["stages"]:
         page.print(f"  [bold]{stage['stage']}[/bold]  {escape(stage['about'])}", soft_wrap=True)
@@ -33,7 +33,7 @@ def print_catalogue(words: dict[str, Any]) -> None:
     ):
         table = Table(title=title, title_justify="left")
         for column in columns:
-            table.add_column(column)
+            table.add_column(column, overflow="fold")
         for word in words[key]:
             table.add_row(*(escape(word[column]) for column in columns))
         page.print(table)

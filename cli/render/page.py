@@ -41,23 +41,26 @@ class Page:
             self.console.print(*things, **options)
         print("\n".join(line.rstrip() for line in captured.get().split("\n")), end="")
 
-    def print_columns(self, titles: Sequence[str], rows: Sequence[Sequence[str | Text]], words: str = "") -> None:
+    def print_columns(
+        self, titles: Sequence[str], rows: Sequence[Sequence[str | Text]], words: Sequence[str] = ()
+    ) -> None:
         """A table of figures beside names; in several, each with the names, where it is wider than the page.
 
         Args:
             titles: with a line break where a title may be broken. The first is the names'.
-            words: the title of a column that holds words, which may be broken.
+            words: the titles of columns that hold words, which may be broken.
         """
         widths = {title: _width(title, cells) for title, *cells in zip(titles, *rows, strict=True)}
-        for title in {titles[0], words} & widths.keys():
+        for title in {*words} & widths.keys():
             widths[title] = min(widths[title], _BROKEN)
+        widths[titles[0]] = min(widths[titles[0]], max(_BROKEN, 2 * self.width // 5))
         named, *others = widths.values()
         for part in _parts(others, self.width - named - 4):
             table = Table(box=SIMPLE_HEAD)
             table.add_column(titles[0], overflow="fold", min_width=named)
             for number in part:
                 title = titles[number]
-                if title == words:
+                if title in words:
                     table.add_column(title, min_width=widths[title])
                 else:
                     table.add_column(title, justify="right", no_wrap=True)

@@ -10,6 +10,8 @@ from rich.table import Table
 
 from edsl.cli.render.page import Page
 
+_BROKEN = 22  # columns that hyper-parameters get at least
+
 
 def print_pipeline(pipeline: dict[str, Any]) -> None:
     """A pipeline's canonical text, stages, cost and recurrences."""
@@ -17,9 +19,10 @@ def print_pipeline(pipeline: dict[str, Any]) -> None:
     page.print(escape(pipeline["spec"]), style="bold", soft_wrap=True)
     page.print(f"fingerprint {pipeline['fingerprint']}\n")
     table = Table()
-    for name in ("stage", "kind", "hyper-parameters", "buffers"):
-        table.add_column(name)
-    table.add_column("B/param", justify="right")
+    table.add_column("stage", overflow="fold")
+    table.add_column("hyper-parameters", overflow="fold", min_width=_BROKEN)
+    table.add_column("buffers", overflow="fold")
+    table.add_column("B/\nparam", justify="right", no_wrap=True)
     for stage in pipeline["stages"]:
         letters = stage["letters"]
         arguments = [
@@ -28,8 +31,7 @@ def print_pipeline(pipeline: dict[str, Any]) -> None:
         ]
         kept = stage["buffers"]
         table.add_row(
-            stage["stage"],
-            stage["kind"],
+            f"[bold]{escape(stage['stage'])}[/bold]\n{stage['kind']}",
             escape("\n".join(arguments)) or "–",
             "its own" if kept is None else ", ".join(kept) or "–",
             "?" if kept is None else f"{stage['bytes_per_parameter']:g}",
@@ -88,6 +90,8 @@ def print_explanation(explained: dict[str, Any]) -> None:
     _recurrences(page, [(part["stage"], part["lines"]) for part in explained["recurrences"]])
     page.print()
     table = Table(show_header=False)
+    for _ in range(2):
+        table.add_column(overflow="fold")
     for name, value in facts(explained):
         table.add_row(escape(name), escape(value))
     page.print(table)

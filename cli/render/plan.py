@@ -11,6 +11,19 @@ from rich.table import Table
 
 from edsl.cli.render.page import Page, formatted, print_note
 
+_TITLES = (
+    "optimizer",
+    "state",
+    "state\nB/param",
+    "temporaries\n≤",
+    "on a CPU\n≤",
+    "traffic a step\n≥",
+    "its loops\nmove",
+    "a step\n≥ ms",
+    "its loops\nms",
+)
+_TIMES = ("a step\n≥ ms", "its loops\nms")  # which need a bandwidth
+
 
 def print_plans(params: str, found: Sequence[dict[str, Any]]) -> None:
     """A row for each optimizer, then the buffers of each one's stages."""
@@ -21,30 +34,26 @@ def print_plans(params: str, found: Sequence[dict[str, Any]]) -> None:
         f"{_bytes(first['parameter_bytes'])}, their gradients {_bytes(first['gradient_bytes'])}",
         soft_wrap=True,
     )
-    table = Table(box=SIMPLE_HEAD)
-    table.add_column("optimizer", overflow="fold", min_width=16)
     timed = any(plan["least_seconds"] is not None for plan in found)
-    names = ["state", "state\nB/param", "temporaries\n≤", "on a CPU\n≤", "traffic a step\n≥", "its loops\nmove"]
-    for name in [*names, *(["a step\n≥ ms", "its loops\nms"] if timed else [])]:
-        table.add_column(name, justify="right")
-    for plan in found:
-        table.add_row(
-            escape(plan["given"]),
-            _bytes(plan["state_bytes"]),
-            formatted(plan["state_per_parameter"], ".4g"),
-            _bytes(plan["temporary_bytes"]),
-            _bytes(plan["temporary_bytes_on_cpu"]),
-            _bytes(plan["traffic_bytes"]),
-            _bytes(plan["traffic_bytes_of_loops"]),
-            *(
-                [formatted(_milliseconds(plan[key]), ".3g") for key in ("least_seconds", "loop_seconds")]
-                if timed
-                else []
-            ),
-        )
-    page.print(table)
+    shown = [place for place, title in enumerate(_TITLES) if timed or title not in _TIMES]
+    rows = [_row(plan) for plan in found]
+    page.print_columns([_TITLES[place] for place in shown], [[row[place] for place in shown] for row in rows])
     for plan in found:
         _plan(page, plan)
+
+
+def _row(plan: dict[str, Any]) -> list[str]:
+    return [
+        plan["given"],
+        _bytes(plan["state_bytes"]),
+        formatted(plan["state_per_parameter"], ".4g"),
+        _bytes(plan["temporary_bytes"]),
+        _bytes(plan["temporary_bytes_on_cpu"]),
+        _bytes(plan["traffic_bytes"]),
+        _bytes(plan["traffic_bytes_of_loops"]),
+        formatted(_milliseconds(plan["least_seconds"]), ".3g"),
+        formatted(_milliseconds(plan["loop_seconds"]), ".3g"),
+    ]
 
 
 def _plan(page: Page, plan: dict[str, Any]) -> None:
@@ -52,9 +61,9 @@ def _plan(page: Page, plan: dict[str, Any]) -> None:
     page.print(escape(plan["spec"]), style="bold", soft_wrap=True)
     table = Table(box=SIMPLE_HEAD)
     for name in ("stage", "buffer", "dtype"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for name in ("bytes", "B/param"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     for route in plan["routes"]:
         if route["route"]:
             head = f"{route['route']}: {route['tensors']} tensor{'s' if route['tensors'] != 1 else ''}"

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from edsl.cli.render.page import print_note
 
@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from edsl.lab.driver import Progress
 
 
+WIDE = 72  # columns from which the bar is long
+
+
 @contextmanager
 def race_progress() -> Iterator[Callable[[Progress], None]]:
-    """A live line with the time left on a terminal, else one plain line a trial."""
+    """A live bar with the time left, and the trial below it, on a terminal; else one plain line a trial."""
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
         yield _plain_progress
@@ -27,23 +30,39 @@ def race_progress() -> Iterator[Callable[[Progress], None]]:
 
     columns = (
         TextColumn("trial {task.fields[done]}/{task.fields[planned]}"),
-        BarColumn(bar_width=20),
+        BarColumn(bar_width=20 if console.width >= WIDE else 8),
         TextColumn("elapsed"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(elapsed_when_finished=True),
-        TextColumn("{task.fields[what]}"),
     )
-    with Live(*columns, console=console, transient=True, speed_estimate_period=600) as live:
-        line = live.add_task("race", total=None, done=0, planned="?", what="")
+
+    class Bar(Live):
+        what = ""
+
+        def get_renderables(self) -> Iterator[Any]:
+            yield self.make_tasks_table(self.tasks)
+            yield Text(self.what, no_wrap=True)
+
+    with Bar(*columns, console=console, transient=True, speed_estimate_period=600) as live:
+        line = live.add_task("race", total=None, done=0, planned="?")
 
         def watch(progress: Progress) -> None:
             part = progress.step / progress.steps if progress.steps else 0.0
             state: dict[str, Any] = {"done": progress.done + 1, "planned": progress.planned}
-            what = escape(f"{progress.spec[:40]}, seed {progress.seed}")
-            live.update(line, total=progress.planned, completed=progress.done + part, what=what, **state)
+            live.what = trial_text(progress, console.width)
+            live.update(line, total=progress.planned, completed=progress.done + part, **state)
 
         yield watch
+
+
+def trial_text(progress: Progress, width: int) -> str:
+    """Whose trial and which, in some columns: a long name loses its middle, what is tried stays."""
+    room = max(8, width - len(progress.trial) - 2)
+    name = progress.name
+    if len(name) > room:
+        name = f"{name[: room // 2]}…{name[len(name) - (room - room // 2 - 1) :]}"
+    return f"{name}, {progress.trial}"
 
 
 @contextmanager
@@ -54,4 +73,4 @@ def quiet() -> Iterator[Callable[[Progress], None]]:
 
 def _plain_progress(progress: Progress) -> None:
     if progress.step == 0:
-        print_note(f"trial {progress.done + 1}/{progress.planned}: {progress.spec}, seed {progress.seed}")
+        print_note(f"trial {progress.done + 1}/{progress.planned}: {progress.name}, {progress.trial}")

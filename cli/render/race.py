@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
+from rich.padding import Padding
 from rich.text import Text
 
 from edsl.cli.render.page import Page, print_note
@@ -48,7 +49,7 @@ def race_line(race: Race) -> str:
 
 def print_race(race: Race, found: Results) -> None:
     """What came out, what can be concluded, and what it cost."""
-    from edsl.lab.result_tables import costs, outcomes, target_text
+    from edsl.lab.result_tables import costs, outcomes, reading, target_text
 
     page = Page()
     page.print(escape(race_line(race)), soft_wrap=True)
@@ -58,18 +59,18 @@ def print_race(race: Race, found: Results) -> None:
     page.print(target_text(race, found))
     if any(row.lr_on_edge for row in found.rows):
         page.print("edge: the best learning rate is the smallest or largest tried: a better one may lie beyond")
-    page.print(
-        "mean ± sd over seeds, of the final weights; differences are paired by seed, and no winner is named where the "
-        "95 % interval holds 0"
-    )
+    for line in reading(race, found):
+        page.print(escape(line))
     for row in found.rows:
         for reason in row.reasons:
             print_note(f"{row.name}: {reason}")
 
 
 def _table(page: Page, shown: ResultTable) -> None:
+    from edsl.lab.result_tables import WORDS
+
     rows = [[_name(line), *line.cells] for line in shown.lines]
-    page.print_columns(["optimizer", *shown.titles], rows, words="verdict")
+    page.print_columns(["optimizer", *shown.titles], rows, words=WORDS)
 
 
 def _name(line: Line) -> Text:
@@ -78,17 +79,10 @@ def _name(line: Line) -> Text:
 
 def _effects(page: Page, race: Race, found: Results) -> None:
     """What E did: each optimizer with E against its controls."""
-    from edsl.lab.result_tables import difference_texts, metric_scale
+    from edsl.lab.report.conclusions import effects_of_e
 
-    said = []
-    for row in found.rows:
-        controls = [other.name for other in found.rows if other.control_of == row.name]
-        for effect in row.effects:
-            if effect.against in controls:
-                mean, between = difference_texts(effect.interval, metric_scale(race))
-                name = effect.against.removeprefix(row.name)
-                said.append(f"  {row.name} against itself{name}: {mean} ({between}), {effect.verdict}")
+    said = list(effects_of_e(race, found))
     if said:
         page.print("effect of E, by its controls")
         for line in said:
-            page.print(escape(line), soft_wrap=True)
+            page.print(Padding(escape(line), (0, 0, 0, 2)))

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 def print_sharpness(race: Race, rows: Sequence[Matched]) -> None:
     """Sharpness and drift by level of the training loss, each beside the first optimizer's."""
     from edsl.lab.level_tables import TITLES, footnotes, level_tables
+    from edsl.lab.result_tables import WORDS
 
     page = Page()
     page.print(escape(race_line(race)), soft_wrap=True)
     for table in level_tables(rows):
         page.print(f"[bold]{table.head}[/bold]")
-        page.print_columns(TITLES, table.rows)
+        page.print_columns(TITLES, table.rows, words=WORDS)
     for line in footnotes(race, rows):
         page.print(escape(line), soft_wrap=True)

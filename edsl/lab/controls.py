@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from edsl.domain import plain
 from edsl.errors import EdslError
-from edsl.pipeline import Pipeline
+from edsl.pipeline import Chain, Pipeline
+from edsl.registry import stage_class
 from edsl.stage import Stage
 
 WITHOUT, TWIN = "without E", "twin"
@@ -19,6 +22,11 @@ class Control:
     name: str
     pipeline: Pipeline
     about: str
+
+
+def explores(pipeline: Pipeline) -> bool:
+    """Whether a pipeline has an E, on any of its routes."""
+    return any(_is_e(stage) for branch in pipeline.branches.values() for stage in branch.stages)
 
 
 def controls_of(pipeline: Pipeline) -> tuple[Control, ...]:
@@ -41,13 +49,12 @@ def controls_of(pipeline: Pipeline) -> tuple[Control, ...]:
         ['adam(lr=0.1, beta2=0.9, beta3=0.999, weight_decay=0, eps1=1e-08)', \
 'adam(lr=0.1, beta2=0.99, beta3=0.999, weight_decay=0, eps1=1e-08)']
     """
-    if "e" not in {stage.name for stage in pipeline.stages}:
+    if not explores(pipeline):
         return ()
     base = _without_e(pipeline)
-    controls = [Control(WITHOUT, base, "the same optimizer without E")]
-    if (twin := _twin(pipeline, base)) is not None:
-        controls.append(twin)
-    return tuple(controls)
+    twin = _twin(pipeline, base)
+    without = Control(WITHOUT, base, "the same optimizer without E")
+    return (without, twin) if isinstance(twin, Control) else (without,)
 
 
 def twin_of(pipeline: Pipeline) -> Control | None:
@@ -55,43 +62,82 @@ def twin_of(pipeline: Pipeline) -> Control | None:
     return next((control for control in controls_of(pipeline) if control.name == TWIN), None)
 
 
+def why_no_twin(pipeline: Pipeline) -> str:
+    """Why a pipeline with E has no linear twin, as a clause; empty where it has one."""
+    found = _twin(pipeline, _without_e(pipeline)) if explores(pipeline) else "it has no E"
+    return found if isinstance(found, str) else ""
+
+
+def _is_e(stage: Stage) -> bool:
+    return isinstance(stage, stage_class("e"))
+
+
 def _without_e(pipeline: Pipeline) -> Pipeline:
-    estimator = pipeline.estimator
+    from edsl.updates.route import Route
+
+    estimator, update = pipeline.estimator, pipeline.update
     if getattr(estimator, "gives_difference", False):  # a difference that only E reads
         estimator = estimator.replace({"common": False})
-    return Pipeline((estimator, *(stage for stage in pipeline.stages[1:] if stage.name != "e")))
+    base = update
+    if isinstance(update, Route):
+        routes = {name: tuple(part for part in chain.stages if not _is_e(part)) for name, chain in update.branches}
+        base = Route(tuple((name, Chain(stages)) for name, stages in routes.items()))
+    stages = (base if stage is update else stage for stage in pipeline.stages[1:] if not _is_e(stage))
+    return Pipeline((estimator, *stages))
 
 
-def _twin(pipeline: Pipeline, base: Pipeline) -> Control | None:
-    adaptors = [stage for stage in pipeline.stages if stage.name == "e"]
-    if len(adaptors) > 1:
-        return None
-    alpha, beta1 = (float(getattr(adaptors[0], name)) for name in ("alpha", "beta1"))
-    if alpha == 0:
-        return None
-    update = base.update
+def _twin(pipeline: Pipeline, base: Pipeline) -> Control | str:
+    """The twin, or why there is none."""
+    adaptors: list[Any] = [stage for stage in pipeline.stages if _is_e(stage)]
+    on_routes = sum(_is_e(stage) for branch in pipeline.branches.values() for stage in branch.stages)
+    if len(adaptors) != 1 or on_routes != len(pipeline.branches):
+        return "a twin is defined for one E, before the update or before all routes"
+    (e,) = adaptors
+    if type(e) is not stage_class("e"):
+        return f"a twin is defined for edsl's own e, not for {e.name}"
+    if e.alpha == 0:
+        return "its alpha is 0"
+    momentum = _with_momentum(base, float(e.alpha))
+    if isinstance(momentum, str) and base.update.name == "sgd" and e.beta1 > 0:
+        between = pipeline.stages[pipeline.stages.index(e) + 1 : pipeline.update_index]
+        return _quasi_hyperbolic(base, e, between)
+    return momentum
+
+
+def _with_momentum(base: Pipeline, alpha: float) -> Control | str:
+    """The base with a momentum that delays as much as its own and an E of this strength."""
     changes: dict[str, float] = {}
     for route, branch in base.branches.items():
         name = "momentum" if "momentum" in branch.keys else "beta2"
         momentum = _momentum(branch, name)
         lag = momentum / (1 - momentum) - alpha
-        if momentum == 0 or lag < 0:  # no plain average of gradients, or one faster than the newest gradient
-            break
-        slower = float(f"{lag / (1 + lag):.10g}")
+        if momentum == 0:
+            return f"{branch.update.name} has no momentum that is a plain average of gradients"
+        if lag < 0:
+            return f"it would need a momentum that is {-lag:.3g} steps ahead of the newest gradient"
+        decay = float(f"{lag / (1 + lag):.10g}")
         argument = next(key for key in base.keys if base.name_in(route, key) == name)
-        changes |= {argument: slower, **_same_stride(base, argument, momentum, slower)}
-    else:
-        said = ", ".join(f"{name}={plain(value)}" for name, value in changes.items())
-        return Control(TWIN, base.override(**changes), f"a momentum as slow as with E, and no E: {said}")
-    if update.name == "sgd" and beta1 > 0:
-        from edsl.arguments import build
+        changes |= {argument: decay, **_same_stride(base, argument, momentum, decay)}
+    said = ", ".join(f"{name}={plain(value)}" for name, value in changes.items())
+    speed = "slow" if alpha < 0 else "fast"
+    return Control(TWIN, base.override(**changes), f"a momentum as {speed} as with E, and no E: {said}")
 
-        values = {"lr": update.lr, "weight_decay": update.weight_decay, "momentum": beta1}  # pyright: ignore
-        nu = -alpha * (1 - beta1) / beta1
-        qhm: Stage = build("qhm", {**values, "nu": nu})
-        stages = tuple(qhm if stage is update else stage for stage in base.stages)
-        return Control(TWIN, Pipeline(stages), f"QHM, which E before plain gradient descent is: nu={plain(nu)}")
-    return None
+
+def _quasi_hyperbolic(base: Pipeline, e: Any, between: Sequence[Stage]) -> Control:
+    """QHM with the weights that E gives past gradients before plain gradient descent."""
+    from edsl.arguments import build
+
+    update: Any = base.update
+    nu = -e.alpha * (1 - e.beta1) / e.beta1
+    qhm: Stage = build("qhm", {"lr": update.lr, "weight_decay": update.weight_decay, "momentum": e.beta1, "nu": nu})
+    but = {
+        "the first step": e.start == "first",
+        "the weight decay, which QHM averages too": update.weight_decay != 0,
+        f"{' and '.join(stage.name for stage in between)}, which comes before QHM's average": bool(between),
+    }
+    said = " and ".join(name for name, holds in but.items() if holds)
+    about = f"QHM, which E before plain gradient descent is{f' but for {said}' if said else ''}: nu={plain(nu)}"
+    return Control(TWIN, Pipeline(tuple(qhm if stage is update else stage for stage in base.stages)), about)
 
 
 def _momentum(branch: Pipeline, name: str) -> float:
@@ -102,6 +148,8 @@ def _momentum(branch: Pipeline, name: str) -> float:
     if isinstance(update, Foreign):
         value = update.defaults().get("momentum")
         return float(value) if isinstance(value, (int, float)) else 0.0
+    if getattr(update, "m_reads", "u") == "g":  # the momentum reads the raw gradient
+        return 0.0
     return float(branch.hyperparameters.get(name, 0.0)) if update.averages else 0.0
 
 

@@ -14,15 +14,15 @@ from edsl.lab.results import Results, results
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a race is: `done` trials of at most `planned`, and what goes on now.
+    """Where a race is: `done` trials of at most `planned`, and what goes on now: whose trial, and which.
 
     `step` of `steps` is known where one trial runs at a time, else both are 0.
     """
 
     done: int
     planned: int
-    spec: str
-    seed: int
+    name: str
+    trial: str
     step: float = 0
     steps: float = 0
 
@@ -31,23 +31,23 @@ def run(race: Race, record: Record, executor: Executor, watch: Callable[[Progres
     """Run what the record does not hold yet; each trial is on the disk before the next answer is read."""
     with record.locked(), executor:
         finished = {(trial["spec"], trial["seed"]): trial for trial in record.finished}
-        running: set[tuple[str, int]] = set()
+        running: dict[tuple[str, int], tuple[str, str]] = {}  # whose trial, and which
 
         def tick(spec: str, seed: int, step: int) -> None:
-            watch(Progress(len(finished), race.planned, spec, seed, step, race.setting.budget))
+            watch(Progress(len(finished), race.planned, *running[spec, seed], step, race.setting.budget))
 
         while True:
             for work in race.ready(finished):
                 if len(running) >= executor.capacity:
                     break
                 if work.key not in running:
-                    running.add(work.key)
-                    watch(Progress(len(finished), race.planned, work.spec, work.seed))
+                    running[work.key] = work.name, race.tells(work)
+                    watch(Progress(len(finished), race.planned, *running[work.key]))
                     executor.submit(work)
             if not running:
                 return
             key, trial = executor.next(tick)
-            running.discard(key)
+            running.pop(key)
             record.append(trial)
             finished[key] = trial
 

@@ -7,11 +7,20 @@ from dataclasses import dataclass
 
 from edsl.lab.levels import END
 from edsl.lab.race import Race
-from edsl.lab.result_tables import MISSING, number_text
-from edsl.lab.sharpness import Matched
-from edsl.lab.statistics import Interval
+from edsl.lab.result_tables import MISSING, WORDS, number_text
+from edsl.lab.sharpness import FLATTER, SHARPER, Matched
+from edsl.lab.statistics import FEWEST, UNDECIDED, Interval
 
-TITLES = ("optimizer", "seeds\nthere", "step", "sharpness", "over the first's", "drift", "− the first's")
+TITLES = (
+    "optimizer",
+    "seeds\nthere",
+    "step",
+    "sharpness",
+    "over the first's",
+    *WORDS,
+    "drift",
+    "− the first's",
+)
 
 
 @dataclass(frozen=True)
@@ -34,8 +43,20 @@ def footnotes(race: Race, rows: Sequence[Matched]) -> list[str]:
     return [
         *(f"No run came to a training loss of {level:g}: give more steps, or higher levels." for level in missed),
         f"The first is {race.entrants[0].name}; geometric mean ratios and mean differences, paired by seed, "
-        "95 % intervals.",
+        "95 % intervals by Student's t.",
+        *_judged(race, rows),
     ]
+
+
+def _judged(race: Race, rows: Sequence[Matched]) -> Iterator[str]:
+    verdicts = sum(row.sharpness_ratio is not None and row.sharpness_ratio.p is not None for row in rows)
+    if race.seeds < FEWEST:
+        yield f"With fewer than {FEWEST} seeds nothing is compared: give --seeds 5 or more."
+    elif verdicts > 1:
+        yield (
+            f"{verdicts} verdicts on sharpness: each alone is wrong in at most 5 % of races without a difference, all "
+            "family-wise ones together (Holm) in at most 5 %."
+        )
 
 
 def findings(race: Race, rows: Sequence[Matched]) -> Iterator[str]:
@@ -46,14 +67,15 @@ def findings(race: Race, rows: Sequence[Matched]) -> Iterator[str]:
         if row.level == END or row.name == first or ratio is None:
             continue
         at = f"Where the training loss first is {row.level:g}"
-        if ratio.low is None or ratio.high is None:
-            said = f"{row.name} has {ratio.mean:.3g} times the sharpness of {first}, on one seed: nothing is decided"
-        elif ratio.low > 1 or ratio.high < 1:
-            where = "sharper" if ratio.low > 1 else "flatter"
-            said = f"{row.name} is {where} than {first}: {_interval(ratio)} times"
-        else:
+        if row.verdict in (SHARPER, FLATTER):
+            said = f"{row.name} is {row.verdict} than {first}: {_interval(ratio)} times"
+        elif row.verdict == UNDECIDED:
             said = f"no difference in sharpness is shown between {row.name} and {first}: {_interval(ratio)} times"
-        yield f"{at}, {said}."
+        else:
+            seeds = f"{ratio.n} seed{'s' if ratio.n > 1 else ''}"
+            said = f"{row.name} has {ratio.mean:.3g} times the sharpness of {first}, on {seeds}: nothing is compared"
+        among = "" if row.family_wise == row.verdict else f"; among all verdicts on sharpness: {row.family_wise}"
+        yield f"{at}, {said}{among}."
 
 
 def _head(level: float) -> str:
@@ -70,6 +92,8 @@ def _cells(row: Matched) -> tuple[str, ...]:
         number_text(row.steps, ".0f") if there else "never",
         number_text(row.sharpness, ".4g") if there else MISSING,
         _interval(row.sharpness_ratio),
+        row.verdict,
+        row.family_wise,
         number_text(row.drift, ".4g") if there else MISSING,
         _interval(row.drift_difference),
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edsl.errors import EdslError, shown
-from edsl.lab.controls import controls_of
+from edsl.lab.controls import controls_of, explores
 from edsl.lab.device import usable_device
 from edsl.lab.learning_rate import learning_rates, scaled
 from edsl.lab.record import Record
@@ -20,7 +20,10 @@ from edsl.lab.task import Task
 from edsl.lab.tasks import task as task_named
 from edsl.lab.trial import UNITS, Setting, check_fit
 from edsl.lab.tuning import best_factor, check_tuner, merged, on_edge, round_of_factors
+from edsl.pipeline import Pipeline
+from edsl.plugins import Plugin, find_again, load_once, plugins_of
 from edsl.spec import parse
+from edsl.stage import Stage
 
 TUNING_SEEDS_FROM = 1_000_000  # seeds that no final run uses
 METRICS = {"accuracy": True, "loss": False, "train": False}  # name: whether more is better
@@ -53,7 +56,8 @@ class Work:
     setting: Setting
     spec: str
     seed: int
-    plugins: tuple[str, ...] = ()
+    plugins: tuple[Plugin, ...] = ()
+    name: str = ""  # of the entrant
 
     @property
     def key(self) -> tuple[str, int]:
@@ -87,6 +91,7 @@ class Race:
         metric: what decides, and what tuning minimises or maximises on the validation split: "accuracy",
             "loss", or "train" for the final training loss.
         kind: "compare", "sweep", "ablate" or "sharpness": what its report asks.
+        plugins: the files that brought stages of its entrants, with their texts.
     """
 
     setting: Setting
@@ -96,7 +101,7 @@ class Race:
     metric: str
     baseline: str
     kind: str = "compare"
-    plugins: tuple[str, ...] = field(default=(), compare=False)
+    plugins: tuple[Plugin, ...] = ()
 
     @property
     def task(self) -> Task:
@@ -118,6 +123,7 @@ class Race:
             "metric": self.metric,
             "baseline": self.baseline,
             "kind": self.kind,
+            "plugins": [plugin.record() for plugin in self.plugins],
         }
 
     @cached_property
@@ -127,6 +133,25 @@ class Race:
         if self.tuning.tuner:
             each = self.tuning.trials * self.tuning.seeds + 2 * self.seeds
         return each * len(self.entrants)
+
+    @cached_property
+    def controls(self) -> dict[str, dict[str, str]]:
+        """By the name of each entrant with E, the names of its controls by kind, as far as they are in the race.
+
+        They are known by their pipelines: an optimizer that somebody asked for is a control like any other, and
+        several may share one.
+        """
+        named = {entrant.spec: entrant.name for entrant in self.entrants}
+        pipelines = {entrant.name: parse(entrant.spec) for entrant in self.entrants}
+        return {
+            name: {
+                control.name: named[str(control.pipeline)]
+                for control in controls_of(pipeline)
+                if str(control.pipeline) in named
+            }
+            for name, pipeline in pipelines.items()
+            if explores(pipeline)
+        }
 
     def ready(self, trials: Mapping[tuple[str, int], dict[str, Any]]) -> Iterator[Work]:
         """The trials that can run now; a function of what is finished alone.
@@ -141,13 +166,13 @@ class Race:
 
     def _plan(self, entrant: Entrant, trials: Mapping[tuple[str, int], dict[str, Any]]) -> list[Work]:
         """What an entrant runs, as far as it is known: what tuning misses, then its final trials."""
-        finals = [self._work(entrant.spec, seed) for seed in range(self.seeds)]
+        finals = [self._work(entrant, entrant.spec, seed) for seed in range(self.seeds)]
         if not self.tuning.tuner:
             return finals
         tried, unfinished = self.tuned(entrant, trials)
         if not unfinished:
             best = self.spec_at(entrant, best_factor(tried))
-            finals += [self._work(best, seed) for seed in range(self.seeds) if best != entrant.spec]
+            finals += [self._work(entrant, best, seed) for seed in range(self.seeds) if best != entrant.spec]
         return [*unfinished, *finals]
 
     def tuned(
@@ -176,7 +201,7 @@ class Race:
 
     def _tuning_work(self, entrant: Entrant, factor: float) -> list[Work]:
         spec = self.spec_at(entrant, factor)
-        return [self._work(spec, TUNING_SEEDS_FROM + seed) for seed in range(self.tuning.seeds)]
+        return [self._work(entrant, spec, TUNING_SEEDS_FROM + seed) for seed in range(self.tuning.seeds)]
 
     def spec_at(self, entrant: Entrant, factor: float) -> str:
         """An entrant's spec with its learning rates times a factor."""
@@ -205,8 +230,15 @@ class Race:
         loss = trial["validation_loss"]  # ties of a whole number of examples are common
         return -value + 1e-6 * (min(loss, 1e3) if loss is not None else 1e3)
 
-    def _work(self, spec: str, seed: int) -> Work:
-        return Work(self.setting, spec, seed, self.plugins)
+    def _work(self, entrant: Entrant, spec: str, seed: int) -> Work:
+        return Work(self.setting, spec, seed, self.plugins, entrant.name)
+
+    def tells(self, work: Work) -> str:
+        """What a trial is, beside its entrant's name: the learning rates that it tries, and its seed."""
+        rates = learning_rates(parse(work.spec)) if self.tuning.tuner else {}
+        tried = "".join(f"{name}={rate:.3g}, " for name, rate in rates.items())
+        tuning = work.seed >= TUNING_SEEDS_FROM
+        return f"{tried}{'tuning ' if tuning else ''}seed {work.seed - TUNING_SEEDS_FROM * tuning}"
 
 
 def race(
@@ -253,13 +285,14 @@ def race(
         threads: of the CPU; one is fastest for small models, and gives the same bits on every machine.
         measures: names of `edsl.lab.measures`.
         levels: training losses at which sharpness and drift are looked at.
-        plugins: files with stages that the specs name, for workers to load.
+        plugins: files with stages for workers to load, beside those that brought stages of the specs.
 
     Raises:
         EdslError: for an unknown task, model, device, schedule, metric, baseline or measure, a bad spec, one
             given twice or that can't take the model's parameters, or a bad number.
     """
     chosen = task_named(task)
+    brought = load_once(plugins)
     entrants = _entrants(specs, controls)
     if monitor not in ("", "regret"):
         raise EdslError(f"monitor must be 'regret', got {shown(monitor)}")
@@ -290,9 +323,15 @@ def race(
         chosen.name, model, batch, budget, device, threads, monitor, unit, schedule, tuple(measures), tuple(levels)
     )
     tuning = _tuning(lr, tuner, trials, tune_seeds, entrants)
-    places = tuple(str(place) for place in plugins)
+    stages = [stage for entrant in entrants for stage in _stages(parse(entrant.spec))]
+    places = tuple(dict.fromkeys([*brought, *plugins_of(stages)]))
     decides, against = _metric(metric, chosen), _baseline(baseline, entrants)
     return Race(setting, entrants, seeds, tuning, decides, against, kind, places)
+
+
+def _stages(pipeline: Pipeline) -> list[Stage]:
+    """All stages of a pipeline, on whatever route."""
+    return [stage for branch in pipeline.branches.values() for stage in branch.stages]
 
 
 def _entrants(specs: Sequence[str | Entrant], controls: bool) -> tuple[Entrant, ...]:
@@ -367,11 +406,11 @@ def _baseline(baseline: str | None, entrants: Sequence[Entrant]) -> str:
         raise EdslError(f"baseline {shown(baseline)} is not in the race; it has {names}") from None
 
 
-def race_from(configuration: Any, plugins: Sequence[Path] = ()) -> Race:
-    """The race that a configuration describes: what `Race.configuration` gave.
+def race_from(configuration: Any, whose: str = "this race") -> Race:
+    """The race that a configuration describes: what `Race.configuration` gave. Its plugins are loaded again.
 
     Raises:
-        EdslError: when it describes none that this edsl can run.
+        EdslError: when it describes none that this edsl can run, or a plugin is gone or has changed.
     """
     held = dict(configuration)
     setting = Setting(**{name: held.pop(name) for name in Setting.__dataclass_fields__})
@@ -379,12 +418,13 @@ def race_from(configuration: Any, plugins: Sequence[Path] = ()) -> Race:
     tuning = held.pop("tuning")
     tuning = Tuning(**{**tuning, "factors": tuple(tuning["factors"])})
     setting = replace(setting, measures=tuple(setting.measures), levels=tuple(setting.levels))
+    plugins = tuple(Plugin(plugin["path"], plugin["text"], plugin["place"]) for plugin in held.get("plugins", ()))
+    find_again(plugins, whose)
     for entrant in entrants:
         parse(entrant.spec)
     task_named(setting.task).model(setting.model)
     usable_device(setting.device)
-    places = tuple(str(place) for place in plugins)
-    return Race(setting, entrants, held["seeds"], tuning, held["metric"], held["baseline"], held["kind"], places)
+    return Race(setting, entrants, held["seeds"], tuning, held["metric"], held["baseline"], held["kind"], plugins)
 
 
 def open_record(race: Race, folder: Path, resume: bool) -> Record:

@@ -23,7 +23,7 @@ _ALWAYS = {field.name for field in fields(Trial) if field.default is MISSING}
 
 
 class Record:
-    """The folder of one race.
+    """The folder of one race. One that is resumed may have more seeds than it began with.
 
     Raises:
         EdslError: when the folder can't be written, holds another race, or holds this one and
@@ -32,6 +32,7 @@ class Record:
 
     def __init__(self, folder: Path, configuration: dict[str, Any], resume: bool) -> None:
         self.folder = folder
+        self._extension: dict[str, Any] | None = None  # what replaces the configuration once the folder is ours
         with self._writing():
             new = [place for place in (folder, *folder.parents) if not place.exists()]
             try:
@@ -54,18 +55,24 @@ class Record:
         place = self.folder / CONFIGURATION
         if place.exists():
             before = read_configuration(self.folder)
-            if before != configuration:
+            extends = resume and _extends(before, configuration)
+            if _agreed(before) != _agreed(configuration) and not extends:
                 raise EdslError(
                     f"{self.folder} holds another race ({_difference(before, configuration)}); name another --out"
                 )
             if not resume:
                 raise EdslError(f"{self.folder} holds this race already; --resume finishes it, or name another --out")
+            self._extension = configuration if extends else None
         elif (self.folder / TRIALS).exists():
             raise EdslError(f"{self.folder} holds {TRIALS} without {CONFIGURATION}; name another --out")
         else:
-            self._write_whole(place, json.dumps(configuration, indent=2, ensure_ascii=False) + "\n")
+            self._write_configuration(configuration)
         (self.folder / TRIALS).touch()
         self.finished = self._read()[0]
+
+    def _write_configuration(self, configuration: dict[str, Any]) -> None:
+        text = json.dumps(configuration, indent=2, ensure_ascii=False) + "\n"
+        self._write_whole(self.folder / CONFIGURATION, text)
 
     def _write_whole(self, place: Path, text: str) -> None:
         part = place.with_suffix(".tmp")
@@ -98,6 +105,8 @@ class Record:
             self.finished, whole = self._read()
             with self._writing():
                 os.truncate(held.name, whole)  # drops a line cut short by a kill, and can't lose another
+                if self._extension is not None:
+                    self._write_configuration(self._extension)
             yield
 
     def _read(self) -> tuple[list[dict[str, Any]], int]:
@@ -168,6 +177,27 @@ def _not_json(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
+def _agreed(configuration: Any) -> Any:
+    """What two configurations of one race agree in: plugins by their hashes, wherever they lie."""
+    if not isinstance(configuration, dict):
+        return configuration
+    return {**configuration, "plugins": [plugin["sha256"] for plugin in _listed(configuration, "plugins", "sha256")]}
+
+
+def _extends(before: Any, now: dict[str, Any]) -> bool:
+    """Whether a race is one that was there before, with more seeds."""
+    held = before.get("seeds") if isinstance(before, dict) else None
+    more = isinstance(held, int) and held < now.get("seeds", 0)
+    return more and _agreed({**before, "seeds": 0}) == _agreed({**now, "seeds": 0})
+
+
+def _listed(configuration: dict[str, Any], name: str, *keys: str) -> list[dict[str, Any]]:
+    """A list of mappings that have these keys, or nothing."""
+    found = configuration.get(name)
+    whole = isinstance(found, list) and all(isinstance(one, dict) and set(keys) <= one.keys() for one in found)
+    return found if whole and found is not None else []
+
+
 def _difference(before: Any, now: dict[str, Any]) -> str:
     if not isinstance(before, dict):
         return "its configuration can't be read"
@@ -177,12 +207,25 @@ def _difference(before: Any, now: dict[str, Any]) -> str:
         for key in dict.fromkeys([*there, *here])
         if there.get(key) != here.get(key)
     ]
-    specs = [{entrant["spec"]: entrant["name"] for entrant in _entrants(one)} for one in (before, now)]
+    specs = [{e["spec"]: e["name"] for e in _listed(one, "entrants", "spec", "name")} for one in (before, now)]
     for place, ours, others in (("there", specs[0], specs[1]), ("here", specs[1], specs[0])):
         names = [name for spec, name in ours.items() if spec not in others]
         if names:
             said.append(f"only {place}: {', '.join(names)}")
+    said += _plugins_that_differ(before, now)
     return "; ".join(said) or "the order or the names of its optimizers"
+
+
+def _plugins_that_differ(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    there, here = (
+        {Path(plugin["path"]).name: plugin["sha256"][:12] for plugin in _listed(one, "plugins", "path", "sha256")}
+        for one in (before, now)
+    )
+    return [
+        f"plugin {name} {there.get(name, 'not')} there, {here.get(name, 'not')} here"
+        for name in dict.fromkeys([*there, *here])
+        if there.get(name) != here.get(name)
+    ]
 
 
 def _flat(configuration: dict[str, Any]) -> dict[str, Any]:
@@ -191,12 +234,6 @@ def _flat(configuration: dict[str, Any]) -> dict[str, Any]:
     for key, value in configuration.items():
         if isinstance(value, dict):
             flat |= {f"{key}.{name}": part for name, part in value.items()}
-        elif key != "entrants":
+        elif key not in ("entrants", "plugins"):
             flat[key] = value
     return flat
-
-
-def _entrants(configuration: dict[str, Any]) -> list[dict[str, Any]]:
-    found = configuration.get("entrants")
-    whole = isinstance(found, list) and all(isinstance(one, dict) and {"spec", "name"} <= one.keys() for one in found)
-    return found if whole and found is not None else []

@@ -5,15 +5,18 @@ The terminal and the page show these; a title's line break is where a narrow col
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edsl.lab.race import Race
 from edsl.lab.results import Figure, Reached, Results, Row
-from edsl.lab.statistics import Interval
+from edsl.lab.statistics import FEWEST, FEWEST_RANKED, Interval
 from edsl.lab.trial import CHECKPOINTS
 
 MISSING = "–"
+FAMILY_WISE = "family-wise\n(Holm)"
+WORDS = ("verdict", FAMILY_WISE)  # columns of words, which may be broken
 UNITS = {"accuracy": "accuracy, %", "loss": "test loss", "train": "train loss"}  # of a metric, in a title
 
 
@@ -23,14 +26,12 @@ class Line:
 
     Attributes:
         ended: how many of its trials diverged or failed, in words; empty for none.
-        verdict: better, worse or another word on its difference to the baseline; empty in a table of costs.
     """
 
     name: str
     control: bool
     ended: str
     cells: tuple[str, ...]
-    verdict: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,12 @@ class ResultTable:
 
 def outcomes(race: Race, found: Results) -> ResultTable:
     """Losses and accuracy, and the difference to the baseline with its interval and verdict."""
-    return _table(found, dict(_outcomes(race, found)), [_verdict(race, row) for row in found.rows])
+    return _table(found, dict(_outcomes(race, found)))
 
 
 def costs(race: Race, found: Results) -> ResultTable:
     """What each optimizer took: to the target, a step, in memory; and what was measured on the way."""
-    return _table(found, dict(_costs(race, found)), [""] * len(found.rows))
+    return _table(found, dict(_costs(race, found)))
 
 
 def target_text(race: Race, found: Results) -> str:
@@ -58,6 +59,26 @@ def target_text(race: Race, found: Results) -> str:
         return times
     whose = "" if race.metric == "train" else "validation "
     return f"Target: {whose}{race.metric} {found.target:.4g}, read at {CHECKPOINTS} points of each trial. {times}"
+
+
+def reading(race: Race, found: Results) -> list[str]:
+    """How to read the differences, as sentences."""
+    said = [
+        "mean ± sd over seeds, of the final weights; differences are paired by seed, with 95 % intervals by Student's t"
+    ]
+    if race.seeds < FEWEST and len(found.rows) > 1:
+        said.append(f"with fewer than {FEWEST} seeds nothing is compared: give --seeds 5 or more")
+    elif found.verdicts > 1:
+        said.append(
+            f"{found.verdicts} verdicts: each alone is wrong in at most 5 % of races without a difference, all "
+            "family-wise ones together (Holm) in at most 5 %"
+        )
+    if any(row.diverged or row.failed for row in found.rows):
+        said.append(
+            "beside a trial that did not end well, verdicts are by exact signed ranks, such a trial the worst: "
+            f"{FEWEST_RANKED} seeds are the fewest that can decide"
+        )
+    return said
 
 
 def figure_text(figure: Figure | None, scale: float = 1.0) -> str:
@@ -70,13 +91,18 @@ def figure_text(figure: Figure | None, scale: float = 1.0) -> str:
 
 def difference_texts(interval: Interval | None, scale: float = 1.0) -> tuple[str, str]:
     """A mean difference, and its interval."""
-    if interval is None:
+    if interval is None or math.isnan(interval.mean):
         return MISSING, MISSING
-    form = "+.2f" if scale == 100 else "+.4g"
-    mean = format(interval.mean * scale, form)
+    mean = signed_text(interval.mean, scale)
     if interval.low is None or interval.high is None:
         return mean, MISSING
-    return mean, f"{interval.low * scale:{form}} to {interval.high * scale:{form}}"
+    return mean, f"{signed_text(interval.low, scale)} to {signed_text(interval.high, scale)}"
+
+
+def signed_text(value: float, scale: float = 1.0) -> str:
+    """A difference with its sign: two decimals of a percentage, or four significant digits; never −0."""
+    text = format(value * scale, "+.2f" if scale == 100 else "+.4g")
+    return text.replace("-", "+") if float(text) == 0 else text
 
 
 def number_text(value: float | None, form: str) -> str:
@@ -89,10 +115,10 @@ def metric_scale(race: Race) -> float:
     return 100.0 if race.metric == "accuracy" else 1.0
 
 
-def _table(found: Results, columns: dict[str, list[str]], verdicts: list[str]) -> ResultTable:
+def _table(found: Results, columns: dict[str, list[str]]) -> ResultTable:
     lines = [
-        Line(row.name, bool(row.control_of), _ended(row), cells, verdict)
-        for row, cells, verdict in zip(found.rows, zip(*columns.values(), strict=True), verdicts, strict=True)
+        Line(row.name, bool(row.control_of), _ended(row), cells)
+        for row, cells in zip(found.rows, zip(*columns.values(), strict=True), strict=True)
     ]
     return ResultTable(tuple(columns), tuple(lines))
 
@@ -114,6 +140,8 @@ def _outcomes(race: Race, found: Results) -> Iterator[tuple[str, list[str]]]:
         yield f"{name}\n− baseline’s", [mean for mean, _ in differences]
         yield "95 % interval", [between for _, between in differences]
         yield "verdict", [_verdict(race, row) for row in rows]
+    if found.verdicts > 1:
+        yield FAMILY_WISE, [_family_wise(race, row) for row in rows]
 
 
 def _costs(race: Race, found: Results) -> Iterator[tuple[str, list[str]]]:
@@ -142,6 +170,11 @@ def _verdict(race: Race, row: Row) -> str:
     if row.name == race.baseline:
         return "baseline"
     return next((effect.verdict for effect in row.effects if effect.against == race.baseline), MISSING)
+
+
+def _family_wise(race: Race, row: Row) -> str:
+    judged = [effect for effect in row.effects if effect.interval is not None and effect.interval.p is not None]
+    return next((effect.family_wise for effect in judged if effect.against == race.baseline), MISSING)
 
 
 def _steps(target: Reached | None) -> str:

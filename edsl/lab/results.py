@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import mean, median, stdev
 from typing import Any
 
 from edsl.errors import EdslError
 from edsl.lab.learning_rate import learning_rates
 from edsl.lab.race import Entrant, Race
-from edsl.lab.statistics import Interval, paired, verdict
+from edsl.lab.statistics import (
+    FEWEST_RANKED,
+    NOT_COMPARABLE,
+    RESOLUTION,
+    Interval,
+    compared,
+    holm,
+    verdict,
+)
 from edsl.lab.trial import UNITS
 from edsl.spec import parse
 
@@ -31,11 +39,20 @@ class Figure:
 
 @dataclass(frozen=True)
 class Effect:
-    """A row's difference to another's, paired by seed: of its metric, this one minus the other."""
+    """A row's difference to another's, paired by seed: of its metric, this one minus the other.
+
+    Attributes:
+        verdict: of this difference alone, at 95 %.
+        family_wise: the same among all differences that are told with it, of the race or of a page of several:
+            with Holm's correction, any false winner at all is as rare as one would be of a single difference.
+        control: "without E" or "twin" where the other is this one's control.
+    """
 
     against: str
     interval: Interval | None
     verdict: str
+    family_wise: str
+    control: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,10 +116,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Results:
-    """A race's rows, and the target that time was taken to."""
+    """A race's rows, the target that time was taken to, and how many differences are judged with these."""
 
     rows: tuple[Row, ...]
     target: float | None
+    verdicts: int
 
 
 def results(race: Race, finished: Sequence[dict[str, Any]], target: float | None = None) -> Results:
@@ -118,7 +136,33 @@ def results(race: Race, finished: Sequence[dict[str, Any]], target: float | None
     finals = {entrant.name: _finals(race, entrant, trials) for entrant in race.entrants}
     if checked_target(race, target) is None:
         target = _target(race, finals[race.baseline])
-    return Results(tuple(_row(race, entrant, trials, finals, target) for entrant in race.entrants), target)
+    rows = [_row(race, entrant, trials, finals, target) for entrant in race.entrants]
+    return together([(race, Results(tuple(rows), target, 0))])[0]
+
+
+def together(found: Sequence[tuple[Race, Results]]) -> list[Results]:
+    """Results that are told on one page, their family-wise verdicts among all differences of all the races."""
+    probabilities = {
+        (number, frozenset((row.name, effect.against))): effect.interval.p
+        for number, (_, one) in enumerate(found)
+        for row in one.rows
+        for effect in row.effects
+        if effect.interval is not None and effect.interval.p is not None
+    }
+    raised = dict(zip(probabilities, holm(list(probabilities.values()))))
+
+    def judged(number: int, race: Race, row: Row, effect: Effect) -> Effect:
+        p = raised.get((number, frozenset((row.name, effect.against))))
+        return effect if p is None else replace(effect, family_wise=verdict(effect.interval, race.higher_is_better, p))
+
+    return [
+        Results(
+            tuple(replace(row, effects=tuple(judged(number, race, row, e) for e in row.effects)) for row in one.rows),
+            one.target,
+            len(raised),
+        )
+        for number, (race, one) in enumerate(found)
+    ]
 
 
 def checked_target(race: Race, target: float | None) -> float | None:
@@ -193,7 +237,9 @@ def _row(
         test_accuracy=_figure(values("test_accuracy")),
         suboptimality=None if least is None else _figure([loss - least for loss in values("train_loss")]),
         default=_figure([value for trial in at_default if (value := trial[FINAL[race.metric]]) is not None]),
-        effects=tuple(_effect(race, own, finals[other], other) for other in _others(race, entrant)),
+        effects=tuple(
+            _effect(race, own, finals[other], other, control) for other, control in _others(race, entrant).items()
+        ),
         target=None if target is None else _reached(race, own, target),
         step_ms=middle("step_ms"),
         optimizer_ms=middle("optimizer_ms"),
@@ -212,24 +258,41 @@ def _rates(spec: str) -> dict[str, float]:
         return {}
 
 
-def _others(race: Race, entrant: Entrant) -> list[str]:
-    """What an entrant is compared to: the baseline, then its own controls."""
-    controls = [other.name for other in race.entrants if other.control_of == entrant.name]
-    others = [race.baseline, *controls] if race.baseline != entrant.name else controls
-    return list(dict.fromkeys(others))
+def _others(race: Race, entrant: Entrant) -> dict[str, str]:
+    """Whom an entrant is compared to, the baseline first, then its controls: which control each is, or ""."""
+    controls = {name: kind for kind, name in race.controls.get(entrant.name, {}).items()}
+    others = {} if race.baseline == entrant.name else {race.baseline: ""}
+    return others | controls
 
 
-def _effect(race: Race, own: Mapping[int, dict[str, Any]], other: Mapping[int, dict[str, Any]], against: str) -> Effect:
-    lost = {name: sum(t["status"] != "ok" for t in trials.values()) for name, trials in (("", own), (against, other))}
-    key = FINAL[race.metric]
-    ours, theirs = _well(own), _well(other)
-    pairs = [(ours[seed][key], theirs[seed][key]) for seed in ours if seed in theirs]
-    both = [one - two for one, two in pairs if one is not None and two is not None]
-    interval = paired(both) if both else None
-    if any(lost.values()):
-        counts = ", ".join(f"{count} {'of ' + name if name else 'here'}" for name, count in lost.items() if count)
-        return Effect(against, interval, f"not comparable: trials that did not end well: {counts}")
-    return Effect(against, interval, verdict(interval, race.higher_is_better))
+def _effect(
+    race: Race, own: Mapping[int, dict[str, Any]], other: Mapping[int, dict[str, Any]], against: str, control: str
+) -> Effect:
+    seeds = [seed for seed in own if seed in other]
+    ours, theirs = ([_end(race, trials[seed]) for seed in seeds] for trials in (own, other))
+    resolution = _resolution(race, [*own.values(), *other.values()])
+    interval = compared(ours, theirs, race.higher_is_better, resolution) if seeds else None
+    said = verdict(interval, race.higher_is_better)
+    lost = {"here": ours.count(None), f"of {against}": theirs.count(None)}
+    if any(lost.values()) and sum(one != two for one, two in zip(ours, theirs)) < FEWEST_RANKED:
+        counts = ", ".join(f"{count} {whose}" for whose, count in lost.items() if count)
+        said = f"{NOT_COMPARABLE}: trials that did not end well: {counts}"
+        interval = None if interval is None else replace(interval, p=None)
+    return Effect(against, interval, said, said, control)
+
+
+def _end(race: Race, trial: Mapping[str, Any]) -> float | None:
+    """The metric of a final trial, or None for one that did not end well."""
+    return trial[FINAL[race.metric]] if trial["status"] == "ok" else None
+
+
+def _resolution(race: Race, trials: Sequence[Mapping[str, Any]]) -> float:
+    """The step of an accuracy that counts examples; else what is rounding in a float32 metric of this size."""
+    examples = max((trial.get("test_examples", 0) for trial in trials), default=0)
+    if race.metric == "accuracy" and examples:
+        return 1 / examples
+    sizes = [abs(end) for trial in trials if (end := _end(race, trial)) is not None]
+    return RESOLUTION * max(sizes, default=0.0)
 
 
 def _reached(race: Race, trials: Mapping[int, dict[str, Any]], target: float) -> Reached:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,9 @@ import numpy as np
 from edsl.errors import EdslError
 from edsl.lab.levels import END, Look
 from edsl.lab.race import Race
-from edsl.lab.statistics import Interval, paired
+from edsl.lab.statistics import BETTER, RESOLUTION, WORSE, Interval, holm, paired, verdict
+
+SHARPER, FLATTER = "sharper", "flatter"
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Matched:
         steps, sharpness, drift: means over these.
         sharpness_ratio: geometric mean of the ratio to the first spec, paired by seed, with its interval.
         drift_difference: of the drift, minus the first spec's.
+        verdict: "sharper" or "flatter" than the first spec, or another word of `edsl.lab.statistics.verdict`.
+        family_wise: the same among all verdicts of all levels (Holm).
     """
 
     name: str
@@ -40,6 +44,8 @@ class Matched:
     drift: float
     sharpness_ratio: Interval | None
     drift_difference: Interval | None
+    verdict: str = ""
+    family_wise: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,11 +78,24 @@ def matched(race: Race, found: Sequence[Seen]) -> list[Matched]:
         by.setdefault((look.name, look.level), {})[look.seed] = look
     levels = sorted({look.level for look in found}, reverse=True)
     first = race.entrants[0].name
-    return [
+    rows = [
         _row(race, entrant.name, level, by.get((entrant.name, level), {}), by.get((first, level), {}))
         for level in levels
         for entrant in race.entrants
     ]
+    judged = {row: p for row in rows if row.sharpness_ratio and (p := row.sharpness_ratio.p) is not None}
+    raised = dict(zip(judged, holm(list(judged.values()))))
+    return [
+        replace(row, verdict=_verdict(row.sharpness_ratio), family_wise=_verdict(row.sharpness_ratio, raised.get(row)))
+        if row.name != first and row.sharpness_ratio
+        else row
+        for row in rows
+    ]
+
+
+def _verdict(ratio: Interval | None, p: float | None = None) -> str:
+    said = verdict(ratio, True, p)
+    return {BETTER: SHARPER, WORSE: FLATTER}.get(said, said)
 
 
 def _row(race: Race, name: str, level: float, own: Mapping[int, Seen], first: Mapping[int, Seen]) -> Matched:
@@ -96,15 +115,15 @@ def _row(race: Race, name: str, level: float, own: Mapping[int, Seen], first: Ma
         steps=mean("step"),
         sharpness=mean("sharpness"),
         drift=mean("drift"),
-        sharpness_ratio=exponential(paired(ratios)) if ratios else None,
-        drift_difference=paired(drifts) if drifts else None,
+        sharpness_ratio=exponential(paired(ratios, resolution=RESOLUTION)) if ratios else None,
+        drift_difference=paired(drifts, resolution=RESOLUTION * max(a.drift for a, _ in both)) if drifts else None,
     )
 
 
 def exponential(interval: Interval) -> Interval:
     """The interval of a ratio, from that of its logarithm."""
     ends = [None if end is None else math.exp(end) for end in (interval.low, interval.high)]
-    return Interval(math.exp(interval.mean), ends[0], ends[1], interval.n, interval.method)
+    return replace(interval, mean=math.exp(interval.mean), low=ends[0], high=ends[1])
 
 
 def picture(race: Race, found: Sequence[Seen]) -> Any:
@@ -113,7 +132,8 @@ def picture(race: Race, found: Sequence[Seen]) -> Any:
     Raises:
         EdslError: without matplotlib, or where no run came to a level.
     """
-    from edsl.lab.report.pictures import figure_class, short, styles
+    from edsl.lab.report.legends import legend_below, wrapped
+    from edsl.lab.report.pictures import figure_class, styles
 
     if all(look.level == END for look in found):
         raise EdslError("no run came to a level of --match-loss")
@@ -128,7 +148,7 @@ def picture(race: Race, found: Sequence[Seen]) -> Any:
                 continue
             line = style[entrant.name]
             axes.plot(
-                levels, [np.median(v) for v in values], marker="o", markersize=4, label=short(entrant.name), **line
+                levels, [np.median(v) for v in values], marker="o", markersize=4, label=wrapped(entrant.name), **line
             )
             low, high = [min(v) for v in values], [max(v) for v in values]
             axes.fill_between(levels, low, high, color=line["color"], alpha=0.12, linewidth=0)
@@ -138,10 +158,7 @@ def picture(race: Race, found: Sequence[Seen]) -> Any:
         axes.set_ylabel(name)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-    handles, labels = left.get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=min(4, max(1, len(labels))), frameon=False, fontsize=8
-    )
+    legend_below(figure, left)
     return figure
 
 

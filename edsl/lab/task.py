@@ -69,9 +69,13 @@ class Task:
     scale: Scale = Scale()
     evaluated: int | None = None
 
+    def rows(self, split: Split) -> int:
+        """How many rows a split is evaluated on."""
+        return len(split.inputs) if self.evaluated is None else min(self.evaluated, len(split.inputs))
+
     def parts(self, split: Split) -> Iterator[tuple[Any, Any]]:
         """Inputs and targets of the rows that a split is evaluated on, in parts that fit memory."""
-        rows = len(split.inputs) if self.evaluated is None else min(self.evaluated, len(split.inputs))
+        rows = self.rows(split)
         part = min(PART, self.scale.micro_batch or PART)
         for first in range(0, rows, part):
             chosen = slice(first, min(first + part, rows))

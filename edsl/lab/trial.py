@@ -82,6 +82,7 @@ class Trial:
         measured: what the measures said, by step.
         regret: what the regret monitor saw, or None without it.
         looks: at each of the setting's levels that was reached and at the end, as `edsl.lab.levels.Look`.
+        test_examples: how many examples the test accuracy counts; 0 where it is no count of them.
     """
 
     spec: str
@@ -106,6 +107,7 @@ class Trial:
     measured: tuple[dict[str, Any], ...]
     regret: dict[str, float] | None
     looks: tuple[dict[str, Any], ...] = ()
+    test_examples: int = 0
 
     def record(self) -> dict[str, Any]:
         """As JSON, where numbers that aren't finite are null."""
@@ -272,6 +274,7 @@ class Training:
             measured=tuple(measured),
             regret=None if monitor is None else asdict(monitor.report()),
             looks=() if looking is None else looking.records(),
+            test_examples=_counted(test_accuracy, self.task.rows(self.data.test)),
         )
 
     def step(self, spent: float, number: int) -> float:
@@ -415,7 +418,10 @@ def batches(examples: int, batch: int, seed: int) -> Iterator[Tensor]:
 
 @torch.no_grad()
 def evaluate(task: Task, model: Any, split: Split) -> tuple[float, float | None]:
-    """Loss and accuracy over the rows of a split that its task evaluates, in evaluation mode."""
+    """Loss and accuracy over the rows of a split that its task evaluates, in evaluation mode.
+
+    An accuracy that counts examples is their exact share, without the rounding of float32.
+    """
     device = next(model.parameters()).device
     model.eval()
     losses, accuracies, weights = [], [], []
@@ -430,7 +436,18 @@ def evaluate(task: Task, model: Any, split: Split) -> tuple[float, float | None]
     loss = sum(loss * weight for loss, weight in zip(losses, weights)) / total
     if task.accuracy is None:
         return loss, None
-    return loss, sum(accuracy * weight for accuracy, weight in zip(accuracies, weights)) / total
+    right = sum(_whole(accuracy * weight) for accuracy, weight in zip(accuracies, weights))
+    return loss, right / total
+
+
+def _whole(count: float) -> float:
+    """A count of examples without rounding; what is no count, such as a mean over tokens, as it is."""
+    return float(round(count)) if math.isfinite(count) and abs(count - round(count)) < 1e-3 else count
+
+
+def _counted(accuracy: float | None, examples: int) -> int:
+    """The examples that an accuracy is a share of, or 0."""
+    return examples if accuracy is not None and _whole(accuracy * examples).is_integer() else 0
 
 
 def _moved(part: Any, device: torch.device) -> Any:

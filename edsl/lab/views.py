@@ -174,7 +174,7 @@ def _title(panel: Any, seen: Tour) -> None:
 
 def _short(name: str, spec: str, width: int) -> str:
     text = name or spec
-    return "\n".join(textwrap.wrap(text, width)[:3])
+    return "\n".join(textwrap.wrap(text, width))
 
 
 def _strips(panel: Any, tours: Sequence[Tour], values: Sequence[Sequence[float]], label: str, first: bool) -> None:

@@ -6,12 +6,16 @@ import re
 import signal
 import subprocess
 import sys
+import time
+from collections import Counter
 
 import pytest
 from shell import imported_by, run
 from typer.testing import CliRunner
 
 from edsl.cli import main as cli
+from edsl.cli.render.progress import trial_text
+from edsl.lab.driver import Progress
 
 RACE = ("compare", "digits", "sgd(lr=0.1)", "torch.SGD(lr=0.1)", "--steps", "5", "--seeds", "2")
 
@@ -167,6 +171,51 @@ def test_ctrl_c_leaves_a_race_that_resume_finishes(tmp_path):
     assert code == 0
     assert "trial 1/6" not in err
     assert "trial 6/6" in err
+
+
+@pytest.mark.parametrize("delay", [0.4, 3.0])
+def test_ctrl_c_in_the_first_seconds_is_one_line(delay, tmp_path):
+    words = [*RACE[:-4], "--steps", "100000", "--seeds", "3", "--jobs", "2", "--out", str(tmp_path / "race")]
+    program = "from edsl.cli.main import main; main()"
+    child = subprocess.Popen(
+        [sys.executable, "-c", program, *words], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    time.sleep(delay)
+    os.killpg(child.pid, signal.SIGINT)  # as a terminal does, to all processes of the group
+    err = child.communicate(timeout=60)[1]
+    assert child.returncode == 130
+    (line,) = [line for line in err.splitlines() if not line.startswith("trial ")]
+    assert line.startswith("edsl: interrupted")
+
+
+@pytest.mark.parametrize("columns", ["60", "80"])
+def test_at_60_and_80_columns_nothing_is_cut_off(columns):
+    narrow = {**os.environ, "COLUMNS": columns}
+    _, out, _ = run("plan", "alto", "grad | e | clip(norm=1) | lamb", "--bandwidth", "3350", env=narrow)
+    assert re.search(r"^ +alto +(\S+ [kMG]?B +)?1\.34$", out, re.MULTILINE)  # what --bandwidth asks for
+    assert "…" not in out
+    _, whole, _ = run("list", env={**os.environ, "COLUMNS": "200"})
+    _, out, _ = run("list", env=narrow)
+    assert all(len(line) <= int(columns) for line in out.splitlines() if line[:1] in "┏┃┡│├└")
+    assert squeezed(out) == squeezed(whole)
+    _, whole, _ = run("show", "emuon", env={**os.environ, "COLUMNS": "200"})
+    _, out, _ = run("show", "emuon", env=narrow)
+    assert all(len(line) <= int(columns) for line in out.splitlines() if line[:1] in "┏┃┡│├└")
+    assert squeezed(out) == squeezed(whole)
+
+
+def squeezed(table):
+    """How often each letter stands in a table, however its cells are broken."""
+    return Counter(character for character in table if not character.isspace() and not "─" <= character <= "╿")
+
+
+def test_a_long_name_loses_its_middle_and_what_is_tried_stays():
+    progress = Progress(0, 9, "grad | e(alpha=-5, beta1=0.99) | lamb(lr=0.01), without E", "lr=0.0316, tuning seed 1")
+    for columns in (60, 80):
+        said = trial_text(progress, columns)
+        assert len(said) <= columns
+        assert said.startswith("grad | e(alpha")
+        assert said.endswith("without E, lr=0.0316, tuning seed 1")
 
 
 def test_help_shows_an_example_of_each_command():

@@ -5,7 +5,7 @@ import pytest
 
 import edsl
 from edsl.lab.ablation import ablation
-from edsl.lab.controls import controls_of, twin_of
+from edsl.lab.controls import controls_of, explores, twin_of, why_no_twin
 from edsl.lab.race import race
 from edsl.lab.sweep import sweep
 from edsl.recipes import RECIPES
@@ -70,10 +70,51 @@ def test_without_e_there_is_no_control_and_no_twin_where_none_would_be_slow_enou
     assert twin_of(edsl.parse("eadam(alpha=0)")) is None
 
 
-def test_a_control_that_is_in_the_race_already_runs_once():
+def test_a_control_that_is_in_the_race_already_runs_once_and_is_linked():
     chosen = race("sine", ["alto", "lamb"], controls=True)
     assert [entrant.name for entrant in chosen.entrants] == ["alto", "lamb", "alto, twin"]
     assert chosen.entrants[2].control_of == "alto"
+    assert chosen.controls == {"alto": {"without E": "lamb", "twin": "alto, twin"}}
+
+
+def test_controls_are_shared_where_they_are_one_pipeline():
+    specs = ["eadam(alpha=-5)", "eadam(alpha=-90)", "adam(beta2=0.99)"]
+    chosen = race("sine", specs, controls=True)
+    base = "eadam(alpha=-5), without E"
+    assert chosen.controls["eadam(alpha=-5)"] == {"without E": base, "twin": "eadam(alpha=-5), twin"}
+    assert chosen.controls["eadam(alpha=-90)"] == {"without E": base, "twin": "adam(beta2=0.99)"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        ("elion", "lion has no momentum that is a plain average of gradients"),
+        ("grad | e | lamb(m_reads='g')", "lamb has no momentum that is a plain average of gradients"),
+        ("eadam(alpha=0)", "its alpha is 0"),
+        ("eadam(alpha=50)", "41 steps ahead of the newest gradient"),
+        ("grad | e | e | sgd", "one E, before the update or before all routes"),
+        ("grad | route(matrix=e | muon, other=adamw)", "one E, before the update or before all routes"),
+        ("eadam", ""),
+    ],
+)
+def test_an_e_without_a_twin_says_why(spec, reason):
+    pipeline = edsl.parse(spec)
+    assert reason in why_no_twin(pipeline)
+    assert (twin_of(pipeline) is None) == bool(reason)
+    assert controls_of(pipeline)[0].name == "without E"
+    assert not explores(controls_of(pipeline)[0].pipeline)
+
+
+def test_before_a_coupled_decay_or_a_first_step_of_its_own_the_twin_is_not_called_exact():
+    for spec, said in {
+        "grad | e | sgd": "which E before plain gradient descent is: nu",
+        "grad | e | sgd(weight_decay=0.1)": "is but for the weight decay",
+        "grad | e(start='first') | sgd": "is but for the first step",
+        "grad | e | clip(norm=1) | sgd": "is but for clip",
+    }.items():
+        twin = twin_of(edsl.parse(spec))
+        assert twin is not None
+        assert said in twin.about
 
 
 def test_sweep_leaves_out_what_the_language_refuses_and_says_why():

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import shell
 
 import edsl
 from edsl.lab.driver import run, run_to_end
@@ -129,6 +130,29 @@ def test_interrupted_race_leaves_no_process(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(chosen, open_record(chosen, tmp_path, False), pool, interrupt)
     assert pool.workers == []
+
+
+def test_workers_end_by_themselves_so_that_what_they_started_ends_too():
+    chosen = race("digits", ["sgd(lr=0.1)", "adam(lr=0.01)"], model="linear", steps=10**9, seeds=1)
+    quick, endless = replace(chosen.setting, budget=2), chosen.setting
+    first, second = chosen.ready({})
+    pool = Processes(2)
+    with pool:
+        pool.submit(replace(first, setting=endless))
+        pool.submit(replace(second, setting=quick))
+        assert pool.next(lambda *_: None)[0] == second.key
+        processes = [worker.process for worker in pool.workers]
+    assert [process.exitcode for process in processes] == [0, 0]  # killed ones have −9
+
+
+@pytest.mark.slow
+def test_a_matrix_pipeline_in_workers_leaves_nothing_on_stderr(tmp_path):
+    words = ("compare", "digits", "sgd", "emuon", "--steps", "20", "--seeds", "2", "--jobs", "2", "--no-controls")
+    code, _, err = shell.run(*words, "--out", str(tmp_path / "race"))
+    assert code == 0
+    assert [line for line in err.splitlines() if not line.startswith("trial ")] == [
+        f"results: {tmp_path / 'race'}; edsl report {tmp_path / 'race'} makes a page of them"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,10 @@ import torch
 import edsl
 from edsl.lab.driver import run_to_end
 from edsl.lab.race import open_record, race
-from edsl.lab.record import Record
-from edsl.lab.results import results
+from edsl.lab.record import Record, read_configuration
+from edsl.lab.report import conclusions
+from edsl.lab.result_tables import outcomes, reading
+from edsl.lab.results import results, together
 from edsl.lab.tasks import task
 from edsl.lab.trial import Setting, batches, failed, fair_groups, run_trial
 
@@ -204,6 +206,117 @@ def test_results_are_mean_and_sample_standard_deviation():
     assert row.train_loss.mean == 2
     assert row.train_loss.sd == pytest.approx(math.sqrt(2))
     assert (row.ok, row.diverged) == (2, 1)
+
+
+def ends(chosen, accuracies):
+    """A record of final trials whose test accuracies are these, by entrant; None for one that diverged."""
+    return [
+        {
+            **finished(entrant.spec, seed, 1.0, "diverged" if end is None else "ok"),
+            "test_accuracy": end,
+            "test_examples": 270,
+        }
+        for entrant in chosen.entrants
+        for seed, end in enumerate(accuracies[entrant.name])
+    ]
+
+
+def test_the_flagship_race_reads_es_sentence_from_both_controls():
+    chosen = race("digits", ["alto", "lamb"], seeds=5, controls=True, steps=2)
+    better, worse = [0.90, 0.91, 0.92, 0.90, 0.93], [0.80, 0.80, 0.83, 0.80, 0.83]
+    for ends_of, said in {
+        (0, 1, 1): "It helps beyond another momentum.",
+        (0, 1, 0): "What it gains over its base, another momentum may gain too.",
+        (0, 0, 1): "It is better than its twin, but no gain over its base is shown.",
+        (1, 0, 1): "It is worse with E than without.",
+    }.items():
+        names = ("alto", "lamb", "alto, twin")
+        values = {name: (better, worse)[end] for name, end in zip(names, ends_of)}
+        found = results(chosen, ends(chosen, values))
+        (sentence,) = conclusions.effects_of_e(chosen, found)
+        assert sentence.startswith("E in alto, against the same without E, lamb: ")
+        assert "against its twin: " in sentence
+        assert sentence.endswith(said)
+        assert not [doubt for doubt in conclusions.doubts(chosen, found) if "twin" in doubt or "without E" in doubt]
+
+
+def test_an_e_without_a_twin_is_not_said_to_lack_its_controls():
+    chosen = race("digits", ["elion"], seeds=3, controls=True, steps=2)
+    found = results(chosen, [])
+    said = " ".join(conclusions.doubts(chosen, found))
+    assert "elion has no linear twin (lion has no momentum that is a plain average of gradients)" in said
+    assert "did not run" not in said
+    alone = race("digits", ["eadam"], seeds=3, steps=2)
+    said = " ".join(conclusions.doubts(alone, results(alone, [])))
+    assert "eadam did not run without E beside" in said
+    assert "The linear twin of eadam did not run" in said
+
+
+def test_two_seeds_that_differ_by_one_image_have_no_winner():
+    chosen = race("digits", ["sgd", "adam"], seeds=2, steps=2)
+    found = results(chosen, ends(chosen, {"sgd": [262 / 270, 250 / 270], "adam": [263 / 270, 251 / 270]}))
+    assert found.rows[1].effects[0].verdict == "not comparable"
+    assert found.verdicts == 0
+    assert "with fewer than 3 seeds nothing is compared: give --seeds 5 or more" in reading(chosen, found)
+
+
+def test_verdicts_of_a_race_are_family_wise_beside():
+    specs = ["sgd", *(f"sgd(lr={lr})" for lr in (0.1, 0.2, 0.3, 0.4))]
+    chosen = race("digits", specs, seeds=5, steps=2)
+    alike = [0.90, 0.91, 0.92, 0.90, 0.93]
+    lead = [one + step / 270 for one, step in zip(alike, (3, 1, 4, 1, 5))]  # p = 0.021
+    values = {**dict.fromkeys(specs, alike), "sgd(lr=0.1)": lead, "sgd(lr=0.2)": [one + 0.05 for one in lead]}
+    found = results(chosen, ends(chosen, values))
+    said = {row.name: (row.effects[0].verdict, row.effects[0].family_wise) for row in found.rows[1:]}
+    assert said["sgd(lr=0.1)"] == ("better", "no difference shown")
+    assert said["sgd(lr=0.2)"] == ("better", "better")
+    assert said["sgd(lr=0.3)"] == ("no difference shown", "no difference shown")
+    assert found.verdicts == 4
+    assert "family-wise\n(Holm)" in outcomes(chosen, found).titles
+
+
+def test_several_races_on_one_page_are_one_family():
+    alike = [0.90, 0.91, 0.92, 0.90, 0.93]
+    lead = [one + step / 270 for one, step in zip(alike, (3, 1, 4, 1, 5))]  # p = 0.021
+    races = [race("digits", ["sgd", "adam"], model=model, seeds=5, steps=2) for model in ("linear", "mlp", "cnn")]
+    found = [(chosen, results(chosen, ends(chosen, {"sgd": alike, "adam": lead}))) for chosen in races]
+    assert [one.rows[1].effects[0].family_wise for _, one in found] == ["better"] * 3
+    page = together(found)
+    assert [one.rows[1].effects[0].verdict for one in page] == ["better"] * 3
+    assert [one.rows[1].effects[0].family_wise for one in page] == ["no difference shown"] * 3
+    assert [one.verdicts for one in page] == [3] * 3
+
+
+def test_an_optimizer_whose_trials_failed_is_judged_by_ranks_or_not_at_all():
+    chosen = race("digits", ["sgd", "adam"], seeds=8, steps=2)
+    well, badly = [0.9 + step / 270 for step in range(8)], [0.8] * 6 + [None, None]
+    effect = results(chosen, ends(chosen, {"sgd": well, "adam": badly})).rows[1].effects[0]
+    assert (effect.verdict, effect.interval.method, effect.interval.low) == ("worse", "signed ranks", None)
+    fewer = race("digits", ["sgd", "adam"], seeds=5, steps=2)
+    effect = results(fewer, ends(fewer, {"sgd": well[:5], "adam": [None] * 5})).rows[1].effects[0]
+    assert effect.verdict == "not comparable: trials that did not end well: 5 here"
+
+
+def test_a_resumed_race_takes_more_seeds_and_nothing_else(tmp_path):
+    fewer, more = (race("digits", ["sgd", "adam"], steps=2, seeds=seeds) for seeds in (1, 3))
+    rows_of(fewer, open_record(fewer, tmp_path / "a", False))
+    record = open_record(more, tmp_path / "a", True)
+    assert read_configuration(tmp_path / "a")["seeds"] == 1  # until it runs
+    extended = rows_of(more, record)
+    assert read_configuration(tmp_path / "a")["seeds"] == 3
+    at_once = rows_of(more, open_record(more, tmp_path / "b", False))
+    assert [row.test_loss for row in extended] == [row.test_loss for row in at_once]
+    with pytest.raises(edsl.EdslError, match=r"holds another race \(seeds 3 there, 1 here\)"):
+        open_record(fewer, tmp_path / "a", True)
+    with pytest.raises(edsl.EdslError, match="holds another race"):
+        open_record(race("digits", ["sgd"], steps=2, seeds=9), tmp_path / "a", True)
+
+
+def test_accuracies_are_whole_counts_of_examples():
+    result = trial("sgd(lr=0.1)")
+    assert result.test_examples == 270
+    assert result.test_accuracy is not None
+    assert result.test_accuracy * 270 == round(result.test_accuracy * 270)
 
 
 def test_unwritable_folder_is_an_error_before_anything_runs(tmp_path):

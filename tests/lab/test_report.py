@@ -13,7 +13,7 @@ from shell import run
 from edsl.cli.render.race import print_race
 from edsl.lab.driver import run_to_end
 from edsl.lab.race import open_record, race
-from edsl.lab.report import conclusions, sinks
+from edsl.lab.report import conclusions, pictures, sinks
 from edsl.lab.report.page import write
 from edsl.lab.report.stability import stability
 from edsl.lab.result_tables import costs, outcomes
@@ -105,7 +105,7 @@ def test_a_table_wider_than_the_terminal_comes_in_parts_with_the_names(raced, ca
     chosen, found, *_ = raced
     monkeypatch.setenv("COLUMNS", "80")
     print_race(chosen, found)
-    shown = [line for line in capsys.readouterr().out.splitlines()[1:] if " against itself, " not in line]
+    shown = capsys.readouterr().out.splitlines()[1:]
     assert all(len(line) <= 80 for line in shown)
     heads = [line for line in shown if line.startswith("  optimizer ")]
     assert len(heads) >= 4
@@ -137,6 +137,29 @@ def test_a_best_rate_on_the_edge_is_a_doubt_that_says_what_helps(lr, advice, tmp
     found = run_to_end(chosen, open_record(chosen, tmp_path, False), ignore)
     assert found.rows[0].lr_on_edge
     assert any(doubt.endswith(advice) for doubt in conclusions.doubts(chosen, found))
+
+
+def test_legends_and_axes_hold_whole_names(tmp_path):
+    long = "grad | e(alpha=-5, beta1=0.99) | lamb(lr=0.01, weight_decay=0.01)"
+    chosen = race("digits", [long, "sgd(lr=0.1)"], model="linear", steps=2, seeds=3, controls=True)
+    record = open_record(chosen, tmp_path, False)
+    found = run_to_end(chosen, record, ignore)
+    names = {entrant.name for entrant in chosen.entrants}
+    assert f"{long}, without E" in names
+    figure = pictures.curves(chosen, found, record.finished)
+    (legend,) = figure.legends
+    figure.canvas.draw()
+    assert figure.bbox.x0 <= legend.get_window_extent().x0
+    assert legend.get_window_extent().x1 <= figure.bbox.x1
+    assert {text.get_text().replace("\n", " ") for text in legend.get_texts()} == names
+    figure = pictures.differences(chosen, found)
+    (axes,) = figure.axes
+    assert {label.get_text().replace("\n", " ") for label in axes.get_yticklabels()} == names - {chosen.baseline}
+    assert long in figure.get_supxlabel().replace("\n", " ")
+    figure.canvas.draw()
+    drawn, whole = figure._supxlabel.get_window_extent(), figure.bbox
+    assert whole.x0 <= drawn.x0
+    assert drawn.x1 <= whole.x1
 
 
 def test_ids_of_pictures_on_one_page_are_all_different(raced):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -42,7 +43,7 @@ def row_of(found: Results, name: str) -> Row:
 def interval_text(effect: Effect, scale: float = 100.0) -> str:
     """A mean difference with its interval, in percentage points for accuracies."""
     interval = effect.interval
-    if interval is None:
+    if interval is None or math.isnan(interval.mean):
         return effect.verdict
     mean = f"{scale * interval.mean:+.2f}"
     if interval.low is None or interval.high is None:
@@ -51,7 +52,7 @@ def interval_text(effect: Effect, scale: float = 100.0) -> str:
 
 
 def table_of(found: Results, baseline: str, **more: Any) -> list[dict[str, Any]]:
-    """Rows for a claim: accuracy, learning rate, difference, verdict."""
+    """Rows for a claim: accuracy, learning rate, difference, verdict alone and among all of the race."""
     lines = []
     for row in found.rows:
         effect = next((effect for effect in row.effects if effect.against == baseline), None)
@@ -63,6 +64,7 @@ def table_of(found: Results, baseline: str, **more: Any) -> list[dict[str, Any]]
                 "test accuracy, %": figure_text(row.test_accuracy, 100),
                 f"− {baseline}": interval_text(effect) if effect else "",
                 "verdict": effect.verdict if effect else "",
+                "family-wise": effect.family_wise if effect else "",
                 "did not end well": row.diverged + row.failed,
             }
         )

@@ -1,14 +1,18 @@
 """Several trials at once, each in a process of this machine.
 
 A worker that dies, killed or out of memory, is replaced and its trial begins again; nothing but the
-parent writes results, so none is lost or doubled.
+parent writes results, so none is lost or doubled. Ctrl-C is the parent's alone, and workers end by
+themselves where they can, so that torch.compile's processes end with them.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import signal
-from contextlib import suppress
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -19,6 +23,7 @@ from edsl.lab.race import Work
 from edsl.lab.trial import failed
 
 ATTEMPTS = 3  # of a trial whose worker dies
+PATIENCE = 5.0  # seconds that workers get to end by themselves
 
 
 @dataclass
@@ -68,6 +73,7 @@ class Processes:
                 return work.key, answer
 
     def _hire(self) -> Worker:
+        _start_server(self.context)
         ours, theirs = self.context.Pipe()
         process = self.context.Process(target=serve, args=(theirs,), daemon=True)
         process.start()
@@ -91,16 +97,51 @@ class Processes:
 
     def __exit__(self, *reason: object) -> None:
         for worker in self.workers:
-            worker.process.kill()
+            worker.pipe.close()  # one that waits for work ends now
+            if worker.work is not None:
+                worker.process.terminate()
+        until = time.monotonic() + PATIENCE
         for worker in self.workers:
+            worker.process.join(max(0.0, until - time.monotonic()))
+            worker.process.kill()
             worker.process.join()
-            worker.pipe.close()
         self.workers.clear()
+
+
+def _start_server(context: Any) -> None:
+    """Start the process that workers are forked from, deaf to Ctrl-C while it imports, as they are after it."""
+    if context.get_start_method() != "forkserver":
+        return
+    from multiprocessing import forkserver, resource_tracker
+
+    resource_tracker.ensure_running()  # by itself, since it lets Ctrl-C through again
+    with _without_interrupts():
+        forkserver.ensure_running()
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Hold Ctrl-C back; what is started within never hears it."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end(*_: object) -> None:
+    """End as after the last trial, so that what torch.compile started ends too."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(0)
 
 
 def serve(pipe: Connection) -> None:
     """A worker's life: trials from the pipe, their records into it, until it is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends its workers
+    signal.signal(signal.SIGTERM, _end)
     from edsl.lab.executors.worker import run_work
 
     with suppress(EOFError, OSError):  # the parent is gone

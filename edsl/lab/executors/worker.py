@@ -8,10 +8,10 @@ from typing import Any
 from edsl.lab.race import Work
 from edsl.lab.tasks import task
 from edsl.lab.trial import run_trial
-from edsl.plugins import load_once
+from edsl.plugins import load_held
 
 
 def run_work(work: Work, tick: Callable[[int], None] | None = None) -> dict[str, Any]:
     """Run one trial; its record."""
-    load_once(work.plugins)
+    load_held(work.plugins)
     return run_trial(task(work.setting.task), work.setting, work.spec, work.seed, tick).record()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from edsl.lab.controls import TWIN, WITHOUT, why_no_twin
 from edsl.lab.race import Race
+from edsl.lab.result_tables import MISSING, difference_texts, metric_scale
 from edsl.lab.results import NAMES, Effect, Results, Row
+from edsl.lab.statistics import BETTER, FEWEST, UNDECIDED, WORSE
+from edsl.spec import parse
 
 FEW = 5  # seeds, below which an interval is very wide
 
@@ -47,82 +51,106 @@ def budget(race: Race) -> list[str]:
 
 def conclusions(race: Race, found: Results) -> list[str]:
     """What can be concluded."""
-    said = []
+    to_baseline = [
+        _against(race, row, effect, found.verdicts > 1)
+        for row in found.rows
+        for effect in row.effects
+        if effect.against == race.baseline
+    ]
+    return [*to_baseline, *effects_of_e(race, found)]
+
+
+def effects_of_e(race: Race, found: Results) -> Iterator[str]:
+    """A sentence for each optimizer with E on what its controls say; none of a sweep, whose baseline is the control."""
+    if race.kind == "sweep":
+        return
     for row in found.rows:
-        for effect in row.effects:
-            if effect.against == race.baseline:
-                said.append(_against(race, row, effect))
-    for row in found.rows:
-        controls = [
-            effect for effect in row.effects if effect.against != race.baseline or _is_control(found, row, effect)
-        ]
+        controls = [effect for effect in row.effects if effect.control]
         if controls:
-            said.append(_of_e(race, row, controls))
-    return said
+            yield _of_e(race, row, controls, found.verdicts > 1)
 
 
-def _is_control(found: Results, row: Row, effect: Effect) -> bool:
-    return any(other.name == effect.against and other.control_of == row.name for other in found.rows)
-
-
-def _amount(race: Race, effect: Effect) -> str:
-    """A difference with its interval, in the metric's units."""
+def _amount(race: Race, effect: Effect, several: bool) -> str:
+    """A difference with its interval in the metric's units, and how it was judged, in brackets; or nothing."""
     interval = effect.interval
     if interval is None:
         return ""
-    scale, unit = (100, " percentage points") if race.metric == "accuracy" else (1, "")
-    digits = 2 if scale == 100 else 4
-    mean = f"{scale * interval.mean:+.{digits}f}{unit}"
-    if interval.low is None or interval.high is None:
-        return mean
-    low, high = (f"{scale * end:+.{digits}f}" for end in (interval.low, interval.high))
-    return f"{mean}, 95 % interval {low} to {high}, {interval.method}"
+    scale = metric_scale(race)
+    unit = " percentage points" if scale == 100 else ""
+    mean, between = difference_texts(interval, scale)
+    said = [f"{mean}{unit}"] if mean != MISSING else []
+    if between != MISSING:
+        said.append(f"95 % interval {between}")
+    if interval.method == "no spread":
+        said.append(f"the same on each of {interval.n} seeds, which leaves nothing to judge by")
+    if interval.method == "signed ranks" and interval.p is not None:
+        said.append(f"by signed ranks, a trial that did not end well as the worst, p = {interval.p:.2g}")
+    if several and effect.family_wise != effect.verdict:
+        said.append(f"among all verdicts here: {effect.family_wise}")
+    return f" ({'; '.join(said)})" if said else ""
 
 
-def _against(race: Race, row: Row, effect: Effect) -> str:
-    amount = _amount(race, effect)
-    amount = f" ({amount})" if amount else ""
-    metric = NAMES[race.metric]
-    if effect.verdict in ("better", "worse"):
+def _against(race: Race, row: Row, effect: Effect, several: bool) -> str:
+    amount, metric = _amount(race, effect, several), NAMES[race.metric]
+    if effect.verdict in (BETTER, WORSE):
         return f"{row.name} has a {effect.verdict} {metric} than {effect.against}{amount}."
-    if effect.verdict == "equal":
-        return f"{row.name} and {effect.against} have the same {metric} on every seed."
-    if effect.verdict == "no difference shown":
+    if effect.verdict == UNDECIDED:
         return f"{row.name} and {effect.against}: no difference in {metric} is shown{amount}."
     return f"{row.name} and {effect.against}: {effect.verdict}{amount}."
 
 
-def _of_e(race: Race, row: Row, effects: Sequence[Effect]) -> str:
-    """Whether what E does is E's."""
-    parts = []
-    for effect in effects:
-        name = effect.against.removeprefix(f"{row.name}, ")
-        amount = _amount(race, effect)
-        parts.append(f"against {name}: {effect.verdict}{f' ({amount})' if amount else ''}")
-    verdicts = [effect.verdict for effect in effects]
-    if len(verdicts) > 1 and all(said == "better" for said in verdicts):
-        end = "It helps beyond a slower momentum."
-    elif verdicts and verdicts[0] == "better" and len(verdicts) > 1:
-        end = "What it gains over its base, a slower momentum may gain too."
-    elif all(said in ("no difference shown", "equal") for said in verdicts):
-        end = "No effect of E is shown here."
-    else:
-        end = ""
-    return f"E in {row.name}, {'; '.join(parts)}. {end}".strip()
+def _of_e(race: Race, row: Row, effects: Sequence[Effect], several: bool) -> str:
+    """Whether what E does is E's: read from both controls, as far as there are two."""
+    parts = [f"against {_called(row, effect)}: {effect.verdict}{_amount(race, effect, several)}" for effect in effects]
+    verdicts = {effect.control: effect.verdict for effect in effects}
+    return f"E in {row.name}, {'; '.join(parts)}. {_reading(row, verdicts)}"
+
+
+def _called(row: Row, effect: Effect) -> str:
+    """A control by what it is, and by its name where it runs under one of its own."""
+    what = {WITHOUT: "the same without E", TWIN: "its twin"}[effect.control]
+    return what if effect.against == f"{row.name}, {effect.control}" else f"{what}, {effect.against}"
+
+
+def _reading(row: Row, verdicts: Mapping[str, str]) -> str:
+    """What the verdicts against the controls say together."""
+    base, twin = verdicts.get(WITHOUT, ""), verdicts.get(TWIN, "")
+    if not base:
+        return "It did not run without E: what E does is not told."
+    if not twin:
+        reason = why_no_twin(parse(row.spec))
+        missing = f"It has no linear twin: {reason}." if reason else "Its twin did not run."
+        if base == BETTER:
+            return f"{missing} So what it gains over its base, another momentum may gain too."
+        return f"{missing} No effect of E is shown here." if base == UNDECIDED else missing
+    if base == BETTER:
+        return {
+            BETTER: "It helps beyond another momentum.",
+            WORSE: "What it gains over its base, another momentum gains, and more.",
+        }.get(twin, "What it gains over its base, another momentum may gain too.")
+    if base == UNDECIDED:
+        return {
+            BETTER: "It is better than its twin, but no gain over its base is shown.",
+            WORSE: "No effect of E on its base is shown, and its twin does better.",
+            UNDECIDED: "No effect of E is shown here.",
+        }.get(twin, "No effect of E on its base is shown.")
+    return "It is worse with E than without." if base == WORSE else ""
 
 
 def doubts(race: Race, found: Results) -> list[str]:
     """What can't be concluded, and why."""
     said = []
-    comparisons = sum(effect.interval is not None for row in found.rows for effect in row.effects)
     if race.seeds == 1:
-        said.append("There is one seed: nothing can be compared. Give --seeds 5 or more.")
+        said.append(f"There is one seed: nothing can be compared. Give --seeds {FEW} or more.")
+    elif race.seeds < FEWEST:
+        said.append(f"There are {race.seeds} seeds: below {FEWEST} nothing is compared. Give --seeds {FEW} or more.")
     elif race.seeds < FEW:
         said.append(f"There are {race.seeds} seeds: only a large difference could show. Give --seeds {FEW} or more.")
-    if comparisons > 1:
+    if found.verdicts > 1:
         said.append(
-            f"There are {comparisons} intervals of 95 % each: about one in twenty excludes 0 by chance, so a single "
-            "verdict among many is a lead, not a result."
+            f"There are {found.verdicts} verdicts, each wrong in about one race of twenty where nothing differs: one "
+            "among them is a lead, not a result. The family-wise ones beside (Holm) are all right together in 95 % of "
+            "such races."
         )
     edges = [row.name for row in found.rows if row.lr_on_edge]
     if edges:
@@ -140,12 +168,27 @@ def doubts(race: Race, found: Results) -> list[str]:
         f"One task, one model, one batch size and one budget were tried. {setting.budget:g} {setting.unit} need not "
         "tell what longer training or a larger model would; an average with decay 0.99 takes 100 steps to fill."
     )
-    if any("grad | e" in row.spec or "| e(" in row.spec for row in found.rows) and not any(
-        row.control_of for row in found.rows
-    ):
-        said.append("E's controls did not run: what it does may be what any slower momentum does.")
-    return said
+    return [*said, *_missing_controls(race)]
 
 
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+def _missing_controls(race: Race) -> Iterator[str]:
+    """What of E's controls did not run, and what there is none of."""
+    specs = {entrant.name: entrant.spec for entrant in race.entrants}
+    kinds = {name: set(controls) for name, controls in race.controls.items()}
+    alone = [name for name, found in kinds.items() if WITHOUT not in found and race.kind != "sweep"]
+    lacking = {name: why_no_twin(parse(specs[name])) for name, found in kinds.items() if TWIN not in found}
+    left_out = [name for name, reason in lacking.items() if not reason]
+    if alone:
+        yield f"{_listed(alone)} did not run without E beside: what E does is not told."
+    if left_out:
+        yield f"The linear twin of {_listed(left_out)} did not run: what E does may be what another momentum does."
+    for reason in dict.fromkeys(filter(None, lacking.values())):
+        names = [name for name, why in lacking.items() if why == reason]
+        has, its = ("has", "its") if len(names) == 1 else ("have", "their")
+        yield f"{_listed(names)} {has} no linear twin ({reason}): what {its} E does may be what another momentum does."
+
+
+def _listed(names: Sequence[str], most: int = 4) -> str:
+    """Names in a sentence; of many, the first and how many more."""
+    shown = [*names] if len(names) <= most else [*names[: most - 1], f"{len(names) - most + 1} more"]
+    return shown[0] if len(shown) == 1 else f"{'; '.join(shown[:-1])} and {shown[-1]}"

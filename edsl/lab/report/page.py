@@ -18,7 +18,7 @@ from edsl.lab.results import Results
 
 CAPTIONS = {
     "curves": "Medians over seeds, bands from the least to the most.",
-    "differences": "Paired differences to the baseline. Where a line crosses 0, no difference is shown.",
+    "differences": "Paired differences to the baseline. Grey: no difference is shown; hollow: not among all verdicts.",
     "boxes": "Each box is one combination over its seeds; the points are the trials.",
     "stability": "Darker: unstable at smaller curvatures, as the exact linear recurrence says; blank: at any.",
     "tuning": "Every learning rate that was tried.",
@@ -141,6 +141,8 @@ def _part(race: Race, found: Results, shown: Sequence[Mapping[str, Any]]) -> dic
         "doubts": conclusions.doubts(race, found),
         "budget": conclusions.budget(race),
         "results": result_tables.outcomes(race, found),
+        "words": result_tables.WORDS,
+        "reading": result_tables.reading(race, found),
         "costs": result_tables.costs(race, found),
         "target": result_tables.target_text(race, found),
         "pictures": shown,

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from edsl.errors import EdslError
+from edsl.lab.controls import TWIN, WITHOUT
 from edsl.lab.race import TUNING_SEEDS_FROM, Race
+from edsl.lab.report.legends import LINE, legend_below, wrapped
 from edsl.lab.results import ALONG, FINAL, NAMES, Results
-from edsl.lab.statistics import performance_profile
+from edsl.lab.statistics import BETTER, WORSE, performance_profile
 
 COLOURS = ("#1b6ca8", "#d1495b", "#2e933c", "#8f5fbf", "#e08e1d", "#00798c", "#7a5c3e", "#5c6b73")
-CONTROL_STYLES = {"without E": "--", "twin": ":"}
+VERDICTS = {BETTER: "#2e933c", WORSE: "#d1495b"}
+CONTROL_STYLES = {WITHOUT: "--", TWIN: ":"}
 
 
 def figure_class() -> Any:
@@ -39,10 +43,6 @@ def styles(race: Race) -> dict[str, dict[str, Any]]:
     return found
 
 
-def short(name: str, most: int = 34) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}…"
-
-
 def _finals(race: Race, finished: Sequence[Mapping[str, Any]], spec: str) -> list[Mapping[str, Any]]:
     return [t for t in finished if t["spec"] == spec and t["seed"] < TUNING_SEEDS_FROM and t["seed"] < race.seeds]
 
@@ -61,7 +61,7 @@ def curves(race: Race, found: Results, finished: Sequence[Mapping[str, Any]]) ->
                 continue
             scale = 100 if column == "accuracy" else 1
             line = style[row.name]
-            axes.plot(steps, scale * np.median(values, axis=0), label=short(row.name), linewidth=1.8, **line)
+            axes.plot(steps, scale * np.median(values, axis=0), label=wrapped(row.name), linewidth=1.8, **line)
             if len(values) > 1:
                 low, high = scale * values.min(axis=0), scale * values.max(axis=0)
                 axes.fill_between(steps, low, high, color=line["color"], alpha=0.12, linewidth=0)
@@ -84,9 +84,7 @@ def curves(race: Race, found: Results, finished: Sequence[Mapping[str, Any]]) ->
             fontsize=8,
             color="0.4",
         )
-    handles, labels = left.get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False, fontsize=8)
+    legend_below(figure, left)
     return figure
 
 
@@ -123,7 +121,7 @@ def tuning(race: Race, found: Results, finished: Sequence[Mapping[str, Any]]) ->
         good = {rate: score for rate, score in rates.items() if np.isfinite(score)}
         shown = [-sign * s if race.metric == "accuracy" else s for s in good.values()]
         line = style[entrant.name]
-        axes.plot(list(good), shown, marker="o", markersize=4, label=short(entrant.name), **line)
+        axes.plot(list(good), shown, marker="o", markersize=4, label=wrapped(entrant.name), **line)
         if good:
             best = min(good, key=lambda rate: (good[rate], rate))
             at = shown[list(good).index(best)]
@@ -147,34 +145,37 @@ def tuning(race: Race, found: Results, finished: Sequence[Mapping[str, Any]]) ->
     )
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
+    legend_below(figure, axes)
     return figure
 
 
 def differences(race: Race, found: Results) -> Any:
     """Every entrant's difference to the baseline with its interval; None where there is none."""
-    rows = []
-    for row in found.rows:
-        for effect in row.effects:
-            if effect.against == race.baseline and effect.interval is not None:
-                rows.append((row.name, effect.interval, effect.verdict))
+    rows = [
+        (wrapped(row.name, 44), effect.interval, effect)
+        for row in reversed(found.rows)
+        for effect in row.effects
+        if effect.against == race.baseline and effect.interval is not None and not math.isnan(effect.interval.mean)
+    ]
     if not rows:
         return None
     scale = 100 if race.metric == "accuracy" else 1
-    figure = figure_class()(figsize=(7.5, 1.3 + 0.38 * len(rows)), layout="constrained")
+    lines = sum(max(2, name.count("\n") + 1) for name, *_ in rows)
+    side = "better →" if race.higher_is_better else "← better"
+    unit = ", percentage points" if race.metric == "accuracy" else ""
+    label = wrapped(f"{NAMES[race.metric]} − that of {race.baseline}{unit} ({side}), 95 % interval", 80)
+    figure = figure_class()(figsize=(7.5, 1.15 + 0.19 * lines + LINE * label.count("\n")), layout="constrained")
     axes = figure.subplots()
-    colours = {"better": "#2e933c", "worse": "#d1495b"}
-    for place, (_, interval, said) in enumerate(reversed(rows)):
-        colour = colours.get(said, "0.45")
-        axes.plot([scale * interval.mean], [place], "o", color=colour)
-        if interval.low is not None:
+    for place, (_, interval, effect) in enumerate(rows):
+        colour = VERDICTS.get(effect.verdict, "0.45")
+        filled = colour if effect.family_wise == effect.verdict else "white"
+        if interval.low is not None and interval.high is not None:
             axes.plot([scale * interval.low, scale * interval.high], [place, place], color=colour, linewidth=2.2)
-    axes.set_yticks(range(len(rows)), [short(name, 44) for name, *_ in reversed(rows)], fontsize=9)
+        axes.plot([scale * interval.mean], [place], "o", color=colour, markerfacecolor=filled)
+    axes.set_yticks(range(len(rows)), [name for name, *_ in rows], fontsize=9)
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.axvline(0, color="0.3", linewidth=0.9)
-    unit = ", percentage points" if race.metric == "accuracy" else ""
-    side = "better →" if race.higher_is_better else "← better"
-    axes.set_xlabel(f"{NAMES[race.metric]} − that of {short(race.baseline)}{unit}   ({side}), 95 % interval")
+    figure.supxlabel(label, fontsize=9)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.grid(axis="x", alpha=0.25)
     return figure
@@ -200,7 +201,7 @@ def boxes(race: Race, found: Results, finished: Sequence[Mapping[str, Any]]) -> 
         found = [t[FINAL[race.metric]] for t in _finals(race, finished, spec) if t["status"] == "ok"]
         return [scale * value for value in found if value is not None]
 
-    base = rows.get("without E")
+    base = rows.get(WITHOUT)
     for axes, (values, entrants) in zip(grid, panels.items()):
         for place, entrant in enumerate(entrants):
             data = finals(rows[entrant.name].spec)
@@ -262,7 +263,7 @@ def measured(race: Race, found: Results, finished: Sequence[Mapping[str, Any]]) 
             steps = sorted(set.intersection(*(set(line) for line in points)))
             values = np.array([[line[step] for step in steps] for line in points])
             line = style[row.name]
-            axes.plot(steps, np.median(values, axis=0), label=short(row.name), **line)
+            axes.plot(steps, np.median(values, axis=0), label=wrapped(row.name), **line)
             if len(values) > 1:
                 axes.fill_between(
                     steps, values.min(axis=0), values.max(axis=0), color=line["color"], alpha=0.12, linewidth=0
@@ -273,10 +274,7 @@ def measured(race: Race, found: Results, finished: Sequence[Mapping[str, Any]]) 
         axes.spines[["top", "right"]].set_visible(False)
     for axes in grid[len(names) :]:
         axes.set_visible(False)
-    handles, labels = grid[0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=min(4, max(1, len(labels))), frameon=False, fontsize=8
-    )
+    legend_below(figure, grid[0])
     return figure
 
 
@@ -300,12 +298,12 @@ def profiles(races: Sequence[tuple[Race, Results]]) -> Any:
     for number, (name, line) in enumerate(zip(names, lines)):
         taus, shares = zip(*line)
         colour = COLOURS[number % len(COLOURS)]
-        axes.step([*taus, max(2.0, 1.1 * most)], [*shares, shares[-1]], where="post", label=short(name), color=colour)
+        axes.step([*taus, max(2.0, 1.1 * most)], [*shares, shares[-1]], where="post", label=wrapped(name), color=colour)
     axes.set_xscale("log", base=2)
     axes.set_ylim(0, 1.03)
     axes.set_xlabel("τ, steps to target over the least of all optimizers")
     axes.set_ylabel(f"share of {len(races)} tasks")
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
+    legend_below(figure, axes)
     return figure

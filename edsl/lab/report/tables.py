@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,10 +44,13 @@ def _flat(race: Race, row: Any) -> dict[str, Any]:
         if effect.against == race.baseline:
             interval = effect.interval
             flat |= {
-                "difference": interval and interval.mean,
+                "difference": interval and (None if math.isnan(interval.mean) else interval.mean),
                 "difference_low": interval and interval.low,
                 "difference_high": interval and interval.high,
+                "method": interval and interval.method,
+                "p": interval and interval.p,
                 "verdict": effect.verdict,
+                "family_wise": effect.family_wise,
             }
     flat |= {name: getattr(row, name) for name in ("step_ms", "optimizer_ms", "first_step_s", "state_bytes")}
     return flat | {name: figure.mean for name, figure in row.measures.items()}

@@ -1,0 +1,197 @@
+"""What the user wrote beside what it must agree with: other options, and the record of a race that is resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edsl.cli.options import RUNNING, Running, words
+from edsl.cli.render.page import print_note
+from edsl.errors import EdslError
+
+# option: (what it needs, the option that must have it, its values there)
+NEEDS = {
+    "trials": ("--lr auto", "lr", ("auto",)),
+    "tuner": ("--lr auto", "lr", ("auto",)),
+    "address": ("--engine ray", "engine", ("ray",)),
+    "gpus": ("--engine ray", "engine", ("ray",)),
+}
+BUDGETS = ("steps", "evaluations", "seconds")
+
+
+def check_effective(asked: Mapping[str, Any]) -> None:
+    """Refuse options that would do nothing.
+
+    Raises:
+        EdslError: for one, with what it needs.
+    """
+    for name, (needed, other, values) in NEEDS.items():
+        if name in asked and asked.get(other) not in values:
+            raise EdslError(f"{_written(name)} has no effect without {needed}")
+    if "tune_seeds" in asked and asked.get("lr", "default") == "default":
+        raise EdslError("--tune-seeds has no effect without --lr auto, or factors such as --lr 0.1,1,10")
+
+
+def resumes(running: Running, specs: Sequence[Any]) -> bool:
+    """Whether a race goes on that --out holds; with --resume and specs, a folder without a race gets a new one."""
+    from edsl.lab.record import CONFIGURATION
+
+    if not running.resume:
+        return False
+    if running.out is None:
+        raise EdslError("--resume needs --out: the folder of the race to finish")
+    return not specs or (running.out / CONFIGURATION).exists()
+
+
+def resumed(running: Running, task: str | None, specs: Sequence[Any]) -> Any:
+    """The race that is in --out, with as many seeds as are asked for; everything else must be as it was.
+
+    Args:
+        specs: texts or entrants that were given again, none for what the record holds.
+
+    Raises:
+        EdslError: for a folder that holds no race, and for an option that contradicts it, with both values.
+    """
+    assert running.out is not None  # resumes has seen to it
+    race = held_in(running.out)
+    asked = {**running.asked, **({} if task is None else {"task": task})}
+    check_effective({name: value for name, value in asked.items() if name in RUNNING})
+    said = [*_contradictions(race, asked), *_other_specs(race, specs)]
+    if said:
+        raise EdslError(
+            f"{'; '.join(said)}: this is not the race in {running.out}; leave it out, or name another --out"
+        )
+    return _extended(race, asked.get("seeds", race.seeds), running.out)
+
+
+def held_in(folder: Path) -> Any:
+    """The race that a folder holds."""
+    from edsl.lab.race import race_from
+    from edsl.lab.record import read_configuration
+
+    held = read_configuration(folder)
+    try:
+        return race_from(held, f"the race in {folder}")
+    except (AttributeError, KeyError, TypeError):
+        raise EdslError(f"{folder} holds no race that this edsl can read: race.json is damaged") from None
+
+
+def _extended(race: Any, seeds: int, folder: Path) -> Any:
+    if seeds < race.seeds:
+        raise EdslError(
+            f"--seeds {seeds} is less than the {race.seeds} of the race in {folder}: a race is extended, never cut; "
+            "leave it out, or name another --out"
+        )
+    if seeds > race.seeds:
+        print_note(f"the race in {folder} goes on from {race.seeds} to {seeds} seeds")
+    return replace(race, seeds=seeds)
+
+
+def _contradictions(race: Any, asked: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in asked.items():
+        if name in RUNNING or name == "seeds" or name not in _READERS:
+            continue
+        here, there = _READERS[name](race, value)
+        if here != there:
+            yield f"{_written(name)} is {_shown(here)} here, {_shown(there)} there"
+
+
+def _other_specs(race: Any, specs: Sequence[Any]) -> Iterator[str]:
+    from edsl.lab.race import Entrant
+    from edsl.spec import parse
+
+    if not specs:
+        return
+    here = {one.spec if isinstance(one, Entrant) else str(parse(one)): one for one in specs}
+    there = {one.spec: one.name for one in race.entrants if not one.control_of}
+    for spec, one in here.items():
+        if spec not in there:
+            yield f"only here: {one.name if isinstance(one, Entrant) else one}"
+    for spec, name in there.items():
+        if spec not in here:
+            yield f"only there: {name}"
+
+
+def _budget(unit: str) -> Any:
+    return lambda race, value: ((value, unit), (race.setting.budget, race.setting.unit))
+
+
+def _epochs(race: Any, value: int) -> Any:
+    steps = value * (len(race.task.data().train.inputs) // race.setting.batch)
+    return (steps, "steps"), (race.setting.budget, race.setting.unit)
+
+
+def _rate(race: Any, value: str) -> Any:
+    tuning = race.tuning
+    there = {"": "default", "fixed": ",".join(f"{factor:g}" for factor in tuning.factors)}.get(tuning.tuner, "auto")
+    try:
+        factors = ",".join(f"{float(part):g}" for part in value.split(","))
+    except ValueError:
+        factors = value
+    return factors, there
+
+
+def _baseline(race: Any, value: str) -> Any:
+    from edsl.spec import parse
+
+    names = {entrant.name: entrant.name for entrant in race.entrants}
+    specs = {entrant.spec: entrant.name for entrant in race.entrants}
+    return names.get(value) or specs.get(str(parse(value)), value), race.baseline
+
+
+def _levels(race: Any, value: str) -> Any:
+    from edsl.lab.levels import read_levels
+
+    return read_levels(value), race.setting.levels
+
+
+def _device(race: Any, value: str) -> Any:
+    from edsl.lab.device import usable_device
+
+    return usable_device(value), race.setting.device
+
+
+def _has_controls(race: Any) -> bool:
+    from edsl.lab.controls import WITHOUT
+
+    return any(entrant.control_of or entrant.name == WITHOUT for entrant in race.entrants)
+
+
+def _setting(name: str) -> Any:
+    return lambda race, value: (value, getattr(race.setting, name))
+
+
+def _tuned(name: str) -> Any:
+    return lambda race, value: (value, getattr(race.tuning, name) if race.tuning.tuner else "none, untuned")
+
+
+# option: (race, value asked for) → (that value, the record's), in one form
+_READERS: dict[str, Any] = {
+    **{name: _setting(name) for name in ("task", "model", "batch", "schedule", "threads", "monitor")},
+    **{unit: _budget(unit) for unit in BUDGETS},
+    **{name: _tuned(name) for name in ("trials", "tuner")},
+    "tune_seeds": lambda race, value: (value, race.tuning.seeds if race.tuning.tuner else "none, untuned"),
+    "epochs": _epochs,
+    "lr": _rate,
+    "metric": lambda race, value: (value, race.metric),
+    "baseline": _baseline,
+    "device": _device,
+    "measures": lambda race, value: (tuple(words(value)), race.setting.measures),
+    "no_controls": lambda race, value: (not value, _has_controls(race)),
+    "match_loss": _levels,
+}
+
+
+def _written(name: str) -> str:
+    """An option as it is written."""
+    return {"measures": "--measure", "no_controls": "controls"}.get(name, f"--{name.replace('_', '-')}")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, tuple):
+        return " ".join(_shown(part) for part in value) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
