@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from typing import Any
 
 from edsl.cli.render.equality import print_comparison
 from edsl.cli.render.page import print_json
@@ -19,15 +20,21 @@ def equivalent(first: str, second: str, as_json: bool) -> None:
     from edsl.theory.equivalence import DIFFERENT, Comparison, Undecided, compare
 
     pipelines = parse(first), parse(second)
+    run = None
     try:
         comparison = compare(*pipelines)
     except Undecided as reason:
-        if _run(pipelines)["parted"] is None:
-            raise EdslError(f"{reason}; its run parts them nowhere") from None
+        run = _run(*pipelines, tolerance=1e-6)
+        if run["parted"] is None:
+            raise EdslError(f"{reason}, and finds no difference in {run['steps']} steps") from None
         comparison = Comparison(*pipelines, DIFFERENT)
-    run = _run(pipelines) if comparison.equal and pipelines[0] != pipelines[1] else None
-    if run is not None and run["parted"] is not None:
-        raise EdslError(f"one recurrence, but a run of 50 steps parts the two at step {run['parted']['step']}: edsl verify shows where")
+    if comparison.equal and pipelines[0] != pipelines[1]:
+        run = _run(*pipelines)
+        if run["parted"] is not None:
+            raise EdslError("the two are one recurrence, but runs part: edsl verify shows where")
+    maps = [
+        values for values in comparison.maps if _run(pipelines[0], pipelines[1].override(**values))["parted"] is None
+    ]
     if as_json:
         print_json(
             {
@@ -35,21 +42,21 @@ def equivalent(first: str, second: str, as_json: bool) -> None:
                 "equal": comparison.equal,
                 "left_out": comparison.left_out,
                 "relations": [asdict(relation) for relation in comparison.relations],
-                "maps": comparison.maps,
+                "maps": maps,
+                "first_parting": comparison.first_parting,
                 "first_difference": comparison.first_difference,
                 "largest_difference": comparison.largest_difference,
                 "run": run,
             }
         )
     else:
-        print_comparison(comparison, run)
+        print_comparison(comparison, maps, run)
     sys.exit(EXIT[comparison.verdict])
 
 
-def _run(pipelines: tuple[Pipeline, Pipeline]) -> dict[str, object]:
+def _run(first: Pipeline, second: Pipeline, tolerance: float = 1e-9) -> dict[str, Any]:
     """What training a small network with both in float64 shows."""
     from edsl.lab.verify import verify
 
-    first, second = map(str, pipelines)
-    found = asdict(verify(first, second, tolerance=1e-9))
+    found = asdict(verify(str(first), str(second), tolerance=tolerance))
     return {key: found[key] for key in ("steps", "tolerance", "largest", "parted", "notes")}

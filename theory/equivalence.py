@@ -11,26 +11,15 @@ import numpy as np
 
 from edsl.domain import plain
 from edsl.pipeline import Pipeline
+from edsl.theory.agreement import RUN_TOLERANCE, agree, first_parting, is_linear, open_walk, run_difference
 from edsl.theory.filter import update_filter
 from edsl.theory.linearise import NotLinear, linearise
-from edsl.theory.relations import Relation, known_relations, relations_between
-from edsl.theory.trajectory import (
-    ELEMENTS,
-    EXACT,
-    IDEALS,
-    LAYERS,
-    LINEAR,
-    PRECISE,
-    REAL,
-    Reading,
-    Unreadable,
-    Walk,
-    walked,
-)
+from edsl.theory.mapping import find_map
+from edsl.theory.relations import Relation, relations_between
+from edsl.theory.relations import known_relations as known_relations
+from edsl.theory.trajectory import IDEALS, LINEAR, Reading, walked
 
 EQUAL, LINEAR_PART, DIFFERENT = "equal", "linear part", "different"
-RUN_STEPS, RUN_TOLERANCE = 60, 1e-9
-_ULPS = 2.0**-51  # a hyper-parameter is known to so much of itself
 
 
 class Undecided(NotLinear):
@@ -74,8 +63,6 @@ class Comparison:
 
         They were confirmed as `compare` confirms "equal". None found does not prove that there are none.
         """
-        from edsl.theory.mapping import find_map
-
         found = None if self.equal else find_map(self.first, self.second)
         return () if found is None else (found,)
 
@@ -90,11 +77,17 @@ class Comparison:
         return self._apart[1]
 
     @cached_property
+    def first_parting(self) -> int | None:
+        """Of "different" without linear models: the first step at which the same random gradients part them."""
+        pairs = branches(self.first, self.second) if self.verdict == DIFFERENT else []
+        found = [first_parting(*pair) for pair in pairs if all(map(_reason, pair))]
+        return min((step for step in found if step is not None), default=None)
+
+    @cached_property
     def _apart(self) -> tuple[Any, Any]:
-        pairs = branches(self.first, self.second)
-        if self.verdict != DIFFERENT or any(_reason(pipeline) for pair in pairs for pipeline in pair):
-            return None, None
-        return _where(*next(pair for pair in pairs if not agree(*pair, LINEAR)))
+        pairs = branches(self.first, self.second) if self.verdict == DIFFERENT else []
+        linear = [pair for pair in pairs if not any(map(_reason, pair)) and not agree(*pair, LINEAR)]
+        return _where(*linear[0]) if linear else (None, None)
 
 
 def compare(first: Pipeline, second: Pipeline) -> Comparison:
@@ -120,20 +113,37 @@ def compare(first: Pipeline, second: Pipeline) -> Comparison:
     """
     if first == second:
         return Comparison(first, second, EQUAL)
+    verdicts: list[str] = []
+    undecided: list[NotLinear] = []
     pairs = branches(first, second)
-    if all(agree(*pair) for pair in pairs):
-        found = [run_difference(*pair) for pair in pairs]
-        if any(value is not None and not value <= RUN_TOLERANCE for value in found):
-            raise NotLinear("the two are one recurrence, but rounding parts them in a run of float64")
-        run = None if None in found else max(value for value in found if value is not None)
-        return Comparison(first, second, EQUAL, run)
-    reasons = [_reason(pipeline) for pair in pairs for pipeline in pair]
-    if not any(reasons):
-        same = all(agree(*pair, LINEAR) for pair in pairs)
-        return Comparison(first, second, LINEAR_PART if same else DIFFERENT)
-    if any(_parts(*pair) for pair in pairs if all(map(_reason, pair))):
+    for pair in pairs:
+        try:
+            verdicts.append(_verdict(*pair))
+        except NotLinear as reason:
+            undecided.append(reason)
+    if DIFFERENT in verdicts:
         return Comparison(first, second, DIFFERENT)
-    kind = Undecided if all(all(map(_reason, pair)) or agree(*pair) for pair in pairs) else NotLinear
+    if undecided:
+        raise undecided[0]
+    if LINEAR_PART in verdicts:
+        return Comparison(first, second, LINEAR_PART)
+    runs = [run_difference(*pair) for pair in pairs]
+    return Comparison(first, second, EQUAL, None if None in runs else max(run for run in runs if run is not None))
+
+
+def _verdict(first: Pipeline, second: Pipeline) -> str:
+    """The verdict on two pipelines without routes; raises NotLinear as `compare` does."""
+    if agree(first, second):
+        run = run_difference(first, second)
+        if run is not None and not run <= RUN_TOLERANCE:
+            raise NotLinear("the two are one recurrence, but rounding parts them in a run of float64")
+        return EQUAL
+    reasons = [_reason(pipeline) for pipeline in (first, second)]
+    if not any(reasons):
+        return LINEAR_PART if agree(first, second, LINEAR) else DIFFERENT
+    if all(reasons) and first_parting(first, second) is not None:
+        return DIFFERENT
+    kind = Undecided if all(reasons) else NotLinear
     raise kind(f"{next(filter(None, reasons))}; edsl verify compares runs")
 
 
@@ -157,137 +167,16 @@ def _routes(names: Iterable[str]) -> Any:
     return {name for name in names if name in KINDS}, [name for name in names if name not in KINDS]
 
 
-def agree(first: Pipeline, second: Pipeline, reading: Reading = EXACT) -> bool:
-    """Whether two recurrences make the same steps of the same gradients, up to the rounding of their numbers.
-
-    The steps are those of `trajectory`, functions that are no arithmetic taken as unknown. Recurrences of n
-    buffers that agree for 2n steps agree for ever where they are linear; here it is 24 steps more.
-    """
-    if not may_agree(first, second, reading):
-        return False
-    pairs = [(first, second)]
-    if "spared" not in reading.ideal and (first.spared(), second.spared()) != pairs[0]:
-        pairs.append((first.spared(), second.spared()))
-    return all(_agree(*pair, reading) for pair in pairs)
-
-
-def may_agree(first: Pipeline, second: Pipeline, reading: Reading = EXACT) -> bool:
-    """Whether they have the same estimator, judge and kind of weights to evaluate with, which no numbers make up for."""
-    return (
-        ("estimator" in reading.ideal or str(first.estimator) == str(second.estimator))
-        and ("guard" in reading.ideal or first.judges == second.judges)
-        and ("evaluated" in reading.ideal or bool(first.evaluated) == bool(second.evaluated))
-    )
-
-
-def _agree(first: Pipeline, second: Pipeline, reading: Reading) -> bool:
-    walk = _open_walk((first, second))
-    one, two = (walked(pipeline, walk, reading, _variants(pipeline)) for pipeline in (first, second))
-    rows = [(one.steps, two.steps)]
-    if "evaluated" not in reading.ideal:
-        rows.append((one.evaluated, two.evaluated))
-    return all(_near(a, b, size[:, :1]) for ours, theirs in rows for a, b, size in zip(ours, theirs, one.size))
-
-
-def _near(a: Any, b: Any, size: Any) -> bool:
-    """Whether values (their first variant) differ by no more than the rounding of hyper-parameters explains."""
-    eps = np.finfo(PRECISE).eps
-    with np.errstate(all="ignore"):
-        explained = sum(abs(x - x[:, :1]).sum(1, keepdims=True) for x in (a, b))
-        a, b = a[:, :1], b[:, :1]
-        largest = np.maximum(abs(a), abs(b)).max((-2, -1), keepdims=True)
-        bound = 2 * explained + 100 * eps * largest + 4 * eps * size
-        return bool(np.all((abs(a - b) <= bound) | (a == b) | (np.isnan(a) & np.isnan(b))))
-
-
-def _variants(pipeline: Pipeline) -> dict[str, Any]:
-    """The hyper-parameters as they are, then with one after another a few last digits off; (variants, 1, 1)."""
-    names = list(pipeline.hyperparameters)
-    values = {}
-    for place, name in enumerate(names, start=1):
-        value = PRECISE(repr(pipeline.hyperparameters[name]))
-        column = np.full(len(names) + 1, value)
-        column[place] *= 1 + PRECISE(_ULPS)
-        values[name] = column[:, None, None]
-    return values
-
-
-def _open_walk(pipelines: Sequence[Pipeline]) -> Walk:
-    """Random gradients, whatever θ does: as large as each of the pipelines' numbers, and zero at first."""
-    numbers = {abs(value) for pipeline in pipelines for value in pipeline.hyperparameters.values() if value}
-    decades = {round(float(np.log10(value) * power)) for value in numbers for power in (1, 0.5)} - {0}
-    scales = np.array([1, 1, *(PRECISE(10) ** decade for decade in sorted(decades))], dtype=PRECISE)
-    memory = sum(len(stage.init(0.0)) for pipeline in pipelines for stage in pipeline.stages)
-    length = 24 + 2 * memory
-    generator = np.random.default_rng(0)
-    drawn = generator.normal(size=(length, len(scales), 1, LAYERS, ELEMENTS)) * scales[:, None, None, None]
-    drawn[:3, 1] = 0
-    start = np.broadcast_to(generator.normal(size=(LAYERS, ELEMENTS)), (len(scales), 1, LAYERS, ELEMENTS))
-    return Walk(start.astype(PRECISE), lambda k, theta: drawn[k - 1], length)
-
-
-def run_difference(first: Pipeline, second: Pipeline) -> float | None:
-    """The largest |a − b| / max(1, |a|) of θ in a run of both in float64 on a quadratic; None where there can be none."""
-    generator = np.random.default_rng(1)
-    size = LAYERS * ELEMENTS
-    basis, _ = np.linalg.qr(generator.normal(size=(size, size)))
-    hessian = basis * np.geomspace(0.05, 1, size) @ basis.T
-    start = generator.normal(size=(1, 1, LAYERS, ELEMENTS)) + 2.0
-    minimum = generator.normal(size=size)
-
-    def gradient(k: int, theta: Any) -> Any:
-        return ((theta.reshape(-1) - minimum) @ hessian).reshape(start.shape)
-
-    try:
-        one, two = (walked(pipeline, Walk(start, gradient, RUN_STEPS), REAL) for pipeline in (first, second))
-    except Unreadable:
-        return None
-    worst, a, b = 0.0, start, start
-    for ours, theirs in zip(one.steps, two.steps):
-        a, b = a + ours, b + theirs
-        with np.errstate(all="ignore"):
-            apart = abs(a - b) / np.maximum(1, abs(a))
-        if not np.all(np.isfinite(a) | np.isfinite(b)):
-            break
-        worst = max(worst, float(np.nan_to_num(apart, nan=np.inf).max()))
-    return worst
-
-
-def _parts(first: Pipeline, second: Pipeline) -> bool:
-    """Whether a run with their own functions parts two pipelines, which proves that they differ."""
-    if str(first.estimator) != str(second.estimator):
-        return False
-    found = run_difference(first, second)
-    return found is not None and (found > 1e-6 or not agree(first, second, REAL))
-
-
 @lru_cache(maxsize=256)
 def _reason(pipeline: Pipeline) -> str:
     """Why a pipeline has no linear model, or ""."""
-    if pipeline.estimator.is_linear and _is_linear(pipeline):
+    if pipeline.estimator.is_linear and is_linear(pipeline):
         return ""
     try:
         linearise(pipeline)
     except NotLinear as reason:
         return str(reason)
     return f"{pipeline.update.name} has no linear model: its recurrence changes with k"
-
-
-def _is_linear(pipeline: Pipeline) -> bool:
-    """Whether the steps of a weighted sum of gradients are that sum of steps, and later ones those of later gradients."""
-    generator = np.random.default_rng(3)
-    length, late = 24, 3
-    one, other = generator.normal(size=(2, length, LAYERS, ELEMENTS)).astype(PRECISE)
-    later = np.concatenate([np.zeros_like(one[:late]), one[:-late]])
-    gradients = np.stack([one, other, 2 * one - 3 * other, later], axis=1)[:, :, None]
-    start = np.zeros((4, 1, LAYERS, ELEMENTS), dtype=PRECISE)
-    found = walked(pipeline, Walk(start, lambda k, theta: gradients[k - 1], length), LINEAR)
-    if found.functions:
-        return False
-    steps = np.array(found.steps)
-    a, b, both, delayed = np.moveaxis(steps, 1, 0)
-    bound = 1e-12 * abs(steps).max()
-    return bool(np.all(abs(2 * a - 3 * b - both) <= bound) and np.all(abs(delayed[late:] - a[:-late]) <= bound))
 
 
 def _left_out(pairs: Sequence[tuple[Pipeline, Pipeline]]) -> tuple[str, ...]:
@@ -330,7 +219,7 @@ def _named(pipeline: Pipeline, name: str) -> list[str]:
 
 def _having(ideal: str, pipeline: Pipeline) -> list[str]:
     """The stages that something is idealised of."""
-    found = walked(pipeline, _open_walk((pipeline,)), LINEAR).idealised
+    found = walked(pipeline, open_walk((pipeline,)), LINEAR).idealised
     return [stage.name for stage in pipeline.stages if (ideal, stage.name) in found]
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from edsl.domain import DECAY
 from edsl.errors import EdslError
 from edsl.pipeline import Pipeline
-from edsl.theory.equivalence import RUN_TOLERANCE, agree, branches, may_agree, run_difference
+from edsl.theory.agreement import RUN_TOLERANCE, agree, may_agree, run_difference
 from edsl.theory.trajectory import ELEMENTS, LAYERS, PRECISE, Walk, walked
 
 STARTS, ROUNDS, LENGTH = 8, 30, 30
@@ -34,7 +34,7 @@ def find_map(first: Pipeline, second: Pipeline) -> dict[str, float] | None:
     Raises:
         EdslError: as `compare` does.
     """
-    if len(branches(first, second)) > 1 or not may_agree(first, second):
+    if "" not in second.branches or not may_agree(first, second):  # a route's numbers have names of their own
         return None
     starts = _starts(first, second)
     for start in starts:
@@ -95,11 +95,11 @@ def _with(pipeline: Pipeline, values: Mapping[str, float]) -> Pipeline | None:
 
 
 def _confirmed(first: Pipeline, candidate: Pipeline | None) -> bool:
-    """Whether it takes the first's steps, as `compare` says it; a run in float64 included."""
+    """Whether it takes the first's steps, as `compare` says it: in a run of float64 too, where there can be one."""
     if candidate is None or not agree(first, candidate):
         return False
     run = run_difference(first, candidate)
-    return run is not None and run <= RUN_TOLERANCE
+    return run is None or run <= RUN_TOLERANCE
 
 
 def _changed(second: Pipeline, values: Mapping[str, float]) -> dict[str, float]:
@@ -150,7 +150,13 @@ def _fitted(first: Pipeline, start: Pipeline, kept: Sequence[str] = ()) -> dict[
 
 
 def _least_squares(
-    first: Pipeline, start: Pipeline, values: Mapping[str, Any], names: Sequence[str], dtype: Any, rounds: int, enough: float
+    first: Pipeline,
+    start: Pipeline,
+    values: Mapping[str, Any],
+    names: Sequence[str],
+    dtype: Any,
+    rounds: int,
+    enough: float,
 ) -> tuple[dict[str, Any], float]:
     """Levenberg and Marquardt's method: the values with some moved, and the largest residual that is left."""
     if not names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.markup import escape
@@ -30,7 +31,7 @@ def print_verdict(found: dict[str, Any]) -> None:
         page.print(f"note: {escape(line)}", soft_wrap=True)
 
 
-def print_comparison(found: Any, run: dict[str, Any] | None) -> None:
+def print_comparison(found: Any, maps: Sequence[dict[str, float]], run: dict[str, Any] | None) -> None:
     """Whether two pipelines take the same steps, a map between them, or where they part."""
     page = Page()
 
@@ -42,15 +43,19 @@ def print_comparison(found: Any, run: dict[str, Any] | None) -> None:
         item(line)
     for relation in found.relations:
         item(f"{relation.name}: {relation.statement} ({relation.source})")
-    if run is not None:
+    if run is not None and run["parted"] is None:
         item(f"{run['steps']} steps of a small network in float64: largest difference {run['largest']:.2g}")
+    elif run is not None:
+        item(f"they part at step {run['parted']['step']} of training a small network in float64")
     if found.equal:
         return
-    for values in found.maps:
+    for values in maps:
         said = ", ".join(f"{name}={plain(value)}" for name, value in values.items())
         item(f"the second takes the first's steps with {said}")
-    if not found.maps:
+    if not maps and "" in found.second.branches:  # none is sought where there are routes
         item("no values of the second were found with which it takes the first's steps")
+    if found.first_parting is not None:
+        item(f"the same random gradients part them at step {found.first_parting}")
     if found.first_difference is not None:
         age, one, two = found.first_difference
         item(f"first difference: the gradient {age} steps back weighs {one:.6g} and {two:.6g}")
