@@ -99,7 +99,7 @@ def _confirmed(first: Pipeline, candidate: Pipeline | None) -> bool:
     if candidate is None or not agree(first, candidate):
         return False
     run = run_difference(first, candidate)
-    return run is None or run <= RUN_TOLERANCE
+    return first == candidate or (run is not None and run <= RUN_TOLERANCE)
 
 
 def _changed(second: Pipeline, values: Mapping[str, float]) -> dict[str, float]:
