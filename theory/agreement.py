@@ -67,16 +67,16 @@ def _parting_step(first: Pipeline, second: Pipeline, reading: Reading) -> int | 
     return None
 
 
+@np.errstate(all="ignore")
 def _near(a: Any, b: Any, size: Any) -> bool:
     """Whether values (their first variant) differ by no more than the rounding of hyper-parameters explains."""
     eps = np.finfo(PRECISE).eps
-    with np.errstate(all="ignore"):
-        explained = sum(abs(x - x[:, :1]).sum(1, keepdims=True) for x in (a, b))
-        a, b = a[:, :1], b[:, :1]
-        largest = np.maximum(abs(a), abs(b)).max((-2, -1), keepdims=True)
-        bound = 2 * explained + 100 * eps * largest + 4 * eps * size
-        near = (abs(a - b) <= bound) | (a == b)
-        lost = np.isnan(a) & np.isnan(b)  # 0/0 of a walk that begins with zeros, or of one out of range
+    explained = sum(abs(x - x[:, :1]).sum(1, keepdims=True) for x in (a, b))
+    a, b = a[:, :1], b[:, :1]
+    largest = np.maximum(abs(a), abs(b)).max((-2, -1), keepdims=True)
+    bound = 2 * explained + 100 * eps * largest + 4 * eps * size
+    near = (abs(a - b) <= bound) | (a == b)
+    lost = np.isnan(a) & np.isnan(b)  # 0/0 of a walk that begins with zeros, or of one out of range
     return bool(near[0].all() and (near | lost).all())
 
 
@@ -118,6 +118,7 @@ def run_difference(first: Pipeline, second: Pipeline) -> float | None:
         return None
 
 
+@np.errstate(all="ignore")
 def _run_difference(first: Pipeline, second: Pipeline, dtype: Any) -> float:
     generator = np.random.default_rng(1)
     size = LAYERS * ELEMENTS
@@ -133,8 +134,7 @@ def _run_difference(first: Pipeline, second: Pipeline, dtype: Any) -> float:
     worst, a, b = 0.0, start, start
     for ours, theirs in zip(one.steps, two.steps):
         a, b = a + ours, b + theirs
-        with np.errstate(all="ignore"):
-            apart = abs(a - b) / np.maximum(1, abs(a))
+        apart = abs(a - b) / np.maximum(1, abs(a))
         if not np.any(np.isfinite(a) | np.isfinite(b)):
             break
         worst = max(worst, float(np.nan_to_num(apart, nan=np.inf).max()))
@@ -154,6 +154,7 @@ def first_parting(first: Pipeline, second: Pipeline) -> int | None:
         return None
 
 
+@np.errstate(all="ignore")
 def is_linear(pipeline: Pipeline) -> bool:
     """Whether a weighted sum of gradients makes that sum of steps, and later gradients the same steps later."""
     generator = np.random.default_rng(3)

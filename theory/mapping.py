@@ -149,6 +149,7 @@ def _fitted(first: Pipeline, start: Pipeline, kept: Sequence[str] = ()) -> dict[
     return None
 
 
+@np.errstate(all="ignore")
 def _least_squares(
     first: Pipeline,
     start: Pipeline,
@@ -162,7 +163,7 @@ def _least_squares(
     if not names:
         return dict(values), float("inf")
     low, high = _bounds(start, names)
-    walk = _closed(dtype)
+    walk = _fixed_walk(dtype)
     wanted = np.array(walked(first, walk).steps)
     size = _size(wanted)
     if not (np.isfinite(size) and size > 0):
@@ -176,7 +177,7 @@ def _least_squares(
             break
         scale = np.sqrt((slopes**2).sum(0))
         scale = np.where(scale > 0, scale, 1)
-        scaled = np.asarray(slopes / scale, dtype=float)
+        scaled = np.nan_to_num(np.asarray(slopes / scale, dtype=float))
         aim = scaled.T @ np.asarray(-residual / unit, dtype=float)
         move = np.linalg.lstsq(scaled.T @ scaled + damping * np.eye(len(x)), aim, rcond=None)[0]
         after = np.clip(x + unit * move / scale, low, high)
@@ -193,8 +194,7 @@ def _least_squares(
 
 
 def _size(x: Any) -> Any:
-    with np.errstate(all="ignore"):
-        return np.sqrt((x**2).mean())
+    return np.sqrt((x**2).mean())
 
 
 def _bounds(pipeline: Pipeline, names: Sequence[str]) -> tuple[Any, Any]:
@@ -218,14 +218,13 @@ def _slopes(
     moved = {name: column[:, None, None] for name, column in zip(names, columns)}
     steps = np.array(walked(pipeline, walk, values={**values, **moved}).steps)[:, 0]
     steps = np.broadcast_to(steps, (len(steps), len(x) + 1, LAYERS, ELEMENTS))
-    with np.errstate(all="ignore"):
-        apart = (steps - wanted[:, 0]) / size
-        residual = apart[:, 0].reshape(-1)
-        slopes = np.moveaxis((apart[:, 1:] - apart[:, :1]) / nudges[:, None, None], 1, -1).reshape(len(residual), -1)
+    apart = (steps - wanted[:, 0]) / size
+    residual = apart[:, 0].reshape(-1)
+    slopes = np.moveaxis((apart[:, 1:] - apart[:, :1]) / nudges[:, None, None], 1, -1).reshape(len(residual), -1)
     return residual, np.nan_to_num(slopes)
 
 
-def _closed(dtype: Any) -> Walk:
+def _fixed_walk(dtype: Any) -> Walk:
     """Random gradients of size 1."""
     generator = np.random.default_rng(2)
     drawn = generator.normal(size=(LENGTH, 1, 1, LAYERS, ELEMENTS)).astype(dtype)

@@ -223,6 +223,7 @@ def stand_in(name: str, *arguments: Any) -> Any:
     return total
 
 
+@np.errstate(all="ignore")
 def walked(pipeline: Pipeline, walk: Walk, reading: Reading = EXACT, values: Mapping[str, Any] | None = None) -> Any:
     """The trajectory of a pipeline.
 
@@ -239,19 +240,18 @@ def walked(pipeline: Pipeline, walk: Walk, reading: Reading = EXACT, values: Map
     at = NumberAt(reading, pipeline.estimator, walk, found)
     theta, zero = walk.start, 0 * walk.start
     memory = [stage.init(zero) for stage in pipeline.stages]
-    with np.errstate(all="ignore"):
-        for k in range(1, walk.length + 1):
-            x = gradient = walk.gradient(k, theta)
-            at.arrive(k, theta, gradient)
-            for index, stage in enumerate(bound[1:], start=1):
-                at.enter(pipeline.stages[index], pipeline.labels[index], x)
-                x, memory[index] = _stepped(stage, x, memory[index], at)
-            found.steps.append(x)
-            found.size.append(abs(theta).max((-2, -1), keepdims=True))
-            theta = theta + x
-            if pipeline.evaluated:
-                label, _, name = pipeline.evaluated.rpartition(".")
-                found.evaluated.append(getattr(memory[pipeline.labels.index(label)], name))
+    for k in range(1, walk.length + 1):
+        x = gradient = walk.gradient(k, theta)
+        at.arrive(k, theta, gradient)
+        for index, stage in enumerate(bound[1:], start=1):
+            at.enter(pipeline.stages[index], pipeline.labels[index], x)
+            x, memory[index] = _stepped(stage, x, memory[index], at)
+        found.steps.append(x)
+        found.size.append(abs(theta).max((-2, -1), keepdims=True))
+        theta = theta + x
+        if pipeline.evaluated:
+            label, _, name = pipeline.evaluated.rpartition(".")
+            found.evaluated.append(getattr(memory[pipeline.labels.index(label)], name))
     return found
 
 
