@@ -241,7 +241,7 @@ def _where(first: Pipeline, second: Pipeline) -> tuple[Any, Any]:
     place = int(apart[0]) if len(apart) else None
     frequencies = np.linspace(0.0005, 0.5, 500)
     gains = one.bode(frequencies)[0], two.bode(frequencies)[0]
-    most = int(np.argmax(np.abs(np.log((gains[0] + 1e-300) / (gains[1] + 1e-300)))))
+    most = int(np.argmax(abs(np.log(gains[0] + 1e-300) - np.log(gains[1] + 1e-300))))
     return (
         None if place is None else (place, float(weights[0][place]), float(weights[1][place])),
         (float(frequencies[most]), float(gains[0][most]), float(gains[1][most])),

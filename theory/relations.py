@@ -16,6 +16,7 @@ SOURCES = {
     "Nesterov": "Nesterov 1983",
     "optimistic gradient": "Daskalakis et al. 2018",
     "MARS (approximate)": "Yuan et al. 2024",
+    "two EMAs": "Zhao et al. 2025, eq. 3: a fraction with two poles, in parts",
     "Grokfast-EMA": "Lee et al. 2024",
 }
 
@@ -76,56 +77,53 @@ def known_relations(alpha: float, beta1: float, beta2: float = 0.0) -> list[Rela
 
 def relations_between(first: Pipeline, second: Pipeline) -> tuple[Relation, ...]:
     """By which known relations two pipelines that agree do so."""
-    found = [*_of_explorations(first, second)]
+    found = _of_several(_explorations(first), _explorations(second))
     for one, other in ((first, second), (second, first)):
-        if _is_plain_exploration(one):
-            found += _of_momentum(one.stages[1], other)
+        before: list[Any] = list(one.stages[1 : one.update_index])
+        if [stage.name for stage in before] == ["e"] and not _explorations(other):
+            found += _of_one(before[0], one.update, other.update)
     return tuple(found)
 
 
-def _is_plain_exploration(pipeline: Pipeline) -> bool:
-    """E alone before plain gradient descent."""
-    names = [stage.name for stage in pipeline.stages[1:]]
-    return names[:2] == ["e", "sgd"] and getattr(pipeline.update, "momentum", 1) == 0
+def _explorations(pipeline: Pipeline) -> list[Any]:
+    return [stage for stage in pipeline.stages if stage.name == "e"]
 
 
-def _of_momentum(e: Any, other: Pipeline) -> list[Relation]:
-    """What another pipeline without E is, that agrees with E before plain gradient descent."""
-    update: Any = other.update
-    if any(stage.name == "e" for stage in other.stages) or update.name not in ("sgd", "qhm"):
+def _of_one(e: Any, update: Any, other: Any) -> list[Relation]:
+    """What an update without E before it is, that agrees with E before another."""
+    decay = _decay(update)
+    if decay > 0 and update.averages == other.averages == "ema":
+        return [one for one in known_relations(e.alpha, e.beta1, decay) if one.name == "two EMAs"]
+    if update.name != "sgd" or decay > 0 or other.name not in _NAMES or not np.isclose(_decay(other), e.beta1):
         return []
-    if update.name == "qhm":
-        name = "QHM"
-    elif update.momentum == 0:
-        return []
-    else:
-        name = "Nesterov" if update.nesterov else "heavy ball"
-    beta = plain(update.momentum)
-    statement = {
-        "QHM": f"E before plain gradient descent is QHM with β = β₁ = {beta} and ν = −α(1−β₁)/β₁",
-        "heavy ball": f"E before plain gradient descent with α = −β₁/(1−β₁) is heavy ball, momentum β₁ = {beta}",
-        "Nesterov": f"E before plain gradient descent with α = −β₁²/(1−β₁) is Nesterov's, momentum β₁ = {beta}",
-    }[name]
-    return [Relation(name, statement, SOURCES[name])]
+    name = "Nesterov" if getattr(other, "nesterov", False) else _NAMES[other.name]
+    return [Relation(name, f"E before plain gradient descent {_STATEMENTS[name]} {plain(e.beta1)}", SOURCES[name])]
 
 
-def _of_explorations(first: Pipeline, second: Pipeline) -> list[Relation]:
+_NAMES = {"qhm": "QHM", "sgd": "heavy ball"}
+_STATEMENTS = {
+    "QHM": "is QHM with ν = −α(1−β₁)/β₁ and β = β₁ =",
+    "heavy ball": "with α = −β₁/(1−β₁) is heavy ball with the momentum β₁ =",
+    "Nesterov": "with α = −β₁²/(1−β₁) is Nesterov's with the momentum β₁ =",
+}
+
+
+def _decay(update: Any) -> float:
+    """Of an update's momentum."""
+    names = [name for name in ("momentum", "beta2") if name in update.argument_names()]
+    return getattr(update, names[0]) if names else 0.0
+
+
+def _of_several(ones: list[Any], others: list[Any]) -> list[Relation]:
     """E's in another order, or in the paper's form with two buffers."""
-    ones, others = ([stage for stage in pipeline.stages if stage.name == "e"] for pipeline in (first, second))
-    if not ones or len(ones) != len(others):
-        return []
     values = [[(e.alpha, e.beta1) for e in stages] for stages in (ones, others)]
+    if sorted(values[0]) != sorted(values[1]):
+        return []
     found = []
-    if values[0] != values[1] and sorted(values[0]) == sorted(values[1]):
-        found.append(
-            Relation("reordered E's", "E's are linear filters, and filters in a row commute", "Zhao et al. 2025, eq. 3")
-        )
-    if sorted(values[0]) == sorted(values[1]) and any(a.buffers != b.buffers for a, b in zip(ones, others)):
-        found.append(
-            Relation(
-                "one buffer for two",
-                "a = (1−β₁)(g − ḡ), ḡ the EMA of past gradients, at a constant β₁",
-                "Zhao et al. 2025, Algorithm 5",
-            )
-        )
+    if values[0] != values[1]:
+        statement = "E's are linear filters, and filters in a row commute"
+        found.append(Relation("reordered E's", statement, "Zhao et al. 2025, eq. 3"))
+    if any(one.buffers != other.buffers for one, other in zip(ones, others)):
+        statement = "a = (1−β₁)(g − ḡ), ḡ the EMA of past gradients, at a constant β₁"
+        found.append(Relation("one buffer for two", statement, "Zhao et al. 2025, Algorithm 5"))
     return found
