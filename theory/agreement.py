@@ -21,7 +21,7 @@ from edsl.theory.trajectory import (
     walked,
 )
 
-RUN_STEPS, RUN_TOLERANCE = 60, 1e-9
+BEYOND, RUN_STEPS, RUN_TOLERANCE = 16, 60, 1e-9
 _ULPS = 2.0**-51  # a hyper-parameter is known to so much of itself
 
 
@@ -34,7 +34,7 @@ def parting_step(first: Pipeline, second: Pipeline, reading: Reading = EXACT) ->
     """The first step that two recurrences take apart, of the same random gradients; None if they take all alike.
 
     The steps are those of `trajectory`. Recurrences of n buffers that agree for 2n steps agree for ever
-    where they are linear; here it is 24 steps more.
+    where they are linear; here it is for BEYOND steps more.
     """
     if not may_agree(first, second, reading):
         return 1
@@ -98,7 +98,7 @@ def open_walk(pipelines: Sequence[Pipeline]) -> Walk:
     decades = {round(float(np.log10(value) * power)) for value in numbers for power in (1, 0.5)} - {0}
     scales = np.array([1, 1, *(PRECISE(10) ** decade for decade in sorted(decades))], dtype=PRECISE)
     memory = sum(len(stage.init(0.0)) for pipeline in pipelines for stage in pipeline.stages)
-    length = 24 + 2 * memory
+    length = BEYOND + 2 * memory
     generator = np.random.default_rng(0)
     drawn = generator.normal(size=(length, len(scales), 1, LAYERS, ELEMENTS)) * scales[:, None, None, None]
     drawn[:3, 1] = 0
@@ -158,7 +158,7 @@ def first_parting(first: Pipeline, second: Pipeline) -> int | None:
 def is_linear(pipeline: Pipeline) -> bool:
     """Whether a weighted sum of gradients makes that sum of steps, and later gradients the same steps later."""
     generator = np.random.default_rng(3)
-    length, late = 24, 3
+    length, late = 16, 3
     one, other = generator.normal(size=(2, length, LAYERS, ELEMENTS)).astype(PRECISE)
     later = np.concatenate([np.zeros_like(one[:late]), one[:-late]])
     gradients = np.stack([one, other, 2 * one - 3 * other, later], axis=1)[:, :, None]
