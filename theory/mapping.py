@@ -219,7 +219,6 @@ def _slopes(
     columns[np.arange(len(x)), np.arange(1, len(x) + 1)] += nudges
     moved = {name: column[:, None, None] for name, column in zip(names, columns)}
     steps = np.array(walked(pipeline, walk, values={**values, **moved}).steps)[:, 0]
-    steps = np.broadcast_to(steps, (len(steps), len(x) + 1, LAYERS, ELEMENTS))
     apart = (steps - wanted[:, 0]) / size
     residual = apart[:, 0].reshape(-1)
     slopes = np.moveaxis((apart[:, 1:] - apart[:, :1]) / nudges[:, None, None], 1, -1).reshape(len(residual), -1)

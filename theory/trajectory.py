@@ -239,6 +239,7 @@ def walked(pipeline: Pipeline, walk: Walk, reading: Reading = EXACT, values: Map
     found = Trajectory()
     at = NumberAt(reading, pipeline.estimator, walk, found)
     theta, zero = walk.start, 0 * walk.start
+    shape = np.broadcast_shapes(theta.shape, *(np.shape(value) for value in values.values()))
     memory = [stage.init(zero) for stage in pipeline.stages]
     for k in range(1, walk.length + 1):
         x = gradient = walk.gradient(k, theta)
@@ -246,7 +247,7 @@ def walked(pipeline: Pipeline, walk: Walk, reading: Reading = EXACT, values: Map
         for index, stage in enumerate(bound[1:], start=1):
             at.enter(pipeline.stages[index], pipeline.labels[index], x)
             x, memory[index] = _stepped(stage, x, memory[index], at)
-        found.steps.append(x)
+        found.steps.append(np.broadcast_to(x, shape))
         found.size.append(abs(theta).max((-2, -1), keepdims=True))
         theta = theta + x
         if pipeline.evaluated:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from specs import pipeline_with
 
 import edsl
 from edsl.adapters.exploration import PastMean
@@ -15,6 +16,7 @@ from edsl.cli import main as cli
 from edsl.domain import DECAY, Number, field
 from edsl.lab.closure import closure_for
 from edsl.recipes import RECIPES
+from edsl.registry import STAGES
 from edsl.stage import Adaptor
 from edsl.theory.equivalence import compare, known_relations
 from edsl.theory.linearise import NotLinear
@@ -462,6 +464,20 @@ def test_a_plugin_that_cannot_be_read_or_changes_with_k_is_refused_by_name():
         compare(parsed("grad | fading | sgd"), parsed("sgd"))
     assert compare(parsed("grad | fading | e(buffers=2) | sgd"), parsed("grad | fading | e | sgd")).equal
     assert compare(parsed("grad | fading | lion"), parsed("grad | fading(rate=2) | lion")).verdict == "different"
+
+
+@pytest.mark.parametrize("name", [name for name in STAGES if name != "route"])
+def test_extreme_numbers_give_a_verdict_or_an_edsl_error(name):
+    rng = random.Random(name)
+    own = edsl.parse(pipeline_with(name))
+    other = own
+    for key in own.hyperparameters:
+        with contextlib.suppress(edsl.EdslError):  # outside its domain
+            other = other.override(**{key: drawn(rng, 0, 1e-300, 1e-9, 1 - 1e-9, 1, -3, 1e300)})
+    with contextlib.suppress(edsl.EdslError):  # and nothing else
+        found = compare(own, other)
+        assert found.verdict == "equal" or found.left_out or found.first_parting or found.first_difference
+        assert isinstance(found.maps, tuple)
 
 
 def command(capsys, monkeypatch, *words):
