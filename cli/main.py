@@ -330,9 +330,10 @@ def equivalent_command(
 ) -> None:
     """Say whether two specs take the same steps: equal, equal in the linear part alone, or different.
 
-    Equal is shown by their recurrences and by a run in float64. Of the linear part it names what is
-    left out of it. If they are not equal: values of the second's hyper-parameters that make them so,
-    and where they differ. Exit code 0 equal, 3 the linear part, 1 different, 2 bad input.
+    Equal is shown by the recurrences and by runs in float64; of the linear
+    part it says what is left out. Else: where they differ, and values of
+    the second's hyper-parameters that make them equal.
+    Exit code 0 equal, 3 linear part, 1 different, 2 bad input.
 
     Example: edsl equivalent 'sgd(lr=0.1, momentum=0.9)' 'grad | e | sgd'
     """

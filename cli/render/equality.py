@@ -47,13 +47,6 @@ def print_comparison(found: Any, maps: Sequence[dict[str, float]], run: dict[str
         item(f"{run['steps']} steps of a small network in float64: largest difference {run['largest']:.2g}")
     elif run is not None:
         item(f"they part at step {run['parted']['step']} of training a small network in float64")
-    if found.equal:
-        return
-    for values in maps:
-        said = ", ".join(f"{name}={plain(value)}" for name, value in values.items())
-        item(f"the second takes the first's steps with {said}")
-    if not maps and "" in found.second.branches:  # none is sought where there are routes
-        item("no values of the second were found with which it takes the first's steps")
     if found.first_parting is not None:
         item(f"the same random gradients part them at step {found.first_parting}")
     if found.first_difference is not None:
@@ -62,6 +55,13 @@ def print_comparison(found: Any, maps: Sequence[dict[str, float]], run: dict[str
     if found.largest_difference is not None:
         frequency, one, two = found.largest_difference
         item(f"largest ratio of gains: {one:.6g} and {two:.6g} at {frequency:.4g} cycles a step")
+    for values in maps:
+        said = ", ".join(f"{name}={plain(value)}" for name, value in values.items())
+        page.print(f"With {said} the second takes the first's steps.", soft_wrap=True)
+    if not (found.equal or maps) and "" in found.second.branches:  # none is sought where there are routes
+        page.print(
+            "No values were found with which the second takes the first's steps; there may be some.", soft_wrap=True
+        )
 
 
 _VERDICTS = {
