@@ -13,10 +13,10 @@ from edsl.domain import plain
 from edsl.pipeline import Pipeline
 from edsl.theory.agreement import RUN_TOLERANCE, agree, first_parting, is_linear, open_walk, run_difference
 from edsl.theory.filter import update_filter
+from edsl.theory.identities import Relation, relations_between
+from edsl.theory.identities import known_relations as known_relations
 from edsl.theory.linearise import NotLinear, linearise
 from edsl.theory.mapping import find_map
-from edsl.theory.relations import Relation, relations_between
-from edsl.theory.relations import known_relations as known_relations
 from edsl.theory.trajectory import IDEALS, LINEAR, Reading, walked
 
 EQUAL, LINEAR_PART, DIFFERENT = "equal", "linear part", "different"

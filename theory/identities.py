@@ -1,4 +1,4 @@
-"""Known optimizers that E is, by name and source."""
+"""Known identities: which optimizers E is, by name and source, and by which two pipelines agree."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SOURCES = {
     "Nesterov": "Nesterov 1983",
     "optimistic gradient": "Daskalakis et al. 2018",
     "MARS (approximate)": "Yuan et al. 2024",
-    "two EMAs": "Zhao et al. 2025, eq. 3: a fraction with two poles, in parts",
+    "two EMAs": "Zhao et al. 2025, eq. 3",
     "Grokfast-EMA": "Lee et al. 2024",
 }
 
@@ -38,7 +38,7 @@ def known_relations(alpha: float, beta1: float, beta2: float = 0.0) -> list[Rela
     (Grokfast-EMA, which amplifies slow gradients before any optimizer: g + λ·EMA_β(g)).
 
     Example:
-        >>> from edsl.theory.relations import known_relations
+        >>> from edsl.theory.identities import known_relations
         >>> [relation.name for relation in known_relations(-9, 0.9)]
         ['QHM', 'heavy ball']
     """
