@@ -460,7 +460,7 @@ def test_a_plugin_that_cannot_be_read_or_changes_with_k_is_refused_by_name():
 
     with pytest.raises(edsl.EdslError, match="torch_only can't be read: TypeError"):
         compare(parsed("grad | torch_only | sgd"), parsed("sgd"))
-    with pytest.raises(edsl.EdslError, match=r"has no linear model: .* with k"):
+    with pytest.raises(edsl.EdslError, match="has no linear model"):
         compare(parsed("grad | fading | sgd"), parsed("sgd"))
     assert compare(parsed("grad | fading | e(buffers=2) | sgd"), parsed("grad | fading | e | sgd")).equal
     assert compare(parsed("grad | fading | lion"), parsed("grad | fading(rate=2) | lion")).verdict == "different"
