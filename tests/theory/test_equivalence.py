@@ -207,7 +207,7 @@ def with_e(alpha, beta1, buffers=1):
     return f"e(alpha={alpha}, beta1={beta1}, buffers={buffers})"
 
 
-PAIRS, SAME, MAPPED, IDENTITIES = 300, 117, 10, 13
+SAME, MAPPED, IDENTITIES = 117, 6, 13
 
 
 def verdict(first, second):
@@ -217,10 +217,11 @@ def verdict(first, second):
         return "refused"
 
 
-def test_no_two_random_pipelines_are_falsely_called_equal_or_different():
+@pytest.mark.parametrize(("count", "seed"), [(300, 1), pytest.param(1000, 2, marks=pytest.mark.slow)])
+def test_no_two_random_pipelines_are_falsely_called_equal_or_different(count, seed):
     """Each verdict against runs of the optimizers: equal ones never part, different ones do, on some gradients."""
     told = {"equal": 0, "linear part": 0, "different": 0, "refused": 0}
-    for first, second in random_pairs(PAIRS, seed=1):
+    for first, second in random_pairs(count, seed):
         found = verdict(first, second)
         told[found] += 1
         apart = parting(first, second) if found in ("equal", "different") else None
@@ -245,7 +246,7 @@ def test_every_map_makes_the_second_take_the_firsts_steps():
             for values in compare(first, second).maps:
                 found += 1
                 assert parting(first, second.override(**values)) <= 1e-9, (first, second, values)
-    assert found > 2
+    assert found > 1
 
 
 def test_maps_are_found_wherever_a_known_identity_has_one():
