@@ -41,12 +41,12 @@ def find_map(first: Pipeline, second: Pipeline) -> dict[str, float] | None:
         return next((_changed(second, start.hyperparameters) for start in starts if start == first), None)
     for start in starts:
         if _confirmed(first, start):
-            return _changed(second, _plainest(first, second, start.hyperparameters))
+            return _changed(second, _plainest(first, second, start.hyperparameters, refits=False))
     for start in starts:
         values = _fitted(first, start)
         if values is None:
             continue
-        found = _plainest(first, second, values)
+        found = _plainest(first, second, values, refits=True)
         if _confirmed(first, _with(second, found)):
             return _changed(second, found)
     return None
@@ -109,8 +109,11 @@ def _changed(second: Pipeline, values: Mapping[str, float]) -> dict[str, float]:
     return {key: float(values[key]) for key in sorted(values) if values[key] != own[key]}
 
 
-def _plainest(first: Pipeline, second: Pipeline, values: Mapping[str, float]) -> dict[str, float]:
-    """The same map with the second's own values where they do, and with as few digits as do."""
+def _plainest(first: Pipeline, second: Pipeline, values: Mapping[str, float], refits: bool) -> dict[str, float]:
+    """The same map with the second's own values where they do, and with as few digits as do.
+
+    A value of its own may do only with others beside it: `refits` looks for them.
+    """
     found = {key: float(value) if abs(value) > _NOTHING else 0.0 for key, value in values.items()}
 
     def holds(other: Mapping[str, float]) -> bool:
@@ -123,7 +126,7 @@ def _plainest(first: Pipeline, second: Pipeline, values: Mapping[str, float]) ->
         other: Mapping[str, float] | None = {**found, key: own}
         if not holds(other):
             kept = [name for name in found if name == key or found[name] == second.hyperparameters[name]]
-            start = _with(second, other)
+            start = _with(second, other) if refits else None
             other = None if start is None else _fitted(first, start, kept)
         if other is not None and holds(other):
             found = dict(other)
