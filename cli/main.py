@@ -329,9 +329,12 @@ def equivalent_command(
     second: Annotated[str, typer.Argument(metavar="SPEC", help="Another.")],
     as_json: AsJson = False,
 ) -> None:
-    """Compare two specs as linear systems: equal, a map of hyper-parameters, or where they differ.
+    """Say whether two specs take the same steps: equal, equal in the linear part alone, or different.
 
-    Exit code 0 equal, 1 not.
+    Equal is shown by the recurrences and by runs in float64; of the linear
+    part it says what is left out. Else: where they differ, and values of
+    the second's hyper-parameters that make them equal.
+    Exit code 0 equal, 3 linear part, 1 different, 2 bad input.
 
     Example: edsl equivalent 'sgd(lr=0.1, momentum=0.9)' 'grad | e | sgd'
     """

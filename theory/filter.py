@@ -105,8 +105,11 @@ class Filter:
 
     def bode(self, frequencies: Any) -> tuple[Any, Any]:
         """(gain, phase in radians) at frequencies in cycles a step, 0 to 0.5."""
-        response = sympy.lambdify(Z, self.transfer, "numpy")(np.exp(2j * np.pi * np.asarray(frequencies)))
-        response = np.broadcast_to(np.asarray(response, dtype=complex), np.shape(frequencies))
+        z = np.exp(2j * np.pi * np.asarray(frequencies))
+        parts = [sympy.Poly(part, Z).all_coeffs() for part in sympy.fraction(self.transfer)]
+        unit = max(abs(coefficient) for coefficient in parts[1])  # which may be too large a whole number for a float
+        top, bottom = ([float(coefficient / unit) for coefficient in part] for part in parts)
+        response = np.polyval(top, z) / np.polyval(bottom, z)
         return np.abs(response), np.unwrap(np.angle(response))
 
 

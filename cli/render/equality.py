@@ -8,6 +8,7 @@ from typing import Any
 from rich.markup import escape
 
 from edsl.cli.render.page import Page
+from edsl.domain import plain
 
 
 def print_verdict(found: dict[str, Any]) -> None:
@@ -30,22 +31,41 @@ def print_verdict(found: dict[str, Any]) -> None:
         page.print(f"note: {escape(line)}", soft_wrap=True)
 
 
-def print_comparison(first: str, second: str, found: Any, notes: Sequence[str]) -> None:
-    """Whether two pipelines are equal, a map between them, or where they part."""
+def print_comparison(found: Any, maps: Sequence[dict[str, float]], run: dict[str, Any] | None) -> None:
+    """Whether two pipelines take the same steps, a map between them, or where they part."""
     page = Page()
-    if found.equal:
-        page.print("[bold]Equal[/bold] as linear systems: the same steps for every sequence of gradients.")
-    else:
-        page.print("[bold]Not equal[/bold] as linear systems.")
-        for values in found.maps:
-            said = ", ".join(f"{name}={value:.12g}" for name, value in values.items())
-            page.print(f"- the second equals the first with {said}", soft_wrap=True)
-        if not found.maps:
-            page.print("- no values of the second's hyper-parameters make it equal the first")
-        if found.first_difference is not None:
-            age, one, two = found.first_difference
-            page.print(f"- first difference: the gradient {age} steps back weighs {one:.6g} and {two:.6g}")
+
+    def item(text: str) -> None:
+        page.print(f"- {escape(text)}", soft_wrap=True)
+
+    page.print(_VERDICTS[found.verdict], soft_wrap=True)
+    for line in found.left_out:
+        item(line)
+    for relation in found.relations:
+        item(f"{relation.name}: {relation.statement} ({relation.source})")
+    if run is not None and run["parted"] is None:
+        item(f"{run['steps']} steps of a small network in float64: largest difference {run['largest']:.2g}")
+    elif run is not None:
+        item(f"they part at step {run['parted']['step']} of training a small network in float64")
+    if found.first_parting is not None:
+        item(f"the same random gradients part them at step {found.first_parting}")
+    if found.first_difference is not None:
+        age, one, two = found.first_difference
+        item(f"first difference: the gradient {age} steps back weighs {one:.6g} and {two:.6g}")
+    if found.largest_difference is not None:
         frequency, one, two = found.largest_difference
-        page.print(f"- largest ratio of gains: {one:.6g} and {two:.6g} at {frequency:.4g} cycles a step")
-    for line in notes:
-        page.print(f"- {escape(line)}", soft_wrap=True)
+        item(f"largest ratio of gains: {one:.6g} and {two:.6g} at {frequency:.4g} cycles a step")
+    for values in maps:
+        said = ", ".join(f"{name}={plain(value)}" for name, value in values.items())
+        page.print(f"With {said} the second takes the first's steps.", soft_wrap=True)
+    if not (found.equal or maps) and "" in found.second.branches:  # none is sought where there are routes
+        page.print(
+            "No values were found with which the second takes the first's steps; there may be some.", soft_wrap=True
+        )
+
+
+_VERDICTS = {
+    "equal": "[bold]Equal[/bold]: the same steps for every sequence of gradients, at constant hyper-parameters.",
+    "linear part": "[bold]Equal in the linear part[/bold] alone: past gradients weigh the same. They differ in",
+    "different": "[bold]Different[/bold].",
+}

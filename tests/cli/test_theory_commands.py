@@ -79,14 +79,6 @@ def test_explain_prints_filter_stability_and_relations():
     assert "can't be read" in json.loads(out)["stability"]
 
 
-def test_equivalent_exits_0_when_equal_and_1_with_a_map_when_not():
-    code, out, _ = run("equivalent", "sgd(lr=0.1, momentum=0.9)", "grad | e(alpha=-9, beta1=0.9) | sgd(lr=1)")
-    assert (code, out.startswith("Equal")) == (0, True)
-    code, out, _ = run("equivalent", "sgd(lr=0.1, momentum=0.9)", "grad | e | sgd")
-    assert code == 1
-    assert "alpha=-9, beta1=0.9, lr=1" in out
-
-
 def test_map_and_frequency_draw_pictures(tmp_path):
     for words in (("map", "esgd", "--x", "alpha=-100:100", "--y", "beta1=0:0.999"), ("frequency", "eadam")):
         out = tmp_path / f"{words[0]}.png"

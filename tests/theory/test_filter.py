@@ -5,7 +5,6 @@ import pytest
 import sympy
 
 import edsl
-from edsl.theory.equivalence import compare, known_relations
 from edsl.theory.filter import adaptor_filter, update_filter
 from edsl.theory.linearise import Z, linearise
 from edsl.theory.noise import implicit_regulariser, mean_square_radius, steady_variance
@@ -94,43 +93,3 @@ def test_mean_square_growth_under_curvature_noise_is_the_known_one_for_gradient_
 def test_implicit_regulariser_grows_with_momentum_and_with_exploration():
     assert implicit_regulariser(0.1, 0, 0) == pytest.approx(0.025)
     assert implicit_regulariser(0.1, -5, 0.9) == pytest.approx(0.025 * 29)
-
-
-@pytest.mark.parametrize(
-    ("known", "adapted"),
-    [
-        ("sgd(lr=0.1, momentum=0.9)", "grad | e(alpha=-9, beta1=0.9) | sgd(lr=1)"),
-        ("sgd(lr=0.1, momentum=0.9, nesterov=True)", "grad | e(alpha=-8.1, beta1=0.9) | sgd(lr=1)"),
-        ("sgd(lr=0.1, momentum=0.99, average='ema')", "grad | e(alpha=-90) | sgd(lr=0.1, momentum=0.9, average='ema')"),
-        ("adam(lr=0.1, beta2=0.99)", "grad | e(alpha=-80) | adam(lr=0.1, beta2=0.95)"),
-        ("grad | e(buffers=2) | sgd", "grad | e | sgd"),
-    ],
-)
-def test_known_optimizers_are_found_equal(known, adapted):
-    assert compare(edsl.parse(known), edsl.parse(adapted)).equal
-
-
-def test_map_to_an_equal_pipeline_is_found():
-    nesterov = edsl.parse("sgd(lr=0.1, momentum=0.9, nesterov=True)")
-    found = compare(nesterov, edsl.parse("grad | e | sgd"))
-    assert not found.equal
-    assert found.maps == ({"alpha": pytest.approx(-8.1), "beta1": pytest.approx(0.9), "lr": pytest.approx(1.0)},)
-    assert compare(nesterov, edsl.parse("grad | e | sgd").override(**found.maps[0])).equal
-
-
-def test_pipelines_without_a_map_say_where_they_differ():
-    found = compare(edsl.parse("esgd(lr=0.1)"), edsl.parse("sgd(lr=0.1)"))
-    assert not found.equal
-    assert found.maps == ()
-    assert found.first_difference == (0, pytest.approx(0.095), pytest.approx(0.1))
-
-
-def test_relations_carry_their_numbers():
-    def told(*values):
-        return {relation.name: relation.statement for relation in known_relations(*values)}
-
-    assert told(-5, 0.9)["QHM"] == "β = 0.9, ν = −γ/β₁ = 0.555556, the same lr"
-    assert set(told(-9, 0.9)) == {"QHM", "heavy ball"}
-    assert set(told(-8.1, 0.9)) == {"QHM", "Nesterov"}
-    assert set(told(0.7, 0.0)) == {"optimistic gradient", "MARS (approximate)"}
-    assert told(-90, 0.99, 0.9)["two EMAs"].startswith("the momentum is 1 · EMA(0.99)")
