@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
@@ -10,7 +12,9 @@ import numpy as np
 import sympy
 
 from edsl.pipeline import Pipeline
-from edsl.theory.linearise import THETA, Z, exact, run
+from edsl.theory.linearise import THETA, NotLinear, Z, exact, run
+from edsl.theory.loop import rational
+from edsl.theory.polynomial import Polynomial, as_float, lies_inside, power_gain, trimmed, value
 
 GRADIENT = sympy.Symbol("g")
 
@@ -22,6 +26,7 @@ class Filter:
     Attributes:
         states: the buffers. A, B, C, D: sympy matrices of shapes (n, n), (n, 1), (1, n), (1, 1).
         values: the pipeline's hyper-parameters as exact rationals.
+        notes: what the filter leaves out, in words.
     """
 
     states: tuple[sympy.Symbol, ...]
@@ -30,53 +35,68 @@ class Filter:
     C: sympy.Matrix
     D: sympy.Matrix
     values: dict[sympy.Symbol, sympy.Rational]
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def symbolic(self) -> Any:
         """H(z) = C (zI − A)⁻¹ B + D in the hyper-parameters' symbols, cancelled."""
-        size = len(self.states)
-        if size == 0:
-            return sympy.cancel(self.D[0])
-        pencil = Z * sympy.eye(size) - self.A
-        return sympy.cancel((self.C * pencil.adjugate() * self.B)[0] / pencil.det(method="berkowitz") + self.D[0])
+        return _transfer(self.A, self.B, self.C, self.D)
 
     @cached_property
     def transfer(self) -> Any:
         """H(z) with the pipeline's numbers in it, an exact rational function."""
-        return sympy.cancel(self.symbolic.subs(self.values))
+        return _transfer(*(matrix.subs(self.values) for matrix in (self.A, self.B, self.C, self.D)))
+
+    @cached_property
+    def fraction(self) -> tuple[Polynomial, Polynomial]:
+        """H(z) as two polynomials without a common factor.
+
+        Raises:
+            NotLinear: where a coefficient is no number, such as one that changes with k.
+        """
+        top, bottom = sympy.fraction(self.transfer)
+        if found := (top.free_symbols | bottom.free_symbols) - {Z}:
+            raise NotLinear(f"this pipeline is no filter with constant coefficients: they hold {min(map(str, found))}")
+        return tuple(trimmed(map(rational, reversed(sympy.Poly(x, Z).all_coeffs()))) for x in (top, bottom))
 
     @property
     def order(self) -> int:
         """How many buffers this filter needs at the least."""
-        return len(sympy.Poly(sympy.fraction(self.transfer)[1], Z).all_coeffs()) - 1
+        return len(self.fraction[1]) - 1
 
     @property
     def poles(self) -> Any:
-        return _roots(sympy.fraction(self.transfer)[1])
+        return _roots(self.fraction[1])
 
     @property
     def zeros(self) -> Any:
-        return _roots(sympy.fraction(self.transfer)[0])
+        return _roots(self.fraction[0])
 
     @property
     def minimum_phase(self) -> bool:
-        """Whether all zeros lie inside the unit circle, so that the inverse filter is stable too."""
-        return bool(np.all(np.abs(self.zeros) < 1))
+        """Whether the inverse filter is causal and stable, as this one is: all zeros and poles inside the circle."""
+        top, bottom = self.fraction
+        return len(top) == len(bottom) and lies_inside(top) and lies_inside(bottom)
 
     @property
-    def dc_gain(self) -> Any:
+    def dc_gain(self) -> float:
         """H(1): of a gradient that does not change."""
-        return _value(self.transfer, 1)
+        return self._value(1)
 
     @property
-    def nyquist_gain(self) -> Any:
+    def nyquist_gain(self) -> float:
         """H(−1): of a gradient that changes sign at every step."""
-        return _value(self.transfer, -1)
+        return self._value(-1)
 
     @property
-    def first_gain(self) -> Any:
+    def first_gain(self) -> float:
         """H(∞): of the newest gradient."""
-        return sympy.limit(self.transfer, Z, sympy.oo)
+        top, bottom = self.fraction
+        return as_float(top[-1] / bottom[-1]) if len(top) == len(bottom) else 0.0
+
+    def _value(self, z: int) -> float:
+        top, bottom = (value(part, Fraction(z)) for part in self.fraction)
+        return as_float(top / bottom) if bottom != 0 else math.inf
 
     def _numbers(self) -> tuple[Any, ...]:
         matrices = (self.A, self.B, self.C, self.D)
@@ -94,14 +114,8 @@ class Filter:
     @property
     def noise_gain(self) -> float:
         """Σ hₙ²: the variance of what flows out for white noise of variance 1, ∞ if it grows."""
-        from scipy.linalg import solve_discrete_lyapunov
-
-        A, B, C, D = self._numbers()
-        if len(A) == 0:
-            return float(D[0, 0] ** 2)
-        if np.abs(np.linalg.eigvals(A)).max() >= 1:
-            return float("inf")
-        return float((C @ solve_discrete_lyapunov(A, B @ B.T) @ C.T + D**2)[0, 0])
+        top, bottom = self.fraction
+        return as_float(power_gain(top, bottom)) if lies_inside(bottom) else math.inf
 
     def bode(self, frequencies: Any) -> tuple[Any, Any]:
         """(gain, phase in radians) at frequencies in cycles a step, 0 to 0.5."""
@@ -132,14 +146,19 @@ def update_filter(pipeline: Pipeline) -> Filter:
         NotLinear: for a stage that has no linear model, by name.
     """
     whole = _filter(pipeline, list(range(1, len(pipeline.stages))))
-    return Filter(whole.states, whole.A, whole.B, -whole.C, -whole.D, whole.values)
+    return Filter(whole.states, whole.A, whole.B, -whole.C, -whole.D, whole.values, whole.notes)
 
 
 def _filter(pipeline: Pipeline, indices: list[int]) -> Filter:
     flow: Any = GRADIENT
     memory: dict[sympy.Symbol, Any] = {}
+    notes: list[str] = []
     for index in indices:
         passage = run(pipeline, index, flow, GRADIENT)
+        label = pipeline.labels[index]
+        notes += [f"{label}: {said}" for said in (*passage.frozen, *passage.transients)]
+        if pipeline.stages[index].needs_noise:
+            notes.append(f"{label}: its own noise is left out")
         flow = passage.out.subs(THETA, 0)
         memory.update({symbol: entry.subs(THETA, 0) for symbol, entry in passage.memory.items()})
     states = tuple(memory)
@@ -153,14 +172,16 @@ def _filter(pipeline: Pipeline, indices: list[int]) -> Filter:
         C=sympy.zeros(1, 0) if empty else out.jacobian(sympy.Matrix(states)),
         D=out.diff(GRADIENT),
         values={sympy.Symbol(key): exact(value) for key, value in pipeline.hyperparameters.items()},
+        notes=tuple(dict.fromkeys(notes)),
     )
 
 
-def _roots(polynomial: Any) -> Any:
-    coefficients = [float(c) for c in sympy.Poly(polynomial, Z).all_coeffs()]
-    return np.roots(coefficients)
+def _transfer(A: Any, B: Any, C: Any, D: Any) -> Any:
+    if A.rows == 0:
+        return sympy.cancel(D[0])
+    pencil = Z * sympy.eye(A.rows) - A
+    return sympy.cancel((C * pencil.adjugate() * B)[0] / pencil.det(method="berkowitz") + D[0])
 
 
-def _value(transfer: Any, z: int) -> Any:
-    top, bottom = (sympy.Poly(part, Z).eval(z) for part in sympy.fraction(transfer))
-    return top / bottom if bottom != 0 else sympy.oo
+def _roots(polynomial: Polynomial) -> Any:
+    return np.roots([float(coefficient) for coefficient in reversed(polynomial)])

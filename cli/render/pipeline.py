@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from edsl.cli.render.page import Page
+from edsl.domain import plain
 
 
 def print_pipeline(pipeline: dict[str, Any]) -> None:
@@ -23,7 +24,7 @@ def print_pipeline(pipeline: dict[str, Any]) -> None:
     for stage in pipeline["stages"]:
         letters = stage["letters"]
         arguments = [
-            f"{name}={value!r}" + (f"  ({letters[name]})" if letters.get(name, name) != name else "")
+            f"{name}={plain(value)}" + (f"  ({letters[name]})" if letters.get(name, name) != name else "")
             for name, value in stage["arguments"].items()
         ]
         kept = stage["buffers"]

@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from edsl.cli.render.page import Page
+from edsl.theory.report import figure
 
 
 def print_stability(report: dict[str, Any]) -> None:
@@ -17,45 +18,53 @@ def print_stability(report: dict[str, Any]) -> None:
     table.add_column("condition")
     table.add_column("allows")
     table.add_column("here")
+    alpha = report["alpha"]
     if report["simple_bound"] is not None:
         within = "within" if report["within_simple_bound"] else "outside"
         table.add_row(
-            "paper: simple bound", f"|alpha| < {report['simple_bound']:.6g}", f"alpha = {report['alpha']:g}: {within}"
+            "paper: simple bound", f"|alpha| < {figure(report['simple_bound'])}", f"alpha = {figure(alpha)}: {within}"
         )
     if report["ode_interval"] is not None:
         low, high = report["ode_interval"]
-        table.add_row(
-            "paper: ODE, f′ and f″ held constant",
-            f"{'−∞' if low is None else f'{low:.6g}'} < alpha < {'∞' if high is None else f'{high:.6g}'}",
-            _inside(report["alpha"], low, high),
-        )
+        table.add_row("paper: ODE, f′ and f″ held constant", _between(low, high), _inside(alpha, low, high))
     models = report["lower_bounds_on_alpha"]
     if models is not None:
-        for name, title in {"ode": "full ODE, Routh–Hurwitz", "exact": "exact recurrence: no hopf"}.items():
-            table.add_row(title, f"alpha > {models[name]:.6g}", _inside(report["alpha"], models[name], None))
+        table.add_row(
+            "full ODE, Routh–Hurwitz", f"alpha > {figure(models['ode'])}", _inside(alpha, models["ode"], None)
+        )
+    if report["alpha_range"] is not None:
+        low, high = report["alpha_range"]
+        table.add_row("exact recurrence, at the highest curvature", _between(low, high), _inside(alpha, low, high))
     sharpness = report["stable_sharpness"]
-    limit = "any lr · curvature" if sharpness is None else f"lr · curvature < s* = {sharpness:.6g}"
-    reached = "" if report["largest_s"] is None else f"reaches {report['largest_s']:.6g}"
-    table.add_row("exact recurrence: stable sharpness", f"{limit} ({report['limited_by']})", reached)
+    limit = "any lr · curvature" if sharpness is None else f"lr · curvature < s* = {figure(sharpness)}"
+    limit = "no small lr · curvature" if report["limited_by"] is None else f"{limit} ({report['limited_by']})"
+    reached = "" if report["largest_s"] is None else f"reaches {figure(report['largest_s'])}"
+    table.add_row("exact recurrence: stable sharpness", limit, reached)
     if "cliff" in report:
         table.add_row(
             "cliff: hopf takes over below",
-            f"alpha > {report['cliff']:.6g}",
-            f"{report['distance_to_cliff']:.6g} away",
+            f"alpha > {figure(report['cliff'])}",
+            f"{figure(report['distance_to_cliff'])} away",
         )
         best = report["best"]
-        table.add_row("largest stable sharpness", f"{best['stable_sharpness']:.6g}", f"at alpha = {best['alpha']:.6g}")
+        table.add_row(
+            "largest stable sharpness", figure(best["stable_sharpness"]), f"at alpha = {figure(best['alpha'])}"
+        )
     if "radius" in report:
         radius = report["radius"]
         table.add_row(
-            f"spectral radius at curvature {radius['curvature']:.6g}",
+            f"spectral radius at curvature {figure(radius['curvature'])}",
             "< 1",
-            f"minimal {radius['minimal']:.6g}, with hidden modes {radius['full']:.6g}",
+            f"minimal {figure(radius['minimal'])}, with hidden modes {figure(radius['full'])}",
         )
     page.print(table)
     page.print(report["verdict"], style="bold", soft_wrap=True)
     for line in [*report["disagreements"], *report.get("notes", [])]:
         page.print(f"- {escape(line)}", soft_wrap=True)
+
+
+def _between(low: float | None, high: float | None) -> str:
+    return f"{'−∞' if low is None else figure(low)} < alpha < {'∞' if high is None else figure(high)}"
 
 
 def _inside(value: float, low: float | None, high: float | None) -> str:
