@@ -32,9 +32,8 @@ def explain(spec: str, as_latex: bool, as_markdown: bool, as_json: bool) -> None
 def describe(pipeline: Pipeline) -> dict[str, Any]:
     """A pipeline's mathematics in plain values; what has no linear model says why."""
     from edsl.theory.filter import adaptor_filter
-    from edsl.theory.report import check_pipeline
-
     from edsl.theory.relations import relations
+    from edsl.theory.report import check_pipeline
 
     explanation: dict[str, Any] = {
         "spec": str(pipeline),

@@ -50,7 +50,7 @@ def linear_twin(pipeline: Pipeline, base: Pipeline) -> Twin:
         momentum = _momentum(branch, name)
         whose = branch.update.name
         if momentum == 0:
-            return Twin(None, f"{whose} has no momentum that could be slower")
+            return Twin(None, f"{whose} averages no gradients here: it has no momentum that could be slower")
         if not reads_adaptors(branch, momentum):
             return Twin(None, f"the momentum of {whose} reads the raw gradient: E does not reach it")
         lag = momentum / (1 - momentum) - alpha

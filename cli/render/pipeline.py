@@ -55,11 +55,7 @@ def print_pipeline(pipeline: dict[str, Any]) -> None:
     for line in pipeline["notes"]:
         page.print(f"note: {escape(line)}", soft_wrap=True)
     _recurrences(page, [(stage["stage"], stage["recurrence"]) for stage in pipeline["stages"]])
-    if any(
-        value == 0 and name in stage["letters"]
-        for stage in pipeline["stages"]
-        for name, value in stage["arguments"].items()
-    ):
+    if any(value == 0 and value is not False for stage in pipeline["stages"] for value in stage["arguments"].values()):
         page.print("\n(terms whose hyper-parameter is 0 now are left out)")
 
 

@@ -71,7 +71,8 @@ def test_routes_are_written_one_after_the_other_behind_what_they_share():
         "other: adamw",
         "other: decay",
     ]
-    assert written[2].lines == written[4].lines == ("θₖ = θₖ₋₁ + Δₖ − η λ θₖ₋₁",)
+    assert written[2].lines == ("θₖ = θₖ₋₁ + Δₖ − η λ θₖ₋₁",)
+    assert written[4].lines == ("θₖ = θₖ₋₁ + Δₖ − η⁽²⁾ λ θₖ₋₁",)  # other_lr is another learning rate
 
 
 @pytest.mark.parametrize("spec", [*map(pipeline_with, STAGES), *RECIPES])
