@@ -34,13 +34,13 @@ def latex(line: str) -> str:
     for accent, command in _ACCENTS.items():
         line = re.sub(f"(.){accent}", rf"\{command} \1", line)
     text = _roots(line)
-    text = re.sub(f"⁽({_DIGITS}+)⁾", lambda found: f"^{{({found[1].translate(_PLAIN)})}}", text)
     text = re.sub(r"(\d)e−0?(\d+)", r"\1 \\cdot 10^{-\2}", text)
     text = re.sub(rf"\b({'|'.join(_WORDS)})(?=[₀-₉]*\(| /|,|\))", r"\\operatorname{\1}", text)
     text = _PHRASE.sub(r"\\text{ \1 }", text)
     text = text.replace("‖all ", r"‖\text{all }")
     text = re.sub("‖([^‖]*)‖", r"\\lVert \1 \\rVert", text)
     text = re.sub(r"\^\(([^()]*)\)", r"^{\1}", text)
+    text = re.sub(f"⁽({_DIGITS}+)⁾", lambda found: f"^{{({found[1].translate(_PLAIN)})}}", text)
     for letter, written in _LETTERS.items():
         text = text.replace(letter, written)
     return f"{text} \\quad\\text{{({when}}}" if when else text

@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from edsl.cli.render.page import Page
+from edsl.domain import plain
 from edsl.theory.report import figure
 
 
@@ -72,10 +73,18 @@ def _inside(value: float, low: float | None, high: float | None) -> str:
     return "inside" if inside else "outside"
 
 
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
 def print_regret(report: dict[str, Any]) -> None:
     """Every condition of the theorems with its verdict and number."""
     page = Page()
-    table = Table(title=f"beta2 = {report['beta2']:g}, beta3 = {report['beta3']:g}", title_justify="left")
+    title = f"beta2 = {plain(report['beta2'])}, beta3 = {plain(report['beta3'])}"
+    if assumed := report["assumed"]:
+        title += f"; no schedule given for {_listed(assumed)}: 1/√k is assumed"
+    page.print(title, style="italic", soft_wrap=True)
+    table = Table()
     for name in ("condition", "verdict", "number", "why"):
         table.add_column(name)
     colours = {"holds": "green", "fails": "red", "only while training": "yellow"}
