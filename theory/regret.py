@@ -101,6 +101,8 @@ def conditions(
         SpecError: for a schedule that can't be read.
         EdslError: for one that can't be analysed.
     """
+    for text in (lr_schedule, alpha_schedule, decay_schedule):
+        read_schedule(text)  # also one that nothing needs must be readable
     found = moment_conditions(beta2, beta3, reads)
     found += [
         schedule_condition("η_k = η/√k", lr_schedule, two_sided=True)
@@ -135,9 +137,10 @@ def moment_conditions(beta2: float, beta3: float, reads: Readings | None = None)
         reason = f"|m|/√v ≤ {bound:.4g}, " + ("attained" if exact else "but for what the first step does")
     square = Fraction(repr(float(beta2))) ** 2
     ratio = _over(square, beta3)
-    first = Condition("β₂²/β₃ < 1", HOLDS if ratio < 1 else FAILS, ratio, reason)
+    verdict = HOLDS if ratio < 1 else FAILS
     if reads is None:
-        return [first]
+        return [Condition("β₂²/β₃ < 1", verdict, ratio, reason)]
+    first = Condition("β₂²/β₃ < 1", verdict, ratio, "of m's own average; the next condition is of what it reads")
     if reads.over is None:
         return [first, Condition(reads.name, FAILS, math.inf, reason)]
     ratio = radius_of(reads.over[1]) ** 2 / beta3 if beta3 > 0 else math.inf
