@@ -11,7 +11,7 @@ from edsl.pipeline import Pipeline
 from edsl.spec import parse
 from edsl.theory.notation import recurrences
 
-MOST_SYMBOLIC = 2  # buffers up to which a transfer function is written in symbols
+MOST_SYMBOLIC = 1  # buffers up to which a transfer function is written in symbols
 
 
 def explain(spec: str, as_latex: bool, as_markdown: bool, as_json: bool) -> None:

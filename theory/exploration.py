@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 from edsl.pipeline import Pipeline
-from edsl.theory.linearise import linearise_numbers, live_names
+from edsl.theory.linearise import live_names
 from edsl.theory.loop import Loop, loop_of
 from edsl.theory.polynomial import Polynomial, add, lies_inside, multiply, scale
 
@@ -66,7 +66,7 @@ def e_in_loop(pipeline: Pipeline) -> EInLoop | None:
         return None
     keys = live_names(pipeline, places[0])
     values = {field: decimal(pipeline.hyperparameters[key]) for field, key in keys.items()}
-    none, one = (loop_of(linearise_numbers(pipeline, **{keys["alpha"]: Fraction(x)})) for x in (0, 1))
+    none, one = (loop_of(pipeline, **{keys["alpha"]: Fraction(x)}) for x in (0, 1))
     slopes = add(one.free, scale(none.free, Fraction(-1))), add(one.gain, scale(none.gain, Fraction(-1)))
     return EInLoop(values["alpha"], values["beta1"], none, slopes, _momentum(pipeline, values["beta1"], none, one))
 

@@ -12,11 +12,20 @@ import numpy as np
 import sympy
 
 from edsl.pipeline import Pipeline
-from edsl.theory.linearise import THETA, NotLinear, Z, exact, run
-from edsl.theory.loop import rational
-from edsl.theory.polynomial import Polynomial, as_float, lies_inside, power_gain, trimmed, value
-
-GRADIENT = sympy.Symbol("g")
+from edsl.theory.linearise import THETA, Z, exact, run
+from edsl.theory.polynomial import (
+    Polynomial,
+    add,
+    as_float,
+    as_sympy,
+    common_factor,
+    lies_inside,
+    power_gain,
+    quotient,
+    scale,
+    value,
+)
+from edsl.theory.state_space import GRADIENT, StateSpace, rational
 
 
 @dataclass(frozen=True)
@@ -45,19 +54,28 @@ class Filter:
     @cached_property
     def transfer(self) -> Any:
         """H(z) with the pipeline's numbers in it, an exact rational function."""
-        return _transfer(*(matrix.subs(self.values) for matrix in (self.A, self.B, self.C, self.D)))
+        top, bottom = (as_sympy(part).as_expr() for part in self.fraction)
+        return sympy.cancel(top / bottom)
 
     @cached_property
-    def fraction(self) -> tuple[Polynomial, Polynomial]:
-        """H(z) as two polynomials without a common factor.
+    def numbers(self) -> StateSpace:
+        """The same in exact rationals.
 
         Raises:
             NotLinear: where a coefficient is no number, such as one that changes with k.
         """
-        top, bottom = sympy.fraction(self.transfer)
-        if found := (top.free_symbols | bottom.free_symbols) - {Z}:
-            raise NotLinear(f"this pipeline is no filter with constant coefficients: they hold {min(map(str, found))}")
-        return tuple(trimmed(map(rational, reversed(sympy.Poly(x, Z).all_coeffs()))) for x in (top, bottom))
+        A, B, C, D = (matrix.subs(self.values) for matrix in (self.A, self.B, self.C, self.D))
+        rows = tuple(tuple(map(rational, A.row(i))) for i in range(A.rows))
+        return StateSpace(rows, tuple(map(rational, B)), tuple(map(rational, C)), rational(D[0]), self.notes, ())
+
+    @cached_property
+    def fraction(self) -> tuple[Polynomial, Polynomial]:
+        """H(z) as two polynomials without a common factor."""
+        numbers = self.numbers
+        top, bottom = numbers.transfer(numbers.C, numbers.B)
+        top = add(top, scale(bottom, numbers.D))
+        shared = common_factor(bottom, top)
+        return quotient(top, shared), quotient(bottom, shared)
 
     @property
     def order(self) -> int:
@@ -98,16 +116,13 @@ class Filter:
         top, bottom = (value(part, Fraction(z)) for part in self.fraction)
         return as_float(top / bottom) if bottom != 0 else math.inf
 
-    def _numbers(self) -> tuple[Any, ...]:
-        matrices = (self.A, self.B, self.C, self.D)
-        return tuple(np.array(m.subs(self.values).tolist(), dtype=float).reshape(m.shape) for m in matrices)
-
     def impulse(self, length: int) -> Any:
         """The first weights hₙ of past gradients, n = 0 for the newest."""
-        A, B, C, D = self._numbers()
-        weights, x = [float(D[0, 0])], B
+        numbers = self.numbers
+        A, B, C = (np.array(part, dtype=float) for part in (numbers.A, numbers.B, numbers.C))
+        weights, x = [float(numbers.D)], B
         for _ in range(length - 1):
-            weights.append(float((C @ x).sum()))
+            weights.append(float(C @ x))
             x = A @ x
         return np.array(weights)
 

@@ -226,6 +226,7 @@ def _reached(out: Any, entries: dict[sympy.Symbol, Any]) -> set[sympy.Symbol]:
     return reached
 
 
+@lru_cache(maxsize=64)
 def linearise(pipeline: Pipeline) -> LinearSystem:
     """The linear system of a pipeline on f = hθ²/2, in the symbols of its hyper-parameters.
 
@@ -239,16 +240,6 @@ def linearise(pipeline: Pipeline) -> LinearSystem:
         >>> linearise(edsl.parse("sgd(lr=0.1)")).A
         Matrix([[-h*lr - lr*weight_decay + 1]])
     """
-    return _linearise(pipeline, True)
-
-
-def linearise_numbers(pipeline: Pipeline, **instead: Any) -> LinearSystem:
-    """The same in exact rationals, the pipeline's own or those given instead; fast where stages are many."""
-    return _linearise(pipeline, False, tuple(sorted(instead.items())))
-
-
-@lru_cache(maxsize=256)
-def _linearise(pipeline: Pipeline, symbolic: bool, instead: tuple[tuple[str, Any], ...] = ()) -> LinearSystem:
     if not pipeline.estimator.is_linear:
         raise NotLinear(f"{pipeline.estimator.name} has no linear model: its gradient is taken away from θ")
     gradient = CURVATURE * THETA + NOISE
@@ -258,9 +249,8 @@ def _linearise(pipeline: Pipeline, symbolic: bool, instead: tuple[tuple[str, Any
     transients: list[str] = []
     if pipeline.estimator.draws_directions:
         notes.append(f"{pipeline.estimator.name}: the mean of its estimates, without their noise")
-    own = {key: exact(value) for key, value in {**pipeline.hyperparameters, **dict(instead)}.items()}
     for index, stage in enumerate(pipeline.stages[1:], start=1):
-        passage = run(pipeline, index, flow, gradient, {} if symbolic else own)
+        passage = run(pipeline, index, flow, gradient)
         notes += [f"{stage.name}: {said}" for said in passage.frozen]
         transients += [f"{stage.name}: {said}" for said in passage.transients]
         if stage.needs_noise:
@@ -275,7 +265,7 @@ def _linearise(pipeline: Pipeline, symbolic: bool, instead: tuple[tuple[str, Any
         states=states,
         A=following.jacobian(sympy.Matrix(states)).applyfunc(sympy.expand),
         B=following.diff(NOISE).applyfunc(sympy.expand),
-        values={} if not symbolic else {sympy.Symbol(key): value for key, value in own.items()},
+        values={sympy.Symbol(key): exact(value) for key, value in pipeline.hyperparameters.items()},
         notes=tuple(dict.fromkeys(notes)),
         transients=tuple(dict.fromkeys(transients)),
     )

@@ -13,9 +13,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
-import sympy
-
-from edsl.theory.linearise import CURVATURE, LinearSystem, NotLinear
+from edsl.pipeline import Pipeline
 from edsl.theory.polynomial import (
     Polynomial,
     add,
@@ -25,9 +23,9 @@ from edsl.theory.polynomial import (
     quotient,
     roots_between,
     scale,
-    trimmed,
     value,
 )
+from edsl.theory.state_space import StateSpace, of_pipeline
 
 
 @dataclass(frozen=True)
@@ -94,31 +92,20 @@ class Loop:
         return tuple(sorted(found, key=lambda edge: edge.curvature))
 
 
-def loop_of(system: LinearSystem) -> Loop:
-    """The loop of a system with numbers in it.
+def loop_of(pipeline: Pipeline, **instead: Any) -> Loop:
+    """The loop of a pipeline with its own numbers, or those given instead.
 
     Raises:
-        NotLinear: where the curvature acts otherwise than through the gradient.
+        NotLinear: for a stage that has no linear model, by name.
     """
-    size = len(system.states)
-    slope = system.A.diff(CURVATURE)
-    if any(slope[i, j] != (system.B[i] if j == 0 else 0) for i in range(size) for j in range(size)):
-        raise NotLinear("this pipeline has no linear model: its step reads the Hessian beside the gradient")
-    A = [[rational(system.A[i, j].subs(CURVATURE, 0)) for j in range(size)] for i in range(size)]
-    B = [rational(entry) for entry in system.B]
-    free, gain, start = (
-        [Fraction(1)],
-        list[Fraction](),
-        list[Fraction](),
-    )  # from the highest power down, by Faddeev and LeVerrier
-    M = [[Fraction(i == j) for j in range(size)] for i in range(size)]
-    for k in range(1, size + 1):
-        gain.append(-sum((M[0][j] * B[j] for j in range(size)), Fraction(0)))
-        start.append(M[0][0])
-        AM = [[sum((x * M[i][j] for i, x in enumerate(row) if x), Fraction(0)) for j in range(size)] for row in A]
-        free.append(-sum((AM[i][i] for i in range(size)), Fraction(0)) / k)
-        M = [[AM[i][j] + (free[-1] if i == j else 0) for j in range(size)] for i in range(size)]
-    return Loop(tuple(reversed(free)), trimmed(reversed(gain)), trimmed(reversed(start)))
+    return loop_of_system(of_pipeline(pipeline, **instead))
+
+
+def loop_of_system(system: StateSpace) -> Loop:
+    theta = tuple(Fraction(index == 0) for index in range(len(system.A)))
+    gain, free = system.transfer(theta, system.B)
+    start, _ = system.transfer(theta, theta)
+    return Loop(free, scale(gain, Fraction(-1)), start)
 
 
 def take_the_same_steps(first: Loop, second: Loop) -> bool:
@@ -127,14 +114,6 @@ def take_the_same_steps(first: Loop, second: Loop) -> bool:
         multiply(getattr(first, part), second.free) == multiply(getattr(second, part), first.free)
         for part in ("gain", "start")
     )
-
-
-def rational(number: Any) -> Fraction:
-    """A number of sympy's as a fraction, to 40 digits where it is irrational."""
-    if number.free_symbols:
-        raise NotLinear(f"this pipeline has no linear model in numbers: {sorted(map(str, number.free_symbols))[0]}")
-    found = number if number.is_Rational else sympy.Rational(str(number.evalf(40)))
-    return Fraction(int(found.p), int(found.q))
 
 
 def widest_gaps(edges: tuple[Edge, ...]) -> list[tuple[Fraction | None, Fraction | None, Fraction]]:

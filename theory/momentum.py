@@ -11,7 +11,6 @@ import sympy
 from edsl.errors import EdslError
 from edsl.pipeline import Pipeline
 from edsl.theory.linearise import OWN_THETA, LinearAt, exact, live_names
-from edsl.theory.loop import rational
 
 INCOMING, RAW = sympy.Symbol("x"), sympy.Symbol("g")
 
@@ -51,7 +50,14 @@ def averages(pipeline: Pipeline) -> tuple[Average, ...]:
             continue
         if sympy.expand(after - decay * before - gain * INCOMING) == 0 and out.has(before):
             at_m = sympy.expand(out.subs(before, (before - gain * INCOMING) / decay))
-            found.append(Average(str(before), rational(decay), rational(gain), not at_m.has(INCOMING)))
+            found.append(
+                Average(
+                    str(before),
+                    Fraction(int(decay.p), int(decay.q)),
+                    Fraction(int(gain.p), int(gain.q)),
+                    not at_m.has(INCOMING),
+                )
+            )
     return tuple(found)
 
 

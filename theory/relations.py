@@ -12,11 +12,11 @@ from edsl.errors import EdslError
 from edsl.pipeline import Pipeline
 from edsl.theory.exploration import decimal, places_of_e
 from edsl.theory.filter import adaptor_filter
-from edsl.theory.linearise import linearise_numbers
-from edsl.theory.loop import loop_of, take_the_same_steps
+from edsl.theory.loop import loop_of_system, take_the_same_steps
 from edsl.theory.momentum import averages
 from edsl.theory.polynomial import Polynomial, add, multiply, scale
 from edsl.theory.report import figure
+from edsl.theory.state_space import of_pipeline
 
 
 @dataclass(frozen=True)
@@ -159,10 +159,10 @@ def _steps_as(pipeline: Pipeline, update: str, values: dict[str, Fraction], **sw
     decay = float(getattr(pipeline.update, "weight_decay", 0.0))
     other = with_update(pipeline, update, decay, **{name: float(value) for name, value in values.items()}, **switches)
     try:
-        own, its = linearise_numbers(pipeline), linearise_numbers(other, **values)
+        own, its = of_pipeline(pipeline), of_pipeline(other, **values)
         if any(system.notes or system.transients for system in (own, its)):
             return False  # roots that are frozen, or something else at the first step
-        return take_the_same_steps(loop_of(own), loop_of(its))
+        return take_the_same_steps(loop_of_system(own), loop_of_system(its))
     except EdslError:
         return False
 

@@ -94,13 +94,13 @@ def check_pipeline(pipeline: Pipeline, curvature: tuple[float, float] | None = N
     """
     from edsl.theory import stability  # sympy with it, which the closed forms do without
     from edsl.theory.exploration import e_in_loop
-    from edsl.theory.linearise import linearise_numbers
-    from edsl.theory.loop import loop_of
+    from edsl.theory.loop import loop_of_system
+    from edsl.theory.state_space import of_pipeline
 
     _check_range(None, curvature)
     lr = float(pipeline.hyperparameters.get("lr", 1.0))
-    system = linearise_numbers(pipeline)
-    loop = loop_of(system)
+    system = of_pipeline(pipeline)
+    loop = loop_of_system(system)
     found = stability.stable_intervals(loop)
     stable = [(one.low, one.high, one.limited_by) for one in found]
     e = e_in_loop(pipeline)
@@ -120,8 +120,8 @@ def check_pipeline(pipeline: Pipeline, curvature: tuple[float, float] | None = N
     at = curvature[1] if curvature else near.high / 2 if near is not None and math.isfinite(near.high) else 1.0
     report["radius"] = {
         "curvature": at,
-        "minimal": stability.minimal_radius(loop, at),
-        "full": stability.radius_of(loop)(at),
+        "minimal": stability.minimal_radius_at(loop, at),
+        "full": stability.radius_at(loop, at),
     }
     report["disagreements"] = _disagreements(report, stable, curvature, momentum is not None)
     notes = list(system.notes)
@@ -194,13 +194,12 @@ def _alpha_range(e: EInLoop, curvature: tuple[float, float] | None) -> list[floa
 
 def _for_every_lr(pipeline: Pipeline, found: list[Interval]) -> bool:
     """Whether the pipeline converges at no curvature above 0, and another lr would only rescale curvature."""
-    from edsl.theory.linearise import linearise_numbers
     from edsl.theory.loop import loop_of
     from edsl.theory.polynomial import scale
 
     if any(one.high > 0 for one in found) or not pipeline.hyperparameters.get("lr"):
         return False
-    one, two = (loop_of(linearise_numbers(pipeline, lr=Fraction(lr))) for lr in (1, 2))
+    one, two = (loop_of(pipeline, lr=Fraction(lr)) for lr in (1, 2))
     return one.free == two.free and two.gain == scale(one.gain, Fraction(2))
 
 

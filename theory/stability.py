@@ -11,9 +11,8 @@ import numpy as np
 import sympy
 
 from edsl.theory.linearise import LinearSystem, Z
-from edsl.theory.loop import Edge, Loop, loop_of, widest_gaps
-from edsl.theory.polynomial import as_float
-from edsl.theory.polynomial import radius_of as radius_of_polynomial
+from edsl.theory.loop import Edge, Loop, widest_gaps
+from edsl.theory.polynomial import as_float, radius_of
 
 
 @dataclass(frozen=True)
@@ -33,13 +32,12 @@ class Interval:
         return self.low < h < self.high
 
 
-def stable_intervals(system: LinearSystem | Loop) -> list[Interval]:
-    """All values of h for which a system with numbers in it converges: exact boundaries, in order.
+def stable_intervals(loop: Loop) -> list[Interval]:
+    """All values of h for which a loop converges: exact boundaries, in order.
 
     Between neighbouring edges, the places where an eigenvalue lies on the unit circle, the number of
     eigenvalues inside does not change, so one place decides, in exact arithmetic.
     """
-    loop = system if isinstance(system, Loop) else loop_of(system)
     return [
         Interval(
             -math.inf if low is None else as_float(low),
@@ -75,16 +73,14 @@ def schur_conditions(system: LinearSystem) -> list[Any]:
     return [sympy.expand(coefficients[0]), *minors, sympy.expand(coefficients[-1])]
 
 
-def radius_of(system: LinearSystem | Loop) -> Any:
-    """h → spectral radius of all modes, in exact arithmetic to 13 digits."""
-    loop = system if isinstance(system, Loop) else loop_of(system)
-    return lambda h: radius_of_polynomial(loop.at(Fraction(h)))
+def radius_at(loop: Loop, h: float) -> float:
+    """The spectral radius of all modes at one curvature, in exact arithmetic to 12 digits."""
+    return radius_of(loop.at(Fraction(h)))
 
 
-def minimal_radius(system: LinearSystem | Loop, h: float) -> float:
+def minimal_radius_at(loop: Loop, h: float) -> float:
     """The largest |eigenvalue| among the modes that gradient noise reaches and θ shows."""
-    loop = system if isinstance(system, Loop) else loop_of(system)
-    return radius_of_polynomial(loop.minimal.at(Fraction(h)))
+    return radius_of(loop.minimal.at(Fraction(h)))
 
 
 def spectral_radius(system: LinearSystem, symbols: list[sympy.Symbol]) -> Any:
