@@ -119,12 +119,12 @@ class Filter:
     def impulse(self, length: int) -> Any:
         """The first weights hₙ of past gradients, n = 0 for the newest."""
         numbers = self.numbers
-        A, B, C = (np.array(part, dtype=float) for part in (numbers.A, numbers.B, numbers.C))
-        weights, x = [float(numbers.D)], B
-        for _ in range(length - 1):
+        A, x, C = (np.array(part, dtype=float) for part in (numbers.A, numbers.B, numbers.C))
+        weights = [float(numbers.D)]
+        for _ in range(length - 1 if numbers.A else 0):
             weights.append(float(C @ x))
             x = A @ x
-        return np.array(weights)
+        return np.pad(weights, (0, length - len(weights)))
 
     @property
     def noise_gain(self) -> float:

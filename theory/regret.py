@@ -108,10 +108,10 @@ def conditions(
         schedule_condition("η_k = η/√k", lr_schedule, two_sided=True)
         if lr > 0
         else Condition("η_k = η/√k", FAILS, 0.0, "lr is 0: nothing moves"),
-        schedule_condition("|α_k| ≤ α/√k", alpha_schedule, two_sided=False, signed=True)
+        schedule_condition("|α_k| ≤ α/√k", alpha_schedule, two_sided=False)
         if alpha != 0
         else Condition("|α_k| ≤ α/√k", HOLDS, 0.0, "there is no E, or its alpha is 0"),
-        schedule_condition("λ_k ≤ λ/√k", decay_schedule, two_sided=False)
+        schedule_condition("λ_k ≤ λ/√k", decay_schedule, two_sided=False, signed=False)
         if decay > 0
         else Condition("λ_k ≤ λ/√k", HOLDS, 0.0, "weight decay is 0"),
         Condition("bounded gradients and parameters", TRAINING, None, "depends on the loss and the path"),
@@ -180,12 +180,12 @@ def moment_bound(beta2: float, beta3: float, reads: Readings | None = None) -> f
     return math.sqrt(power_gain(*scaled) / (1 - beta3))
 
 
-def schedule_condition(name: str, text: str, two_sided: bool, signed: bool = False) -> Condition:
+def schedule_condition(name: str, text: str, two_sided: bool, signed: bool = True) -> Condition:
     """√k times a schedule is bounded, for the learning rate from below too, at every k ≥ 1.
 
     Args:
         two_sided: it must stay above 0, also in the limit.
-        signed: it may be negative, as E's α.
+        signed: it may be negative, as E's α, unless it is two-sided.
 
     Raises:
         SpecError, EdslError: for a schedule that can't be read, or not be analysed.
@@ -193,6 +193,7 @@ def schedule_condition(name: str, text: str, two_sided: bool, signed: bool = Fal
     schedule = read_schedule(text)
     if (k := schedule.undefined) is not None:
         return Condition(name, FAILS, None, f"{text} is no finite number at k = {k}")
+    signed = signed and not two_sided
     if not signed and (k := schedule.negative) is not None:
         return Condition(name, FAILS, None, f"{text} is below 0 at k = {k}")
     if two_sided and (k := schedule.zero) is not None:

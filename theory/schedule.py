@@ -7,7 +7,7 @@ import contextlib
 import math
 import operator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import sympy
@@ -16,7 +16,7 @@ from sympy.polys.polyerrors import BasePolynomialError
 from edsl.errors import EdslError, SpecError
 
 K = sympy.Symbol("k", positive=True)
-LOOKED_AT = 10**6  # steps that are looked at one by one
+LOOKED_AT = 10**5  # steps that are looked at one by one
 _MOST_IN_EXP = 700
 _ROUNDING = 1e-9
 _FUNCTIONS = {"sqrt": sympy.sqrt, "log": sympy.log, "exp": sympy.exp}
@@ -79,7 +79,7 @@ class Schedule:
     def _first(self, suspects: Any, holds: Any) -> int | None:
         """The first step of which something holds, also where floats would overflow or fall to 0.
 
-        Steps to 10⁶ are looked at one by one, later ones where a numerator or denominator has a root.
+        Steps to 10⁵ are looked at one by one, later ones where a numerator or denominator has a root.
         """
         places = (*(int(place) + 1 for place in suspects.nonzero()[0][:_MOST_SUSPECTS]), *self._late_roots)
         return next((k for k in places if holds(self._at(k))), None)
@@ -118,6 +118,7 @@ def _floats(formula: Any) -> dict[Any, Any]:
     return {number: sympy.Float(number) for number in formula.atoms(sympy.Rational) if abs(number) > 2**31}
 
 
+@lru_cache(maxsize=64)
 def read_schedule(text: str) -> Schedule:
     """A formula of numbers, k, + − * / **, sqrt, log and exp.
 

@@ -48,7 +48,15 @@ def exploration(values: dict, rng: random.Random) -> dict:
     """E with an alpha that is mostly within the paper's bound, and at times at the places with a name."""
     beta1 = values.setdefault("beta1", rng.choice((*DECAYS[:6], round(rng.random(), 3))))
     bound = 1 / (1 - beta1)
-    named = (float(f"{-beta1 * bound:.12g}"), float(f"{-(beta1**2) * bound:.12g}"), -5.0, 0.5, 0.0, -90.0, round(rng.uniform(-bound, bound), 4))
+    named = (
+        float(f"{-beta1 * bound:.12g}"),
+        float(f"{-(beta1**2) * bound:.12g}"),
+        -5.0,
+        0.5,
+        0.0,
+        -90.0,
+        round(rng.uniform(-bound, bound), 4),
+    )
     values["alpha"] = rng.choice(named)
     values["unchecked"] = not abs(values["alpha"]) < bound
     return values
