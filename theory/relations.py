@@ -149,9 +149,9 @@ def _of_steps(pipeline: Pipeline, alpha: Fraction, beta1: Fraction) -> Iterator[
     if _steps_as(pipeline, "qhm", {"lr": lr, **nu}):
         yield Relation("QHM", f"β = {b1}, ν = −γ/β₁ = {figure(float(nu['nu']))}, the same lr{apart}")
     if gamma == -beta1 and _steps_as(pipeline, "sgd", heavy):
-        yield Relation("heavy ball", f"momentum {b1}, lr · (1−β₁) = lr · {_decimal(1 - beta1)}{apart}")
+        yield Relation("heavy ball", f"momentum {b1}, lr · (1−β₁) = lr · {_decimal(1 - beta1)}")
     if gamma == -(beta1**2) and _steps_as(pipeline, "sgd", heavy, nesterov=True):
-        yield Relation("Nesterov", f"momentum {b1}, lr · {_decimal(1 - beta1)}, θ extrapolated{apart}")
+        yield Relation("Nesterov", f"momentum {b1}, lr · {_decimal(1 - beta1)}, θ extrapolated")
 
 
 def _steps_as(pipeline: Pipeline, update: str, values: dict[str, Fraction], **switches: Any) -> bool:

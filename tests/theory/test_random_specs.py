@@ -80,7 +80,7 @@ def check_stability(pipeline):
     ranges = [(-math.inf if a is None else a, math.inf if b is None else b) for a, b in report["stable_ranges"]]
     ends = sorted({end for pair in ranges for end in pair if math.isfinite(end)}) or [0.0, 1.0]
     spread = max(abs(end) for end in ends) or 1.0
-    inner = [(a + b) / 2 for a, b in pairwise(ends)]
+    inner = [(a + b) / 2 for a, b in pairwise(ends) if b - a > 1e-6 * spread]  # which floats resolve
     places = [*(end + sign * 0.1 * spread for end in ends for sign in (-1, 1)), *inner, 3 * spread, -3 * spread]
     loop = loop_of(pipeline)
     radii = {h: np.abs(np.roots([float(c) for c in reversed(loop.at(Fraction(h)))])).max(initial=0) for h in places}
