@@ -60,6 +60,7 @@ def _filter(found: Any) -> dict[str, Any]:
     few = len(found.states) <= MOST_SYMBOLIC
     return {
         "transfer": str(found.transfer),
+        "written": found.written,
         "symbolic": str(found.symbolic) if few else None,
         "dc_gain": found.dc_gain,
         "nyquist_gain": found.nyquist_gain,
@@ -121,7 +122,7 @@ def facts(explanation: dict[str, Any]) -> list[tuple[str, str]]:
         said.append(("adaptors as a filter", found))
     else:
         said += [
-            ("transfer function g → u", f"H(z) = {found['transfer']}"),
+            ("transfer function g → u", f"H(z) {found['written']}"),
             ("gain of a constant gradient", figure(found["dc_gain"])),
             ("gain of one that flips sign each step", figure(found["nyquist_gain"])),
             ("gain of the newest gradient", figure(found["first_gain"])),

@@ -25,7 +25,10 @@ from edsl.theory.polynomial import (
     scale,
     value,
 )
+from edsl.theory.report import figure
 from edsl.theory.state_space import GRADIENT, StateSpace, rational
+
+_MOST_READABLE = 10**6
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,15 @@ class Filter:
         top = add(top, scale(bottom, numbers.D))
         shared = common_factor(bottom, top)
         return quotient(top, shared), quotient(bottom, shared)
+
+    @property
+    def written(self) -> str:
+        """H(z) to be read: exact in small whole numbers, else with six digits and the highest power of z alone."""
+        top, bottom = self.fraction
+        if all(number < _MOST_READABLE for x in (*top, *bottom) for number in (abs(x.numerator), x.denominator)):
+            return f"= {self.transfer}"
+        parts = (_decimals(scale(part, 1 / bottom[-1])) for part in (top, bottom))
+        return f"≈ {' / '.join(f'({part})' for part in parts)}"
 
     @property
     def order(self) -> int:
@@ -200,3 +212,14 @@ def _transfer(A: Any, B: Any, C: Any, D: Any) -> Any:
 
 def _roots(polynomial: Polynomial) -> Any:
     return np.roots([float(coefficient) for coefficient in reversed(polynomial)])
+
+
+def _decimals(polynomial: Polynomial) -> str:
+    terms = []
+    for power in range(len(polynomial) - 1, -1, -1):
+        size = figure(as_float(abs(polynomial[power])))
+        letters = "" if power == 0 else "z" if power == 1 else f"z**{power}"
+        if polynomial[power] != 0:
+            sign = "-" if polynomial[power] < 0 else "+"
+            terms.append(f"{sign} {letters if letters and size == '1' else f'{size}*{letters}' if letters else size}")
+    return " ".join(terms).removeprefix("+ ") or "0"

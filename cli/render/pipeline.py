@@ -85,6 +85,8 @@ def print_explanation(explained: dict[str, Any]) -> None:
     _recurrences(page, [(part["stage"], part["lines"]) for part in explained["recurrences"]])
     page.print()
     table = Table(show_header=False)
+    for _ in range(2):
+        table.add_column(overflow="fold")
     for name, value in facts(explained):
         table.add_row(escape(name), escape(value))
     page.print(table)

@@ -16,9 +16,8 @@ def print_stability(report: dict[str, Any]) -> None:
     """Every bound beside the others, then the verdict."""
     page = Page()
     table = Table()
-    table.add_column("condition")
-    table.add_column("allows")
-    table.add_column("here")
+    for name in ("condition", "allows", "here"):
+        table.add_column(name, overflow="fold")
     alpha = report["alpha"]
     if report["simple_bound"] is not None:
         within = "within" if report["within_simple_bound"] else "outside"
@@ -86,7 +85,7 @@ def print_regret(report: dict[str, Any]) -> None:
     page.print(title, style="italic", soft_wrap=True)
     table = Table()
     for name in ("condition", "verdict", "number", "why"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     colours = {"holds": "green", "fails": "red", "only while training": "yellow"}
     for condition in [*report["theorem2"], report["theorem1"]]:
         value = condition["value"]
