@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-RESERVED = ("θ", "g", "ĝ", "u", "Δ", "D", "f", "k", "j", "I", "z")  # what is written between stages
+RESERVED: tuple[str, ...] = ("θ", "g", "ĝ", "u", "Δ", "D", "f", "k", "j", "I", "z")  # what is written between stages
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -10,7 +10,7 @@ class Alphabet:
     """Gives each quantity a letter; the second that asks for λ gets λ⁽²⁾."""
 
     def __init__(self) -> None:
-        self._taken = set(RESERVED)
+        self._taken: set[str] = set(RESERVED)
         self._known: dict[object, dict[str, str]] = {}
 
     def claim(self, letter: str) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import sympy
 
 from edsl.pipeline import Pipeline
-from edsl.theory.linearise import THETA, Z, exact, run
+from edsl.theory.linearise import THETA, NotLinear, Z, exact, run
 from edsl.theory.polynomial import (
     Polynomial,
     add,
@@ -26,7 +26,7 @@ from edsl.theory.polynomial import (
     value,
 )
 from edsl.theory.report import figure
-from edsl.theory.state_space import GRADIENT, StateSpace, rational
+from edsl.theory.state_space import GRADIENT, MOST_STATES, StateSpace, rational
 
 _MOST_READABLE = 10**6
 
@@ -188,6 +188,10 @@ def _filter(pipeline: Pipeline, indices: list[int]) -> Filter:
             notes.append(f"{label}: its own noise is left out")
         flow = passage.out.subs(THETA, 0)
         memory.update({symbol: entry.subs(THETA, 0) for symbol, entry in passage.memory.items()})
+        if len(memory) >= MOST_STATES:
+            raise NotLinear(
+                f"a pipeline with more than {MOST_STATES - 1} buffers is not analysed: too many for exact roots"
+            )
     states = tuple(memory)
     following: Any = sympy.Matrix(list(memory.values()))
     out: Any = sympy.Matrix([flow])

@@ -82,11 +82,12 @@ class Loop:
         free, gain = self.minimal.free, self.minimal.gain
         if not gain:
             return ()
+        zero = Fraction(0)
         mixed = _correlation(free, gain)
         size = _correlation(gain, gain)
-        real = _in_cosine({m: mixed.get(m, 0) + mixed.get(-m, 0) for m in range(1, len(free) + 1)}, mixed.get(0, 0))
-        square = _in_cosine({m: 2 * size.get(m, Fraction(0)) for m in range(1, len(gain))}, size[0])
-        imaginary = _sines({m: mixed.get(m, 0) - mixed.get(-m, 0) for m in range(1, len(free) + 1)})
+        real = _in_cosine({m: mixed.get(m, zero) + mixed.get(-m, zero) for m in range(1, len(free) + 1)}, mixed[0])
+        square = _in_cosine({m: 2 * size.get(m, zero) for m in range(1, len(gain))}, size[0])
+        imaginary = _sines({m: mixed.get(m, zero) - mixed.get(-m, zero) for m in range(1, len(free) + 1)})
         places = [Fraction(1), Fraction(-1), *roots_between(imaginary, Fraction(-1), Fraction(1))]
         found = [Edge(-value(real, x) / value(square, x), x) for x in places if value(square, x) != 0]
         return tuple(sorted(found, key=lambda edge: edge.curvature))

@@ -144,10 +144,11 @@ def read_schedule(text: str) -> Schedule:
 
 
 def _read(node: ast.expr, text: str) -> Any:
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
-        if not math.isfinite(node.value) if isinstance(node.value, float) else _is_long(node.value):
+    if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)) and not isinstance(node.value, bool):
+        number = node.value
+        if _is_long(number) if isinstance(number, int) else not math.isfinite(number):
             raise SpecError("this number is too large for a float", text, node.col_offset)
-        return sympy.Rational(repr(node.value))
+        return sympy.Rational(repr(number))
     if isinstance(node, ast.Name) and node.id == "k":
         return K
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):

@@ -17,6 +17,8 @@ from edsl.theory.polynomial import Polynomial, trimmed
 
 GRADIENT = sympy.Symbol("g")
 
+MOST_STATES = 12  # θ and buffers: what follows takes a few seconds
+
 Rows = tuple[tuple[Fraction, ...], ...]
 
 
@@ -90,6 +92,10 @@ def _of_stages(pipeline: Pipeline, end: int, instead: tuple[tuple[str, Any], ...
         if stage.needs_noise:
             notes.append(f"{stage.name}: its noise, of mean 0, is left out")
         variables += passage.memory
+        if len(variables) > MOST_STATES:
+            raise NotLinear(
+                f"a pipeline with more than {MOST_STATES - 1} buffers is not analysed: too many for exact roots"
+            )
         flow, *new = (_linear(stage, x, [*variables, GRADIENT]) for x in (passage.out, *passage.memory.values()))
         entries += new
     rows = [_coefficients(x, variables) for x in ((THETA if end < len(pipeline.stages) else THETA + flow), *entries)]
