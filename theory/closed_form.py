@@ -77,7 +77,7 @@ def ode_interval(
     """The paper's interval for α over curvatures (f₂, f₁), f₂ ≤ 0 ≤ f₁; ±∞ where that side does not bound."""
     low, high = min(curvature[0], 0.0), max(curvature[1], 0.0)
     centre = -beta1 / (1 - beta1)
-    width = (1 - beta2) / (kappa * lr) if lr > 0 else math.inf
+    width = (1 - beta2) / (kappa * lr) if kappa * lr > 0 else math.inf
     return (centre - width / high if high > 0 else -math.inf, centre - width / low if low < 0 else math.inf)
 
 

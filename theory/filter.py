@@ -146,8 +146,11 @@ class Filter:
 
     def bode(self, frequencies: Any) -> tuple[Any, Any]:
         """(gain, phase in radians) at frequencies in cycles a step, 0 to 0.5."""
-        response = sympy.lambdify(Z, self.transfer, "numpy")(np.exp(2j * np.pi * np.asarray(frequencies)))
-        response = np.broadcast_to(np.asarray(response, dtype=complex), np.shape(frequencies))
+        top, bottom = self.fraction
+        largest = [max(map(abs, part), default=Fraction(1)) for part in (top, bottom)]
+        points = np.exp(2j * np.pi * np.asarray(frequencies, dtype=float))
+        values = [np.polyval(_floats(scale(part, 1 / most)), points) for part, most in zip((top, bottom), largest)]
+        response = as_float(largest[0] / largest[1]) * values[0] / values[1]
         return np.abs(response), np.unwrap(np.angle(response))
 
 
@@ -215,7 +218,12 @@ def _transfer(A: Any, B: Any, C: Any, D: Any) -> Any:
 
 
 def _roots(polynomial: Polynomial) -> Any:
-    return np.roots([float(coefficient) for coefficient in reversed(polynomial)])
+    return np.roots(_floats(scale(polynomial, 1 / max(map(abs, polynomial), default=Fraction(1)))))
+
+
+def _floats(polynomial: Polynomial) -> list[float]:
+    """From the highest power down, as numpy has polynomials."""
+    return [float(coefficient) for coefficient in reversed(polynomial)]
 
 
 def _decimals(polynomial: Polynomial) -> str:

@@ -213,6 +213,8 @@ def _judged(
 ) -> dict[str, Any]:
     """The verdict from the curvatures that converge, in order, each range with what ends it."""
     near = next((one for one in stable if one[0] <= 0 < one[1]), None)
+    if near is not None and math.isinf(near[1]) and near[2] != "none":
+        raise EdslError(f"lr = {plain(lr)} is too small: the largest stable curvature is beyond all floats")
     sharpness = 0.0 if near is None else lr * near[1]
     report: dict[str, Any] = {
         "stable_sharpness": _finite(sharpness),

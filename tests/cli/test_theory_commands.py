@@ -142,6 +142,7 @@ BAD = [
     (("check-regret", "--gradient-bound", "inf"), "--gradient-bound must be a number above 0"),
     (("check-regret", "--spec", "grad | clip(norm=1) | lamb(v_reads='g')"), "clip has no linear model"),
     (("check-stability", "1e300", "0.5"), "alpha must lie within"),
+    (("check-stability", "--spec", "sgd(lr=1e-320)"), "the largest stable curvature is beyond all floats"),
     (("check-stability", "-5", "0.9", "--lr", "0.1", "--curvature", "nan"), "--curvature must be LOW:HIGH"),
     (("map", "esgd", "--curvature", "nan", "--out", "m.png"), "--curvature must be a finite number, got nan"),
     (("map", "esgd", "--x", "lr=-1:1", "--out", "m.png"), "lr must lie in [0, ∞), got -1:1"),
