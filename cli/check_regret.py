@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 from edsl.cli.render.page import print_json
 from edsl.cli.render.theory import print_regret
 from edsl.errors import EdslError
+from edsl.pipeline import Pipeline
+
+ASSUMED = "1/sqrt(k)"  # of a schedule that is not given
 
 
 def check_regret(
     beta2: float | None,
     beta3: float | None,
     spec: str | None,
-    lr_schedule: str,
-    alpha_schedule: str,
-    decay_schedule: str,
+    lr_schedule: str | None,
+    alpha_schedule: str | None,
+    decay_schedule: str | None,
     gradient_bound: float,
     as_json: bool,
 ) -> None:
     """Print every condition; exit code 1 if one of Theorem 2's that hyper-parameters decide fails."""
     from edsl.spec import parse
-    from edsl.theory.regret import FAILS, conditions, nonconvex_rate
+    from edsl.theory.exploration import places_of_e
+    from edsl.theory.regret import FAILS, conditions, nonconvex_rate, readings
 
     pipeline = parse(spec or "alto")
     values = pipeline.hyperparameters
@@ -33,25 +38,31 @@ def check_regret(
     for name, value in {"--beta2": beta2, "--beta3": beta3}.items():
         if value is not None and not 0 <= value < 1:
             raise EdslError(f"{name} must lie in [0, 1), got {value:g}")
-    if not gradient_bound > 0:
-        raise EdslError(f"--gradient-bound must be above 0, got {gradient_bound:g}")
+    if not 0 < gradient_bound < math.inf:
+        raise EdslError(f"--gradient-bound must be a number above 0, got {gradient_bound:g}")
+    schedules = {"lr": lr_schedule, "alpha": alpha_schedule, "weight decay": decay_schedule}
+    formulas = {name: ASSUMED if text is None else text for name, text in schedules.items()}
     decays = (
         float(values["beta2"] if beta2 is None else beta2),
         float(values["beta3"] if beta3 is None else beta3),
     )
     theorem2 = conditions(
         *decays,
-        beta1=values.get("beta1", 0.0),
-        v_reads=getattr(pipeline.update, "v_reads", "u"),
-        lr_schedule=lr_schedule,
-        alpha_schedule=alpha_schedule,
-        decay_schedule=decay_schedule,
+        reads=readings(pipeline),
+        lr_schedule=formulas["lr"],
+        alpha_schedule=formulas["alpha"],
+        decay_schedule=formulas["weight decay"],
+        lr=values.get("lr", 1.0),
+        alpha=max((abs(pipeline.stages[place].alpha) for place in places_of_e(pipeline)), default=0.0),  # pyright: ignore
+        decay=_decay(pipeline),
     )
     theorem1 = nonconvex_rate(decays[1], values["eps1"], gradient_bound)
     holds = all(condition.verdict != FAILS for condition in theorem2)
     report = {
         "beta2": decays[0],
         "beta3": decays[1],
+        "schedules": formulas,
+        "assumed": [name for name, text in schedules.items() if text is None],
         "theorem2": [asdict(condition) for condition in theorem2],
         "theorem1": asdict(theorem1),
         "hyperparameters_hold": holds,
@@ -61,3 +72,14 @@ def check_regret(
     else:
         print_regret(report)
     sys.exit(0 if holds else 1)
+
+
+def _decay(pipeline: Pipeline) -> float:
+    """The largest weight decay of any stage: of the base update, or behind it."""
+    found = [
+        getattr(stage, field.name)
+        for stage in pipeline.stages[pipeline.update_index :]
+        for field in fields(stage)
+        if field.name in stage.live_fields() and (field.name == "weight_decay" or stage.name == "decay")
+    ]
+    return max(found, default=0.0)

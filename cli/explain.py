@@ -11,6 +11,8 @@ from edsl.pipeline import Pipeline
 from edsl.spec import parse
 from edsl.theory.notation import recurrences
 
+MOST_SYMBOLIC = 1  # buffers up to which a transfer function is written in symbols
+
 
 def explain(spec: str, as_latex: bool, as_markdown: bool, as_json: bool) -> None:
     """Print recurrences, transfer function, gains, bounds and known relations."""
@@ -30,6 +32,7 @@ def explain(spec: str, as_latex: bool, as_markdown: bool, as_json: bool) -> None
 def describe(pipeline: Pipeline) -> dict[str, Any]:
     """A pipeline's mathematics in plain values; what has no linear model says why."""
     from edsl.theory.filter import adaptor_filter
+    from edsl.theory.relations import relations
     from edsl.theory.report import check_pipeline
 
     explanation: dict[str, Any] = {
@@ -38,22 +41,12 @@ def describe(pipeline: Pipeline) -> dict[str, Any]:
             {"stage": part.label, "lines": list(part.lines), "letters": dict(part.letters)}
             for part in recurrences(pipeline)
         ],
-        "relations": _relations(pipeline),
+        "relations": [{"name": relation.name, "statement": relation.statement} for relation in relations(pipeline)],
         "controls": _controls(pipeline),
+        "no_twin": _no_twin(pipeline),
     }
     try:
-        found = adaptor_filter(pipeline)
-        explanation["filter"] = {
-            "transfer": str(found.transfer),
-            "symbolic": str(found.symbolic),
-            "dc_gain": float(found.dc_gain),
-            "nyquist_gain": float(found.nyquist_gain),
-            "first_gain": float(found.first_gain),
-            "noise_gain": found.noise_gain,
-            "minimum_phase": found.minimum_phase,
-            "buffers": len(found.states),
-            "buffers_needed": found.order,
-        }
+        explanation["filter"] = _filter(adaptor_filter(pipeline))
     except EdslError as reason:
         explanation["filter"] = str(reason)
     try:
@@ -63,19 +56,21 @@ def describe(pipeline: Pipeline) -> dict[str, Any]:
     return explanation
 
 
-def _relations(pipeline: Pipeline) -> list[dict[str, str]]:
-    from edsl.theory.equivalence import known_relations
-
-    values = pipeline.hyperparameters
-    if [stage.name for stage in pipeline.stages].count("e") != 1 or len(pipeline.stages) != 3:
-        return []
-    if not pipeline.update.averages:
-        return []
-    beta2 = values.get("beta2", values.get("momentum", 0.0))
-    return [
-        {"name": relation.name, "statement": relation.statement}
-        for relation in known_relations(values["alpha"], values["beta1"], beta2)
-    ]
+def _filter(found: Any) -> dict[str, Any]:
+    few = len(found.states) <= MOST_SYMBOLIC
+    return {
+        "transfer": str(found.transfer),
+        "written": found.written,
+        "symbolic": str(found.symbolic) if few else None,
+        "dc_gain": found.dc_gain,
+        "nyquist_gain": found.nyquist_gain,
+        "first_gain": found.first_gain,
+        "noise_gain": found.noise_gain,
+        "minimum_phase": found.minimum_phase,
+        "buffers": len(found.states),
+        "buffers_needed": found.order,
+        "notes": list(found.notes),
+    }
 
 
 def _controls(pipeline: Pipeline) -> list[dict[str, str]]:
@@ -86,6 +81,16 @@ def _controls(pipeline: Pipeline) -> list[dict[str, str]]:
         {"name": control.name, "spec": str(control.pipeline), "about": control.about}
         for control in controls_of(pipeline)
     ]
+
+
+def _no_twin(pipeline: Pipeline) -> str | None:
+    """Why a pipeline with E has no linear twin; None where it has one, or no E."""
+    from edsl.lab.controls import WITHOUT, controls_of
+    from edsl.theory.twin import linear_twin
+
+    base = {control.name: control.pipeline for control in controls_of(pipeline)}.get(WITHOUT)
+    twin = None if base is None else linear_twin(pipeline, base)
+    return None if twin is None or twin.pipeline is not None else twin.about
 
 
 def to_latex(explanation: dict[str, Any]) -> str:
@@ -109,25 +114,30 @@ def to_markdown(explanation: dict[str, Any]) -> str:
 
 def facts(explanation: dict[str, Any]) -> list[tuple[str, str]]:
     """What follows from the recurrences, as (name, value) in words."""
+    from edsl.theory.report import figure
+
     found, stability = explanation["filter"], explanation["stability"]
     said: list[tuple[str, str]] = []
     if isinstance(found, str):
         said.append(("adaptors as a filter", found))
     else:
         said += [
-            ("transfer function g → u", f"H(z) = {found['transfer']}"),
-            ("gain of a constant gradient", f"{found['dc_gain']:.6g}"),
-            ("gain of one that flips sign each step", f"{found['nyquist_gain']:.6g}"),
-            ("gain of the newest gradient", f"{found['first_gain']:.6g}"),
-            ("variance of white noise, out over in", f"{found['noise_gain']:.6g}"),
+            ("transfer function g → u", f"H(z) {found['written']}"),
+            ("gain of a constant gradient", figure(found["dc_gain"])),
+            ("gain of one that flips sign each step", figure(found["nyquist_gain"])),
+            ("gain of the newest gradient", figure(found["first_gain"])),
+            ("variance of white noise, out over in", figure(found["noise_gain"])),
             ("minimum phase", "yes" if found["minimum_phase"] else "no"),
             ("buffers of the adaptors, and needed", f"{found['buffers']}, {found['buffers_needed']}"),
+            *(("note", note) for note in found["notes"]),
         ]
     if isinstance(stability, str):
         said.append(("stability", stability))
     else:
         said += [("stability", stability["verdict"]), *(("note", note) for note in stability["notes"])]
     said += [(f"otherwise known as {r['name']}", r["statement"]) for r in explanation["relations"]]
+    if explanation["no_twin"]:
+        said.append(("linear twin, a control", f"none: {explanation['no_twin']}"))
     return said + [
         ("linear twin, a control", f"{control['spec']}  ({control['about']})")
         for control in explanation["controls"]

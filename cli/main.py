@@ -290,9 +290,13 @@ def check_regret_command(
     beta2: Annotated[float | None, typer.Option(help="First moment's decay; the spec's by default.")] = None,
     beta3: Annotated[float | None, typer.Option(help="Second moment's decay; the spec's by default.")] = None,
     spec: Annotated[str | None, typer.Option(help="A pipeline with two moments; alto by default.")] = None,
-    lr_schedule: Annotated[str, typer.Option(help="Factor on lr, a formula in k.")] = "1/sqrt(k)",
-    alpha_schedule: Annotated[str, typer.Option(help="Factor on alpha, a formula in k.")] = "1/sqrt(k)",
-    decay_schedule: Annotated[str, typer.Option(help="Factor on weight decay, a formula in k.")] = "1/sqrt(k)",
+    lr_schedule: Annotated[str | None, typer.Option(help="Factor on lr, a formula in k; 1/sqrt(k) is assumed.")] = None,
+    alpha_schedule: Annotated[
+        str | None, typer.Option(help="Factor on alpha, a formula in k; 1/sqrt(k) is assumed.")
+    ] = None,
+    decay_schedule: Annotated[
+        str | None, typer.Option(help="Factor on weight decay, a formula in k; 1/sqrt(k) is assumed.")
+    ] = None,
     gradient_bound: Annotated[float, typer.Option(help="G∞, the largest gradient entry, for Theorem 1.")] = 1.0,
     as_json: AsJson = False,
 ) -> None:

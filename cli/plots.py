@@ -2,48 +2,69 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import fields
 from pathlib import Path
 
 from edsl.cli.numbers import read_axis
 from edsl.cli.render.page import print_note
 from edsl.errors import EdslError, nearest
+from edsl.pipeline import Pipeline
 from edsl.spec import parse
+from edsl.theory.report import figure
 
 POINTS = 200  # along each axis of a map
 
 
 def stability_map(spec: str, x: str, y: str, curvature: float | None, out: Path) -> None:
     """Draw spectral radius and stable sharpness over two hyper-parameters."""
-    import numpy as np
-
     from edsl.theory.linearise import linearise
-    from edsl.theory.maps import radius_map, sharpness_map
-    from edsl.theory.plot import save_map
+    from edsl.theory.maps import radius_map, sharpness_map, step_sizes
+    from edsl.theory.plot import Axis, save_map
 
     pipeline = parse(spec)
-    axes = read_axis(x, "--x"), read_axis(y, "--y")
-    names = (axes[0][0], axes[1][0])
+    spans = read_axis(x, "--x"), read_axis(y, "--y")
+    names = (spans[0][0], spans[1][0])
     system = linearise(pipeline)
     for name in names:
         if name not in pipeline.hyperparameters:
             raise EdslError(f"unknown hyper-parameter {name!r}; {nearest(name, pipeline.hyperparameters, 'it has')}")
     if names[0] == names[1]:
         raise EdslError(f"--x and --y must be two hyper-parameters, got {names[0]} twice")
-    for name, low, high in axes:
-        if name.rpartition(".")[2].startswith(("beta", "momentum")) and not (low >= 0 and high < 1):
-            raise EdslError(f"{name} must lie in [0, 1), got {low:g}:{high:g}")
+    for name, low, high in spans:
+        _check_ends(pipeline, name, low, high)
+    if curvature is not None and not math.isfinite(curvature):
+        raise EdslError(f"--curvature must be a finite number, got {curvature}")
     lr = float(pipeline.hyperparameters.get("lr", 1.0))
-    if curvature is None:
-        if lr == 0:
-            raise EdslError("lr is 0: nothing moves; give an lr above 0")
-        curvature = 1 / lr
-    grid = [np.linspace(low, high, POINTS) for _, low, high in axes]
-    radius = radius_map(system, names, *grid, h=curvature)
-    sharpness = sharpness_map(system, names, *grid)
-    save_map(out, str(pipeline), names, (grid[0], grid[1]), radius, sharpness, curvature, lr)
+    if lr == 0 and "lr" not in names:
+        raise EdslError("lr is 0: nothing moves; give an lr above 0")
+    axes = tuple(Axis.over(name, low, high, float(pipeline.hyperparameters[name]), POINTS) for name, low, high in spans)
+    grid = axes[0].values, axes[1].values
+    on_map = all(axis.values[0] <= axis.own <= axis.values[-1] for axis in axes)
+    h = curvature
+    if h is None:  # that of s = 1, at the pipeline's own lr or in the middle of the map
+        h = 1 / next((axis.middle for axis in axes if axis.name == "lr" and not (on_map and lr > 0)), lr)
+    radius = radius_map(system, names, *grid, h=h)
+    stable = step_sizes(system, names, *grid) * sharpness_map(system, names, *grid)
+    about = f"curvature h = {figure(h)}" + ("" if "lr" in names else f" (s = {figure(lr * h)})")
+    save_map(out, str(pipeline), (axes[0], axes[1]), radius, stable, about)
     for remark in system.notes:
         print_note(remark)
+    if not on_map:
+        print_note(f"the pipeline's own {' and '.join(f'{a.name}={figure(a.own)}' for a in axes)} lies outside the map")
     print_note(f"drawn: {out}")
+
+
+def _check_ends(pipeline: Pipeline, name: str, low: float, high: float) -> None:
+    """Both ends of an axis must be values that the hyper-parameter may take, apart from E's bound on alpha."""
+    index, field = pipeline.keys[name]
+    stage = pipeline.stages[index]
+    domain = next(one.metadata["domain"] for one in fields(stage) if one.name == field)
+    for end in (low, high):
+        try:
+            domain.read(end)
+        except ValueError:
+            raise EdslError(f"{name} must lie in {domain}, got {low:g}:{high:g}") from None
 
 
 def frequency(spec: str, out: Path) -> None:

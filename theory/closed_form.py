@@ -9,7 +9,7 @@ models of E with momentum, weakest first, as lower bounds on γ (for s > 0):
     ode      X = β₁β₂(1−β₁)/(β₁+β₂−2β₁β₂): the full linearised ODE, by Routh–Hurwitz
     exact    X = β₁β₂(1−β₁)/(1−β₁β₂): the recurrence itself, by Schur; and a flip bound on s
 
-All closed forms broadcast over numpy arrays.
+All closed forms broadcast over numpy arrays; those of one point take fractions too.
 """
 
 from __future__ import annotations
@@ -50,21 +50,21 @@ def stable_sharpness(gamma: Any, beta1: Any, beta2: Any, kappa: Any) -> Any:
     return np.minimum(flip(gamma, beta1, beta2, kappa), hopf(gamma, beta1, beta2, kappa))
 
 
-def cliff(beta1: float, beta2: float) -> float:
+def cliff(beta1: Any, beta2: Any) -> Any:
     """α* = −β₁(1−β₂)/[(1−β₁β₂)(1−β₁)], below which hopf limits: s* falls to a small value there."""
     return -beta1 * (1 - beta2) / ((1 - beta1 * beta2) * (1 - beta1))
 
 
-def best(beta1: float, beta2: float, kappa: float) -> tuple[float, float]:
+def best(beta1: Any, beta2: Any, kappa: Any) -> tuple[Any, Any]:
     """(α, s*) of the largest stable sharpness: γ = −(1+β₁)²(1−β₂)/[4(1−β₁β₂)], s* = 4(1−β₁β₂)/[κ(1−β₁)]."""
     gamma = -((1 + beta1) ** 2) * (1 - beta2) / (4 * (1 - beta1 * beta2))
     return gamma / (1 - beta1), 4 * (1 - beta1 * beta2) / (kappa * (1 - beta1))
 
 
-def lower_bound(model: str, s: Any, beta1: float, beta2: float, kappa: float) -> Any:
+def lower_bound(model: str, s: Any, beta1: Any, beta2: Any, kappa: Any) -> Any:
     """The bound on γ from below of one of the models "frozen", "ode", "exact", for s > 0."""
     extra = {
-        "frozen": 0.0,
+        "frozen": 0,
         "ode": _ratio(beta1 * beta2 * (1 - beta1), beta1 + beta2 - 2 * beta1 * beta2),
         "exact": beta1 * beta2 * (1 - beta1) / (1 - beta1 * beta2),
     }[model]
@@ -77,9 +77,9 @@ def ode_interval(
     """The paper's interval for α over curvatures (f₂, f₁), f₂ ≤ 0 ≤ f₁; ±∞ where that side does not bound."""
     low, high = min(curvature[0], 0.0), max(curvature[1], 0.0)
     centre = -beta1 / (1 - beta1)
-    width = (1 - beta2) / (kappa * lr) if lr > 0 else math.inf
+    width = (1 - beta2) / (kappa * lr) if kappa * lr > 0 else math.inf
     return (centre - width / high if high > 0 else -math.inf, centre - width / low if low < 0 else math.inf)
 
 
-def _ratio(top: float, bottom: float) -> float:
-    return top / bottom if bottom else 0.0
+def _ratio(top: Any, bottom: Any) -> Any:
+    return top / bottom if bottom else 0

@@ -9,11 +9,17 @@ _LETTERS = {
     "λ": r"\lambda", "μ": r"\mu", "ν": r"\nu", "ρ": r"\rho", "σ": r"\sigma", "ξ": r"\xi", "φ": r"\varphi",
     "Δ": r"\Delta ", "Σ": r"\sum", "∇": r"\nabla ", "∂": r"\partial ", "ḡ": r"\bar g", "ĝ": r"\hat g",
     "ₖ₋₁": "_{k-1}", "ₖ": "_k", "ᵢ": "_i", "ⱼ": "_j", "₁": "_1", "₂": "_2", "₃": "_3", "₄": "_4", "₅": "_5",
-    "ᵏ": "^k", "ᵀ": "^\\top", "²": "^2", "−": "-", "′": "'", "⊙": r"\odot", "·": r"\cdot ", "±": r"\pm ",
+    "ᵏ": "^k", "ᵀ": "^\\top", "²": "^2", "−": "-", "′": "'", "⊙": r"\odot", "·": r"\cdot ", "±": r"\pm ", "~": r"\sim",
 }  # fmt: skip
 _ACCENTS = {"\u0302": r"\hat", "\u0303": r"\tilde", "\u0304": r"\bar"}
 _WORDS = ("clamp", "min", "max", "mean", "sign", "eigenvectors", "qr", "NS", "rows", "columns")
-_PHRASE = re.compile(r"\b(if finite else|if|else|divides|is new|in each element|both along the directions of step)\b")
+_PHRASE = re.compile(
+    r"\b(if finite else|if|else|divides|is new|in each element|for every element|both along the directions of step)\b"
+)
+
+
+_DIGITS = "[⁰¹²³⁴⁵⁶⁷⁸⁹]"
+_PLAIN = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 
 
 def latex(line: str) -> str:
@@ -34,6 +40,7 @@ def latex(line: str) -> str:
     text = text.replace("‖all ", r"‖\text{all }")
     text = re.sub("‖([^‖]*)‖", r"\\lVert \1 \\rVert", text)
     text = re.sub(r"\^\(([^()]*)\)", r"^{\1}", text)
+    text = re.sub(f"⁽({_DIGITS}+)⁾", lambda found: f"^{{({found[1].translate(_PLAIN)})}}", text)
     for letter, written in _LETTERS.items():
         text = text.replace(letter, written)
     return f"{text} \\quad\\text{{({when}}}" if when else text
@@ -50,7 +57,7 @@ def _roots(text: str) -> str:
             end = function.end() + _closing(rest[function.end() - 1 :])
             inner, after = rest[:end], rest[end:]
         else:
-            name = re.match(r"(?:\\hat )?\S[₀-₉ₖ₋]*", rest)
+            name = re.match(rf"(?:\\hat )?\S(?:[₀-₉ₖ₋⁽⁾]|{_DIGITS})*", rest)
             assert name is not None  # a root is of something
             inner, after = name.group(), rest[name.end() :]
         text = f"{text[:place]}\\sqrt{{{inner}}}{after}"

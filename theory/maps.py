@@ -10,7 +10,7 @@ import sympy
 from edsl.theory.linearise import CURVATURE, LinearSystem
 from edsl.theory.stability import schur_conditions, spectral_radius
 
-LEAST, MOST, SCAN = 1e-6, 1e9, 160  # curvatures that are looked at, on a log grid
+LEAST, MOST, SCAN = 1e-6, 1e9, 160  # values of lr · curvature that are looked at, on a log grid
 HALVINGS = 40
 
 
@@ -30,25 +30,26 @@ def radius_map(system: LinearSystem, free: tuple[str, str], x: Any, y: Any, h: f
 def sharpness_map(system: LinearSystem, free: tuple[str, str], x: Any, y: Any) -> Any:
     """The largest stable curvature for every (x, y): 0 where none is, ∞ where none is too large.
 
-    The Schur conditions are evaluated on a log grid of curvatures; the first that fails is
+    The Schur conditions are evaluated on a log grid of lr · curvature; the first that fails is
     sharpened by bisection.
     """
     symbols = [*(sympy.Symbol(name) for name in free), CURVATURE]
     conditions = sympy.lambdify(symbols, schur_conditions(with_free(system, free)), "numpy", cse=True)
     grid = np.meshgrid(np.asarray(x, dtype=float), np.asarray(y, dtype=float))
+    lr = step_sizes(system, free, x, y)
+    unit = 1 / np.where(lr > 0, lr, 1.0)
 
-    def stable(h: Any) -> Any:
-        values = (np.broadcast_to(value, grid[0].shape) for value in conditions(*grid, h))
+    def stable(s: Any) -> Any:
+        values = (np.broadcast_to(value, grid[0].shape) for value in conditions(*grid, s * unit))
         return np.logical_and.reduce([value > 0 for value in values])
 
-    curvatures = np.geomspace(LEAST, MOST, SCAN)
     low, high = np.zeros_like(grid[0]), np.full_like(grid[0], np.inf)
     open_still = np.ones(grid[0].shape, dtype=bool)
-    for h in curvatures:
-        fails = open_still & ~stable(h)
-        high[fails] = h
+    for s in np.geomspace(LEAST, MOST, SCAN):
+        fails = open_still & ~stable(s)
+        high[fails] = s
         open_still &= ~fails
-        low[open_still] = h
+        low[open_still] = s
         if not open_still.any():
             break
     bounded = np.isfinite(high) & (low > 0)
@@ -57,4 +58,11 @@ def sharpness_map(system: LinearSystem, free: tuple[str, str], x: Any, y: Any) -
         good = stable(middle)
         low = np.where(bounded & good, middle, low)
         high = np.where(bounded & ~good, middle, high)
-    return np.where(np.isinf(high), np.inf, low)
+    return np.where(np.isinf(high), np.inf, low * unit)
+
+
+def step_sizes(system: LinearSystem, free: tuple[str, str], x: Any, y: Any) -> Any:
+    """lr for every (x, y): an axis's own where lr is one, the pipeline's elsewhere, 1 where it has none."""
+    grid = dict(zip(free, np.meshgrid(np.asarray(x, dtype=float), np.asarray(y, dtype=float))))
+    own = float(system.values.get(sympy.Symbol("lr"), 1.0))
+    return grid.get("lr", np.full_like(grid[free[0]], own))

@@ -6,14 +6,19 @@ is what is computed, for exactly these switches and with zero terms gone.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from edsl.errors import EdslError
+from edsl.domain import plain
+from edsl.errors import EdslError, shown
 from edsl.pipeline import Pipeline
 from edsl.stage import At, BaseUpdate, Estimator, Stage, Wrapper
+from edsl.theory.alphabet import Alphabet
 
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+_INDEX = re.compile("(⁽[⁰¹²³⁴⁵⁶⁷⁸⁹]+⁾)?ₖ")
 SUM, QUOTIENT, PRODUCT, POWER, ATOM = 1, 2, 3, 4, 5  # how tightly an expression binds
 _LETTERS = {  # memory fields whose letter isn't their name
     "mean": "ḡ",
@@ -95,7 +100,8 @@ def _product(left: Any, right: Any) -> Any:
 class Writer(At):
     """Where a step happens, on paper: each new quantity gets a line of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, alphabet: Alphabet) -> None:
+        self.alphabet = alphabet
         self.theta = letter("θₖ₋₁")
         self.k = letter("k")
         self.gradient = letter("gₖ")
@@ -105,13 +111,16 @@ class Writer(At):
         self.rows = letter("rows")
         self.columns = letter("columns")
         self.looks_each_step = True
+        self.noise: Expression | None = None
         self.lines: list[str] = []
         self.named: dict[str, str] = {}  # the name of what a line has defined, by its text
 
     @property
     def normal(self) -> Expression:  # pyright: ignore[reportIncompatibleVariableOverride]
-        self.lines.append("ξₖ ~ N(0, 1) for every element")
-        return letter("ξₖ")
+        if self.noise is None:
+            self.noise = letter(f"{self.alphabet.claim('ξ')}ₖ")
+            self.lines.append(f"{self.noise.name} ~ N(0, 1) for every element")
+        return self.noise
 
     def fresh(self, x: Any, otherwise: Any) -> Any:
         return x if self.looks_each_step else Expression("fresh", x, otherwise)
@@ -154,40 +163,50 @@ class Writer(At):
     def _write(self, value: Any) -> tuple[str, int]:
         """An expression's text, and how tightly it binds."""
         if not isinstance(value, Expression):
-            return _number(value), ATOM
+            text = _number(value)
+            return text, PRODUCT if text.startswith("−") else ATOM
         if value.name is not None:
-            return value.name, ATOM
+            return value.name, POWER if "⁽" in value.name else ATOM
         text, binds = self._compose(value.operation, value.parts)
         return (self.named[text], ATOM) if text in self.named else (text, binds)
 
     def _compose(self, operation: str, parts: tuple[Any, ...]) -> tuple[str, int]:
-        if operation == "+":
-            return f"{self._in(parts[0], SUM)} + {self._in(parts[1], SUM)}", SUM
-        if operation == "−":
-            return f"{self._in(parts[0], SUM)} − {self._in(parts[1], QUOTIENT)}", SUM
+        if operation in ("+", "−"):
+            left, right = self._in(parts[0], SUM), self._in(parts[1], SUM if operation == "+" else QUOTIENT)
+            if right.startswith("−"):
+                operation, right = {"+": "−", "−": "+"}[operation], right[1:]
+            return f"{left} {operation} {right}", SUM
         if operation == "·":
             if parts[0] is parts[1]:
                 return f"{self._in(parts[0], ATOM)}²", POWER
-            return f"{self._in(parts[0], PRODUCT)} {self._in(parts[1], PRODUCT)}", PRODUCT
+            return self._juxtaposed(*parts), PRODUCT
         if operation == "/":
             return f"{self._in(parts[0], PRODUCT)} / {self._in(parts[1], POWER)}", QUOTIENT
         if operation == "^":
             exponent = self.text(parts[1])
             return f"{self._in(parts[0], ATOM)}{'ᵏ' if exponent == 'k' else f'^({exponent})'}", POWER
         if operation == "neg":
-            return f"−{self._in(parts[0], PRODUCT)}", PRODUCT
+            text = self._in(parts[0], PRODUCT)
+            return text[1:] if text.startswith("−") else f"−{text}", PRODUCT
         if operation == "product":
-            return f"{self._in(parts[0], PRODUCT)} {self._in(parts[1], PRODUCT)}", PRODUCT
+            return self._juxtaposed(*parts), PRODUCT
         if operation == "transpose":
             return f"{self._in(parts[0], ATOM)}ᵀ", ATOM
         return self._function(operation, parts), ATOM
+
+    def _juxtaposed(self, left: Any, right: Any) -> str:
+        """A product: side by side, with a dot before a number."""
+        first, second = self._in(left, PRODUCT), self._in(right, PRODUCT)
+        if second.startswith("−"):
+            second = f"({second})"
+        return f"{first} · {second}" if second[0].isdigit() else f"{first} {second}"
 
     def _function(self, operation: str, parts: tuple[Any, ...]) -> str:
         if operation == "√":
             return f"√{self._in(parts[0], ATOM)}"
         if operation == "‖":
             if parts[0].name is None:  # a norm is of something worth a line of its own
-                self.define(self._unused("r"), parts[0])
+                self.define(f"{self.alphabet.claim('r')}ₖ", parts[0])
             return f"‖{self.text(parts[0])}‖"
         if operation == "debias":
             return self._debiased(*parts)
@@ -217,16 +236,12 @@ class Writer(At):
             return f"qr({self.text(parts[1])} {self._in(parts[0], PRODUCT)})"
         return f"{operation}({', '.join(self.text(part) for part in parts)})"
 
-    def _unused(self, symbol: str) -> str:
-        taken = {line.split(" = ")[0] for line in self.lines}
-        return next(name for n in range(9) if (name := f"{symbol}{'′' * n}ₖ") not in taken)
-
     def _debiased(self, x: Any, beta: Any, count: Any) -> str:
         base = f"1 − {self._in(beta, ATOM)}{'ᵏ' if count is self.k else f'^({self.text(count)})'}"
         text = self.text(x)
         if "ₖ" not in text or " " in text:  # nothing that could wear a hat
             return f"({text}) / ({base})"
-        hat = text.replace("ₖ", "\u0302ₖ", 1)
+        hat = _INDEX.sub("\u0302\\g<0>", text, count=1)
         line = f"{hat} = {self._in(x, PRODUCT)} / ({base})"
         if line not in self.lines:
             self.lines.append(line)
@@ -262,11 +277,12 @@ def recurrences(pipeline: Pipeline) -> list[Recurrence]:
         ḡₖ = β₁ ḡₖ₋₁ + (1 − β₁) gₖ; uₖ = gₖ + α (1 − β₁) (gₖ − ḡₖ₋₁)
         θₖ = θₖ₋₁ − η uₖ
     """
+    alphabet = Alphabet()
     if "" in pipeline.branches:
-        return _written(pipeline)
+        return _written(pipeline, alphabet, range(len(pipeline.stages)))
     written: list[Recurrence] = []
     for route, branch in pipeline.branches.items():
-        for index, part in enumerate(_written(branch)):
+        for index, part in enumerate(_written(branch, alphabet, _owners(pipeline, branch, route))):
             if index >= pipeline.update_index:
                 written.append(Recurrence(f"{route}: {part.label}", part.stage, part.lines, part.letters))
             elif len(written) == index:  # the stages before the routes, once
@@ -274,27 +290,43 @@ def recurrences(pipeline: Pipeline) -> list[Recurrence]:
     return written
 
 
-def _written(pipeline: Pipeline) -> list[Recurrence]:
+def _owners(pipeline: Pipeline, branch: Pipeline, route: str) -> list[Any]:
+    """Who owns a branch's letters: stages around the routes are one and the same in every branch."""
+    before, behind = pipeline.update_index, len(pipeline.stages) - pipeline.update_index - 1
+    count = len(branch.stages)
+    return [
+        index if index < before else index - count if index >= count - behind else (route, index)
+        for index in range(count)
+    ]
+
+
+def _written(pipeline: Pipeline, alphabet: Alphabet, owners: Sequence[Any]) -> list[Recurrence]:
     written: list[Recurrence] = []
+    letters = _letters(pipeline, alphabet, owners)
     flow = letter("gₖ")
-    lr: Any = letter("η")
+    lr: Any = letter(letters[pipeline.update_index].get("lr", "η"))
     primes = 0
-    for stage, label in zip(pipeline.stages, pipeline.labels):
-        at = Writer()
+    for stage, label, named in zip(pipeline.stages, pipeline.labels, letters):
+        at = Writer(alphabet)
         at.lr = lr
         at.looks_each_step = pipeline.estimator.looks(2) > pipeline.estimator.looks(1)
         last = stage is pipeline.stages[-1]
+        live = tuple((field, named[field]) for field in stage.live_fields() if field in named)
         if isinstance(stage, Estimator):
             at.lines.extend(stage.equations)
         else:
             at.total_norm = letter(f"‖all {flow.name}‖")
             try:
-                refreshed = _refreshed(stage, flow, at)
-                out, memory = _run(stage, flow, at, {field for field, _, _ in refreshed})
+                refreshed = _refreshed(stage, flow, at, named)
+                out, memory = _run(stage, flow, at, named, {field for field, _, _ in refreshed})
+                _define_memory(at, memory, refreshed, named)
             except EdslError as reason:
                 written.append(Recurrence(label, stage, (str(reason),), ()))
                 continue
-            _define_memory(at, memory, refreshed)
+            except Exception as reason:  # a plugin's step may do what letters can't, such as to branch on a value
+                said = f"{stage.name}: its step can't be written in letters: {shown(str(reason))}"
+                written.append(Recurrence(label, stage, (said,), ()))
+                continue
             primes = 0 if isinstance(stage, BaseUpdate) else primes
             if last:
                 text = at.text(out)
@@ -306,29 +338,63 @@ def _written(pipeline: Pipeline) -> list[Recurrence]:
                 primes += 1
             if isinstance(stage, BaseUpdate):
                 lr = 0 if getattr(stage, "lr", 1) == 0 else lr
-        written.append(Recurrence(label, stage, tuple(at.lines), tuple(_letters(stage).items())))
+        written.append(Recurrence(label, stage, tuple(at.lines), live))
     return written
 
 
-def _run(stage: Stage, flow: Expression, at: Writer, fresh: set[str]) -> tuple[Any, list[tuple[str, Any]]]:
+def _letters(pipeline: Pipeline, alphabet: Alphabet, owners: Sequence[Any]) -> list[dict[str, str]]:
+    """Letters of each stage's hyper-parameters that are not 0, and of its buffers, by field.
+
+    The estimator claims first, whose equations are texts, then the base update, as for names.
+    """
+    first = (0, pipeline.update_index)
+    order = sorted(range(len(pipeline.stages)), key=lambda index: (index not in first, index))
+    found = {index: alphabet.claim_all(owners[index], _wanted(pipeline.stages[index])) for index in order}
+    return [found[index] for index in range(len(pipeline.stages))]
+
+
+def _wanted(stage: Stage) -> dict[str, str]:
+    """The letters that a stage's author gave its fields and its buffers; a buffer's key ends in ₖ."""
+    is_estimator = isinstance(stage, Estimator)
+    wanted = {
+        field.name: field.metadata["letter"] or field.name
+        for field in fields(stage)
+        if (is_estimator and field.metadata["letter"])
+        or (field.name in stage.live_fields() and getattr(stage, field.name) != 0)
+    }
+    if not is_estimator:
+        kind: Any = type(stage.init(0.0))
+        wanted |= {f"{field}ₖ": _LETTERS.get(field, field) for field in kind._fields}
+    return wanted
+
+
+def _run(
+    stage: Stage, flow: Expression, at: Writer, named: dict[str, str], fresh: set[str]
+) -> tuple[Any, list[tuple[str, Any]]]:
     """A step on letters: what flows out, and each new memory entry with its name."""
     kind: Any = type(stage.init(0.0))
-    old = kind(*[letter(_name(field, "ₖ" if field in fresh else "ₖ₋₁")) for field in kind._fields])
-    out, new = _bound(stage).step(flow, old, at)
-    return out, [(_name(field, "ₖ"), entry) for field, entry in zip(kind._fields, new)]
+    old = kind(*[letter(f"{named[f'{field}ₖ']}{'ₖ' if field in fresh else 'ₖ₋₁'}") for field in kind._fields])
+    out, new = _bound(stage, named).step(flow, old, at)
+    kept = []
+    for field, before, entry in zip(kind._fields, old, new):
+        if entry is flow and flow.name is not None:  # what came in is remembered: its letter serves, a step older
+            before.name = flow.name.replace("ₖ", "ₖ₋₁")
+        else:
+            kept.append((f"{named[f'{field}ₖ']}ₖ", entry))
+    return out, kept
 
 
-def _refreshed(stage: Stage, flow: Expression, at: Writer) -> list[tuple[str, Any, str]]:
+def _refreshed(stage: Stage, flow: Expression, at: Writer, named: dict[str, str]) -> list[tuple[str, Any, str]]:
     """What a stage computes only every few steps: (field, entry, when)."""
     if stage.refresh_every == 0:
         return []
-    bound, period = _bound(stage), stage.refresh_every
+    bound, period = _bound(stage, named), stage.refresh_every
     later = f"every {period} steps" if period > 1 else "each step"
     calls = [("at step 1", bound.begin), (later, bound.refresh)]
     if type(stage).begin is Stage.begin:
         calls = [(f"at step 1 and {later}" if period > 1 else later, bound.refresh)]
     kind: Any = type(stage.init(0.0))
-    old = kind(*[letter(_name(field, "ₖ₋₁")) for field in kind._fields])
+    old = kind(*[letter(f"{named[f'{field}ₖ']}ₖ₋₁") for field in kind._fields])
     return [
         (field, entry, when)
         for when, call in calls
@@ -337,35 +403,27 @@ def _refreshed(stage: Stage, flow: Expression, at: Writer) -> list[tuple[str, An
     ]
 
 
-def _bound(stage: Stage) -> Any:
+def _bound(stage: Stage, named: dict[str, str]) -> Any:
     """The stage with letters for its live values, and zeros where they are zero."""
     live = stage.live_fields()
-    values = {name: letter(text) for name, text in _letters(stage).items() if name in live}
-    return stage.bind({**values, **{name: 0 for name in live if getattr(stage, name) == 0}})
+    return stage.bind({name: letter(named[name]) if name in named else 0 for name in live})
 
 
-def _name(field: str, index: str) -> str:
-    return f"{_LETTERS.get(field, field)}{index}"
-
-
-def _define_memory(at: Writer, names: list[tuple[str, Any]], refreshed: list[tuple[str, Any, str]]) -> None:
+def _define_memory(
+    at: Writer, names: list[tuple[str, Any]], refreshed: list[tuple[str, Any, str]], named: dict[str, str]
+) -> None:
     inner = at.lines
     at.lines = []
     for name, entry in names:
         at.define(name, entry)
     for field, entry, when in refreshed:
         text = at.text(entry)
-        at.lines.append(f"{_name(field, 'ₖ')} = {text}   ({when})")
+        at.lines.append(f"{named[f'{field}ₖ']}ₖ = {text}   ({when})")
     at.lines.extend(inner)
 
 
-def _letters(stage: Stage) -> dict[str, str]:
-    return {
-        field.name: field.metadata["letter"] or field.name
-        for field in fields(stage)
-        if field.name in stage.live_fields()
-    }
-
-
 def _number(value: Any) -> str:
-    return f"{value:g}".replace("-", "−") if isinstance(value, (int, float)) else str(value)
+    """A number as one writes it: six digits would be too few for 1234567, seventeen too many for 0.1 + 0.2."""
+    if not isinstance(value, (int, float)):
+        return str(value)
+    return plain(float(f"{value:.12g}") + 0.0).replace("-", "−")

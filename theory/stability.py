@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import sympy
 
-from edsl.errors import EdslError
-from edsl.theory.linearise import CURVATURE, LinearSystem
-
-EDGE = 1e-9  # a spectral radius within this of 1 is on the boundary
+from edsl.theory.linearise import LinearSystem, Z
+from edsl.theory.loop import Edge, Loop, widest_gaps
+from edsl.theory.polynomial import as_float, radius_of
 
 
 @dataclass(frozen=True)
@@ -29,37 +28,29 @@ class Interval:
     high: float
     limited_by: str
 
+    def holds(self, h: float) -> bool:
+        return self.low < h < self.high
 
-def stable_intervals(system: LinearSystem) -> list[Interval]:
-    """All curvatures for which a system with numbers in it converges: exact boundaries, in order.
 
-    The characteristic polynomial is mapped by z = (1+w)/(1−w); the real roots in h of its ends and
-    of its last Hurwitz minor are all places where an eigenvalue can cross the unit circle. Between
-    neighbours the spectral radius decides.
+def stable_intervals(loop: Loop) -> list[Interval]:
+    """All values of h for which a loop converges: exact boundaries, in order.
+
+    Between neighbouring edges, the places where an eigenvalue lies on the unit circle, the number of
+    eigenvalues inside does not change, so one place decides, in exact arithmetic.
     """
-    curvatures = boundaries(system)
-    edges = [-math.inf, *curvatures, math.inf]
-    radius = radius_of(system)
-    intervals: list[Interval] = []
-    for low, high in pairwise(edges):
-        if radius(_inside(low, high)) >= 1:
-            continue
-        if intervals and intervals[-1].high == low and radius(low) < 1:
-            intervals[-1] = Interval(intervals[-1].low, high, _exit(system, high))
-        else:
-            intervals.append(Interval(low, high, _exit(system, high)))
-    return intervals
+    return [
+        Interval(
+            -math.inf if low is None else as_float(low),
+            math.inf if high is None else as_float(high),
+            "none" if high is None else _kind(loop.edges, high),
+        )
+        for low, high, between in widest_gaps(loop.edges)
+        if loop.is_stable(between)
+    ]
 
 
-def boundaries(system: LinearSystem) -> list[float]:
-    """The curvatures at which an eigenvalue may lie on the unit circle, sorted."""
-    found: set[float] = set()
-    for condition in schur_conditions(system):
-        polynomial = sympy.Poly(condition, CURVATURE)
-        if polynomial.degree() > 0:
-            roots = sympy.Poly(polynomial.sqf_part(), CURVATURE).nroots(n=20, maxsteps=200)
-            found |= {float(sympy.re(root)) for root in roots if abs(sympy.im(root)) < 1e-12 * (1 + abs(root))}
-    return sorted(found)
+def _kind(edges: tuple[Edge, ...], place: Fraction) -> str:
+    return next(edge.kind for edge in edges if edge.curvature == place)
 
 
 def schur_conditions(system: LinearSystem) -> list[Any]:
@@ -67,7 +58,7 @@ def schur_conditions(system: LinearSystem) -> list[Any]:
 
     p(1), (−1)ⁿ p(−1), and the Hurwitz minors of the bilinear image (1−w)ⁿ p((1+w)/(1−w)).
     """
-    polynomial = system.characteristic
+    polynomial = sympy.Poly((Z * sympy.eye(len(system.states)) - system.A).det(method="berkowitz"), Z)
     degree = len(system.states)
     image = sympy.Integer(0)
     w = sympy.Symbol("w")
@@ -82,10 +73,14 @@ def schur_conditions(system: LinearSystem) -> list[Any]:
     return [sympy.expand(coefficients[0]), *minors, sympy.expand(coefficients[-1])]
 
 
-def radius_of(system: LinearSystem) -> Any:
-    """h → spectral radius of all modes, for numbers or arrays of h."""
-    compute = spectral_radius(system, [CURVATURE])
-    return lambda h: float(compute(np.float64(h)))
+def radius_at(loop: Loop, h: float) -> float:
+    """The spectral radius of all modes at one curvature, in exact arithmetic to 12 digits."""
+    return radius_of(loop.at(Fraction(h)))
+
+
+def minimal_radius_at(loop: Loop, h: float) -> float:
+    """The largest |eigenvalue| among the modes that gradient noise reaches and θ shows."""
+    return radius_of(loop.minimal.at(Fraction(h)))
 
 
 def spectral_radius(system: LinearSystem, symbols: list[sympy.Symbol]) -> Any:
@@ -102,37 +97,6 @@ def spectral_radius(system: LinearSystem, symbols: list[sympy.Symbol]) -> Any:
     return compute
 
 
-def minimal_radius(system: LinearSystem) -> float:
-    """The largest |eigenvalue| among the modes that gradient noise reaches and θ shows."""
-    coefficients = [float(c) for c in system.minimal_characteristic.all_coeffs()]
-    return float(np.abs(np.roots(coefficients)).max(initial=0.0))
-
-
-def _inside(low: float, high: float) -> float:
-    if math.isinf(low) and math.isinf(high):
-        return 0.0
-    if math.isinf(low):
-        return high - max(1.0, abs(high))
-    if math.isinf(high):
-        return low + max(1.0, abs(low))
-    return (low + high) / 2
-
-
-def _exit(system: LinearSystem, high: float) -> str:
-    """How the system loses stability at the upper end of an interval."""
-    if math.isinf(high):
-        return "none"
-    matrix = np.array(system.A.subs(CURVATURE, high).evalf().tolist(), dtype=float)
-    eigenvalues = np.linalg.eigvals(matrix)
-    leaving = eigenvalues[np.argmin(np.abs(np.abs(eigenvalues) - 1) + 1e-3 * (np.abs(eigenvalues) < 1 - 1e-4))]
-    if abs(leaving.imag) > 1e-4:
-        return "hopf"
-    return "flip" if leaving.real < 0 else "fold"
-
-
-def positive_interval(intervals: list[Interval]) -> Interval:
-    """The stable interval just above h = 0; raises EdslError when there is none."""
-    for interval in intervals:
-        if interval.low <= EDGE < interval.high:
-            return interval
-    raise EdslError("no small positive curvature is stable: this pipeline diverges with any step size")
+def from_zero(intervals: list[Interval]) -> Interval | None:
+    """The stable interval that small positive curvatures lie in, or None where they diverge."""
+    return next((interval for interval in intervals if interval.low <= 0 < interval.high), None)

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from edsl.cli.render.page import Page
+from edsl.domain import plain
 
 _BROKEN = 22  # columns that hyper-parameters get at least
 
@@ -26,7 +27,7 @@ def print_pipeline(pipeline: dict[str, Any]) -> None:
     for stage in pipeline["stages"]:
         letters = stage["letters"]
         arguments = [
-            f"{name}={value!r}" + (f"  ({letters[name]})" if letters.get(name, name) != name else "")
+            f"{name}={plain(value)}" + (f"  ({letters[name]})" if letters.get(name, name) != name else "")
             for name, value in stage["arguments"].items()
         ]
         kept = stage["buffers"]
@@ -56,11 +57,7 @@ def print_pipeline(pipeline: dict[str, Any]) -> None:
     for line in pipeline["notes"]:
         page.print(f"note: {escape(line)}", soft_wrap=True)
     _recurrences(page, [(stage["stage"], stage["recurrence"]) for stage in pipeline["stages"]])
-    if any(
-        value == 0 and name in stage["letters"]
-        for stage in pipeline["stages"]
-        for name, value in stage["arguments"].items()
-    ):
+    if any(value == 0 and value is not False for stage in pipeline["stages"] for value in stage["arguments"].values()):
         page.print("\n(terms whose hyper-parameter is 0 now are left out)")
 
 

@@ -8,49 +8,54 @@ from rich.markup import escape
 from rich.table import Table
 
 from edsl.cli.render.page import Page
+from edsl.domain import plain
+from edsl.theory.report import figure
 
 
 def print_stability(report: dict[str, Any]) -> None:
     """Every bound beside the others, then the verdict."""
     page = Page()
     table = Table()
-    table.add_column("condition")
-    table.add_column("allows")
-    table.add_column("here")
+    for name in ("condition", "allows", "here"):
+        table.add_column(name, overflow="fold")
+    alpha = report["alpha"]
     if report["simple_bound"] is not None:
         within = "within" if report["within_simple_bound"] else "outside"
         table.add_row(
-            "paper: simple bound", f"|alpha| < {report['simple_bound']:.6g}", f"alpha = {report['alpha']:g}: {within}"
+            "paper: simple bound", f"|alpha| < {figure(report['simple_bound'])}", f"alpha = {figure(alpha)}: {within}"
         )
     if report["ode_interval"] is not None:
         low, high = report["ode_interval"]
-        table.add_row(
-            "paper: ODE, f′ and f″ held constant",
-            f"{'−∞' if low is None else f'{low:.6g}'} < alpha < {'∞' if high is None else f'{high:.6g}'}",
-            _inside(report["alpha"], low, high),
-        )
+        table.add_row("paper: ODE, f′ and f″ held constant", _between(low, high), _inside(alpha, low, high))
     models = report["lower_bounds_on_alpha"]
     if models is not None:
-        for name, title in {"ode": "full ODE, Routh–Hurwitz", "exact": "exact recurrence: no hopf"}.items():
-            table.add_row(title, f"alpha > {models[name]:.6g}", _inside(report["alpha"], models[name], None))
+        table.add_row(
+            "full ODE, Routh–Hurwitz", f"alpha > {figure(models['ode'])}", _inside(alpha, models["ode"], None)
+        )
+    if report["alpha_range"] is not None:
+        low, high = report["alpha_range"]
+        table.add_row("exact recurrence, at the highest curvature", _between(low, high), _inside(alpha, low, high))
     sharpness = report["stable_sharpness"]
-    limit = "any lr · curvature" if sharpness is None else f"lr · curvature < s* = {sharpness:.6g}"
-    reached = "" if report["largest_s"] is None else f"reaches {report['largest_s']:.6g}"
-    table.add_row("exact recurrence: stable sharpness", f"{limit} ({report['limited_by']})", reached)
+    limit = "any lr · curvature" if sharpness is None else f"lr · curvature < s* = {figure(sharpness)}"
+    limit = "no small lr · curvature" if report["limited_by"] is None else f"{limit} ({report['limited_by']})"
+    reached = "" if report["largest_s"] is None else f"reaches {figure(report['largest_s'])}"
+    table.add_row("exact recurrence: stable sharpness", limit, reached)
     if "cliff" in report:
         table.add_row(
             "cliff: hopf takes over below",
-            f"alpha > {report['cliff']:.6g}",
-            f"{report['distance_to_cliff']:.6g} away",
+            f"alpha > {figure(report['cliff'])}",
+            f"{figure(report['distance_to_cliff'])} away",
         )
         best = report["best"]
-        table.add_row("largest stable sharpness", f"{best['stable_sharpness']:.6g}", f"at alpha = {best['alpha']:.6g}")
+        table.add_row(
+            "largest stable sharpness", figure(best["stable_sharpness"]), f"at alpha = {figure(best['alpha'])}"
+        )
     if "radius" in report:
         radius = report["radius"]
         table.add_row(
-            f"spectral radius at curvature {radius['curvature']:.6g}",
+            f"spectral radius at curvature {figure(radius['curvature'])}",
             "< 1",
-            f"minimal {radius['minimal']:.6g}, with hidden modes {radius['full']:.6g}",
+            f"minimal {figure(radius['minimal'])}, with hidden modes {figure(radius['full'])}",
         )
     page.print(table)
     page.print(report["verdict"], style="bold", soft_wrap=True)
@@ -58,17 +63,29 @@ def print_stability(report: dict[str, Any]) -> None:
         page.print(f"- {escape(line)}", soft_wrap=True)
 
 
+def _between(low: float | None, high: float | None) -> str:
+    return f"{'−∞' if low is None else figure(low)} < alpha < {'∞' if high is None else figure(high)}"
+
+
 def _inside(value: float, low: float | None, high: float | None) -> str:
     inside = (low is None or value > low) and (high is None or value < high)
     return "inside" if inside else "outside"
 
 
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
 def print_regret(report: dict[str, Any]) -> None:
     """Every condition of the theorems with its verdict and number."""
     page = Page()
-    table = Table(title=f"beta2 = {report['beta2']:g}, beta3 = {report['beta3']:g}", title_justify="left")
+    title = f"beta2 = {plain(report['beta2'])}, beta3 = {plain(report['beta3'])}"
+    if assumed := report["assumed"]:
+        title += f"; no schedule given for {_listed(assumed)}: 1/√k is assumed"
+    page.print(title, style="italic", soft_wrap=True)
+    table = Table()
     for name in ("condition", "verdict", "number", "why"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     colours = {"holds": "green", "fails": "red", "only while training": "yellow"}
     for condition in [*report["theorem2"], report["theorem1"]]:
         value = condition["value"]

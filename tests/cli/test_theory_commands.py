@@ -36,6 +36,18 @@ def test_negative_curvature_is_said_to_be_unstable():
     assert "negative curvature the recurrence is unstable for every alpha" in out
 
 
+def test_ranges_below_0_and_across_it_are_judged_by_the_recurrence():
+    code, out, _ = run("check-stability", "-5", "0.99", "--lr", "0.01", "--curvature", "-5:-1")
+    assert (code, "Not stable: of the curvatures from -5 to -1, none converges" in out) == (1, True)
+    code, out, _ = run("check-stability", "--spec", "adamw(lr=0.1, weight_decay=2)", "--curvature", "-1:10")
+    assert code == 0
+    assert "all converge, in this pipeline's own recurrence with its weight decay" in out
+    assert "unstable for every alpha" not in out
+    code, out, _ = run("check-stability", "--spec", "sgd(lr=1.8412, weight_decay=1.609)")
+    assert code == 1
+    assert "any step size" not in out
+
+
 def test_spec_is_analysed_by_its_own_recurrence():
     spec = "grad | e(alpha=-5, beta1=0.99) | adam(lr=0.001)"
     code, out, _ = run("check-stability", "--spec", spec, "--curvature", "0:2000")
@@ -56,12 +68,20 @@ def test_check_regret_prints_every_condition():
     assert code == 0
     for part in ("0.8182", "2.345", "only while training", "vacuous", "q_k non-decreasing"):
         assert part in out
+    assert out.startswith(
+        "beta2 = 0.9, beta3 = 0.99; no schedule given for lr, alpha and weight decay: 1/√k is assumed"
+    )
     assert run("check-regret", "--beta3", "0.5")[0] == 1
     assert run("check-regret", "--lr-schedule", "0.99**k")[0] == 1
     _, out, _ = run("check-regret", "--json", "--lr-schedule", "1")
     assert json.loads(out, parse_constant=pytest.fail)["theorem2"][1]["value"] is None
     code, out, _ = run("check-regret", "--json", "--alpha-schedule", "-5/sqrt(k)")
     assert json.loads(out)["hyperparameters_hold"] is True
+    assert json.loads(out)["assumed"] == ["lr", "weight decay"]
+    code, out, _ = run("check-regret", "--spec", "grad | e(alpha=-90) | lamb(m_reads='g')", "--lr-schedule=-1/sqrt(k)")
+    assert code == 1
+    assert "17.39" in out
+    assert "is below 0 at" in out
 
 
 def test_explain_prints_filter_stability_and_relations():
@@ -69,8 +89,9 @@ def test_explain_prints_filter_stability_and_relations():
     assert code == 0
     for part in ("H(z) = z/(10*z - 9)", "heavy ball", "lr · curvature < 38"):
         assert part in out
-    _, out, _ = run("explain", "alto")
+    code, out, _ = run("explain", "alto(m_reads='g')")
     assert "lamb has no linear model" in out
+    assert "none: the momentum of lamb reads the raw gradient" in " ".join(out.replace("│", " ").split())
     _, out, _ = run("explain", "alto", "--latex")
     assert out.startswith("\\begin{align*}\n  g_k &= \\nabla f(\\theta_{k-1})")
     _, out, _ = run("explain", "alto", "--markdown")
@@ -108,6 +129,15 @@ BAD = [
     (("check-regret", "--beta2", "1.5"), "--beta2 must lie in [0, 1), got 1.5"),
     (("check-regret", "--lr-schedule", "import os"), "can't read this schedule"),
     (("check-regret", "--spec", "sgd"), "Theorem 2 is about updates with two moments"),
+    (("check-regret", "--lr-schedule", "1e400"), "this number is too large for a float"),
+    (("check-regret", "--lr-schedule", "(1+(-1)**k)/sqrt(k)"), "can't analyse this schedule: a power has no limit"),
+    (("check-regret", "--gradient-bound", "inf"), "--gradient-bound must be a number above 0"),
+    (("check-regret", "--spec", "grad | clip(norm=1) | lamb(v_reads='g')"), "clip has no linear model"),
+    (("check-stability", "1e300", "0.5"), "alpha must lie within"),
+    (("check-stability", "--spec", "sgd(lr=1e-320)"), "the largest stable curvature is beyond all floats"),
+    (("check-stability", "-5", "0.9", "--lr", "0.1", "--curvature", "nan"), "--curvature must be LOW:HIGH"),
+    (("map", "esgd", "--curvature", "nan", "--out", "m.png"), "--curvature must be a finite number, got nan"),
+    (("map", "esgd", "--x", "lr=-1:1", "--out", "m.png"), "lr must lie in [0, ∞), got -1:1"),
     (("equivalent", "alto", "sgd"), "lamb has no linear model"),
     (("explain", "alto", "--latex", "--json"), "choose one of"),
     (("map", "esgd", "--x", "alpha", "--out", "m.png"), "--x must be NAME=LOW:HIGH"),

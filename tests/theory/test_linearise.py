@@ -85,3 +85,60 @@ def test_numbers_are_exact_and_hidden_modes_are_told_apart():
     system = linearise(edsl.parse("grad | e(alpha=0) | sgd(lr=0.1)")).at(h=10)
     assert system.characteristic.degree() == 2  # β₁ is a mode that θ never shows
     assert system.minimal_characteristic.degree() == 1
+
+
+def test_what_is_added_to_a_frozen_root_goes_with_it_whatever_its_name():
+    from dataclasses import dataclass
+    from typing import Any, ClassVar, NamedTuple
+
+    from edsl.domain import DECAY, Number, field
+    from edsl.stage import BaseUpdate
+    from edsl.theory.report import check_pipeline
+
+    class Second(NamedTuple):
+        v: Any
+
+    @dataclass(frozen=True)
+    class Scaled(BaseUpdate):
+        name: ClassVar[str] = "scaled"
+        lr: float = field(0.1, Number(0))
+        beta: float = field(0.9, DECAY)
+        eps: float = field(3.0, Number(0))
+
+        def init(self, zero):
+            return Second(zero)
+
+        def step(self, x, memory, at):
+            v = self.beta * memory.v + (1 - self.beta) * x * x
+            return -self.lr * x / (at.sqrt(v) + self.eps), Second(v)
+
+    pipeline = edsl.Pipeline((edsl.grad(), Scaled()))
+    assert str(linearise(pipeline).A) == "Matrix([[-h*lr + 1]])"
+    assert check_pipeline(pipeline)["stable_sharpness"] == 2
+
+
+@pytest.mark.parametrize("step", ["k", "branch"])
+def test_step_with_coefficients_of_k_or_a_branch_is_refused_in_one_line(step):
+    from dataclasses import dataclass
+    from typing import ClassVar
+
+    from edsl.domain import Number, field
+    from edsl.stage import BaseUpdate
+    from edsl.theory.filter import update_filter
+    from edsl.theory.report import check_pipeline
+
+    @dataclass(frozen=True)
+    class Fading(BaseUpdate):
+        name: ClassVar[str] = "fading"
+        lr: float = field(0.1, Number(0))
+
+        def step(self, x, memory, at):
+            if step == "branch" and at.k > 5:
+                return -x, memory
+            return -self.lr * x / at.k, memory
+
+    pipeline = edsl.Pipeline((edsl.grad(), Fading()))
+    for ask in (linearise, check_pipeline, lambda it: update_filter(it).fraction):
+        with pytest.raises(NotLinear, match=r"k, the step number|step number k|can't be run on symbols") as refused:
+            ask(pipeline)
+        assert "\n" not in str(refused.value)

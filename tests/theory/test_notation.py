@@ -71,7 +71,8 @@ def test_routes_are_written_one_after_the_other_behind_what_they_share():
         "other: adamw",
         "other: decay",
     ]
-    assert written[2].lines == written[4].lines == ("θₖ = θₖ₋₁ + Δₖ − η λ θₖ₋₁",)
+    assert written[2].lines == ("θₖ = θₖ₋₁ + Δₖ − η λ θₖ₋₁",)
+    assert written[4].lines == ("θₖ = θₖ₋₁ + Δₖ − η⁽²⁾ λ θₖ₋₁",)  # other_lr is another learning rate
 
 
 @pytest.mark.parametrize("spec", [*map(pipeline_with, STAGES), *RECIPES])
@@ -84,3 +85,39 @@ def test_every_recurrence_is_latex(spec):
             for command, plain in stands_in.items():  # which matplotlib's parser does not know
                 written = written.replace(command, plain)
             MathTextParser("path").parse(f"${written}$")
+
+
+@pytest.mark.parametrize(
+    ("spec", "line"),
+    [
+        ("grad | e | e | sgd", "ḡ⁽²⁾ₖ = β₁⁽²⁾ ḡ⁽²⁾ₖ₋₁ + (1 − β₁⁽²⁾) uₖ"),
+        ("sgd(weight_decay=0.1) | decay", "θₖ = θₖ₋₁ + Δₖ − η λ⁽²⁾ θₖ₋₁"),
+        ("grad | e | rmsprop(centered=True)", "ḡ⁽²⁾ₖ = β₁ ḡ⁽²⁾ₖ₋₁ + (1 − β₁) gₖ"),
+        ("grad | clip(value=1) | adam", "uₖ = clamp(gₖ, −v⁽²⁾, v⁽²⁾)"),
+        ("grad | noise | noise | sgd", "u′ₖ = uₖ + σ⁽²⁾ k^(−γ⁽²⁾ / 2) ξ⁽²⁾ₖ"),
+        ("spsa | noise | sgd", "uₖ = gₖ + σ⁽²⁾ k^(−γ / 2) ξₖ"),
+        ("grad | noise | adan", "dₖ = β₄ dₖ₋₁ + (1 − β₄) (uₖ − [uₖ if k = 1 else uₖ₋₁])"),
+        ("route(matrix=adam, other=adam)", "m̂⁽²⁾ₖ = m⁽²⁾ₖ / (1 − (β₂⁽²⁾)ᵏ)"),
+    ],
+)
+def test_no_two_quantities_share_a_letter(spec, line):
+    assert line in lines(spec)
+    written = latex(line)
+    assert written.isascii()
+    MathTextParser("path").parse(f"${written.replace(chr(92) + 'text', chr(92) + 'mathrm')}$")
+
+
+def test_products_of_numbers_are_no_difference():
+    from edsl.theory.alphabet import Alphabet
+    from edsl.theory.notation import Writer, letter
+
+    write = Writer(Alphabet()).text
+    x, five, small = letter("x"), letter("−5"), letter("0.01")
+    assert write(five * small) == "−5 · 0.01"
+    assert write(x * -5) == "x (−5)"
+    assert write(-5 * x) == "−5 x"
+    assert write(x + -5) == "x − 5"
+    assert write(x - -5 * x) == "x + 5 x"
+    assert write(-(-5 * x)) == "5 x"
+    assert write(2 * (x * 3)) == "2 x · 3"
+    assert write(x * (0.1 + 0.2)) == "x · 0.3"

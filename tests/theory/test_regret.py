@@ -9,7 +9,15 @@ from problem import gradients, parameters, walk
 
 import edsl
 from edsl.theory import RegretMonitor
-from edsl.theory.regret import FAILS, HOLDS, conditions, moment_bound, nonconvex_rate, schedule_condition
+from edsl.theory.regret import (
+    FAILS,
+    HOLDS,
+    conditions,
+    moment_bound,
+    nonconvex_rate,
+    readings,
+    schedule_condition,
+)
 from edsl.theory.schedule import read_schedule
 
 
@@ -21,8 +29,9 @@ def test_conditions_on_hyper_parameters():
     assert verdicts(0.9, 0.99)[0] == HOLDS
     assert verdicts(0.9, 0.8)[0] == FAILS
     assert conditions(0.9, 0.99)[0].value == pytest.approx(0.81 / 0.99)
-    assert verdicts(0.9, 0.99, beta1=0.999, v_reads="g")[1] == FAILS
-    assert verdicts(0.9, 0.99, beta1=0.9, v_reads="g")[1] == HOLDS
+    for beta1, verdict in ((0.999, FAILS), (0.9, HOLDS)):
+        reads = readings(edsl.parse(f"grad | e(alpha=-5, beta1={beta1}) | lamb(v_reads='g')"))
+        assert verdicts(0.9, 0.99, reads=reads)[1] == verdict
 
 
 def test_bound_of_the_moments_ratio_is_attained():
@@ -50,6 +59,17 @@ def test_bound_of_the_moments_ratio_is_attained():
         ("log(k)/sqrt(k)", False, FAILS),
         ("0", False, HOLDS),
         ("-5/sqrt(k)", False, HOLDS),
+        ("-1/sqrt(k)", True, FAILS),  # climbs
+        ("1/(k-5)", False, FAILS),  # no number at step 5
+        ("1/(k-5)", True, FAILS),
+        ("1/(k-10000000)", False, FAILS),
+        ("sqrt(k-5)/k", False, FAILS),  # imaginary before step 5
+        ("1/(k-4.5)", False, HOLDS),
+        ("(k-10)/k**1.5", True, FAILS),  # climbs before step 10
+        ("(1-1/k)/sqrt(k)", True, FAILS),  # 0 at step 1
+        ("1/log(k)", False, FAILS),
+        ("0.99**k", False, HOLDS),  # though a float falls to 0
+        ("k**k", False, FAILS),
     ],
 )
 def test_schedules_are_judged_by_their_limit(text, two_sided, verdict):
@@ -58,11 +78,70 @@ def test_schedules_are_judged_by_their_limit(text, two_sided, verdict):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "k +", "x", "__import__('os')", "k.real", "1/0", "sqrt(k, 2)", "lambda: k", "9**9**9**9", "k" * 300, "'k'"],
+    [
+        *(
+            "",
+            "k +",
+            "x",
+            "__import__('os')",
+            "k.real",
+            "1/0",
+            "sqrt(k, 2)",
+            "lambda: k",
+            "9**9**9**9",
+            "k" * 300,
+            "'k'",
+        ),
+        *("1e400", "(1+(-1)**k)/sqrt(k)", "(k-5)**k", "exp(exp(k))", "2**(2**k)", "exp(10**99)", "((k**99)**99)**99"),
+        *("1j*k", "1/(k-k)", "log(0)", "inf", "nan"),
+    ],
 )
 def test_bad_schedule_is_a_spec_error(text):
     with pytest.raises(edsl.EdslError):
         read_schedule(text)
+
+
+@pytest.mark.parametrize(
+    ("spec", "beta3", "bound"),
+    [
+        ("grad | e(alpha=-90) | lamb(m_reads='g')", 0.99, 17.39),
+        ("grad | e(alpha=-5) | lamb(m_reads='g')", 0.975, math.inf),
+        ("grad | e(alpha=-5) | lamb(v_reads='g')", 0.99, 2.239),
+        ("grad | e(alpha=-5) | lamb(m_reads='g', v_reads='g')", 0.99, 2.345),
+        ("lamb(m_reads='g')", 0.99, 2.345),
+        ("grad | noise | lamb(v_reads='g')", 0.99, math.inf),
+    ],
+)
+def test_bound_of_moments_that_read_different_things(spec, beta3, bound):
+    reads = readings(edsl.parse(spec))
+    assert moment_bound(0.9, beta3, reads) == pytest.approx(bound, abs=5e-3)
+    assert (FAILS in verdicts(0.9, beta3, reads=reads)) == math.isinf(bound)
+
+
+@pytest.mark.parametrize("reading", ["m_reads", "v_reads"])
+def test_bound_of_moments_that_read_different_things_is_attained_by_no_less_than_cauchy_and_schwarz(reading):
+    """The weights of m on what v reads, by two loops over E and a deconvolution, and their worst gradients."""
+    alpha, beta1, beta2, beta3, length = -90, 0.99, 0.9, 0.99, 3000
+    impulse, mean = np.zeros(length), 0.0
+    for n in range(length):
+        g = float(n == 0)
+        impulse[n] = g + alpha * (1 - beta1) * (g - mean)
+        mean = beta1 * mean + (1 - beta1) * g
+    inverse = np.zeros(length)
+    for n in range(length):  # of E: Σ impulseᵢ inverseₙ₋ᵢ is 1 at 0 and 0 after
+        inverse[n] = (float(n == 0) - impulse[1 : n + 1] @ inverse[:n][::-1]) / impulse[0]
+    ages = np.arange(length)
+    weights = np.convolve((1 - beta2) * beta2**ages, inverse if reading == "m_reads" else impulse)[:length]
+    worst = math.sqrt((weights**2 / ((1 - beta3) * beta3**ages)).sum())
+    reads = readings(edsl.parse(f"grad | e(alpha={alpha}, beta1={beta1}) | lamb({reading}='g')"))
+    assert moment_bound(beta2, beta3, reads) == pytest.approx(worst, rel=1e-6)
+
+
+def test_what_is_0_meets_any_bound_from_above():
+    found = conditions(0.9, 0.99, lr_schedule="1/sqrt(k)", alpha_schedule="1", decay_schedule="1", alpha=0, decay=0)
+    assert [condition.verdict for condition in found[1:4]] == [HOLDS, HOLDS, HOLDS]
+    assert "weight decay is 0" in found[3].reason
+    assert conditions(0.9, 0.99, lr=0)[1].verdict == FAILS
 
 
 def test_nonconvex_rate_is_vacuous_at_the_papers_defaults():

@@ -11,7 +11,9 @@ from problem import walk
 import edsl
 from edsl.theory import closed_form, stability
 from edsl.theory.linearise import linearise
-from edsl.theory.maps import radius_map, sharpness_map
+from edsl.theory.loop import loop_of
+from edsl.theory.maps import radius_map, sharpness_map, step_sizes
+from edsl.theory.plot import Axis
 from edsl.theory.report import check_closed_form, check_pipeline
 
 TABLE = [  # α, β₁, β₂, s* with an EMA momentum, s* with a sum, what limits
@@ -211,3 +213,98 @@ def test_minimal_radius_leaves_out_the_mode_that_theta_never_shows():
     report = check_pipeline(edsl.parse("grad | e(alpha=0) | sgd(lr=1)"), (0, 1))
     assert report["radius"]["minimal"] == pytest.approx(0, abs=1e-12)
     assert report["radius"]["full"] == pytest.approx(0.99)
+
+
+@pytest.mark.parametrize(
+    ("spec", "curvature", "stable", "part"),
+    [
+        ("esgd(lr=0.01)", (-5, -1), False, "none converges"),
+        ("esgd(lr=0.01)", (-1, 10), True, "Of the curvatures below 0, none converges"),
+        ("adamw(lr=0.1, weight_decay=2)", (-1, 10), True, "Of the curvatures below 0, all converge"),
+        ("adamw(lr=0.1, weight_decay=2)", (-3, 10), True, "those between -2 and 0 alone converge"),
+        ("adamw(lr=0.1, weight_decay=2)", (-1.9, -1), True, "all converge"),
+        ("adamw(lr=0.1, weight_decay=2)", (-2.1, -1), False, "those between -2 and -1 alone converge"),
+        ("sgd(lr=1)", (0, 2), False, "reaches 2, not below the stable sharpness 2"),
+        ("sgd(lr=1)", (0, 0), False, "none converges"),
+        ("sgd(lr=1e10)", None, True, "lr · curvature < 2,"),
+        ("sgd(lr=0)", None, False, "lr is 0, so nothing moves"),
+        ("sgd(lr=1.8412, weight_decay=1.609)", None, False, "it does for -1.609 < curvature < -0.522752"),
+        ("qhm(lr=1, momentum=0.9, nu=20)", None, True, "hopf"),
+    ],
+)
+def test_verdict_on_a_range_is_of_the_pipelines_own_recurrence(spec, curvature, stable, part):
+    report = check_pipeline(edsl.parse(spec), curvature)
+    assert report["stable"] is stable
+    assert part in report["verdict"] or part == report["limited_by"]
+    assert not any("unstable for every alpha" in line for line in report["disagreements"]) or "e" in spec[:1]
+
+
+@pytest.mark.parametrize(
+    ("spec", "proved"),
+    [
+        ("esgd", True),
+        ("eadam", True),
+        ("grad | e | sgd", True),
+        ("grad | e | rmsprop", True),
+        ("grad | e | lamb(layerwise=False, weight_decay=0)", True),
+        ("grad | e | sgd(lr=0.01, momentum=0.9, nesterov=True)", False),
+        ("grad | e | lamb(layerwise=False, m_reads='g')", False),
+        ("grad | e | adam(weight_decay=0.1)", False),
+        ("esgd(weight_decay=0.1)", False),
+        ("grad | e | e | sgd", False),
+        ("grad | e | adan", False),
+        ("grad | e | sgd | decay", False),
+    ],
+)
+def test_closed_forms_stand_only_where_the_loop_is_theirs_for_every_alpha(spec, proved):
+    report = check_pipeline(edsl.parse(spec), (0, 10))
+    assert (report["lower_bounds_on_alpha"] is not None) is proved
+    assert (report["ode_interval"] is not None) is proved
+    if "m_reads" in spec:
+        assert report["simple_bound"] is None
+        assert any("alpha does not enter" in note for note in report["notes"])
+
+
+def test_bound_on_alpha_before_nesterov_is_its_own():
+    """At s = 1 it is −94.36, where heavy ball's is −90.93."""
+    spec = "grad | e(alpha={}) | sgd(lr=0.01, momentum=0.9, nesterov=True)"
+    low, _ = check_pipeline(edsl.parse(spec.format(-94)), (0, 100))["alpha_range"]
+    assert low == pytest.approx(-94.365, abs=5e-4)
+    for alpha in (-93.1, -93.2):  # on both sides of the bound at s = 0.1
+        report = check_pipeline(edsl.parse(spec.format(alpha)), (0, 10))
+        assert report["stable"] == (alpha > report["alpha_range"][0])
+        path = quadratic(spec.format(alpha), [10.0], 6000)
+        assert (path[-500:].max() < path[2000:2500].max()) == report["stable"]
+
+
+def test_clusters_of_eigenvalues_near_1_do_not_mislead():
+    """Six averages with one β: computed eigenvalues scatter by 1e-16^(1/6), across the unit circle."""
+    spec = "grad | " + "e(alpha=-1, beta1=0.9999) | " * 6 + "sgd(lr=1)"
+    report = check_pipeline(edsl.parse(spec), (0, 0.5))
+    assert report["stable"]
+    assert report["radius"]["full"] < 1
+    shrunk = quadratic(spec, [0.5], 4000)[-1].item()
+    assert shrunk < 1e-2
+
+
+def test_radius_is_that_of_the_eigenvalues():
+    loop = loop_of(edsl.parse("grad | e(alpha=-3, beta1=0.7) | sgd(lr=1, momentum=0.5)"))
+    system = linearise(edsl.parse("grad | e(alpha=-3, beta1=0.7) | sgd(lr=1, momentum=0.5)"))
+    for h in (0.01, 0.3, 1.0, 5.0):
+        A = np.array(system.at(h=h).A.tolist(), dtype=float)
+        assert stability.radius_at(loop, h) == pytest.approx(np.abs(np.linalg.eigvals(A)).max(), rel=1e-9)
+
+
+def test_lr_on_an_axis_of_a_map_is_the_points_own():
+    x, y = np.geomspace(0.01, 1, 3), np.array([0.0, 0.5])
+    system = linearise(edsl.parse("sgd(lr=0.001, momentum=0.5)"))
+    sharpness = step_sizes(system, ("lr", "momentum"), x, y) * sharpness_map(system, ("lr", "momentum"), x, y)
+    np.testing.assert_allclose(sharpness, [[2, 2, 2], [3, 3, 3]], rtol=1e-9)
+
+
+def test_axis_near_1_is_a_logarithm_of_the_distance():
+    axis = Axis.over("beta1", 0, 0.999, 0.99, 4)
+    np.testing.assert_allclose(axis.values, [0, 0.9, 0.99, 0.999])
+    np.testing.assert_allclose(axis.placed(axis.values), [0, 1, 2, 3])
+    assert Axis.over("momentum", 0, 0.9, 0.5, 3).kind == "plain"
+    assert Axis.over("lr", 0.01, 1, 0.1, 3).kind == "log"

@@ -22,7 +22,7 @@ def stability(race: Race, found: Results) -> Any:
     """
     from edsl.spec import parse
     from edsl.theory.linearise import linearise
-    from edsl.theory.maps import sharpness_map
+    from edsl.theory.maps import sharpness_map, step_sizes
 
     swept = [entrant for entrant in race.entrants if entrant.values]
     names = [name for name, value in (swept[0].values if swept else {}).items() if isinstance(value, (int, float))]
@@ -33,8 +33,8 @@ def stability(race: Race, found: Results) -> Any:
     pipeline = parse(swept[0].spec)
     grid = [_axis(name, [place[i] for place in places.values()]) for i, name in enumerate((x, y))]
     try:
-        lr = float(pipeline.hyperparameters.get("lr", 1.0))
-        stable = lr * sharpness_map(linearise(pipeline), (x, y), *grid)
+        system = linearise(pipeline)
+        stable = step_sizes(system, (x, y), *grid) * sharpness_map(system, (x, y), *grid)
     except (EdslError, KeyError):  # no linear recurrence, or none in which these two stand
         return None
     figure = figure_class()(figsize=(7.5, 4.6), layout="constrained")
@@ -64,4 +64,6 @@ def _axis(name: str, values: list[float]) -> Any:
     margin = 0.1 * (high - low) or 1.0
     if name.rpartition(".")[2].startswith(BELOW_ONE):
         return np.linspace(max(0.0, low - margin), min(0.9999, high + margin), POINTS)
+    if name.rpartition(".")[2].endswith("lr"):  # no step goes backwards
+        return np.linspace(max(low - margin, low / 2), high + margin, POINTS)
     return np.linspace(low - margin, high + margin, POINTS)

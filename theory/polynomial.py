@@ -1,0 +1,132 @@
+"""Polynomials over the rationals: where their roots lie, decided exactly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import sympy
+
+Polynomial = tuple[Fraction, ...]  # coefficients, the constant first, the last not 0; () is 0
+_DIGITS = 30  # to which irrational places are known
+
+
+def lies_inside(polynomial: Polynomial, radius: Fraction = Fraction(1)) -> bool:
+    """Whether all roots lie inside a circle around 0, by Schur and Cohn's recursion."""
+    a = [coefficient * radius**power for power, coefficient in enumerate(polynomial)]
+    while len(a) > 1:
+        ratio = a[0] / a[-1]
+        if abs(ratio) >= 1:
+            return False
+        last, backward = a[-1], a[::-1]
+        a = [(x - ratio * y) / last for x, y in zip(a, backward)][1:]
+    return True
+
+
+def radius_of(polynomial: Polynomial) -> float:
+    """The largest |root|, to 12 digits, by halving the circles that hold all roots."""
+    while polynomial and polynomial[0] == 0:
+        polynomial = polynomial[1:]  # roots at 0
+    if len(polynomial) < 2:
+        return 0.0
+    bound = 1 + max(abs(coefficient / polynomial[-1]) for coefficient in polynomial)  # Cauchy's
+    low, high = -60.0, min(bound.numerator.bit_length() - bound.denominator.bit_length() + 1.0, 1023.0)
+    while high - low > 1e-12:
+        middle = (low + high) / 2
+        low, high = (low, middle) if lies_inside(polynomial, Fraction(2.0**middle)) else (middle, high)
+    return float(f"{2.0 ** ((low + high) / 2):.12g}") if high > -50 else 0.0
+
+
+def as_float(number: Fraction) -> float:
+    """The nearest float, ±∞ beyond them."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
+
+
+def roots_between(polynomial: Polynomial, low: Fraction, high: Fraction) -> list[Fraction]:
+    """The real roots strictly between two numbers, each once, by exact isolation."""
+    if len(polynomial) < 2:
+        return []
+    free = as_sympy(polynomial).sqf_part()
+    places = free.intervals(eps=sympy.Rational(1, 10**_DIGITS), inf=low, sup=high)
+    found = [(Fraction(int(a.p), int(a.q)) + Fraction(int(b.p), int(b.q))) / 2 for (a, b), _ in places]
+    return [root for root in found if low < root < high]
+
+
+def common_factor(first: Polynomial, second: Polynomial) -> Polynomial:
+    """The greatest common divisor, monic."""
+    return from_sympy(as_sympy(first).gcd(as_sympy(second)).monic()) if second else scale(first, 1 / first[-1])
+
+
+def quotient(polynomial: Polynomial, divisor: Polynomial) -> Polynomial:
+    """An exact division."""
+    return from_sympy(as_sympy(polynomial).quo(as_sympy(divisor))) if polynomial else ()
+
+
+def add(first: Polynomial, second: Polynomial) -> Polynomial:
+    longest = max(len(first), len(second))
+    return trimmed(
+        (first[n] if n < len(first) else 0) + (second[n] if n < len(second) else Fraction(0)) for n in range(longest)
+    )
+
+
+def scale(polynomial: Polynomial, factor: Fraction) -> Polynomial:
+    return trimmed(factor * coefficient for coefficient in polynomial)
+
+
+def multiply(first: Polynomial, second: Polynomial) -> Polynomial:
+    product = [Fraction(0)] * max(len(first) + len(second) - 1, 0)
+    for i, x in enumerate(first):
+        for j, y in enumerate(second):
+            product[i + j] += x * y
+    return trimmed(product)
+
+
+def value(polynomial: Polynomial, x: Fraction) -> Fraction:
+    """By Horner's rule."""
+    total = Fraction(0)
+    for coefficient in reversed(polynomial):
+        total = total * x + coefficient
+    return total
+
+
+def trimmed(coefficients: Any) -> Polynomial:
+    """Without zeros at the highest powers."""
+    found = list(coefficients)
+    while found and found[-1] == 0:
+        found.pop()
+    return tuple(found)
+
+
+def power_gain(top: Sequence[Any], bottom: Sequence[Any]) -> Any:
+    """Σ hₙ², the sum of squares of a filter's impulse response, for roots of `bottom` inside the unit circle.
+
+    Source: Åström, Jury and Agniel 1970, by the recursion of Schur and Cohn.
+
+    Args:
+        top, bottom: the transfer function's, top of no higher degree; constants first, any numbers.
+    """
+    a = list(bottom)
+    b = [*top, *[0] * (len(a) - len(top))]
+    leading, total = a[-1], 0
+    while a:
+        share, ratio = b[0] / a[-1], a[0] / a[-1]
+        total += b[0] * share
+        backward = a[::-1]
+        b = [x - share * y for x, y in zip(b, backward)][1:]
+        a = [x - ratio * y for x, y in zip(a, backward)][1:]
+    return total / leading
+
+
+def as_sympy(polynomial: Polynomial) -> Any:
+    """A `sympy.Poly` in z over the rationals."""
+    coefficients = [sympy.Rational(c.numerator, c.denominator) for c in reversed(polynomial)]
+    return sympy.Poly(coefficients or [0], sympy.Symbol("z"), domain="QQ")
+
+
+def from_sympy(polynomial: Any) -> Polynomial:
+    return trimmed(Fraction(int(c.p), int(c.q)) for c in reversed(polynomial.all_coeffs()))
