@@ -37,11 +37,17 @@ def cache_folder() -> Path:
     `edsl/compiled` in XDG_CACHE_HOME or ~/.cache.
 
     torch sets the variable itself, to a folder under /tmp whose name anybody can foretell: that is not the user's word.
+
+    Raises:
+        UnusableCache: for a user without a home.
     """
     shared = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
     if shared and not _is_torchs_own(Path(shared)):
         return Path(shared) / "edsl"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edsl" / "compiled"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edsl" / "compiled"
+    except RuntimeError:  # a user without a home
+        raise UnusableCache("there is no home folder: set XDG_CACHE_HOME") from None
 
 
 def kept(key: str, name: str, make: Callable[[Path], None], load: Callable[[Path], T]) -> T:
@@ -69,7 +75,9 @@ def _kept_in(folder: Path, key: str, name: str, make: Callable[[Path], None], lo
     entry = folder / key
     if _is_there(entry) and not _is_whole(entry, name):
         warnings.warn(f"{entry} was damaged: it is compiled anew", EdslWarning, stacklevel=2)
-        _remove(entry)
+        _remove(entry, name)
+        if _is_there(entry) and not _is_whole(entry, name):
+            raise UnusableCache(f"{entry} is damaged and can't be removed")
     if not _is_there(entry):
         _build(folder, entry, name, make)
     try:
@@ -83,14 +91,30 @@ def _prepare(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o755)
         _check_owner(folder)
-        for above in folder.absolute().parents:
-            mode = above.stat().st_mode
-            if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-                raise UnusableCache(f"everybody may write to {above}, where {folder} is")
+        for above in dict.fromkeys([*folder.absolute().parents, *folder.resolve().parents]):
+            _check_above(above, folder)
     except UnusableCache:
         raise
     except OSError as reason:
         raise UnusableCache(f"{folder} can't be made or read ({reason.strerror or reason})") from reason
+
+
+def _check_above(above: Path, folder: Path) -> None:
+    """Raises UnusableCache where somebody else could put another folder in the place of ours."""
+    if not hasattr(os, "geteuid"):
+        return
+    found = above.stat()
+    if found.st_uid not in _trusted():
+        raise UnusableCache(f"{above}, where {folder} is, belongs to another user (uid {found.st_uid})")
+    if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+        raise UnusableCache(f"everybody may write to {above}, where {folder} is")
+
+
+def _trusted() -> set[int]:
+    """This user, root, and root as a container's user namespace shows it."""
+    with suppress(OSError, ValueError):
+        return {os.geteuid(), 0, int(Path("/proc/sys/fs/overflowuid").read_text(encoding="ascii"))}
+    return {os.geteuid(), 0}
 
 
 def _check_owner(place: Path) -> None:
@@ -98,7 +122,7 @@ def _check_owner(place: Path) -> None:
     if not hasattr(os, "geteuid"):
         return
     for found in (place.lstat(), place.stat()):  # a link, and what it leads to
-        if found.st_uid not in (os.geteuid(), 0):
+        if found.st_uid not in _trusted():
             raise UnusableCache(f"{place} belongs to another user (uid {found.st_uid})")
     if place.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise UnusableCache(f"others may write to {place}: chmod go-w {place}")
@@ -154,22 +178,27 @@ def _sweep(folder: Path) -> None:
                 shutil.rmtree(place, ignore_errors=True)
 
 
-def _remove(entry: Path) -> None:
-    if entry.is_dir() and not entry.is_symlink():
-        shutil.rmtree(entry, ignore_errors=True)
+def _remove(entry: Path, name: str) -> None:
+    """Take a damaged entry out of its place, unless another process has just mended it."""
+    try:
+        aside = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=entry.parent)) / entry.name
+        os.rename(entry, aside)
+    except OSError:
         return
-    with suppress(OSError):
-        entry.unlink()
+    if _is_whole(aside, name):
+        with suppress(OSError):
+            os.rename(aside, entry)
+    shutil.rmtree(aside.parent, ignore_errors=True)
 
 
 def _flush(place: Path) -> None:
     """Bring a file to the disk before anything points to it."""
-    descriptor = os.open(place, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # some file systems can't, for folders
+    with suppress(OSError):  # some systems can't, for folders
+        descriptor = os.open(place, os.O_RDONLY)
+        try:
             os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _checksum(place: Path) -> str:

@@ -123,6 +123,7 @@ class CompiledSteps(ABC):
     Attributes:
         device: its type.
         kernels: how many there are.
+        reasons: why a step that was tried has none, a line for each.
     """
 
     device: str
@@ -130,6 +131,7 @@ class CompiledSteps(ABC):
     def __init__(self) -> None:
         self._kernels: dict[tuple[Any, ...], Kernel | None] = {}
         self._warned = False
+        self.reasons: list[str] = []
 
     @property
     def kernels(self) -> int:
@@ -205,8 +207,9 @@ class CompiledSteps(ABC):
             if not self._warned:
                 warnings.warn(f"{reason}: using torch.compile", EdslWarning, stacklevel=2)
             self._warned = True
-        except Exception:  # a stage that kernels can't follow, or no compiler: torch.compile can, or says why not
-            pass
+            self.reasons.append(str(reason))
+        except Exception as reason:  # a stage that kernels can't follow, or no compiler: torch.compile can, or says why
+            self.reasons.append(f"{type(reason).__name__}: {(str(reason).splitlines() or [''])[0][:200]}")
         return None
 
 
@@ -214,6 +217,7 @@ class Absent:
     """No compiled steps: every item is left."""
 
     kernels: ClassVar[int] = 0
+    reasons: ClassVar[Sequence[str]] = ()
 
     def run(self, items: Sequence[Item], number: int, totals: Sequence[Tensor | None] | None) -> list[Item]:
         return list(items)

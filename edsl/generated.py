@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from functools import cache
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 from edsl.code_cache import kept
 
@@ -29,9 +30,16 @@ def generated(text: str) -> ModuleType:
     return kept(key, SOURCE, write, lambda place: _imported(f"edsl_{key}", place))
 
 
+class _SourceLoader(SourceFileLoader):
+    """Reads the source, which has a checksum, and never bytecode beside it, which has none."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return compile(self.get_data(self.path), self.path, "exec", dont_inherit=True)
+
+
 def _imported(name: str, place: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, place)
-    assert spec is not None  # of a name that ends in .py
+    spec = importlib.util.spec_from_file_location(name, place, loader=_SourceLoader(name, str(place)))
+    assert spec is not None  # of a loader that is given
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -6,7 +6,6 @@ import ctypes
 import os
 from array import array
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import torch
@@ -39,7 +38,6 @@ class NativeKernel(Kernel):
         self._function = compiled(text).step
         self._function.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
         self._function.restype = None
-        _keep_to_one_thread_in_children()
 
     def batch(self, number: int) -> NativeBatch:
         return NativeBatch(self, number)
@@ -93,15 +91,13 @@ class NativeBatch(Batch):
         return numbers.buffer_info()[0]
 
 
-@cache
-def _keep_to_one_thread_in_children() -> None:
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_note_fork)
-
-
 def _note_fork() -> None:
     global _forked
     _forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
 
 
 class Native(CompiledSteps):

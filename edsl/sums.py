@@ -16,18 +16,25 @@ PIECE = 1 << 18  # elements of half precision that are widened at a time
 
 
 def norm(x: Tensor, dim: tuple[int, ...] | None = None) -> Tensor:
-    """‖x‖₂ in x's dtype; over some dimensions, which then have size 1."""
+    """‖x‖₂ in x's dtype; over some dimensions, which then have size 1.
+
+    Compiled, it is one loop in double precision. Uncompiled that would make a copy of x, so it is taken in rows.
+    """
+    if dim is None and (x.device.type == "mps" or not torch.compiler.is_compiling()):
+        return norm_in_rows(x).to(x.dtype)
+    if x.device.type == "mps":  # which has no float64
+        return torch.linalg.vector_norm(x, dim=dim, keepdim=True)
     return torch.linalg.vector_norm(x, dim=dim, keepdim=dim is not None, dtype=torch.float64).to(x.dtype)
 
 
 def mean(x: Tensor, dim: tuple[int, ...] | None = None) -> Tensor:
     """The mean in x's dtype; over some dimensions, which then have size 1."""
-    return torch.mean(x, dim=dim, keepdim=dim is not None, dtype=torch.float64).to(x.dtype)
+    return torch.mean(x, dim=dim, keepdim=dim is not None, dtype=_widest(x)).to(x.dtype)
 
 
 def total(x: Tensor) -> Tensor:
     """The sum in x's dtype."""
-    return x.sum(dtype=torch.float64).to(x.dtype)
+    return x.sum(dtype=_widest(x)).to(x.dtype)
 
 
 def norm_in_rows(x: Tensor) -> Tensor:
@@ -36,13 +43,23 @@ def norm_in_rows(x: Tensor) -> Tensor:
     Args:
         x: with one or two dimensions; contiguous, or it is copied.
     """
-    flat, work = x.reshape(-1), working_dtype(x.dtype)
-    pieces = [flat] if work is x.dtype else flat.split(PIECE)
-    parts = [part for piece in pieces for part in _norms_of_rows(piece.to(work))]
-    return torch.linalg.vector_norm(torch.cat(parts), dtype=torch.float64)
+    work = working_dtype(x.dtype)
+    if x.numel() <= ROW:
+        return torch.linalg.vector_norm(x, dtype=work).to(_widest(x))
+    flat = x.reshape(-1)
+    # On a CPU torch would widen all of it at once.
+    pieces = flat.split(PIECE) if work is not x.dtype and x.device.type == "cpu" else [flat]
+    parts = [part for piece in pieces for part in _norms_of_rows(piece, work)]
+    return torch.linalg.vector_norm(torch.cat(parts), dtype=_widest(x))
 
 
-def _norms_of_rows(x: Tensor) -> list[Tensor]:
+def _norms_of_rows(x: Tensor, work: torch.dtype) -> list[Tensor]:
     """The norms of rows that cover a vector, the last of them shorter."""
     whole = x.numel() // ROW * ROW
-    return [torch.linalg.vector_norm(x[:whole].view(-1, ROW), dim=1), torch.linalg.vector_norm(x[whole:]).view(1)]
+    parts = [torch.linalg.vector_norm(x[:whole].view(-1, ROW), dim=1, dtype=work)] if whole else []
+    return parts if whole == x.numel() else [*parts, torch.linalg.vector_norm(x[whole:], dtype=work).view(1)]
+
+
+def _widest(x: Tensor) -> torch.dtype:
+    """float64, but on Apple's GPUs, which don't have it."""
+    return torch.float32 if x.device.type == "mps" else torch.float64

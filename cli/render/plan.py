@@ -18,7 +18,7 @@ _TITLES = (
     "temporaries\n≤",
     "on a CPU\n≤",
     "traffic a step\n≥",
-    "its loops\nmove",
+    "moved by\nits loops",
     "a step\n≥ ms",
     "its loops\nms",
 )

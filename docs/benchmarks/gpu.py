@@ -3,9 +3,9 @@
     python docs/benchmarks/gpu.py [--minutes 8] [--out DIR] [--only PART]
     python docs/benchmarks/gpu.py --device cpu --quick      # every part on tiny sizes, in Triton's interpreter
 
-From a checkout, without installing it. Each part is a process of its own, so that one that fails takes no other with
-it; results are written as they come, and a run that is cut off keeps them. What the figures should be is in README.md
-beside this file.
+From a checkout, without installing it. Each part is a process of its own, so that a failure stays within its part;
+results are written as they come, and a run that is cut off keeps them. README.md beside this file says what the figures
+should be.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ import math
 import os
 import platform
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
@@ -72,7 +74,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that all of it runs")
     parser.add_argument("--part", choices=list(PARTS), help=argparse.SUPPRESS)
     parser.add_argument("--rows", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--seconds", type=float, help=argparse.SUPPRESS)
+    parser.add_argument("--ends", type=float, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if not (math.isfinite(asked.minutes) and asked.minutes > 0):
         parser.error(f"--minutes must be a number > 0, got {asked.minutes:g}")
@@ -119,6 +121,7 @@ def checkout() -> Iterator[str]:
 
 def run(asked: argparse.Namespace, path: str) -> int:
     """All parts, one after another, each within its share of the time."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the part that runs is ended too
     ends = time.monotonic() + 60 * asked.minutes
     chosen = [asked.only] if asked.only else list(PARTS)
     machine = described(asked.device)
@@ -144,15 +147,18 @@ def _rows(asked: argparse.Namespace, path: str, name: str, seconds: float, part:
     with tempfile.TemporaryDirectory(prefix="edsl-") as folder:
         rows, log = Path(folder) / "rows", Path(folder) / "log"
         rows.touch()
-        command = [sys.executable, str(HERE / "gpu.py"), "--part", name, "--rows", str(rows), "--seconds", str(seconds)]
-        command += ["--device", asked.device, *(["--quick"] if asked.quick else [])]
-        environment = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+        command = [sys.executable, str(HERE / "gpu.py"), "--part", name, "--rows", str(rows)]
+        command += ["--ends", str(began + seconds), "--device", asked.device, *(["--quick"] if asked.quick else [])]
+        found = os.pathsep.join(filter(None, [path, os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, "PYTHONPATH": found, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
         if name == "correctness":
             environment["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # its processes work side by side
         if asked.device == "cpu":
             environment["TRITON_INTERPRET"] = "1"
         with log.open("w", encoding="utf-8") as said:
-            process = subprocess.Popen(command, stdout=said, stderr=said, env=environment, start_new_session=True)
+            process = subprocess.Popen(
+                command, stdout=said, stderr=said, env=environment, cwd=folder, start_new_session=True
+            )  # in a folder where no other edsl can be found
             try:
                 while process.poll() is None:
                     if time.monotonic() - began > seconds + GRACE:
@@ -194,6 +200,7 @@ def work(asked: argparse.Namespace) -> int:
     from edsl.as_json import as_json
     from gpu_parts.run import Run
 
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     module = importlib.import_module(f"gpu_parts.{asked.part}")
     with asked.rows.open("a", encoding="utf-8") as file:
 
@@ -201,8 +208,15 @@ def work(asked: argparse.Namespace) -> int:
             file.write(json.dumps(as_json(row)) + "\n")
             file.flush()
 
-        module.measure(Run(asked.device, asked.quick, time.monotonic() + asked.seconds, record))
+        module.measure(Run(asked.device, asked.quick, asked.ends, record))
     return 0
+
+
+def _end_with(parent: int) -> None:
+    """End this part, with all that it has started, when gpu.py is gone."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.killpg(0, signal.SIGKILL)
 
 
 def described(device: str) -> dict[str, str]:
@@ -250,7 +264,15 @@ def page(results: dict[str, Any]) -> str:
 def _section(name: str, part: dict[str, Any]) -> str:
     module = importlib.import_module(f"gpu_parts.{name}")
     told = f"    {part['command']}\n\n{part['day']}, {part['seconds']:.0f} s, {part['status']}"
-    return "\n\n".join([f"## {module.TITLE}", told, module.summary(part["rows"]), module.tables(part["rows"])])
+    return "\n\n".join([f"## {module.TITLE}", told, *(_shown(show, part) for show in (module.summary, module.tables))])
+
+
+def _shown(show: Callable[[list[dict[str, Any]]], str], part: dict[str, Any]) -> str:
+    """What a part says of its rows; rows that it can't show must not end the run."""
+    try:
+        return show(part["rows"])
+    except Exception as reason:
+        return f"- **failed**: its rows can't be shown ({type(reason).__name__}: {reason}); they are in gpu.json"
 
 
 def shortened(parts: dict[str, Any]) -> str:
@@ -258,20 +280,18 @@ def shortened(parts: dict[str, Any]) -> str:
     lines: list[str] = []
     for name, part in parts.items():
         module = importlib.import_module(f"gpu_parts.{name}")
-        lines += [
-            "",
-            f"{module.TITLE}: {part['status']} in {part['seconds']:.0f} s",
-            *module.summary(part["rows"]).split("\n"),
-        ]
+        lines += ["", f"{module.TITLE}: {part['status']} in {part['seconds']:.0f} s"]
+        lines += _shown(module.summary, part).split("\n")
         if name != "correctness":
-            lines += [line for line in module.tables(part["rows"]).split("\n") if line and "---" not in line]
+            lines += [line for line in _shown(module.tables, part).split("\n") if line and "---" not in line]
     return "\n".join(lines[1:] if len(lines) <= MOST_LINES + 1 else [*lines[1:MOST_LINES], "… the rest is in gpu.md"])
 
 
 def _is_right(part: dict[str, Any]) -> bool:
-    """Whether a part ended, and nothing that it checked was wrong."""
+    """Whether nothing that a part checked was wrong, and it did not fail; that its time was up is no fault."""
     verdicts = [row[key] for row in part["rows"] for key in ("ok", "within", "clean") if key in row]
-    return part["status"] == "ended" and all(verdicts) and not any("failed" in row for row in part["rows"])
+    failed = part["status"].startswith("failed") or any("failed" in row for row in part["rows"])
+    return all(verdicts) and not failed
 
 
 def _command() -> str:

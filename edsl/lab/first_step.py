@@ -40,11 +40,16 @@ class FirstStep:
     warm: float
 
 
-def first_step(entry: Entry, shapes: dict[str, Shape], place: Place, threads: int) -> FirstStep:
+def first_step(
+    entry: Entry, shapes: dict[str, Shape], place: Place, threads: int, limit: float | None = None
+) -> FirstStep:
     """Measure the first step of an optimizer in two fresh processes, one after the other.
 
+    Args:
+        limit: seconds that each may take, LIMIT if it is not given.
+
     Raises:
-        TooSlow: when one takes more than LIMIT.
+        TooSlow: when one takes more.
         EdslError: when the step fails there.
     """
     files = {sys.modules[stage.__module__].__file__ for stage in loaded().values()}
@@ -56,10 +61,11 @@ def first_step(entry: Entry, shapes: dict[str, Shape], place: Place, threads: in
         "plugins": sorted(os.path.abspath(file) for file in files if file),
     }
     with tempfile.TemporaryDirectory() as folder:
-        return FirstStep(_in_a_fresh_process(task, folder), _in_a_fresh_process(task, folder))
+        seconds = LIMIT if limit is None else limit
+        return FirstStep(_in_a_fresh_process(task, folder, seconds), _in_a_fresh_process(task, folder, seconds))
 
 
-def _in_a_fresh_process(task: dict[str, Any], folder: str) -> float:
+def _in_a_fresh_process(task: dict[str, Any], folder: str, limit: float) -> float:
     caches = {name: os.path.join(folder, name.lower()) for name in _CACHES}
     command = [sys.executable, "-c", _PROGRAM]
     environment = {**os.environ, **caches}
@@ -71,10 +77,10 @@ def _in_a_fresh_process(task: dict[str, Any], folder: str) -> float:
             cwd=folder,
             capture_output=True,
             text=True,
-            timeout=LIMIT,
+            timeout=limit,
         )
     except subprocess.TimeoutExpired:
-        raise TooSlow(f"its first step took more than {LIMIT} s") from None
+        raise TooSlow(f"its first step took more than {limit:g} s") from None
     if done.returncode != 0:
         said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise EdslError(f"a first step in a fresh process failed: {said[:200]}")

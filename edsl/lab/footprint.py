@@ -40,7 +40,13 @@ def kernels(step: Callable[[], None], device: str) -> int | None:
         step()
         torch.cuda.synchronize(device)
 
-    return sum(event.activity_type() == "kernel" for event in _events(whole_step, ProfilerActivity.CUDA))
+    return sum(map(_is_kernel, _events(whole_step, ProfilerActivity.CUDA)))
+
+
+def _is_kernel(event: Any) -> bool:
+    """Whether it is a kernel on a GPU, and no copy or range of the program's own."""
+    on_gpu = event.device_type() == torch.autograd.DeviceType.CUDA and not event.is_user_annotation()
+    return on_gpu and not event.name().startswith(("Memcpy", "Memset"))
 
 
 def _events(step: Callable[[], None], activity: Any) -> list[Any]:

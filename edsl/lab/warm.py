@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edsl.code_cache import cache_folder
+from edsl.code_cache import UnusableCache, cache_folder
 from edsl.cxx import LIBRARY
 from edsl.errors import EdslError
 from edsl.exclusion import excluded_names
@@ -140,4 +140,7 @@ def _compiled() -> int:
     from torch._dynamo.utils import counters
 
     missed = sum(counters["inductor"][f"fxgraph_cache_{how}"] for how in ("miss", "bypass"))
-    return missed + sum(1 for _ in cache_folder().glob(f"*/{LIBRARY}"))
+    try:
+        return missed + sum(1 for _ in cache_folder().glob(f"*/{LIBRARY}"))
+    except UnusableCache:
+        return missed

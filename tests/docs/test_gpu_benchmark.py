@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from argparse import Namespace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import edsl
 from edsl.lab.shapes import parameter_set
 from edsl.memory import memory
-from gpu_parts import correctness, matrices, memcheck, profile
+from gpu_parts import correctness, counters, matrices, memcheck, speed, training
 from gpu_parts.run import Run, notes
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +58,8 @@ def rows_of(quick, part):
 
 @needs_triton
 def test_kernels_of_a_gpu_give_what_eager_steps_in_float64_do(quick):
-    rows = rows_of(quick, "correctness")
+    asked, *rows = rows_of(quick, "correctness")
+    assert asked["asked"] == len(rows) == 11
     assert {row["spec"] for row in rows} == {"alto", "emuon", "grad | noise | sgd", "sam | sgd"}
     for row in rows:
         assert row["error"] <= row["bound"] <= correctness.MOST
@@ -125,21 +127,41 @@ def test_training_gives_the_losses_of_eager_steps_on_a_cpu(quick):
 @needs_triton
 def test_page_and_terminal_hold_every_part_and_what_was_left_out(quick):
     printed, found, page = quick
-    assert list(found["parts"]) == ["correctness", "speed", "profile", "matrices", "memory", "training", "memcheck"]
+    parts = ["correctness", "speed", "profile", "matrices", "memory", "training", "counters", "memcheck"]
+    assert list(found["parts"]) == parts
     assert len(printed.splitlines()) <= 100
-    for title in ("Correctness", "Speed", "A profile", "Matrices", "Memory", "Training", "Memory checker"):
+    titles = ("Correctness", "Speed", "A profile", "Matrices", "Memory", "Training", "Counters", "Memory checker")
+    for title in titles:
         assert f"## {title}" in page
         assert f"{title}: ended in" in printed
     assert "not measured: compute-sanitizer: no GPU" in page
     assert "python docs/benchmarks/gpu.py --device cpu --quick" in page
 
 
-def run_here(build):
+def run_here(build, kernels=1):
     """A part's run whose optimizers are built so, and the rows that it records."""
     rows = []
     run = Run("cpu", True, float("inf"), rows.append)
-    object.__setattr__(run, "optimizer", lambda spec, params, tile=None, **options: build(spec, params))
+
+    def optimizer(spec, params, tile=None, **options):
+        made = build(spec, params)
+        made.engine.cuda = Stepped(kernels)
+        return made
+
+    object.__setattr__(run, "optimizer", optimizer)
     return run, rows
+
+
+class Stepped:
+    """As if kernels had been compiled, and left all to torch."""
+
+    reasons = ()
+
+    def __init__(self, kernels):
+        self.kernels = kernels
+
+    def run(self, items, number, totals):
+        return list(items)
 
 
 @pytest.fixture
@@ -168,6 +190,133 @@ def test_a_wrong_step_is_told_from_a_right_one(build, wrong, counted):
         assert f"error {row['error']:.2g} over {row['bound']:.2g}" in said
     if wrong == "repeats":
         assert row["repeats"] is False
+
+
+def checked(**changes):
+    """A row of correctness as JSON has it."""
+    return {
+        "spec": "alto",
+        "dtype": "float32",
+        "against": "float64 on a CPU",
+        "error": 1e-7,
+        "bound": 1e-6,
+        "repeats": True,
+        "resumes": True,
+        "moves": True,
+        "recompiled": 0,
+        "kernels": 1,
+        "expects_kernels": True,
+        "reasons": [],
+        "fallbacks": [],
+        "scaled": None,
+        "ok": False,
+        **changes,
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"error": None}, "error inf over 1e-06"),  # as JSON has what is not finite
+        ({"kernels": 0, "reasons": ["Triton failed (ptxas died)"]}, "no Triton kernels (Triton failed (ptxas died))"),
+        ({"resumes": False}, "resumes: no"),
+        ({"recompiled": 2}, "2 graphs after the second step"),
+        ({"fallbacks": ["torch.compile failed"]}, "torch.compile failed"),
+    ],
+)
+def test_what_is_wrong_is_said(changes, said):
+    assert said in correctness.summary([checked(**changes)])
+    assert "alto" in correctness.tables([checked(**changes)])
+
+
+def test_a_step_without_kernels_is_not_right(counted):
+    run, _ = run_here(lambda spec, params: edsl.compile(spec, params, mode="eager"), kernels=0)
+    row = correctness.check(run, "alto", "float32")
+    assert (row["kernels"], row["ok"]) == (0, False)
+
+
+def test_matrices_take_up_to_half_of_the_processes():
+    queues = [["sgd", "adam", "lion"], ["muon", "soap", "shampoo"]]
+    working = []
+    while any(queues):
+        chosen = correctness._next(queues, working[-4:], 4)
+        working.append(chosen)
+    assert working == ["muon", "soap", "sgd", "adam", "shampoo", "lion"]
+
+
+def test_rows_that_cant_be_shown_do_not_end_the_run(gpu):
+    part = {"command": "", "day": "", "status": "ended", "seconds": 1.0, "rows": [{"optimizer": "alto"}]}
+    results = {"machine": {}, "parts": {"speed": part}}
+    assert "its rows can't be shown (KeyError" in gpu.page(results)
+    assert "its rows can't be shown (KeyError" in gpu.shortened(results["parts"])
+
+
+def test_losses_that_are_not_finite_are_shown_as_unknown():
+    row = {"losses_of": "alto", "steps": 3, "here": [None, 1.0], "on_a_cpu": [1.0, 1.0]}
+    assert "| – | 1 |" in training.tables([{**row, "difference": None, "noise": None, "within": False}])
+
+
+def test_what_takes_too_long_within_a_part_is_left_out():
+    run, rows = run_here(edsl.compile)
+    with run.attempt("a compilation"), run.within(0.05):
+        time.sleep(5)
+    assert rows == [{"skipped": "a compilation", "why": "it took more than 0 s"}]
+
+
+def test_what_was_left_out_is_a_line_for_each_reason():
+    rows = [{"skipped": name, "why": "the time was up"} for name in "abcdefgh"]
+    assert notes(rows) == ["- not measured: a, b, c, d, e and 3 more: the time was up"]
+
+
+def test_a_spec_that_torch_stepped_is_not_passed_off_as_edsls_kernels():
+    row = {
+        "optimizer": "alto",
+        "set": "x",
+        "parameters": 1,
+        "tile": None,
+        "kernels": 0,
+        "gbps": 1.0,
+        "dtype": "float32",
+    }
+    assert "alto on x: no Triton kernels" in speed.summary([{"copy": True, "gbps": 1.0}, row])
+
+
+def test_parts_run_where_no_other_edsl_is_found_and_with_the_users_own_path(gpu, tmp_path, monkeypatch):
+    started = {}
+
+    class Process:
+        pid, returncode = 2**22 + 1, 0  # more than there can be
+
+        def __init__(self, command, **options):
+            started.update(options)
+
+        def poll(self):
+            return 0
+
+        def wait(self):
+            return 0
+
+    monkeypatch.setattr(gpu.subprocess, "Popen", Process)
+    monkeypatch.setenv("PYTHONPATH", "/carried")
+    with gpu.checkout() as path:
+        gpu.run(Namespace(device="cpu", quick=True, minutes=1, out=tmp_path, only="memcheck"), path)
+    assert Path(started["cwd"]) != ROOT
+    assert started["env"]["PYTHONSAFEPATH"] == "1"
+    assert started["env"]["PYTHONPATH"].split(":")[0] == path.split(":")[0]
+    assert started["env"]["PYTHONPATH"].split(":")[-1] == "/carried"
+
+
+def test_a_part_ends_with_its_parent(tmp_path):
+    program = (
+        f"import importlib.util, os, subprocess, sys, time; sys.path.insert(0, {str(PROGRAM.parent)!r});"
+        f"s = importlib.util.spec_from_file_location('g', {str(PROGRAM)!r}); g = importlib.util.module_from_spec(s);"
+        "s.loader.exec_module(g); g._end_with(int(sys.argv[1]))"
+    )
+    parent = subprocess.Popen(["sleep", "60"])
+    child = subprocess.Popen([sys.executable, "-c", program, str(parent.pid)], start_new_session=True)
+    assert child.wait(timeout=30) == -9  # its parent is this process, and not the one that it was told
+    parent.kill()
+    parent.wait()
 
 
 def test_what_fails_within_a_part_is_one_row_and_the_part_goes_on():
@@ -207,7 +356,7 @@ def test_counters_are_read_from_what_ncu_prints():
         '"0","7","pass0","(128, 1, 1)","dram__bytes.sum","Gbyte","11.35"\n'
         '"0","7","pass0","(128, 1, 1)","dram__throughput.avg.pct_of_peak_sustained_elapsed","%","91.2"\n'
     )
-    assert profile.counters(printed) == [
+    assert counters.counters(printed) == [
         {"counter": "dram__bytes.sum", "kernel_name": "pass0", "unit": "Gbyte", "value": "11.35"},
         {
             "counter": "dram__throughput.avg.pct_of_peak_sustained_elapsed",
@@ -216,7 +365,7 @@ def test_counters_are_read_from_what_ncu_prints():
             "value": "91.2",
         },
     ]
-    assert profile.counters("==ERROR== ERR_NVGPUCTRPERM\n") == []
+    assert counters.counters("==ERROR== ERR_NVGPUCTRPERM\n") == []
 
 
 def test_figures_foretold_are_those_of_the_plan():
@@ -289,7 +438,7 @@ def test_a_part_whose_time_is_up_is_stopped_and_what_it_found_is_kept(gpu, tmp_p
     monkeypatch.setattr(gpu, "GRACE", 0)
     asked = Namespace(device="cpu", quick=True, minutes=0.01, out=tmp_path, only="speed")
     with gpu.checkout() as path:
-        assert gpu.run(asked, path) == 1
+        assert gpu.run(asked, path) == 0  # no fault
     found = json.loads((tmp_path / "gpu.json").read_text())
     assert found["parts"]["speed"]["status"] == "stopped: its time was up"
     assert "stopped: its time was up" in (tmp_path / "gpu.md").read_text()

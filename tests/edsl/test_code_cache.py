@@ -1,6 +1,7 @@
 """Compiled code on disk: where it lies, whose it is, and that it is whole."""
 
 import ctypes
+import importlib.util
 import multiprocessing
 import os
 import shutil
@@ -181,6 +182,63 @@ def test_a_folder_that_others_may_write_is_not_used(mode, hostile):
     assert (found == right()).all()
     assert len(told) == 1
     assert f"others may write to {folder}: chmod go-w {folder}" in told[0]
+
+
+@as_root
+def test_a_damaged_library_that_cant_be_removed_is_not_loaded(folder, monkeypatch):
+    """As where root owns the cache, or on a disk that can't be written."""
+    step()
+    library = entry_in(folder) / cxx.LIBRARY
+    rewritten(library, library.read_bytes()[:8000])
+    monkeypatch.setattr(code_cache, "_remove", lambda entry, name: None)
+    found, told = step()
+    assert (found == right()).all()
+    assert any(f"{library.parent} is damaged and can't be removed" in one for one in told)
+
+
+def test_a_whole_entry_that_another_process_has_just_mended_is_left(folder):
+    step()
+    entry = entry_in(folder)
+    code_cache._remove(entry, cxx.LIBRARY)
+    assert code_cache._is_whole(entry, cxx.LIBRARY)
+    assert [place.name for place in folder.iterdir()] == [entry.name]
+
+
+def test_bytecode_beside_a_text_is_not_run(folder):
+    from edsl.generated import SOURCE, generated
+
+    generated.cache_clear()
+    assert generated("VALUE = 1\n").VALUE == 1
+    entry = entry_in(folder)
+    cached = Path(importlib.util.cache_from_source(str(entry / SOURCE)))
+    cached.parent.mkdir(exist_ok=True)
+    cached.write_bytes(b"\0" * 10)
+    generated.cache_clear()
+    assert generated("VALUE = 1\n").VALUE == 1
+    generated.cache_clear()
+
+
+def test_a_user_without_a_home_compiles_for_this_process_alone(monkeypatch):
+    for name in ("XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+    def nobody():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nobody)
+    code_cache._warn.cache_clear()
+    with pytest.warns(EdslWarning, match="there is no home folder: set XDG_CACHE_HOME"):
+        assert kept("key", "name", lambda place: place.write_text("made") and None, Path.read_text) == "made"
+
+
+@as_root
+def test_a_folder_below_another_users_is_not_used(folder, tmp_path):
+    step()
+    os.chown(tmp_path, SOMEBODY, SOMEBODY)
+    try:
+        assert f"{tmp_path}, where {folder} is, belongs to another user" in step()[1][0]
+    finally:
+        os.chown(tmp_path, 0, 0)
 
 
 def test_a_folder_below_one_that_everybody_may_write_is_not_used(folder, tmp_path):

@@ -2,10 +2,11 @@
 
 PARTS = {
     "correctness": 170,
-    "speed": 120,
-    "profile": 30,
+    "speed": 130,
+    "profile": 15,
     "matrices": 60,
     "memory": 25,
     "training": 60,
+    "counters": 25,
     "memcheck": 25,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -29,9 +30,10 @@ def measure(run: Run) -> None:
         return
     script = "from gpu_parts.memcheck import one_step; one_step('cuda')"
     command = [program, "--tool", "memcheck", "--error-exitcode", str(CODE), sys.executable, "-c", script]
+    environment = {**os.environ, "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}  # so that each tensor is a block of its own
     limit = max(1.0, min(SECONDS, run.left))
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=limit)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, env=environment)
     except subprocess.TimeoutExpired:
         run.skip("compute-sanitizer", f"it took more than {limit:.0f} s")
         return

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,8 +17,6 @@ from gpu_parts.run import Rotating, Row, Run, notes, table
 TITLE = "A profile"
 SPEC = "alto"
 STEPS = 5
-METRICS = "dram__throughput.avg.pct_of_peak_sustained_elapsed,dram__bytes.sum"
-NCU_SECONDS = 60
 
 
 def shapes_of(quick: bool) -> dict[str, Shape]:
@@ -52,8 +46,6 @@ def measure(run: Run) -> None:
     for name, took_us in took.items():
         if name not in names:
             run.record({"kernel": name, "us": took_us, "bytes": None, "bytes_per_parameter": None, "gbps": None})
-    del chosen, gradients
-    _counters(run)
 
 
 def _kernel_microseconds(run: Run, chosen: Any, gradients: Rotating) -> dict[str, float]:
@@ -63,59 +55,9 @@ def _kernel_microseconds(run: Run, chosen: Any, gradients: Rotating) -> dict[str
             gradients.give(chosen.parameters, step)
             chosen.step()
         run.wait()
-    found = [event for event in profiler.key_averages() if event.self_device_time_total > 0]
-    return {event.key: event.self_device_time_total / STEPS for event in found}
-
-
-def _counters(run: Run) -> None:
-    """DRAM throughput by Nsight Compute, where it is there and may read counters."""
-    program = shutil.which("ncu")
-    if not run.on_gpu or program is None:
-        run.skip("DRAM counters", "no ncu here" if run.on_gpu else "no GPU")
-        return
-    script = f"from gpu_parts.profile import few_steps; few_steps({run.quick})"
-    command = [program, "--clock-control", "none", "--metrics", METRICS, "--kernel-name", "regex:^(pass|scalars)"]
-    command += ["--launch-skip", "12", "--launch-count", "6", "--csv", sys.executable, "-c", script]
-    limit = min(NCU_SECONDS, run.left - 5)
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=max(1.0, limit))
-    except subprocess.TimeoutExpired:
-        run.skip("DRAM counters", f"ncu took more than {limit:.0f} s")
-        return
-    rows = counters(done.stdout)
-    if not rows:
-        said = (done.stdout + done.stderr).strip().splitlines() or [f"exit code {done.returncode}"]
-        run.skip("DRAM counters", f"ncu: {said[-1][:200]}")
-    for row in rows:
-        run.record(row)
-
-
-def counters(printed: str) -> list[Row]:
-    """The counters of each kernel in what ncu prints as CSV, behind lines of its own."""
-    lines = printed.splitlines()
-    begin = next((number for number, line in enumerate(lines) if line.startswith('"ID"')), len(lines))
-    return [
-        {
-            "counter": row["Metric Name"],
-            "kernel_name": row["Kernel Name"],
-            "unit": row["Metric Unit"],
-            "value": row["Metric Value"],
-        }
-        for row in csv.DictReader(lines[begin:])
-        if row.get("Metric Name")
-    ]
-
-
-def few_steps(quick: bool) -> None:
-    """Three steps, for programs that watch this process."""
-    run = Run("cuda", quick, float("inf"), lambda row: None)
-    shapes = shapes_of(quick)
-    chosen = run.contender(SPEC, shapes, "float32")
-    gradients = Rotating(shapes, run.place("float32"), 1)
-    for step in range(3):
-        gradients.give(chosen.parameters, step)
-        chosen.step()
-    run.wait()
+    found = [event for event in profiler.key_averages() if event.device_type == torch.autograd.DeviceType.CUDA]
+    own = [event for event in found if not event.is_user_annotation and event.self_device_time_total > 0]
+    return {event.key: event.self_device_time_total / STEPS for event in own}
 
 
 def summary(rows: Sequence[Row]) -> str:
@@ -126,10 +68,5 @@ def summary(rows: Sequence[Row]) -> str:
 
 
 def tables(rows: Sequence[Row]) -> str:
-    """The kernels, and the counters."""
     kernels = [[row["kernel"], row["us"], row["bytes_per_parameter"], row["gbps"]] for row in rows if "kernel" in row]
-    parts = [table(["kernel", "µs", "B/param", "GB/s"], kernels)]
-    counted = [[row["kernel_name"], row["counter"], row["value"], row["unit"]] for row in rows if "counter" in row]
-    if counted:
-        parts.append(table(["kernel", "counter", "value", "unit"], counted))
-    return "\n\n".join(parts)
+    return table(["kernel", "µs", "B/param", "GB/s"], kernels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -71,6 +72,21 @@ class Run:
         if self.on_gpu:
             torch.cuda.synchronize()
 
+    @contextlib.contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Raises TimeoutError in what takes longer, as a compilation may."""
+
+        def ring(*_: Any) -> None:
+            raise TimeoutError(f"it took more than {seconds:.0f} s")
+
+        before = signal.signal(signal.SIGALRM, ring)
+        signal.setitimer(signal.ITIMER_REAL, max(0.01, seconds))
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
     def skip(self, what: str, why: str) -> None:
         self.record({"skipped": what, "why": why})
 
@@ -79,6 +95,8 @@ class Run:
         """Whatever fails within is one row of results; the part goes on, with the memory that it held."""
         try:
             yield
+        except TimeoutError as reason:
+            self.skip(what, str(reason))
         except Exception as reason:  # a peer or a compiler may raise anything; out of memory too
             self.record(
                 {"failed": what, "why": f"{type(reason).__name__}: {(str(reason).splitlines() or [''])[0]}"[:300]}
@@ -147,7 +165,10 @@ def launches(run: Run, chosen: Contender, before: Callable[[int], Any]) -> int |
         cuda = getattr(getattr(chosen.optimizer, "engine", None), "cuda", None)
         return None if cuda is None else cuda.launches
     before(0)
-    return kernels(chosen.step, run.device)
+    try:
+        return kernels(chosen.step, run.device)
+    except Exception:  # another version's profiler; its count must not cost the times that were measured
+        return None
 
 
 def bytes_once(chosen: Contender, place: Place) -> int:
@@ -173,6 +194,15 @@ def _cell(value: Any) -> str:
 
 
 def notes(rows: Sequence[Row]) -> list[str]:
-    """A line for each thing that was left out, or that failed."""
-    skipped = [f"- not measured: {row['skipped']}: {row['why']}" for row in rows if "skipped" in row]
+    """A line for each reason why things were left out, and for each thing that failed."""
+    reasons: dict[str, list[str]] = {}
+    for row in rows:
+        if "skipped" in row:
+            reasons.setdefault(row["why"], []).append(row["skipped"])
+    skipped = [f"- not measured: {_some(names)}: {why}" for why, names in reasons.items()]
     return skipped + [f"- **failed**: {row['failed']}: {row['why']}" for row in rows if "failed" in row]
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

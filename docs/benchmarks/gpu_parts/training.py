@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from statistics import mean, stdev
 from typing import Any
@@ -35,19 +35,21 @@ TASK = replace(BYTES, models={**BYTES.models, "least": _least})
 
 def measure(run: Run) -> None:
     """Rows of `large` in bfloat16, then of `tiny` in float32 beside a CPU."""
-    for spec in SPECS[:1] if run.quick else SPECS:
-        if run.left < 15:
-            run.skip(f"large with {spec}", "the time was up")
-            continue
-        with run.attempt(f"large with {spec}"):
-            run.record(throughput(run, spec))
-    steps = 3 if run.quick else 100
-    for spec in SPECS[:1] if run.quick else SPECS:
-        if run.left < 20 and not run.quick:
-            run.skip(f"losses of {spec}", "the time was up")
-            continue
-        with run.attempt(f"losses of {spec}"):
-            run.record(beside_a_cpu(run, spec, steps))
+    steps = 2 if run.quick else 100
+    plain, matrices = SPECS[: 1 if run.quick else 2], () if run.quick else SPECS[2:]
+    for specs in (plain, matrices):  # which compile for long: last
+        for spec in specs:
+            _attempt(run, f"large with {spec}", lambda spec=spec: throughput(run, spec))
+        for spec in specs:
+            _attempt(run, f"losses of {spec}", lambda spec=spec: beside_a_cpu(run, spec, steps))
+
+
+def _attempt(run: Run, what: str, measured: Callable[[], Row]) -> None:
+    if run.left < 10 and not run.quick:
+        run.skip(what, "the time was up")
+        return
+    with run.attempt(what):
+        run.record(measured())
 
 
 def throughput(run: Run, spec: str) -> Row:
@@ -127,6 +129,12 @@ def _setting(device: str, model: str, steps: int) -> Setting:
     return Setting(task=BYTES.name, model=model, batch=BATCH, budget=steps, device=device, threads=1)
 
 
+def _mean(losses: Sequence[float | None]) -> float | None:
+    """The mean, or None where one was not finite."""
+    known = [loss for loss in losses if loss is not None]
+    return mean(known) if len(known) == len(losses) else None
+
+
 def summary(rows: Sequence[Row]) -> str:
     known = [row for row in rows if "losses_of" in row]
     said = f"{sum(row['within'] for row in known)} of {len(known)} losses are those of a CPU within noise"
@@ -141,7 +149,7 @@ def tables(rows: Sequence[Row]) -> str:
     compared = [
         [
             *(row[key] for key in ("losses_of", "steps")),
-            *(mean(row[key]) for key in ("here", "on_a_cpu")),
+            *(_mean(row[key]) for key in ("here", "on_a_cpu")),
             *(row[key] for key in ("difference", "noise", "within")),
         ]
         for row in rows
