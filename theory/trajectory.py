@@ -171,9 +171,9 @@ class NumberAt(At):
         self.trajectory.idealised.add(("first", self.stage.name))
         return x if self.number == 1 and "first" not in self.reading.ideal else otherwise
 
-    def ratio(self, x: Any, y: Any) -> Any:
+    def ratio(self, x: Any, y: Any, where: Any = None) -> Any:
         self.trajectory.functions.add("ratio")
-        zero = (x == 0) | (y == 0)
+        zero = ((x if where is None else where) == 0) | (y == 0)
         return np.where(zero, 1, x / np.where(zero, 1, y))
 
     def fresh(self, x: Any, otherwise: Any) -> Any:

@@ -78,7 +78,8 @@ def test_check_regret_prints_every_condition():
     code, out, _ = run("check-regret", "--json", "--alpha-schedule", "-5/sqrt(k)")
     assert json.loads(out)["hyperparameters_hold"] is True
     assert json.loads(out)["assumed"] == ["lr", "weight decay"]
-    code, out, _ = run("check-regret", "--spec", "grad | e(alpha=-90) | lamb(m_reads='g')", "--lr-schedule=-1/sqrt(k)")
+    spec = "grad | e(alpha=-90) | lamb(m_reads='g')"
+    code, out, _ = run("check-regret", "--json", "--spec", spec, "--lr-schedule=-1/sqrt(k)")
     assert code == 1
     assert "17.39" in out
     assert "is below 0 at" in out

@@ -150,15 +150,23 @@ def test_a_step_in_torch_trains_and_on_paper_is_one_line(write, step, monkeypatc
     path = write(stepping(f"return {step}, memory"))
     edsl.load_plugin(path)
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-    for call in ("show", "explain", "check-stability --spec", "equivalent sgd", "plan --params tiny"):
+    for call in ("show", "check-stability --spec", "equivalent sgd", "plan --params tiny"):
         monkeypatch.setattr(sys, "argv", ["edsl", "--plugin", str(path), *call.split(), "grad | scale | sgd"])
         with pytest.raises(SystemExit) as ended:
             main()
         out, error = capsys.readouterr()
         assert (ended.value.code, out) == (2, ""), error
-        assert error.startswith(f"edsl: {path}, line 24: Scale: ")
-        assert "take functions from `at`" in error
+        if call.startswith(("show", "plan")):
+            assert error.startswith(f"edsl: {path}, line 24: Scale: ")
+            assert "take functions from `at`" in error
+        assert error.startswith("edsl: ")
+        assert "scale" in error.lower()
         assert error.count("\n") == 1
+    monkeypatch.setattr(sys, "argv", ["edsl", "--plugin", str(path), "explain", "grad | scale | sgd"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code  # it says of each part what it can
+    assert "its step can't be written in letters" in capsys.readouterr().out
     assert torch.allclose(stepped("eager"), torch.full((3, 2), 3.2237 if "tanh" in step else 3.5), atol=1e-4)
 
 
