@@ -36,8 +36,11 @@ def linear_twin(pipeline: Pipeline, base: Pipeline) -> Twin:
         base: the pipeline without E.
     """
     places = places_of_e(pipeline)
-    if len(places) != 1:
-        return Twin(None, "no E" if not places else "more than one E: no one momentum is as slow")
+    if not places:
+        on_routes = any(places_of_e(branch) for branch in pipeline.branches.values())
+        return Twin(None, "its E is on a route: a twin is defined for one E before all routes" if on_routes else "no E")
+    if len(places) > 1:
+        return Twin(None, "more than one E: no one momentum is as slow")
     stage: Any = pipeline.stages[places[0]]
     alpha, beta1 = decimal(stage.alpha), decimal(stage.beta1)
     if alpha == 0:
