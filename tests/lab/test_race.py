@@ -244,7 +244,7 @@ def test_an_e_without_a_twin_is_not_said_to_lack_its_controls():
     chosen = race("digits", ["elion"], seeds=3, controls=True, steps=2)
     found = results(chosen, [])
     said = " ".join(conclusions.doubts(chosen, found))
-    assert "elion has no linear twin (lion has no momentum that is a plain average of gradients)" in said
+    assert "elion has no linear twin (lion averages no gradients here: it has no momentum that could be slower)" in said
     assert "did not run" not in said
     alone = race("digits", ["eadam"], seeds=3, steps=2)
     said = " ".join(conclusions.doubts(alone, results(alone, [])))
