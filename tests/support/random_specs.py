@@ -46,7 +46,7 @@ def stage(name: str, rng: random.Random):
 
 def exploration(values: dict, rng: random.Random) -> dict:
     """E with an alpha that is mostly within the paper's bound, and at times at the places with a name."""
-    beta1 = values.setdefault("beta1", rng.choice((*DECAYS[:6], round(rng.random(), 3))))
+    beta1 = values.setdefault("beta1", rng.choice((*DECAYS[:6], min(0.999, round(rng.random(), 3)))))
     bound = 1 / (1 - beta1)
     named = (
         float(f"{-beta1 * bound:.12g}"),
@@ -72,7 +72,7 @@ def value(field: dataclasses.Field, rng: random.Random):
         return rng.choice((max(domain.low, 1), 2, 5))
     if isinstance(domain, Number):
         if domain.high == 1 and domain.open_high:
-            return rng.choice((*DECAYS, round(rng.random(), 4)))
+            return rng.choice((*DECAYS, min(0.9999, round(rng.random(), 4))))
         return rng.choice((*(RATES if field.name == "lr" else SIZES), round(rng.uniform(0, 2), 4)))
     return field.default
 

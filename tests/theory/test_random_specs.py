@@ -4,6 +4,7 @@ import json
 import math
 import random
 import re
+from collections import Counter
 from fractions import Fraction
 from itertools import pairwise
 
@@ -14,6 +15,7 @@ from random_specs import random_spec
 
 import edsl
 from edsl.as_json import as_json
+from edsl.cli.equivalent import equivalent
 from edsl.cli.explain import describe, facts, to_latex
 from edsl.theory.loop import loop_of
 from edsl.theory.relations import relations
@@ -243,6 +245,34 @@ def sweep(seed, count):
     rng = random.Random(seed)
     totals = np.sum([check(random_spec(rng)) for _ in range(count)], axis=0)
     return int(totals[0]), int(totals[1])
+
+
+def compare_pairs(seed, count):
+    """`edsl equivalent` on random pairs, half of them of one pipeline with another lr; how often it gave each exit code."""
+    rng = random.Random(seed)
+    codes = Counter()
+    for _ in range(count):
+        first = random_spec(rng)
+        second = random_spec(rng) if rng.random() < 0.5 else str(edsl.parse(first).override(lr=rng.choice((0.1, 1.0))))
+        try:
+            equivalent(first, second, as_json=True)
+        except SystemExit as ended:
+            codes[ended.code] += 1
+        except edsl.EdslError as refusal:
+            assert "\n" not in str(refusal), (first, second)
+            codes[2] += 1
+    return codes
+
+
+def test_40_random_pairs_are_compared_or_refused_in_one_line(capsys):
+    codes = compare_pairs(1, 40)
+    assert codes.keys() <= {0, 1, 2, 3}
+    assert codes[1] > 5
+
+
+@pytest.mark.slow
+def test_2000_random_pairs_are_compared_or_refused_in_one_line(capsys):
+    assert compare_pairs(2, 2000).keys() <= {0, 1, 2, 3}
 
 
 def test_60_random_pipelines_say_nothing_that_a_simulation_contradicts():
