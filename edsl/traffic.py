@@ -50,7 +50,7 @@ def _loops(plan: Plan, segment: Segment, place: int, dtype: torch.dtype) -> Iter
         raise NotElementwise(f"{segment.stages[0].name} refreshes its memory")
     recording = segment.record(estimator.gives_hessian, estimator.gives_difference, place > 0)
     buffers = tuple(dtype_of_state(plan.state_dtype, name, dtype) for name in segment.buffers)
-    form = Form(work, dtype, work if place > 0 else dtype, (dtype,) * 3, buffers)
+    form = Form(work, dtype, work if place > 0 else dtype, (dtype, dtype, dtype), buffers)
     sizes = {name: kind.itemsize for name, kind in form.behind(len(segment.noisy), recording.updates).items()}
     if segment.needs_total_norm:
         yield sizes["x"]  # which is read once for it

@@ -45,7 +45,7 @@ def kernels(step: Callable[[], None], device: str) -> int | None:
 
 def _is_kernel(event: Any) -> bool:
     """Whether it is a kernel on a GPU, and no copy or range of the program's own."""
-    on_gpu = event.device_type() == torch.autograd.DeviceType.CUDA and not event.is_user_annotation()
+    on_gpu = event.device_type().name == "CUDA" and not event.is_user_annotation()
     return on_gpu and not event.name().startswith(("Memcpy", "Memset"))
 
 

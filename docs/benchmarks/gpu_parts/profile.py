@@ -55,7 +55,7 @@ def _kernel_microseconds(run: Run, chosen: Any, gradients: Rotating) -> dict[str
             gradients.give(chosen.parameters, step)
             chosen.step()
         run.wait()
-    found = [event for event in profiler.key_averages() if event.device_type == torch.autograd.DeviceType.CUDA]
+    found = [event for event in profiler.key_averages() if event.device_type.name == "CUDA"]
     own = [event for event in found if not event.is_user_annotation and event.self_device_time_total > 0]
     return {event.key: event.self_device_time_total / STEPS for event in own}
 
