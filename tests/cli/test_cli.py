@@ -154,10 +154,17 @@ def test_tables_have_no_colour_where_none_is_wanted(tmp_path):
     assert "\x1b[3" not in out
 
 
+def heeding_ctrl_c():
+    """As a terminal starts a command; one in the background of a script ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_leaves_a_race_that_resume_finishes(tmp_path):
     words = [*RACE[:-4], "--steps", "200", "--seeds", "3", "--jobs", "1", "--out", str(tmp_path / "race")]
     program = "from edsl.cli.main import main; main()"
-    child = subprocess.Popen([sys.executable, "-c", program, *words], stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        [sys.executable, "-c", program, *words], stderr=subprocess.PIPE, text=True, preexec_fn=heeding_ctrl_c
+    )
     assert child.stderr is not None
     for line in child.stderr:
         if "trial 2/6" in line:
@@ -178,7 +185,11 @@ def test_ctrl_c_in_the_first_seconds_is_one_line(delay, tmp_path):
     words = [*RACE[:-4], "--steps", "100000", "--seeds", "3", "--jobs", "2", "--out", str(tmp_path / "race")]
     program = "from edsl.cli.main import main; main()"
     child = subprocess.Popen(
-        [sys.executable, "-c", program, *words], stderr=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-c", program, *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=heeding_ctrl_c,
     )
     time.sleep(delay)
     os.killpg(child.pid, signal.SIGINT)  # as a terminal does, to all processes of the group

@@ -198,7 +198,8 @@ def test_a_disk_that_fills_up_midway_is_one_line_and_leaves_a_record_that_resume
     last = f"can't write results to {folder}: File too large; edsl compare --resume --out {folder} finishes the race"
     assert (code, out) == (2, "")
     assert "Traceback" not in err
-    assert [line for line in err.splitlines() if not line.startswith("trial ")] == [f"edsl: {last}"]
+    told = ("trial ", "warning: the C++ compiler failed")  # whose own file may be the one that is too large
+    assert [line for line in err.splitlines() if not line.startswith(told)] == [f"edsl: {last}"]
     assert_readable(folder, tmp_path)
     assert 0 < (folder / "trials.jsonl").read_bytes().count(b"\n") < 10
     assert killer.summary(folder) == killer.summary(tmp_path / "undisturbed", *RACE)

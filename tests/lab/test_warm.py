@@ -38,12 +38,12 @@ def test_training_finds_what_was_warmed(tmp_path):
     cache = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
     code, _, err = run("warm", "alto", "--params", "resnet20", "--device", "cpu", env=cache)
     assert code == 0, err
-    made = sorted((tmp_path / "cache" / "edsl").glob("*.so"))
+    made = sorted((tmp_path / "cache" / "edsl").glob("*/*.so"))
     race = ("compare", "digits", "alto", "--no-controls", "--steps", "1", "--seeds", "2")
     code, _, err = run(*race, "--out", str(tmp_path / "race"), env=cache)
     assert code == 0, err
     assert made
-    assert sorted((tmp_path / "cache" / "edsl").glob("*.so")) == made
+    assert sorted((tmp_path / "cache" / "edsl").glob("*/*.so")) == made
 
 
 @pytest.mark.parametrize("spec", [*RECIPES, "route(embedding=lion, norm=sgd, other=adamw)"])
