@@ -23,6 +23,7 @@ from gpu_parts.run import Run, notes
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "docs" / "benchmarks" / "gpu.py"
 TURNS = itertools.count()
+pytestmark = pytest.mark.xdist_group("gpu_benchmark")  # all parts run once for all tests
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 
 
