@@ -35,7 +35,7 @@ QUICK = ("alto", "grad | noise | sgd", "sam | sgd", "emuon")
 # A method for which a dtype itself parts further from float64 than this (SOAP where a covariance has no rank, a sign)
 # may part FACTOR times as far as its own eager steps in that dtype on a CPU do, and MOST at the most.
 BOUNDS = {"float32": 1e-6, "bfloat16": 1e-2, "float16": 1e-3}
-FACTOR, MOST = 4, 0.03
+FACTOR, MOST = 4, 0.05
 CRASHED = "its process ended with exit code {}"
 
 
