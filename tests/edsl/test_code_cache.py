@@ -21,7 +21,7 @@ from edsl.code_cache import UnusableCache, cache_folder, kept
 from edsl.errors import EdslWarning
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
-SOMEBODY = 12345
+SOMEBODY, NOBODY = 12345, 65534
 HOSTILE = 'extern "C" {{ __attribute__((constructor)) static void ran() {{ fclose(fopen("{marker}", "w")); }} }}'
 
 
@@ -144,16 +144,17 @@ def test_the_hostile_library_of_these_tests_would_run(hostile):
 
 
 @as_root
+@pytest.mark.parametrize("somebody", [SOMEBODY, NOBODY])
 @pytest.mark.parametrize("whose", ["the folder", "the entry", "the library"])
-def test_another_users_library_is_not_loaded(whose, hostile):
+def test_another_users_library_is_not_loaded(whose, somebody, hostile):
     library, marker = hostile
     place = {"the folder": library.parents[1], "the entry": library.parent, "the library": library}[whose]
-    os.chown(place, SOMEBODY, SOMEBODY)
+    os.chown(place, somebody, somebody)
     found, told = step()
     assert not marker.exists()
     assert (found == right()).all()
     assert len(told) == 1
-    assert f"{place} belongs to another user (uid {SOMEBODY}); they are compiled anew in each process" in told[0]
+    assert f"{place} belongs to another user (uid {somebody}); they are compiled anew in each process" in told[0]
 
 
 @as_root
