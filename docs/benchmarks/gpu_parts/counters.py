@@ -8,8 +8,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from gpu_parts.profile import SPEC, shapes_of
-from gpu_parts.run import Rotating, Row, Run, notes, table
+from gpu_parts.profile import warmed_up
+from gpu_parts.run import Row, Run, notes, table
 
 TITLE = "Counters"
 METRICS = "dram__throughput.avg.pct_of_peak_sustained_elapsed,dram__bytes.sum"
@@ -57,14 +57,7 @@ def counters(printed: str) -> list[Row]:
 
 def few_steps(quick: bool) -> None:
     """Three steps, for programs that watch this process."""
-    run = Run("cuda", quick, float("inf"), lambda row: None)
-    shapes = shapes_of(quick)
-    chosen = run.contender(SPEC, shapes, "float32")
-    gradients = Rotating(shapes, run.place("float32"), 1)
-    for step in range(3):
-        gradients.give(chosen.parameters, step)
-        chosen.step()
-    run.wait()
+    warmed_up(Run("cuda", quick, float("inf"), lambda row: None))
 
 
 def summary(rows: Sequence[Row]) -> str:

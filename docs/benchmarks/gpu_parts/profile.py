@@ -9,6 +9,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 import edsl
+from edsl.lab.contender import Contender
 from edsl.lab.shapes import Shape, parameter_set
 from edsl.plan import Plan
 from edsl.traffic import bytes_of_loops
@@ -23,15 +24,20 @@ def shapes_of(quick: bool) -> dict[str, Shape]:
     return {"a.weight": (40, 50), "b.weight": (2000,)} if quick else parameter_set("gpt2-medium")
 
 
-def measure(run: Run) -> None:
-    """A row for each kernel: its time, and what it moves."""
+def warmed_up(run: Run) -> tuple[Contender, Rotating]:
+    """The optimizer that has taken three steps, and its gradients."""
     shapes = shapes_of(run.quick)
-    chosen = run.contender(SPEC, shapes, "float32")
-    gradients = Rotating(shapes, run.place("float32"), 2)
+    chosen, gradients = run.contender(SPEC, shapes, "float32"), Rotating(shapes, run.place("float32"), 2)
     for step in range(3):
         gradients.give(chosen.parameters, step)
         chosen.step()
     run.wait()
+    return chosen, gradients
+
+
+def measure(run: Run) -> None:
+    """A row for each kernel: its time, and what it moves."""
+    chosen, gradients = warmed_up(run)
     took = _kernel_microseconds(run, chosen, gradients) if run.on_gpu else {}
     elements = sum(parameter.numel() for parameter in chosen.parameters)
     pipeline = edsl.parse(SPEC)
