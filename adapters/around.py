@@ -194,8 +194,8 @@ def _step_without_hooks(optimizer: Any) -> None:
 @lru_cache(maxsize=32)
 def _state_of(update: Foreign) -> dict[str, Any]:
     """What it keeps for a matrix after one step."""
-    matrix = torch.zeros(2, 2, requires_grad=True)
-    matrix.grad = torch.zeros(2, 2)
+    matrix = torch.zeros(2, 2, device="cpu", requires_grad=True)
+    matrix.grad = torch.zeros(2, 2, device="cpu")
     optimizer = update.build([matrix])
     with torch.no_grad():
         try:

@@ -65,7 +65,7 @@ class Foreign(BaseUpdate):
         """What its param groups hold, read off an instance with these arguments."""
         import torch
 
-        return self.build([torch.zeros(2, 2, requires_grad=True)]).defaults
+        return self.build([torch.zeros(2, 2, device="cpu", requires_grad=True)]).defaults
 
     def build(self, params: Any, tensors: Mapping[str, Any] = MappingProxyType({})) -> Any:
         """The optimizer itself, over these parameters or groups; `tensors` stand for numbers of the same names."""

@@ -80,7 +80,8 @@ def _with_tensor(state: Any) -> Any:
     step = state.get("step") if isinstance(state, dict) else None
     if isinstance(step, bool) or not isinstance(step, (int, float)):
         return state
-    return {**state, "step": torch.tensor(float(step), dtype=torch.float32)}
+    dtype = torch.int64 if _counts(step) else torch.float64
+    return {**state, "step": torch.tensor(step, dtype=dtype, device="cpu")}
 
 
 def in_order_of_names(checkpoint: Any, groups: list[dict[str, Any]]) -> Any:

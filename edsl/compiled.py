@@ -113,8 +113,7 @@ class Batch(ABC):
         for stage, label in segment.noisy:
             self._held.append(item.normal(stage, label))
             found.append(self._held[-1].data_ptr())
-        found += map(Tensor.data_ptr, item.lying(segment))
-        return found
+        return found + item.buffer_addresses(segment)
 
 
 class CompiledSteps(ABC):

@@ -60,7 +60,7 @@ static inline void put(float16& to, float x) { to = float16(x); }
 def columns(buffers: int, normals: int) -> tuple[str, ...]:
     """The entries of a row of the table: a number of elements, then addresses.
 
-    That of the number of steps taken, a float which is counted up, is 0 where it is not to be; the key
+    That of the number of steps taken, an int64 which is counted up, is 0 where it is not to be; the key
     is that of stochastic rounding.
     """
     return (*LEADING, *tensors(buffers, normals))
@@ -282,7 +282,7 @@ extern "C" void step(const int64_t* table, int64_t count, int64_t threads, void*
     const int64_t* row = table + {width} * i;
     const int64_t n = row[0];
     if (threads == 1 || n >= {SMALL}) {large};
-    if (row[2]) *(float*)row[2] += 1;
+    if (row[2]) *(int64_t*)row[2] += 1;
   }}
 }}
 """

@@ -122,7 +122,7 @@ class Places:
         if before is not None and torch.equal(before._sizes, self._sizes):
             self.blocks, self._layers, self._shared, self._partials = before._kept
         else:
-            layers = torch.arange(self.count, dtype=torch.int32).repeat_interleave(_blocks(self._sizes, made.block))
+            layers = torch.arange(self.count, dtype=torch.int32, device="cpu").repeat_interleave(_blocks(self._sizes, made.block))
             self.blocks, self._layers = len(layers), kernel.uploaded(layers)
             self._shared = torch.empty(self.count * made.scalars, dtype=torch.float64, device=kernel.device)
             self._partials = torch.empty(self.blocks * made.sums, dtype=kernel.work, device=kernel.device)
@@ -149,7 +149,7 @@ class CudaBatch(Batch):
         self._totals: list[tuple[int, Tensor]] = []  # where each total norm belongs among the numbers
 
     def run(self) -> None:
-        numbers = self._call.uploaded(torch.tensor(self._numbers, dtype=torch.float64))
+        numbers = self._call.uploaded(torch.tensor(self._numbers, dtype=torch.float64, device="cpu"))
         for place, total in self._totals:
             numbers[place].copy_(total, non_blocking=True)
         self._call(self.table, self.number, numbers)

@@ -20,11 +20,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from operator import is_
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from edsl.addresses import MemoryMap, addresses, check_no_fakes, check_no_state, steps_taken
 from edsl.compiled import Absent
 from edsl.conference import Told, Turn, confer, nothing, shifts, step_together
 from edsl.cuda import Cuda
@@ -78,9 +80,11 @@ class Engine:
         self._plans: dict[tuple[int, bool], Plan] = {}
         self._functions: dict[tuple[Any, ...], Callable[..., Any]] = {}
         self._names: tuple[Any, Any] | None = None  # what names were made from, and the names
-        self._kept: dict[int, Item] = {}  # between steps, by the parameter's id
+        self._kept: dict[int, Item] = {}  # from the last general step, by the parameter's id
+        self._active: list[Item] = []  # those that hold tensors
         self._before: list[Item] = []  # the items of the last general step
         self._roster: Roster | None = None
+        self._memory = MemoryMap((), ())  # of the last general step
 
     @property
     def graphs(self) -> int:
@@ -154,10 +158,8 @@ class Engine:
             climbs = group.get("maximize", False)
             for parameter, (name, spared) in zip(group["params"], named):
                 if reads_grad or parameter.requires_grad:  # its closure may unfreeze one yet
-                    state = states.get(parameter)
-                    step = None if state is None else state.get("step")
-                    k = 1 if step is None else int(step.item()) + 1
-                    yield Slot(parameter, name, index, k, step is not None, memory, climbs, spared)
+                    taken = steps_taken(states.get(parameter), name)
+                    yield Slot(parameter, name, index, (taken or 0) + 1, taken is not None, memory, climbs, spared)
 
     def _named(self, groups: list[dict[str, Any]]) -> list[list[tuple[str, bool]]]:
         """The name of each group's parameters, each name once, and whether it is spared."""
@@ -188,6 +190,7 @@ class Engine:
         items = list(self._items(groups, states, slots))
         if not items:
             return []
+        self._look_at_memory(items)
         self._flow(items, self._run)
         moved: list[Tensor] = []
         uncounted: list[Tensor] = []
@@ -202,11 +205,27 @@ class Engine:
             torch.autograd.graph.increment_version(moved)
         if uncounted:
             torch._foreach_add_(uncounted, 1)  # pyright: ignore[reportPrivateImportUsage]
-        if not self.pipeline.judges and self.estimator(groups).passes_grad and repeats(items, self._before):
+        may_repeat = not self.pipeline.judges and not self._memory.shared and self.estimator(groups).passes_grad
+        if may_repeat and repeats(items, self._before):
             plans = {choice: plan for choice, plan in self._plans.items() if any(item.plan is plan for item in items)}
-            self._roster = Roster(groups, items, plans, self._named(groups))
+            self._roster = Roster(groups, items, plans, self._named(groups), self._memory)
         self._before = items
         return items
+
+    def _look_at_memory(self, items: list[Item]) -> None:
+        """Find out who shares memory; raises EdslError where a gradient does."""
+        extents = [item.extents for item in items]
+        if len(extents) != len(self._memory.extents) or not all(map(is_, extents, self._memory.extents)):
+            self._memory = MemoryMap(extents, [f"parameter {item.name}" for item in items])
+        reading = [item for item in items if item.steps_on_gradient and item.count > 0]
+        begins = addresses([item.raw for item in reading])
+        lasts = [begin + item.count * item.raw.element_size() - 1 for begin, item in zip(begins, reading)]
+        found = self._memory.first_inside(begins, lasts)
+        if found is not None:
+            raise EdslError(
+                f"the gradient of parameter {reading[found].name} shares memory with a parameter or with state, "
+                "which the step changes: clone() it"
+            )
 
     @property
     def may_repeat(self) -> bool:
@@ -217,11 +236,11 @@ class Engine:
         """Take the next step if it repeats the last one; if it doesn't, nothing was touched."""
         if self._roster is None:
             return False
-        gradients = self._roster.gradients(groups, states)
-        if gradients is None or not self._plans_stay(self._roster, groups):
+        found = self._roster.find(groups, states)
+        if found is None or not self._plans_stay(self._roster, groups):
             self._roster = None
             return False
-        self._roster.step(gradients)
+        self._roster.step(found)
         return True
 
     def _plans_stay(self, roster: Roster, groups: list[dict[str, Any]]) -> bool:
@@ -261,14 +280,22 @@ class Engine:
             ends = min(lengths) <= number
             going = [item for item in items if number < len(item.plan.segments)] if ends else items
             totals = self._total_norms(going, number)
-            if natively:
-                going = self._compiled_steps(going, number, totals)
-            if not going:
-                continue
-            for turns in shifts(self._turns(going, number, totals)):
-                self._confer(turns)
-                step_together([turn for turn in turns if turn.needs_whole], self._step_whole)
-                call([turn for turn in turns if not turn.needs_whole and turn.item.count > 0])
+            for lot in self._lots(going):
+                left = self._compiled_steps(lot, number, totals) if natively else lot
+                if not left:
+                    continue
+                for turns in shifts(self._turns(left, number, totals)):
+                    self._confer(turns)
+                    step_together([turn for turn in turns if turn.needs_whole], self._step_whole)
+                    call([turn for turn in turns if not turn.needs_whole and turn.item.count > 0])
+
+    def _lots(self, items: list[Item]) -> list[list[Item]]:
+        """The items that may step at once, then one by one those that share memory."""
+        if not self._memory.shared:
+            return [items]
+        sharing = {id(self._memory.extents[place]) for place in self._memory.shared}
+        apart = [[item] for item in items if id(item.extents) in sharing]
+        return [[item for item in items if id(item.extents) not in sharing], *apart]
 
     def _compiled_steps(self, items: list[Item], number: int, totals: dict[str, Tensor]) -> list[Item]:
         """Take items through a segment where kernels can; the others are left."""
@@ -378,43 +405,41 @@ class Engine:
         return theta if u is None else u
 
     def _items(self, groups: list[dict[str, Any]], states: Any, slots: list[Slot]) -> Iterator[Item]:
-        kept = self._kept
+        check_no_fakes()
+        before, kept = self._kept, {}
         plans: dict[tuple[int, bool], Plan] = {}
         partners = lru_cache(lambda: Counter(map(_kin, slots)))
         for slot in slots:
             if slot.gradient is None:
+                if id(slot.parameter) in before:
+                    kept[id(slot.parameter)] = before[id(slot.parameter)]
                 continue
             choice = (slot.group, slot.spared)
             plan = plans.get(choice)
             if plan is None:
                 plan = plans[choice] = self.plan(slot.group, groups[slot.group], slot.spared)
             state = states[slot.parameter]
-            item = kept.get(id(slot.parameter))
+            item = before.get(id(slot.parameter))
             if item is None or not item.begin(slot, plan, state):
-                item = kept[id(slot.parameter)] = self._new_item(slot, plan, state, partners)
+                item = self._new_item(slot, plan, state, partners)
+            kept[id(slot.parameter)] = item
+            self._active.append(item)
             yield item
+        self._kept = kept
 
     def _new_item(self, slot: Slot, plan: Plan, state: dict[str, Any], partners: Callable[[], Counter[Any]]) -> Item:
         """An item whose parameter, gradient and state were checked."""
-        parameter, name = slot.parameter, slot.name
-        if slot.gradient is not None and slot.gradient.is_sparse:
-            raise EdslError(f"parameter {name} has a sparse gradient; edsl needs dense ones (sparse=False)")
-        check_item(plan.pipeline, parameter, name)
+        check_item(plan.pipeline, slot.parameter, slot.name)
         if "step" not in state:
-            state.update(plan.fresh_state(parameter))
-        shapes = plan.shapes(parameter) if plan.reshaped else {}
-        for buffer in plan.buffers:
-            if state[buffer].shape != shapes.get(buffer, parameter.shape):
-                raise EdslError(
-                    f"parameter {name} has shape {tuple(parameter.shape)}, its state {buffer} "
-                    f"{tuple(state[buffer].shape)}: build a new optimizer after changing shapes"
-                )
+            check_no_state(state, plan.buffers, f"parameter {slot.name}")
+            state.update(plan.fresh_state(slot.parameter))
         return Item(slot, plan, state, plan.is_matrix and partners()[_kin(slot)] > 1)
 
     def rest(self) -> None:
-        """Let go of the gradients of the last step."""
-        for item in self._kept.values():
+        """Let go of the tensors of the last step."""
+        for item in self._active:
             item.rest()
+        self._active = []
 
     def _function(
         self, key: Any, make: Callable[[], Any], dynamic: bool, theta: Tensor, x: Tensor, given: Given

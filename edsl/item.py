@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from edsl.addresses import (
+    PLAIN,
+    Extent,
+    addresses,
+    check_gradient,
+    check_parameter_memory,
+    check_state,
+    extent,
+    is_zero_tensor,
+    recognizer,
+    storage_bytes,
+)
 from edsl.layout import alias, is_dense, working_dtype
 from edsl.oracle import Slot, generator_for
 from edsl.plan import Plan
@@ -23,36 +37,47 @@ class Item:
     aliases of them for stages.
 
     Attributes:
-        parameter: as the user has it, a DTensor where it is sharded.
+        parameter: as the user has it, a DTensor where it is sharded; an item at rest has no tensors.
         shards: how it is sharded, or None.
-        local: this process's part of the parameter.
         device: the type of its device.
         dense: the stages work on the parameter's own memory.
         raw, flowing: the gradient, and what became of it.
         counts: this step is still to be counted.
         look, change: a new estimate of the Hessian's diagonal, and of the gradient's change, or None.
         partnered: its group has another matrix of its shape, with which it may share a stack.
+        extents: the memory of θ and its state, none where it is sharded.
         kernels: by the number of a segment, the dtypes of what flows in and of the gradient, and the kernel for them.
     """
 
+    parameter: Any
+    state: Any
+    _given: Any
     raw: Any
     flowing: Any
     look: Tensor | None
     change: Tensor | None
 
     def __init__(self, slot: Slot, plan: Plan, state: dict[str, Any], partnered: bool = False) -> None:
-        self.parameter, self.plan, self.state, self.name = slot.parameter, plan, state, slot.name
+        self.plan = plan
         self.shards = Shards(slot.parameter) if is_sharded(slot.parameter) else None
-        self.local = self._local(slot.parameter).detach()
+        self._hold(slot, state)
+        which = f"parameter {self.name}"
+        check_gradient(slot.gradient, slot.parameter, which)
+        check_parameter_memory(self._local(self.parameter), which)
+        check_state(state, plan.shapes(self.parameter), self.parameter, which)
         self.dense = is_dense(self.local) and (not plan.is_matrix or self.local.is_contiguous())
         self.strides = self.local.stride()
-        self.layout = (self.local.data_ptr(), self.local.shape, self.strides, self.local.dtype)
         self.stands = self.dense and self.shards is None  # it may take another step
         self.count = self.local.numel()
         self.device = self.local.device.type
         self.partnered = partnered
         self.kernels: dict[int, Any] = {}
+        self.extents = self._extents()
+        self._lies = self._lies_alike(slot.gradient)
         self._lying: dict[int, list[Tensor]] = {}
+        self._buffer_addresses: dict[int, list[int]] = {}
+        self._recognizes: Callable[[Sequence[Tensor]], bool] | None = None
+        self._places = array("q")
         self._take(slot)
 
     def begin(self, slot: Slot, plan: Plan, state: dict[str, Any]) -> bool:
@@ -60,28 +85,29 @@ class Item:
 
         Every step of every parameter comes through here.
         """
-        local, gradient = self.parameter, slot.gradient
-        if (
-            self.plan is not plan
-            or self.state is not state
-            or not self.stands
-            or gradient is None
-            or gradient.layout is not torch.strided
-            or self.layout != (local.data_ptr(), local.shape, local.stride(), local.dtype)
-        ):
+        if self.plan is not plan or self._recognizes is None:
             return False
-        for name, buffer, dtype in self._buffers:
-            if state.get(name) is not buffer or buffer.dtype is not dtype:
-                return False
+        tensors = [slot.parameter, *map(state.get, self._names)]
+        alike = self._recognizes([*tensors, slot.gradient]) and addresses(tensors) == self._places
+        if not alike or storage_bytes(slot.gradient) != self._gradient_bytes:
+            return False
+        self._hold(slot, state)
         self._take(slot)
         return True
 
+    def _lies_alike(self, gradient: Any) -> bool:
+        """Whether a gradient has θ's memory layout, and says what it holds."""
+        alike = self.stands and type(gradient) in PLAIN and gradient.stride() == self.strides
+        return alike and not gradient.is_neg() and not is_zero_tensor(gradient)
+
+    def _hold(self, slot: Slot, state: dict[str, Any]) -> None:
+        """Have the tensors of a step, which `rest` lets go of."""
+        self.parameter, self.name, self.state, self._given = slot.parameter, slot.name, state, slot.gradient
+
     def _take(self, slot: Slot) -> None:
-        gradient = slot.gradient
-        assert gradient is not None  # the engine passes over parameters without one
+        gradient = self._given
         self.k, self.maximize, self.counts = slot.k, slot.maximize, True
-        as_it_lies = self.stands and not slot.maximize and gradient.stride() == self.strides and not gradient.is_neg()
-        self.raw = self.flowing = gradient if as_it_lies else self._seen(gradient)
+        self.raw = self.flowing = gradient if self._lies and not slot.maximize else self._seen(gradient)
         self.look = self.change = None
         if slot.hessian is not None:
             self.look = self._seen(slot.hessian)
@@ -89,10 +115,37 @@ class Item:
             self.change = self._seen(slot.difference)
 
     def rest(self) -> None:
-        """Let go of what belonged to this step alone, and note the buffers that the next one must find again."""
-        if self.stands:
-            self._buffers  # noqa: B018
+        """Let go of all tensors, and note as numbers and forms what the next step must find again."""
+        if self.stands and self._recognizes is None:
+            tensors = [self.parameter, *map(self.state.get, self._names)]
+            self._recognizes, self._places = recognizer([*tensors, self._given]), addresses(tensors)
+            self._gradient_bytes = storage_bytes(self._given)
+            self.extents = self._extents()  # some buffers may have been laid out anew
+        self.parameter = self.state = self._given = None
         self.raw = self.flowing = self.look = self.change = None
+        self._lying.clear()
+        self.__dict__.pop("local", None)
+        self.__dict__.pop("theta", None)
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        return ("step", *self.plan.buffers)
+
+    def _extents(self) -> tuple[Extent, ...]:
+        """Where θ and its state lie, where this process has the whole."""
+        if self.shards is not None:
+            return ()
+        return extent(self.local, ""), *(extent(self.state[name], name) for name in self._names)
+
+    @cached_property
+    def local(self) -> Tensor:
+        """This process's part of the parameter, as torch's own class."""
+        return _plain(self._local(self.parameter).detach())
+
+    @property
+    def steps_on_gradient(self) -> bool:
+        """Whether it reads the gradient where that lies."""
+        return self.raw is self._given
 
     @property
     def is_plain(self) -> bool:
@@ -113,14 +166,18 @@ class Item:
         )
 
     @cached_property
-    def _buffers(self) -> list[tuple[str, Tensor, torch.dtype]]:
-        return [(name, self.state[name], self.state[name].dtype) for name in ("step", *self.plan.buffers)]
-
-    @cached_property
-    def step(self) -> Tensor | None:
-        """The number of steps taken, where native code can count it up."""
+    def step_address(self) -> int:
+        """Where the number of steps taken lies, 0 where native code can't count it up."""
         step = self.state["step"]
-        return step if step.dtype is torch.float32 and step.device.type == "cpu" else None
+        counts = step.dtype is torch.int64 and step.device.type == "cpu" and type(step) in PLAIN
+        return step.data_ptr() if counts else 0
+
+    def buffer_addresses(self, segment: Segment) -> list[int]:
+        """Where the segment's buffers lie, in the parameter's layout."""
+        found = self._buffer_addresses.get(segment.begin)
+        if found is None:
+            found = self._buffer_addresses[segment.begin] = [*map(Tensor.data_ptr, self.lying(segment))]
+        return found
 
     @cached_property
     def address(self) -> int:
@@ -219,7 +276,9 @@ class Item:
 
     def _seen(self, tensor: Tensor) -> Tensor:
         """What the estimator found, of −f where f is to be maximized."""
-        local = self._local(tensor.detach()).resolve_neg()
+        local = _plain(self._local(tensor.detach())).resolve_neg()
+        if is_zero_tensor(local):
+            local = torch.zeros_like(self.local, dtype=local.dtype)
         return self._like_parameter(-local if self.maximize else local)
 
     def _laid(self, tensor: Tensor) -> Tensor:
@@ -228,9 +287,14 @@ class Item:
 
     def _like_parameter(self, tensor: Tensor) -> Tensor:
         """The tensor itself where it has the parameter's layout, else a copy that has it."""
-        same = tensor.stride() == self.strides if self.dense else tensor.is_contiguous() and not tensor.is_neg()
-        if same:
+        same = tensor.stride() == self.strides if self.dense else tensor.is_contiguous()
+        if same and not tensor.is_neg():
             return tensor
         if not self.dense:
             return tensor.resolve_neg().contiguous()
         return torch.empty_like(self.local, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """Of a subclass that only adds methods, the tensor itself."""
+    return tensor if type(tensor) in PLAIN else tensor.as_subclass(Tensor)

@@ -52,7 +52,7 @@ class NativeKernel(Kernel):
         """
         threads = torch.get_num_threads() if elements >= SHARED and not _forked else 1
         room = self.kept * max(largest, threads * min(largest, SMALL))
-        aside = torch.empty(room, dtype=self.work)
+        aside = torch.empty(room, dtype=self.work, device="cpu")
         self._function(table.buffer_info()[0], len(table) // self.width, threads, aside.data_ptr())
 
 
@@ -78,8 +78,8 @@ class NativeBatch(Batch):
     def _leading(self, item: Item, live: int) -> tuple[int, ...]:
         counted = 0
         self._elements += item.count
-        if self._call.updates and item.step is not None:
-            item.counts, counted = False, item.step.data_ptr()
+        if self._call.updates and item.step_address:
+            item.counts, counted = False, item.step_address
         if self._largest < item.count <= ASIDE:
             self._largest = item.count
         return item.count, live, counted, item.key

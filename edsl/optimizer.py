@@ -162,6 +162,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
             raise of_stage from reason
         finally:
             self._stepping = False
+            self.engine.rest()
 
     def _evaluate_and_update(self, closure: Callable[[], Any] | None) -> Any:
         if closure is None and self.pipeline.estimator.needs_closure and self._at_rest():
@@ -181,7 +182,6 @@ class PipelineOptimizer(torch.optim.Optimizer):
                 for watcher in self.watchers:
                     watcher(self.engine.watch(self.param_groups, self.state, oracle.slots))
                 self._update(oracle.slots)
-                self.engine.rest()
         if oracle.estimator.calls > 1:
             for group in self.param_groups:
                 group["calls"] = 0 if oracle.ready else oracle.calls + 1
@@ -409,7 +409,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
                 if saved is None:
                     continue
                 state = self.state[parameter]
-                state["step"] = saved["step"].clone()
+                state["step"] = saved["step"].to(torch.int64, copy=True)  # once a float32, which stops at 2²⁴
                 for name in names:
                     dtype = dtype_of_state(self.state_dtype, name, parameter.dtype)
                     state[name] = placed(saved[name].to(device=parameter.device, dtype=dtype, copy=True), parameter)

@@ -141,7 +141,7 @@ class Oracle:
     def norm(self, tensors: list[Tensor]) -> Tensor:
         """The 2-norm of a vector with one part a slot."""
         if not tensors:
-            return torch.zeros(())
+            return torch.zeros((), device="cpu")
         shards = [shards_of(tensor) for tensor in tensors]
         parts = [tensor if own is None else own.local(tensor) for tensor, own in zip(tensors, shards)]
         return total_norms([parts], [shards])[0]

@@ -161,7 +161,7 @@ class Plan:
         """The vector of these numbers; float64, so that 1 − β keeps its digits."""
         numbers = self.numbers(k)
         if device.type == "cuda":  # pinned, so that the copy does not wait for the device
-            return torch.tensor(numbers, dtype=torch.float64, pin_memory=True).to(device, non_blocking=True)
+            return torch.tensor(numbers, dtype=torch.float64, device="cpu", pin_memory=True).to(device, non_blocking=True)
         dtype = torch.float32 if device.type == "mps" else torch.float64
         return torch.tensor(numbers, dtype=dtype, device=device)
 
@@ -202,7 +202,7 @@ class Plan:
 
     def fresh_state(self, parameter: Tensor) -> dict[str, Any]:
         """The state before the first step, buffers of its shape in the parameter's layout."""
-        state: dict[str, Any] = {"step": torch.tensor(0.0, dtype=torch.float32)}
+        state: dict[str, Any] = {"step": torch.tensor(0, dtype=torch.int64, device="cpu")}
         shards = shards_of(parameter)
         for name, shape in self.shapes(parameter).items():
             dtype = dtype_of_state(self.state_dtype, name, parameter.dtype)

@@ -37,7 +37,7 @@ def _rehearse(pipeline: Pipeline) -> None:
     kind = next(type(stage) for stage in pipeline.stages if is_authored(type(stage)))
     try:
         plan = Plan(pipeline, False, dict(pipeline.hyperparameters))
-        theta = torch.linspace(-1, 1, 6)
+        theta = torch.linspace(-1, 1, 6, device="cpu")
         theta = theta.view(3, 2) if plan.is_matrix else theta
         x = 0.1 * theta + 0.05
         for segment in plan.segments:
@@ -51,7 +51,7 @@ def _rehearse(pipeline: Pipeline) -> None:
 def _through(plan: Plan, segment: Segment, theta: Tensor, x: Tensor) -> Tensor:
     """What flows out of a segment, checked with its next memory."""
     shapes = plan.shapes(theta)
-    buffers = [torch.zeros(shapes[name]) for name in segment.buffers]
+    buffers = [torch.zeros(shapes[name], device="cpu") for name in segment.buffers]
     given = Given(
         gradient=x.clone(),
         live=plan.live(1, theta.device),

@@ -12,28 +12,39 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from operator import attrgetter, is_
-from typing import Any
+from operator import add, attrgetter, is_, itemgetter
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from edsl.addresses import MemoryMap, addresses, recognizer, storage_bytes
 from edsl.compiled import Batch, Kernel
 from edsl.item import Item
 from edsl.plan import Plan
 
-_form = attrgetter("layout", "dtype")
 _gradient = attrgetter("grad")
+
+
+class Found(NamedTuple):
+    """The tensors of a step that repeats the one before."""
+
+    parameters: list[Tensor]
+    steps: list[Tensor]
+    where: array[int]  # the gradients begin
 
 
 class Roster:
     """The layers of a step in the tables of their kernels, and all by which they are known again.
+
+    It keeps addresses and forms, and no tensor: what lies where it lay, in the same form, is the same to a kernel.
 
     Args:
         groups: the optimizer's.
         items: of a general step that `repeats`, one for each parameter with a gradient.
         plans: theirs, by group and by whether a parameter is spared.
         named: the parameters' names, as the engine keeps them.
+        memory: what the items take.
     """
 
     def __init__(
@@ -42,65 +53,65 @@ class Roster:
         items: Sequence[Item],
         plans: dict[tuple[int, bool], Plan],
         named: Any,
+        memory: MemoryMap,
     ) -> None:
         self.plans, self.named = plans, named
-        self._items = items
-        self._members = [list(group["params"]) for group in groups]
-        self._idle = [parameter.grad is None for parameter in chain(*self._members)]
-        self._parameters = [item.parameter for item in items]
-        self._states = [item.state for item in items]
-        self._steps = [state["step"] for state in self._states]
-        self._kept = [*_all(self._states)]
-        self._layouts = self._laid_out()
-        self._forms = [(torch.strided, parameter.dtype) for parameter in self._parameters]
+        self._items, self._memory = items, memory
+        self._sizes = [len(group["params"]) for group in groups]
+        self._idle = [parameter.grad is None for group in groups for parameter in group["params"]]
+        parameters, gradients = [item.parameter for item in items], [item.raw for item in items]
+        kept = [*_all([item.state for item in items])]
+        self._recognizes = recognizer([*parameters, *gradients, *kept])
+        self._places, self._gradients = addresses([*parameters, *kept]), addresses(gradients)
+        self._gradient_bytes = [*map(storage_bytes, gradients)]
+        self._last_bytes = [item.count * item.raw.element_size() - 1 for item in items]
         self._batches: dict[Kernel, tuple[Batch, list[int]]] = {}
         for place, item in enumerate(items):
             kernel = item.kernels[0][2]
             batch, places = self._batches.setdefault(kernel, (kernel.batch(0), []))
             batch.add(item, None)
             places.append(place)
-        self._uncounted = [item.state["step"] for item in items if item.counts]
+        self._uncounted = [place for place, item in enumerate(items) if item.counts]
 
-    def gradients(self, groups: Sequence[dict[str, Any]], states: Any) -> list[Tensor] | None:
-        """The gradients of a step that repeats the one before, or None if this one would not."""
-        if len(groups) != len(self._members) or any(group.get("maximize") for group in groups):
+    def find(self, groups: Sequence[dict[str, Any]], states: Any) -> Found | None:
+        """The tensors of a step that repeats the one before, or None if this one would not."""
+        if [len(group["params"]) for group in groups] != self._sizes or any(group.get("maximize") for group in groups):
             return None
-        if not all(_same(group["params"], members) for group, members in zip(groups, self._members)):
+        members = [*chain.from_iterable(map(itemgetter("params"), groups))]
+        found = [*map(_gradient, members)]
+        if [gradient is None for gradient in found] != self._idle:
             return None
-        found = [*map(_gradient, chain(*self._members))]
-        if [*map(is_, found, [None] * len(found))] != self._idle:
+        if any(self._idle):
+            members = [parameter for parameter, gradient in zip(members, found) if gradient is not None]
+            found = [gradient for gradient in found if gradient is not None]
+        own = [*map(states.get, members)]
+        if not all(own):
             return None
-        gradients = [gradient for gradient in found if gradient is not None]
-        alike = (
-            _same([*map(states.get, self._parameters)], self._states)
-            and _same([*_all(self._states)], self._kept)
-            and self._laid_out() == self._layouts
-            and [*map(_form, gradients)] == self._forms
-            and [*map(Tensor.size, gradients)] == self._layouts[1]
-            and [*map(Tensor.stride, gradients)] == self._layouts[2]
-            and not any(map(Tensor.is_neg, gradients))
-        )
-        return gradients if alike else None
+        kept = [*_all(own)]
+        if not self._recognizes([*members, *found, *kept]) or addresses([*members, *kept]) != self._places:
+            return None
+        where = addresses(found)
+        if where != self._gradients:  # new memory, which must be none that the step changes
+            inside = self._memory.first_inside(where, [*map(add, where, self._last_bytes)]) is not None
+            if inside or [*map(storage_bytes, found)] != self._gradient_bytes:
+                return None
+            self._gradients = where
+        return Found(members, [*map(itemgetter("step"), own)], where)
 
-    def step(self, gradients: Sequence[Tensor]) -> None:
+    def step(self, found: Found) -> None:
         """Take every layer through its kernel."""
-        for item, step in zip(self._items, map(Tensor.item, self._steps)):
+        for item, step in zip(self._items, map(Tensor.item, found.steps)):
             item.k = int(step) + 1
-        where = array("q", map(Tensor.data_ptr, gradients))
+        where = found.where
         for batch, places in self._batches.values():
             if len(places) == len(where):
                 batch.repeat(self._items, where)
             else:
                 batch.repeat([self._items[place] for place in places], array("q", [where[place] for place in places]))
-        torch.autograd.graph.increment_version(self._parameters)
+        torch.autograd.graph.increment_version(found.parameters)
         if self._uncounted:
-            torch._foreach_add_(self._uncounted, 1)  # pyright: ignore[reportPrivateImportUsage]
-
-    def _laid_out(self) -> tuple[Any, ...]:
-        """Where the parameters and their state lie, and how the parameters do."""
-        own = self._parameters
-        places = array("q", map(Tensor.data_ptr, chain(own, self._kept)))
-        return places, [*map(Tensor.size, own)], [*map(Tensor.stride, own)], [*map(attrgetter("dtype"), own)]
+            uncounted = [found.steps[place] for place in self._uncounted]
+            torch._foreach_add_(uncounted, 1)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def repeats(items: Sequence[Item], before: Sequence[Item]) -> bool:
@@ -111,8 +122,3 @@ def repeats(items: Sequence[Item], before: Sequence[Item]) -> bool:
 def _all(states: Iterable[dict[str, Any]]) -> Iterable[Any]:
     """Everything that states hold."""
     return chain.from_iterable(map(dict.values, states))
-
-
-def _same(these: Sequence[Any], those: Sequence[Any]) -> bool:
-    """Whether two lists hold the very same objects."""
-    return len(these) == len(those) and all(map(is_, these, those))

@@ -115,7 +115,7 @@ def test_fp32_state_of_half_parameters_keeps_its_bits_and_dtype(dtype, recipe):
     twins, twin = build(recipe, copy.deepcopy(params), **wide)
     twin.load_state_dict(through_a_file(optimizer.state_dict()))
     assert same(everything(twin, twins), everything(optimizer, params))
-    buffers = [value for state in twin.state.values() for value in state.values()]
+    buffers = [value for state in twin.state.values() for key, value in state.items() if key != "step"]
     assert all(buffer.dtype == torch.float32 for buffer in buffers)
 
 
@@ -170,7 +170,7 @@ def test_state_moved_to_another_dtype_is_taken_back_by_loading(recipe):
     take(optimizer, params)
     floats, other = build(recipe, [nn.Parameter(p.detach().float()) for p in params])
     other.load_state_dict(optimizer.state_dict())
-    buffers = [value for state in other.state.values() for key, value in state.items()]
+    buffers = [value for state in other.state.values() for key, value in state.items() if key != "step"]
     assert all(buffer.dtype == torch.float32 for buffer in buffers)
     take(other, floats)
 

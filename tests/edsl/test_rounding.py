@@ -79,7 +79,7 @@ def test_some_buffers_may_be_of_another_dtype():
     walk(optimizer, params, gradients(2, dtype=torch.float32))
     dtypes = {name: buffer.dtype for name, buffer in optimizer.state[params[0]].items()}
     assert dtypes == {
-        "step": torch.float32,
+        "step": torch.int64,
         "e.mean": torch.float16,
         "lamb.m": torch.bfloat16,
         "lamb.v": torch.float32,
