@@ -28,9 +28,9 @@ PLAIN = frozenset({Tensor, nn.Parameter})
 
 def flaw(tensor: Tensor) -> str | None:
     """Why a tensor can't be stepped by its address, or None where it can."""
-    kind = type(tensor)
-    if kind.__torch_dispatch__ is not Tensor.__torch_dispatch__:
-        return f"is a {kind.__name__}, a tensor subclass with operations of its own; expected a plain tensor or a DTensor"
+    kind, plain = (getattr(one, "__torch_dispatch__", None) for one in (type(tensor), Tensor))
+    if kind is not plain:
+        return f"is a {type(tensor).__name__}, a subclass with operations of its own; expected a plain tensor or a DTensor"
     if tensor.layout is not torch.strided:
         return f"is {tensor.layout}; expected a dense tensor"
     if tensor.device.type == "meta":
@@ -133,7 +133,7 @@ def steps_taken(state: dict[str, Any] | None, name: str) -> int | None:
 
 def is_zero_tensor(tensor: Tensor) -> bool:
     """Whether it is torch's stand-in for zeros that nobody allocated, as autograd makes them."""
-    return torch._is_zerotensor(tensor)  # pyright: ignore[reportAttributeAccessIssue]
+    return torch._is_zerotensor(tensor)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def check_no_fakes() -> None:

@@ -122,7 +122,8 @@ class Places:
         if before is not None and torch.equal(before._sizes, self._sizes):
             self.blocks, self._layers, self._shared, self._partials = before._kept
         else:
-            layers = torch.arange(self.count, dtype=torch.int32, device="cpu").repeat_interleave(_blocks(self._sizes, made.block))
+            numbers = torch.arange(self.count, dtype=torch.int32, device="cpu")
+            layers = numbers.repeat_interleave(_blocks(self._sizes, made.block))
             self.blocks, self._layers = len(layers), kernel.uploaded(layers)
             self._shared = torch.empty(self.count * made.scalars, dtype=torch.float64, device=kernel.device)
             self._partials = torch.empty(self.blocks * made.sums, dtype=kernel.work, device=kernel.device)

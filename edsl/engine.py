@@ -137,6 +137,7 @@ class Engine:
 
     def oracle(self, groups: list[dict[str, Any]], states: Any, closure: Callable[[], Any] | None) -> Oracle:
         """The model as the estimator sees it at the next step."""
+        check_no_fakes()
         slots = list(self._slots(groups, states))
         calls = groups[0].get("calls", 0) if groups else 0
         return Oracle(slots, max((slot.k for slot in slots), default=1), calls, closure, self.estimator(groups))
@@ -236,6 +237,7 @@ class Engine:
         """Take the next step if it repeats the last one; if it doesn't, nothing was touched."""
         if self._roster is None:
             return False
+        check_no_fakes()
         found = self._roster.find(groups, states)
         if found is None or not self._plans_stay(self._roster, groups):
             self._roster = None
@@ -405,7 +407,6 @@ class Engine:
         return theta if u is None else u
 
     def _items(self, groups: list[dict[str, Any]], states: Any, slots: list[Slot]) -> Iterator[Item]:
-        check_no_fakes()
         before, kept = self._kept, {}
         plans: dict[tuple[int, bool], Plan] = {}
         partners = lru_cache(lambda: Counter(map(_kin, slots)))
@@ -430,6 +431,7 @@ class Engine:
     def _new_item(self, slot: Slot, plan: Plan, state: dict[str, Any], partners: Callable[[], Counter[Any]]) -> Item:
         """An item whose parameter, gradient and state were checked."""
         check_item(plan.pipeline, slot.parameter, slot.name)
+        check_flattened(self.pipeline, slot.parameter, slot.name)
         if "step" not in state:
             check_no_state(state, plan.buffers, f"parameter {slot.name}")
             state.update(plan.fresh_state(slot.parameter))
@@ -480,6 +482,18 @@ def check_item(pipeline: Pipeline, parameter: Tensor, name: str) -> None:
         )
     if shards is not None:
         check_whole(shards, matrix.name, which)
+
+
+def check_flattened(pipeline: Pipeline, parameter: Tensor, name: str) -> None:
+    """Raises EdslError for a piece of FSDP1's flat parameter under a pipeline that looks at whole layers."""
+    if not getattr(parameter, "_fsdp_flattened", False):
+        return
+    which = f"parameter {name}" if name else "a parameter"
+    if any(Plan(one, False, dict(one.hyperparameters)).asks_about_layers for one in pipeline.branches.values()):
+        raise EdslError(
+            f"{which} is a piece of what FullyShardedDataParallel (FSDP1) has flattened, where norms and matrices of "
+            "layers are not to be had: shard with fully_shard (FSDP2), or take an element-wise pipeline such as adamw"
+        )
 
 
 def _form(theta: Tensor) -> tuple[bool, ...]:

@@ -85,9 +85,9 @@ class Item:
 
         Every step of every parameter comes through here.
         """
-        if self.plan is not plan or self._recognizes is None:
+        if self.plan is not plan or self._recognizes is None or slot.gradient is None:
             return False
-        tensors = [slot.parameter, *map(state.get, self._names)]
+        tensors: list[Any] = [slot.parameter, *map(state.get, self._names)]
         alike = self._recognizes([*tensors, slot.gradient]) and addresses(tensors) == self._places
         if not alike or storage_bytes(slot.gradient) != self._gradient_bytes:
             return False

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from edsl.arguments import read_arguments
 from edsl.authored import blamed
 from edsl.checkpoint import check_checkpoint, completed, in_order_of_names
-from edsl.engine import MODES, Engine, Watched, check_item
+from edsl.engine import MODES, Engine, Watched, check_flattened, check_item
 from edsl.errors import EdslError, shown
 from edsl.exclusion import excluded_names, names_in_module
 from edsl.layout import dtype_of_state, read_state_dtype
@@ -285,7 +285,9 @@ class PipelineOptimizer(torch.optim.Optimizer):
         group["exclude"] = excluded_names(group["exclude"], group.get("param_names"))
         pipeline = self.pipeline.branch(group.get("route", ""))
         for position, parameter in enumerate(group["params"]):
-            check_item(pipeline, parameter, group["param_names"][position] if "param_names" in group else "")
+            name = group["param_names"][position] if "param_names" in group else ""
+            check_item(pipeline, parameter, name)
+            check_flattened(self.pipeline, parameter, name)
 
     def _routed(self, group: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """The group in parts, one for each route that its parameters take."""

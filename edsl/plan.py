@@ -161,7 +161,8 @@ class Plan:
         """The vector of these numbers; float64, so that 1 − β keeps its digits."""
         numbers = self.numbers(k)
         if device.type == "cuda":  # pinned, so that the copy does not wait for the device
-            return torch.tensor(numbers, dtype=torch.float64, device="cpu", pin_memory=True).to(device, non_blocking=True)
+            pinned = torch.tensor(numbers, dtype=torch.float64, device="cpu", pin_memory=True)
+            return pinned.to(device, non_blocking=True)
         dtype = torch.float32 if device.type == "mps" else torch.float64
         return torch.tensor(numbers, dtype=dtype, device=device)
 
@@ -180,6 +181,12 @@ class Plan:
         """Whether some state is bfloat16 by choice, and so rounded stochastically."""
         chosen = self.state_dtype
         return torch.bfloat16 in chosen.values() if isinstance(chosen, dict) else chosen is torch.bfloat16
+
+    @cached_property
+    def asks_about_layers(self) -> bool:
+        """Whether a step needs more of its layer, or of all layers, than one element after another."""
+        asks = (bool(segment.reading.questions) or segment.needs_total_norm for segment in self.segments)
+        return self.is_matrix or any(asks)
 
     @cached_property
     def reshaped(self) -> frozenset[str]:

@@ -1,5 +1,7 @@
 """Parameters cut over processes (FSDP2, HSDP, tensor parallel) step as whole ones do."""
 
+import re
+
 import pytest
 import torch
 from compatibility import refused, works
@@ -7,6 +9,7 @@ from workers import (
     averaged_weights,
     begun_alone,
     distance_of_halving,
+    flattened,
     fsdp,
     guarded,
     half_precision,
@@ -36,6 +39,9 @@ OTHERS = [
 ]
 
 
+FLATTENED = {"eadamw": None, "alto": "parameter .*weight", "emuon": "FSDP1", "grad | clip(norm=1) | adamw": "FSDP1"}
+
+
 def distance(found, expected):
     return max(float((a - b).abs().max()) for a, b in zip(found, expected, strict=True))
 
@@ -45,6 +51,7 @@ def two():
     runs = {spec: (fsdp, spec) for spec in [*STEPPED, *OTHERS, "esoap"]}
     runs |= {f"compiled {spec}": (fsdp, spec, "compiled") for spec in ("alto", "emuon", "eshampoo")}
     runs |= {f"refusal {spec}": (refusal, spec) for spec in refused("FSDP2")}
+    runs |= {f"flattened {spec}": (flattened, spec) for spec in FLATTENED}
     runs |= {"weights": (averaged_weights, "alto | ema_weights(decay=0.9)"), "guard": (guarded, "grad | guard | alto")}
     runs |= {"half": (half_precision, "emuon")}
     runs |= {"partly": (partly_sharded, "grad | clip(norm=0.1) | alto")}
@@ -85,6 +92,14 @@ def test_compiled_steps_on_shards_are_eager_ones_without_a_fallback(two, spec):
 @pytest.mark.parametrize("spec", ["grad | clip(norm=0.1) | alto", "emuon", "eshampoo"])
 def test_a_process_without_a_shard_of_a_layer_takes_part(three, spec):
     assert distance(three[spec], single(spec)) <= 1e-12
+
+
+@pytest.mark.parametrize("spec", FLATTENED)
+def test_what_fsdp1_flattened_steps_by_elements_and_is_refused_where_layers_are_asked_about(two, spec):
+    if FLATTENED[spec] is None:
+        assert distance(two[f"flattened {spec}"], single(spec, steps=3)) <= 1e-12
+    else:
+        assert re.search(FLATTENED[spec], two[f"flattened {spec}"])
 
 
 @pytest.mark.parametrize("spec", ["alto", "emuon", "eshampoo"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -180,6 +181,22 @@ def refusal(rank, spec):
     except edsl.EdslError as error:
         return str(error)
     return ""
+
+
+def flattened(rank, spec):
+    """What building on FSDP1's pieces says, or how far training on them is from one process with the whole."""
+    from torch.distributed.fsdp import FullyShardedDataParallel
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # FSDP1 is deprecated
+        model = FullyShardedDataParallel(network(), use_orig_params=True, device_id=torch.device("cpu"))
+        try:
+            optimizer = edsl.compile(spec, model, mode="eager")
+        except edsl.EdslError as error:
+            return str(error)
+        train(model, optimizer, rank, dist.get_world_size(), 3)
+        with FullyShardedDataParallel.summon_full_params(model):
+            return [p.detach().clone() for p in model.parameters()]
 
 
 def averaged_weights(rank, spec):

@@ -59,13 +59,13 @@ def stepped(spec="adamw", mode="compiled", steps=3, shapes=((6, 4), (6, 4))):
 def give(params, step=0):
     for place, parameter in enumerate(params):
         generator = torch.Generator().manual_seed(100 * step + place)
-        parameter.grad = torch.randn(parameter.shape, generator=generator).to(parameter.dtype)
+        parameter.grad = torch.randn(parameter.shape, generator=generator, dtype=torch.float32).to(parameter.dtype)
 
 
 @pytest.mark.parametrize(("spec", "mode"), SPECS)
 def test_a_step_under_another_default_device_or_dtype_is_the_same_step(spec, mode):
     torch.manual_seed(1)
-    params, optimizer = stepped(spec, mode)
+    params, _ = stepped(spec, mode)
     torch.manual_seed(1)
     others = [nn.Parameter(torch.randn(6, 4)) for _ in range(2)]
     try:
@@ -75,8 +75,6 @@ def test_a_step_under_another_default_device_or_dtype_is_the_same_step(spec, mod
         for step in range(3):
             with torch.device("cpu"):
                 give(others, step)
-            for parameter in others:
-                parameter.grad = parameter.grad.float()
             with torch.device("meta"):
                 other.step()
     finally:
@@ -88,7 +86,7 @@ def test_a_step_under_another_default_device_or_dtype_is_the_same_step(spec, mod
 
 @pytest.mark.parametrize(("spec", "mode"), SPECS)
 def test_fake_tensors_and_subclasses_with_their_own_operations_are_refused_in_one_line(spec, mode):
-    params, optimizer = stepped(spec, mode, steps=2)
+    _, optimizer = stepped(spec, mode, steps=2)
     with FakeTensorMode(allow_non_fake_inputs=True), pytest.raises(edsl.EdslError, match="FakeTensorMode"):
         optimizer.step()
     two = nn.Parameter(TwoTensor(torch.ones(6, 4), torch.ones(6, 4)))
@@ -104,7 +102,7 @@ def test_a_binarized_layers_zero_gradient_steps_as_zeros_do(spec, mode):
     for one, two in zip(params, twins, strict=True):
         two.data.copy_(one)
     twin.load_state_dict(optimizer.state_dict())
-    for step in range(2):
+    for _ in range(2):
         for parameter in params:
             parameter.grad = None
             torch.sgn(parameter).sum().backward()
@@ -128,7 +126,7 @@ def test_steps_are_counted_beyond_what_a_float_can_count(spec, mode, taken):
 
 
 def test_a_checkpoint_with_float_steps_goes_on_counting_whole_ones():
-    params, optimizer = stepped()
+    _, optimizer = stepped()
     saved = optimizer.state_dict()
     for state in saved["state"].values():
         state["step"] = state["step"].float()
@@ -138,10 +136,10 @@ def test_a_checkpoint_with_float_steps_goes_on_counting_whole_ones():
 
 
 def test_lookahead_goes_on_syncing_beyond_two_to_the_24():
-    params, optimizer = stepped("sgd(lr=0.1) | lookahead(steps=4)")
+    params, optimizer = stepped("sgd(lr=0.1) | lookahead(every=4)")
     for parameter in params:
         optimizer.state[parameter]["step"].fill_(2**24 + 1)
-    slow = [name for name in optimizer.state[params[0]] if name.startswith("lookahead")][0]
+    slow = next(name for name in optimizer.state[params[0]] if name.startswith("lookahead"))
     before = optimizer.state[params[0]][slow].clone()
     for step in range(4):
         give(params, step)
@@ -215,13 +213,15 @@ def test_offloaded_state_and_swapped_data_are_freed_at_once(spec, mode):
     assert storage() is None
 
 
-@pytest.mark.parametrize("spec", ["adamw", "muon", "grad | e | torch.AdamW(lr=0.01)"])
-def test_a_failed_step_holds_no_tensors(spec):
+@pytest.mark.parametrize(
+    ("spec", "key"), [("adamw", "lr"), ("muon", "momentum"), ("grad | e | torch.AdamW(lr=0.01)", "beta1")]
+)
+def test_a_failed_step_holds_no_tensors(spec, key):
     params, optimizer = stepped(spec, "eager", steps=2)
-    optimizer.param_groups[0]["lr"] = -1.0
-    with pytest.raises(ValueError):
+    optimizer.param_groups[0][key] = -1.0
+    with pytest.raises(edsl.EdslError, match=key):
         optimizer.step()
-    optimizer.param_groups[0]["lr"] = 0.1
+    optimizer.param_groups[0][key] = 0.1
     seen = [weakref.ref(parameter.grad) for parameter in params]
     optimizer.zero_grad()
     assert [one() for one in seen] == [None, None]
@@ -258,5 +258,5 @@ def test_memory_that_is_shared_is_found_whoever_begins_first():
     assert memory.first_inside([119], [200]) == 0
     assert memory.first_inside([70], [200]) == 0  # over all of one
     own = [[addresses.Extent(0, 40, ""), addresses.Extent(39, 60, "adamw.m")]]
-    with pytest.raises(edsl.EdslError, match="a and the state adamw.m of a share memory"):
+    with pytest.raises(edsl.EdslError, match=r"a and the state adamw\.m of a share memory"):
         addresses.MemoryMap(own, ["a"])

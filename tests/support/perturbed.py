@@ -117,7 +117,20 @@ REPLACED: dict[str, Callable[[Tensor], Any]] = {
     "sparse": lambda t: t.detach().to_sparse(),
     "none": lambda t: None,
 }
-KEEPING = {"clone", "relay", "stride", "offset", "negate", "double", "tag", "set", "load", "data", "relay_data", "carry"}
+KEEPING = {
+    "clone",
+    "relay",
+    "stride",
+    "offset",
+    "negate",
+    "double",
+    "tag",
+    "set",
+    "data",
+    "relay_data",
+    "load",
+    "carry",
+}
 
 
 def by_data(make: Callable[[Tensor], Tensor]) -> Callable[[Training, Perturbation], None]:
@@ -312,6 +325,9 @@ class Path:
     theirs: dict[str, str]
     noise: float = 0.0
 
+    def compiled(self, params: list[Any]) -> Any:
+        return edsl.compile(self.spec, params, mode=self.mode)
+
 
 def _adamw(params: list[Any]) -> Any:
     return torch.optim.AdamW(params, lr=0.1, weight_decay=0.01, foreach=False)
@@ -347,7 +363,7 @@ def alike(one: Any, other: Any, tolerance: float) -> bool:
 
 def verdict(path: Path, perturbation: Perturbation, undisturbed: Any) -> str:
     """What became of a perturbed training: as torch, as undisturbed, one clear error, or what is wrong."""
-    ours = in_a_process(lambda: train(lambda params: edsl.compile(path.spec, params, mode=path.mode), path.names, perturbation))
+    ours = in_a_process(lambda: train(path.compiled, path.names, perturbation))
     theirs = in_a_process(lambda: train(path.reference, path.theirs, perturbation))
     tolerance = max(path.noise, perturbation.tolerance)
     if ours[0] == "impossible":
@@ -369,7 +385,7 @@ def main(name: str, count: int, seed: int) -> None:
     """Print the verdict of each of some random perturbations of a path."""
     path = PATHS[name]
     undisturbed = train(path.reference, path.theirs, None)
-    ours = train(lambda params: edsl.compile(path.spec, params, mode=path.mode), path.names, None)  # which compiles
+    ours = train(path.compiled, path.names, None)  # which compiles for all that follow
     assert alike(ours, undisturbed, max(path.noise, 1e-5)), "the two optimizers are not the same to begin with"
     for perturbation in some(seed, count, tuple(path.names)):
         print(verdict(path, perturbation, undisturbed), flush=True)
