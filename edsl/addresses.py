@@ -28,9 +28,10 @@ PLAIN = frozenset({Tensor, nn.Parameter})
 
 def flaw(tensor: Tensor) -> str | None:
     """Why a tensor can't be stepped by its address, or None where it can."""
-    kind, plain = (getattr(one, "__torch_dispatch__", None) for one in (type(tensor), Tensor))
-    if kind is not plain:
-        return f"is a {type(tensor).__name__}, a subclass with operations of its own; expected a plain tensor or a DTensor"
+    own, plain = (getattr(kind, "__torch_dispatch__", None) for kind in (type(tensor), Tensor))
+    if own is not plain:
+        name = type(tensor).__name__
+        return f"is a {name}, a subclass with operations of its own; expected a plain tensor or a DTensor"
     if tensor.layout is not torch.strided:
         return f"is {tensor.layout}; expected a dense tensor"
     if tensor.device.type == "meta":
