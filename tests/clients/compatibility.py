@@ -70,7 +70,7 @@ With {packages}.
 - DDP: the same three want the module itself instead of its wrapper, and average the loss themselves.
 - ZeRO: give a pipeline with routes a group for each, as in `{{"params": matrices, "route": "matrix"}}`.
 - FSDP2: with replicas (HSDP) too; with tensor parallelism too, but for matrix updates. See [scale.md](scale.md).
-- FSDP1 (`FullyShardedDataParallel`): element-wise pipelines step; those that ask for norms or matrices of layers are refused.
+- FSDP1 (`FullyShardedDataParallel`): element-wise pipelines step; norms and matrices of layers are refused.
 
 | client | tests |
 |---|---|
