@@ -79,7 +79,7 @@ class AroundOptimizer(PipelineOptimizer):
             groups = [{key: group[key] for key in theirs if key in group} for group in self.param_groups]
             inner = self._inner = update.build(groups)
             self._made: dict[Tensor, dict[str, Any]] = dict(inner.state)  # state from before any step, as Adagrad's
-            self._counted: dict[Tensor, int] = {}  # the steps that it has counted itself, where they are these
+            self._counted: dict[int, tuple[int, Any]] = {}  # by a parameter's id: its steps, and its own count of them
         return inner
 
     def _lend(self, inner: Any, items: Sequence[Item]) -> None:
@@ -92,16 +92,16 @@ class AroundOptimizer(PipelineOptimizer):
                     item.state.setdefault(prefix + key, value)
             own = {key[len(prefix) :]: value for key, value in item.state.items() if key.startswith(prefix)}
             if own or item.k > 1:
-                own |= self._count(inner, parameter, item.k - 1)
+                own |= self._count(parameter, item.k - 1)
             lent[parameter] = own
         inner.state.clear()
         inner.state.update(lent)
 
-    def _count(self, inner: Any, parameter: Tensor, steps: int) -> dict[str, Any]:
+    def _count(self, parameter: Tensor, steps: int) -> dict[str, Any]:
         """How many steps a parameter has taken, as the foreign optimizer keeps it; nothing if it does not."""
-        if self._counted.get(parameter) == steps:
-            known = inner.state[parameter]
-            return {"step": known["step"]} if "step" in known else {}
+        counted, known = self._counted.get(id(parameter), (None, None))
+        if counted == steps:
+            return {} if known is None else {"step": known}
         like = _state_of(_foreign(self.pipeline)).get("step")
         if like is None:
             return {}
@@ -112,11 +112,15 @@ class AroundOptimizer(PipelineOptimizer):
         return {"step": like.new_tensor(steps, device=parameter.device if on_device else like.device)}
 
     def _take_back(self, inner: Any, items: Sequence[Item]) -> None:
+        """Keep its state with the parameters; it holds none between steps."""
+        self._counted = {}
         for item in items:
-            for key, value in inner.state[item.parameter].items():
+            own = inner.state[item.parameter]
+            self._counted[id(item.parameter)] = (item.k, own.get("step"))
+            for key, value in own.items():
                 if key != "step":
                     item.state[self._prefix + key] = value
-        self._counted = {item.parameter: item.k for item in items}
+        inner.state.clear()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
