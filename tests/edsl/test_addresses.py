@@ -30,14 +30,16 @@ def verdicts(path, count, seed):
     return run.stdout.splitlines()
 
 
-@pytest.mark.parametrize("path", ["native", "eager", "inductor", "matrix", "stacks"])
-def test_a_perturbed_training_goes_as_torchs_or_ends_with_one_clear_error(path):
-    found = verdicts(path, 50, seed=1)
-    assert len(found) == 50
+@pytest.mark.parametrize(
+    ("path", "count"), [("native", 70), ("eager", 50), ("inductor", 20), ("matrix", 50), ("stacks", 20)]
+)
+def test_a_perturbed_training_goes_as_torchs_or_ends_with_one_clear_error(path, count):
+    found = verdicts(path, count, seed=1)
+    assert len(found) == count
     assert set(found) <= SOUND, sorted(set(found) - SOUND)
     counts = Counter(found)
-    assert counts["as torch"] >= 15
-    assert counts["a clear error"] >= 10
+    assert counts["as torch"] >= count / 4
+    assert counts["a clear error"] >= count / 5
 
 
 @pytest.mark.slow
