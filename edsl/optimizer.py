@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from difflib import get_close_matches
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from edsl.arguments import read_arguments
 from edsl.authored import blamed
+from edsl.autocast import Switch, autocast_off, called_in, is_autocast_on
 from edsl.checkpoint import check_checkpoint, completed, in_order_of_names
 from edsl.engine import MODES, Engine, Watched, check_item
 from edsl.errors import EdslError, shown
@@ -62,7 +64,8 @@ class PipelineOptimizer(torch.optim.Optimizer):
 
     mode = "compiled"
     _evaluating = False
-    _stepping = False
+    _stepping = 0  # the thread that takes a step
+    _autocast: Switch = nullcontext  # the user's, while a step is taken
 
     def __init__(
         self,
@@ -148,11 +151,14 @@ class PipelineOptimizer(torch.optim.Optimizer):
     def _step(self, closure: Callable[[], Any] | None) -> Any:
         if self._evaluating:
             raise EdslError("step() inside evaluation_weights(): leave it first, to train the weights themselves")
-        if self._stepping:
-            raise EdslError("step() inside its own closure: a closure computes the loss; step outside of it")
-        self._stepping = True
+        self._check_alone()
+        self._check_unscaled()
+        self._stepping = get_ident()
         try:
-            return self._evaluate_and_update(closure)
+            if not is_autocast_on():
+                return self._evaluate_and_update(closure)
+            with autocast_off() as self._autocast:
+                return self._evaluate_and_update(None if closure is None else called_in(self._autocast, closure))
         except EdslError:
             raise
         except Exception as reason:
@@ -161,7 +167,32 @@ class PipelineOptimizer(torch.optim.Optimizer):
                 raise
             raise of_stage from reason
         finally:
-            self._stepping = False
+            self._stepping = 0
+            self._autocast = nullcontext
+
+    def _check_alone(self) -> None:
+        """Raises EdslError while another step of this optimizer is under way."""
+        if self._stepping == get_ident():
+            raise EdslError("step() inside its own closure: a closure computes the loss; step outside of it")
+        if self._stepping:
+            raise EdslError(
+                "step() while another thread takes a step of this optimizer: let one thread step at a time, under a lock"
+            )
+
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Asked by torch's GradScaler, which tells its scale to an optimizer that can do something with it: refuse."""
+        return self.pipeline.estimator.needs_closure
+
+    def _check_unscaled(self) -> None:
+        """Raises EdslError where a GradScaler steps, whose scaled loss an estimator would take for the loss."""
+        told = [self.__dict__.pop(name, None) for name in ("grad_scale", "found_inf")]
+        if told == [None, None]:
+            return
+        raise EdslError(
+            f"{self.pipeline.estimator.name} evaluates the loss itself, which a GradScaler can't unscale: call "
+            "step(closure) without the scaler, on the loss as it is (bfloat16 autocast needs no scaler)"
+        )
 
     def _evaluate_and_update(self, closure: Callable[[], Any] | None) -> Any:
         if closure is None and self.pipeline.estimator.needs_closure and self._at_rest():
