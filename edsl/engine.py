@@ -17,7 +17,7 @@ on the host and go with them: inside the loop over elements a pow would cost mor
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
@@ -30,6 +30,7 @@ from edsl.conference import Told, Turn, confer, nothing, shifts, step_together
 from edsl.cuda import Cuda
 from edsl.domain import Number
 from edsl.errors import EdslError, shown
+from edsl.folding import check_foldable
 from edsl.inductor import Inductor
 from edsl.item import Item
 from edsl.layout import StateDtype, check_parameter, folded
@@ -81,6 +82,7 @@ class Engine:
         self._kept: dict[int, Item] = {}  # between steps, by the parameter's id
         self._before: list[Item] = []  # the items of the last general step
         self._roster: Roster | None = None
+        self.kinds: Mapping[str, Sequence[str]] = {}  # of the modules that own each parameter, where they are known
 
     @property
     def graphs(self) -> int:
@@ -399,7 +401,7 @@ class Engine:
         parameter, name = slot.parameter, slot.name
         if slot.gradient is not None and slot.gradient.is_sparse:
             raise EdslError(f"parameter {name} has a sparse gradient; edsl needs dense ones (sparse=False)")
-        check_item(plan.pipeline, parameter, name)
+        check_item(plan.pipeline, parameter, name, self.kinds)
         if "step" not in state:
             state.update(plan.fresh_state(parameter))
         shapes = plan.shapes(parameter) if plan.reshaped else {}
@@ -438,8 +440,14 @@ def _check_keys(index: int, group: dict[str, Any], keys: Sequence[str]) -> None:
         raise EdslError(f"param group {index} has lost its {', '.join(missing)}")
 
 
-def check_item(pipeline: Pipeline, parameter: Tensor, name: str) -> None:
-    """Raises EdslError for a parameter that the pipeline can't step."""
+def check_item(
+    pipeline: Pipeline, parameter: Tensor, name: str, kinds: Mapping[str, Sequence[str]] | None = None
+) -> None:
+    """Raises EdslError for a parameter that the pipeline can't step.
+
+    Args:
+        kinds: by name, those of the modules that own parameters, where they are known.
+    """
     check_parameter(parameter, name)
     which = f"parameter {name}" if name else "a parameter"
     shards = shards_of(parameter)
@@ -448,11 +456,7 @@ def check_item(pipeline: Pipeline, parameter: Tensor, name: str) -> None:
     matrix = next((stage for stage in pipeline.stages if stage.is_matrix), None)
     if matrix is None:
         return
-    if parameter.dim() < 2:
-        raise EdslError(
-            f"{matrix.name} takes matrices (2 dimensions or more); {which} has shape {tuple(parameter.shape)}: "
-            f"write route(matrix={matrix.name}, other=adamw)"
-        )
+    check_foldable(matrix.name, parameter.shape, name, kinds.get(name) if kinds else None)
     if shards is not None:
         check_whole(shards, matrix.name, which)
 

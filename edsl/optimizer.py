@@ -92,6 +92,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         self.mode = mode
         self.state_dtype = read_state_dtype(state_dtype, buffer_names(pipeline))
         self.engine = Engine(pipeline, mode, self.state_dtype)
+        self.engine.kinds = self.kinds or {}
         defaults = {
             **self._hyperparameters(pipeline),
             "pipeline": str(pipeline),
@@ -316,7 +317,8 @@ class PipelineOptimizer(torch.optim.Optimizer):
         group["exclude"] = excluded_names(group["exclude"], group.get("param_names"))
         pipeline = self.pipeline.branch(group.get("route", ""))
         for position, parameter in enumerate(group["params"]):
-            check_item(pipeline, parameter, group["param_names"][position] if "param_names" in group else "")
+            name = group["param_names"][position] if "param_names" in group else ""
+            check_item(pipeline, parameter, name, self.kinds)
 
     def _routed(self, group: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """The group in parts, one for each route that its parameters take."""
@@ -453,6 +455,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         super().__setstate__(state)
         if "engine" not in self.__dict__:  # unpickled or copied, not loaded
             self.engine = Engine(self.pipeline, self.mode, self.state_dtype)
+            self.engine.kinds = self.kinds or {}
             self.watchers = []
 
 

@@ -59,7 +59,7 @@ def _enter(rank, count, port, file, function, arguments):
 def network():
     """Matrices, a kernel, and a layer of fewer rows than three processes."""
     torch.manual_seed(0)
-    layers = [nn.Unflatten(1, (2, 3)), nn.Conv1d(2, 4, 2), nn.Flatten(), nn.Linear(8, 6), nn.Tanh(), nn.LayerNorm(6)]
+    layers = [nn.Unflatten(1, (2, 3, 1)), nn.Conv2d(2, 4, (2, 1)), nn.Flatten(), nn.Linear(8, 6), nn.Tanh(), nn.LayerNorm(6)]
     return nn.Sequential(*layers, nn.Linear(6, 2)).double()
 
 
