@@ -255,6 +255,18 @@ class Engine:
         self._flow(items, lambda turns: [look(turn) for turn in turns], natively=False)
         return seen
 
+    def preview(
+        self,
+        groups: list[dict[str, Any]],
+        states: Any,
+        slots: list[Slot],
+        chosen: Callable[[Item], bool],
+        look: Callable[[Turn], None],
+    ) -> None:
+        """Let `look` see chosen items before each segment of the next step, which isn't taken."""
+        items = [item for item in self._items(groups, states, slots) if chosen(item)]
+        self._flow(items, lambda turns: [look(turn) for turn in turns], natively=False)
+
     def _flow(self, items: list[Item], call: Callable[[list[Turn]], Any], natively: bool = True) -> None:
         """Take all items that have elements through one segment after the other."""
         items = [item for item in items if item.count > 0 or item.is_cut]

@@ -5,21 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from difflib import get_close_matches
+from functools import partial
 from threading import get_ident
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from edsl.agreement import check_agreement
 from edsl.arguments import read_arguments
 from edsl.authored import blamed
 from edsl.autocast import Switch, autocast_off, called_in, is_autocast_on
+from edsl.caller import warn_user
 from edsl.checkpoint import check_checkpoint, completed, in_order_of_names
 from edsl.engine import MODES, Engine, Watched, check_item
 from edsl.errors import EdslError, shown
 from edsl.exclusion import excluded_names, names_in_module
 from edsl.layout import dtype_of_state, read_state_dtype
-from edsl.oracle import Slot, nonfinite
+from edsl.lost_updates import in_half_precision, is_due, lost_updates, warning
+from edsl.oracle import Oracle, Slot, nonfinite
 from edsl.pipeline import Pipeline
 from edsl.plan import Plan, buffer_names, is_foreign
 from edsl.rehearsal import rehearse
@@ -65,6 +69,9 @@ class PipelineOptimizer(torch.optim.Optimizer):
     mode = "compiled"
     _evaluating = False
     _stepping = 0  # the thread that takes a step
+    _steps = 0  # in this process
+    _told = False  # that updates round away
+    _agreed = False  # with the other processes that train the same parameters
     _autocast: Switch = nullcontext  # the user's, while a step is taken
 
     def __init__(
@@ -196,15 +203,20 @@ class PipelineOptimizer(torch.optim.Optimizer):
         )
 
     def _evaluate_and_update(self, closure: Callable[[], Any] | None) -> Any:
+        if not self._agreed:
+            check_agreement(self.pipeline, self.param_groups, self.state_dtype)
+            self._agreed = True
         if closure is None and self.pipeline.estimator.needs_closure and self._at_rest():
             return self._make_state()
-        if self.engine.may_repeat and not self.watchers:
+        looks = is_due(self._steps + 1) and not self._told and in_half_precision(self.param_groups)
+        if self.engine.may_repeat and not self.watchers and not looks:
             loss = None
             if closure is not None:
                 with torch.enable_grad():
                     loss = closure()
                 closure = lambda: loss  # noqa: E731 - it was called: a general step asks for no more
             if self.engine.repeat(self.param_groups, self.state):
+                self._steps += 1
                 return loss
         oracle = self.engine.oracle(self.param_groups, self.state, closure)
         loss = oracle.estimator.evaluate(oracle)
@@ -212,8 +224,11 @@ class PipelineOptimizer(torch.optim.Optimizer):
             with torch.no_grad():
                 for watcher in self.watchers:
                     watcher(self.engine.watch(self.param_groups, self.state, oracle.slots))
+                if looks:
+                    self._tell_of_lost_updates(oracle)
                 self._update(oracle.slots)
                 self.engine.rest()
+            self._steps += 1
         if oracle.estimator.calls > 1:
             for group in self.param_groups:
                 group["calls"] = 0 if oracle.ready else oracle.calls + 1
@@ -247,6 +262,13 @@ class PipelineOptimizer(torch.optim.Optimizer):
         for group in self.param_groups:
             group["nonfinite_steps"] += 1
         return policy == "zero"
+
+    def _tell_of_lost_updates(self, oracle: Oracle) -> None:
+        """Warn, once, where the next step rounds most updates of a parameter in half precision away."""
+        preview = partial(self.engine.preview, self.param_groups, self.state)
+        said = warning(lost_updates(preview, oracle.slots), oracle.k)
+        self._told = bool(said)
+        warn_user([said] if said else [], ("edsl.", "torch.", "contextlib"))
 
     def _update(self, slots: list[Slot]) -> None:
         self.engine.step(self.param_groups, self.state, slots)
