@@ -43,7 +43,11 @@ def check_agreement(pipeline: Pipeline, groups: Sequence[dict[str, Any]], state_
 
 def _told(pipeline: Pipeline, groups: Sequence[dict[str, Any]], state_dtype: Any) -> dict[str, Any]:
     """What must agree, by what it is called."""
-    told: dict[str, Any] = {"spec": str(pipeline), "state_dtype": str(state_dtype), "number of param groups": len(groups)}
+    told: dict[str, Any] = {
+        "spec": str(pipeline),
+        "state_dtype": str(state_dtype),
+        "number of param groups": len(groups),
+    }
     for index, group in enumerate(groups):
         live = pipeline.branch(group.get("route", "")).hyperparameters
         values = {key: float(group[key]) for key in live if _is_number(group.get(key))}

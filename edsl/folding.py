@@ -45,7 +45,9 @@ def check_foldable(stage: str, shape: Sequence[int], name: str, kinds: Collectio
     if len(shape) in _FOLDED or KERNEL in (kinds or ()):
         return
     pattern = re.sub(r"(?<![^.])\d+(?![^.])", "*", name) or "experts.*"
-    by_module = "" if kinds is not None else "; kernels of convolutions are known by the module, edsl.compile(spec, model)"
+    by_module = (
+        "" if kinds is not None else "; kernels of convolutions are known by the module, edsl.compile(spec, model)"
+    )
     raise EdslError(
         f"{stage} takes matrices, and kernels of convolutions as matrices; {which} has shape {shape} and would be taken "
         f"as one matrix of {shape[0]} × {prod(shape[1:])}, also if it is a stack of experts: give it another update, "

@@ -62,7 +62,10 @@ def lost_updates(preview: Callable[..., None], slots: list[Slot]) -> list[Lost]:
     if not found:
         return []
     counts = torch.stack([count.to(found[0][1].device) for _, count in found]).tolist()  # one wait for the device
-    return [Lost(item.name, item.plan.pipeline.update.name, item.local.dtype, *count) for (item, _), count in zip(found, counts)]
+    return [
+        Lost(item.name, item.plan.pipeline.update.name, item.local.dtype, *count)
+        for (item, _), count in zip(found, counts)
+    ]
 
 
 def warning(lost: Sequence[Lost], step: int) -> str:

@@ -110,7 +110,9 @@ def print_json(value: Any) -> None:
     """A value as JSON on stdout."""
     plain = "utf" not in (sys.stdout.encoding or "").lower()
     text = json.dumps(as_json(value), indent=2, ensure_ascii=plain, allow_nan=False)
-    print(re.sub("[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text))  # the controls that it leaves as they are
+    print(
+        re.sub("[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text)
+    )  # the controls that it leaves as they are
 
 
 def print_text(text: str) -> None:

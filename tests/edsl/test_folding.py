@@ -40,7 +40,10 @@ def test_the_route_that_the_error_names_is_taken_and_matrices_of_their_own_are_m
 
 @pytest.mark.parametrize("shape", [(6,), (), (2, 3, 4), (2, 3, 1, 1, 1, 1)])
 def test_any_shape_but_that_of_a_matrix_or_a_kernel_is_refused_for_bare_tensors_and_plans(shape):
-    for build in (lambda: edsl.compile("muon", [nn.Parameter(torch.ones(shape))]), lambda: memory("muon", {"w": shape})):
+    for build in (
+        lambda: edsl.compile("muon", [nn.Parameter(torch.ones(shape))]),
+        lambda: memory("muon", {"w": shape}),
+    ):
         with pytest.raises(edsl.EdslError, match="muon takes matrices"):
             build()
 
@@ -64,7 +67,9 @@ def test_a_convolutions_kernel_is_folded_as_ever_and_known_to_copies(layer):
     model = kernel(layer)
     matrices = [(name, p) for name, p in model.named_parameters() if p.dim() > 1]
     flat = [nn.Parameter(p.detach().clone().flatten(1)) for _, p in matrices]
-    folded, other = (edsl.compile(spec, made, mode="eager") for spec, made in (("emuon", model), ("grad | e | muon", flat)))
+    folded, other = (
+        edsl.compile(spec, made, mode="eager") for spec, made in (("emuon", model), ("grad | e | muon", flat))
+    )
     for _ in range(2):
         for (_, p), q in zip(matrices, flat, strict=True):
             p.grad = torch.cos(torch.arange(p.numel(), dtype=p.dtype)).view(p.shape)
