@@ -18,7 +18,7 @@ _PARAMETRIZED = re.compile(r"\.parametrizations\..*")
 
 def kernels_in_module(module: nn.Module) -> set[str]:
     """The names of the parameters that convolutions own, under whatever parametrization."""
-    layers = {name: layer for name, layer in module.named_modules(remove_duplicate=False)}
+    layers = dict(module.named_modules(remove_duplicate=False))
     found = set()
     for name, _ in module.named_parameters(remove_duplicate=False):
         owner = _PARAMETRIZED.sub("", name) if ".parametrizations." in name else name.rpartition(".")[0]
@@ -45,11 +45,10 @@ def check_foldable(stage: str, shape: Sequence[int], name: str, kinds: Collectio
     if len(shape) in _FOLDED or KERNEL in (kinds or ()):
         return
     pattern = re.sub(r"(?<![^.])\d+(?![^.])", "*", name) or "experts.*"
-    by_module = (
-        "" if kinds is not None else "; kernels of convolutions are known by the module, edsl.compile(spec, model)"
-    )
+    known = "" if kinds is not None else "; kernels of convolutions are known by the module, edsl.compile(spec, model)"
+    choice = f"route(({pattern!r}, adamw), matrix={stage}, other=adamw)"
     raise EdslError(
-        f"{stage} takes matrices, and kernels of convolutions as matrices; {which} has shape {shape} and would be taken "
-        f"as one matrix of {shape[0]} × {prod(shape[1:])}, also if it is a stack of experts: give it another update, "
-        f"route(({pattern!r}, adamw), matrix={stage}, other=adamw), or make each matrix a parameter of its own{by_module}"
+        f"{stage} takes matrices, and kernels of convolutions as matrices; {which} has shape {shape} and would be "
+        f"taken as one matrix of {shape[0]} × {prod(shape[1:])}, also if it is a stack of experts: give it another "
+        f"update, {choice}, or make each matrix a parameter of its own{known}"
     )

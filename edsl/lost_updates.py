@@ -62,10 +62,8 @@ def lost_updates(preview: Callable[..., None], slots: list[Slot]) -> list[Lost]:
     if not found:
         return []
     counts = torch.stack([count.to(found[0][1].device) for _, count in found]).tolist()  # one wait for the device
-    return [
-        Lost(item.name, item.plan.pipeline.update.name, item.local.dtype, *count)
-        for (item, _), count in zip(found, counts)
-    ]
+    names = [(item.name, item.plan.pipeline.update.name, item.local.dtype) for item, _ in found]
+    return [Lost(*name, *count) for name, count in zip(names, counts)]
 
 
 def warning(lost: Sequence[Lost], step: int) -> str:
@@ -78,9 +76,9 @@ def warning(lost: Sequence[Lost], step: int) -> str:
     kinds = " and ".join(sorted({str(one.dtype).removeprefix("torch.") for one in bad}))
     updates = " and ".join(dict.fromkeys(one.update for one in bad))
     return (
-        f"{updates}: {share:.0%} of the updates of {len(bad)} of the {len(lost)} parameters in half precision that step {step} "
-        f"would move ({names}) round away: these elements stay as they are in {kinds}. Keep the weights in float32 and compute the "
-        "loss under torch.autocast, or take a larger lr"
+        f"{updates}: {share:.0%} of the updates of {len(bad)} of the {len(lost)} parameters in half precision that "
+        f"step {step} would move ({names}) round away: these elements stay as they are in {kinds}. Keep the weights in "
+        "float32 and compute the loss under torch.autocast, or take a larger lr"
     )
 
 

@@ -184,7 +184,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
             raise EdslError("step() inside its own closure: a closure computes the loss; step outside of it")
         if self._stepping:
             raise EdslError(
-                "step() while another thread takes a step of this optimizer: let one thread step at a time, under a lock"
+                "step() while another thread takes a step of this optimizer: let one at a time step, under a lock"
             )
 
     @property

@@ -212,8 +212,8 @@ class Oracle:
                     slot.parameter.copy_(value)
 
     def _run(self, closure: Callable[[], Any]) -> Any:
-        """The closure's value at the parameters of now, of which autocast may still hold older ones in half precision."""
-        torch.clear_autocast_cache()
+        """The closure's value at the parameters of now."""
+        torch.clear_autocast_cache()  # which may hold older ones in half precision
         return closure()
 
     def _evaluate(self) -> Any:

@@ -164,7 +164,7 @@ def _frontier(
 
 
 def may_overflow(total: Expression) -> bool:
-    """Whether a norm is of what float32 may not hold the squares of: a gradient, but not θ, or a quotient as Lamb's r."""
+    """Whether a norm is of what float32 may not hold the squares of: gradients, but not θ or a quotient (Lamb's r)."""
     return total.op == "norm" and not _is_modest(total.parts[0])
 
 

@@ -40,12 +40,10 @@ def test_the_route_that_the_error_names_is_taken_and_matrices_of_their_own_are_m
 
 @pytest.mark.parametrize("shape", [(6,), (), (2, 3, 4), (2, 3, 1, 1, 1, 1)])
 def test_any_shape_but_that_of_a_matrix_or_a_kernel_is_refused_for_bare_tensors_and_plans(shape):
-    for build in (
-        lambda: edsl.compile("muon", [nn.Parameter(torch.ones(shape))]),
-        lambda: memory("muon", {"w": shape}),
-    ):
-        with pytest.raises(edsl.EdslError, match="muon takes matrices"):
-            build()
+    with pytest.raises(edsl.EdslError, match="muon takes matrices"):
+        edsl.compile("muon", [nn.Parameter(torch.ones(shape))])
+    with pytest.raises(edsl.EdslError, match="muon takes matrices"):
+        memory("muon", {"w": shape})
 
 
 def kernel(layer):

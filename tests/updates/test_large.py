@@ -29,9 +29,8 @@ def specs():
         stage = stage_class(name)
         if stage.kind == "wrapper":
             yield f"adam | {name}"
-        if stage.kind == "base update" and name != "route":
-            if not edsl.parse(name).estimator.needs_closure:
-                yield name
+        if stage.kind == "base update" and name != "route" and not edsl.parse(name).estimator.needs_closure:
+            yield name
     yield from VARIANTS
 
 
