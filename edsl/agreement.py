@@ -98,7 +98,7 @@ def _compare(ranks: tuple[int, ...], own: dict[str, Any]) -> None:
 
     _asked[ranks] += 1
     place = f"edsl/{'-'.join(map(str, ranks))}/{_asked[ranks]}"
-    store = dist.PrefixStore(place, _get_default_store())
+    store = dist.PrefixStore(place, _get_default_store())  # pyright: ignore[reportPrivateImportUsage]
     own = {"rank": dist.get_rank(), **own}
     try:
         if store.add("come", 1) == 1:
