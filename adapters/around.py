@@ -66,7 +66,7 @@ class AroundOptimizer(PipelineOptimizer):
         items = self.engine.step(self.param_groups, self.state, slots)
         inner.param_groups = self.param_groups
         self._lend(inner, items)
-        with _stepping_on_u(items), _descending(self.param_groups):
+        with _stepping_on_u(items), _descending(self.param_groups), self._autocast():
             _step_without_hooks(inner)
         self._take_back(inner, items)
 

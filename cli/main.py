@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from edsl.cli.options import RACE, RUNNING, TRAINING, OnceEach, Options, takes, words
-from edsl.errors import EdslError, Interrupted
+from edsl.errors import EdslError, Interrupted, printable
 
 _INTERRUPTED = 130  # the exit code after Ctrl-C
 _UsageError: Any = typer.BadParameter.__base__  # typer exports the class but not its base
@@ -518,7 +518,7 @@ def main() -> None:
     except Exception as reason:
         message, code = _of_a_stage(reason), 2
     if message:
-        print(f"edsl: {message}", file=sys.stderr)
+        print(f"edsl: {printable(message)}", file=sys.stderr)
     sys.exit(code)
 
 
@@ -540,4 +540,4 @@ def _warn(message: Warning | str, category: type[Warning], *_: object) -> None:
     from edsl.errors import EdslWarning
 
     if issubclass(category, EdslWarning):
-        print(f"warning: {message}", file=sys.stderr)
+        print(f"warning: {printable(str(message))}", file=sys.stderr)

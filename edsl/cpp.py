@@ -14,7 +14,7 @@ import torch
 
 from edsl.expression import Expression
 from edsl.form import Form, tensors
-from edsl.passes import Pass, Passes, passes_of, scalars_met, walk
+from edsl.passes import Pass, Passes, may_overflow, passes_of, scalars_met, walk
 from edsl.rounding import CXX, PLACE
 from edsl.segment import Recording
 
@@ -161,7 +161,8 @@ def _pass(recording: Recording, one: Pass, number: int, scalars: Scalars, types:
         body.append(f"put(out[i], {_value(recording.made, values)});")
     for place, total in enumerate(one.sums):
         value = values[total.parts[0]]
-        body.append(f"sum{place} += {value} * {value};" if total.op == "norm" else f"sum{place} += {value};")
+        one_of = f"double({value})" if may_overflow(total) else value
+        body.append(f"sum{place} += {one_of} * {one_of};" if total.op == "norm" else f"sum{place} += {one_of};")
     lines += _loop(body, one, number, types)
     for place, total in enumerate(one.sums):
         whole = f"total{number}[{place}]"
@@ -183,7 +184,8 @@ def _loop(body: list[str], one: Pass, number: int, types: dict[str, str]) -> lis
         lines.append(f"    {types['out']}* const out = out_;")
     kept = sorted({int(part.split("[")[0]) for part in text.split("kept")[1:]})
     lines += [f"    W* __restrict const kept{place} = aside + {place} * n;" for place in kept]
-    lines += [f"    W sum{place} = 0;" for place in range(count)]
+    kinds = ["double" if may_overflow(total) else "W" for total in one.sums]
+    lines += [f"    {kind} sum{place} = 0;" for place, kind in enumerate(kinds)]
     sums = f" reduction(+:{', '.join(f'sum{place}' for place in range(count))})" if count else ""
     lines += [f"    #pragma omp simd{sums}", "    for (int64_t i = begin; i < end; i++) {"]
     lines += [f"      {line}" for line in body]

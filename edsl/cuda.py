@@ -87,7 +87,7 @@ class CudaKernel(Kernel):
 
     def _load(self) -> None:
         """Launch no programs: what can fail does so now, while torch.compile can still take the step."""
-        dtypes = (torch.int64, torch.int32, torch.float64, torch.float64, self.work)
+        dtypes = (torch.int64, torch.int32, torch.float64, torch.float64, torch.float64)
         try:
             with warnings.catch_warnings():  # the compiler's warnings are about itself
                 warnings.simplefilter("ignore")
@@ -126,7 +126,7 @@ class Places:
             layers = numbers.repeat_interleave(_blocks(self._sizes, made.block))
             self.blocks, self._layers = len(layers), kernel.uploaded(layers)
             self._shared = torch.empty(self.count * made.scalars, dtype=torch.float64, device=kernel.device)
-            self._partials = torch.empty(self.blocks * made.sums, dtype=kernel.work, device=kernel.device)
+            self._partials = torch.empty(self.blocks * made.sums, dtype=torch.float64, device=kernel.device)
 
     @property
     def _kept(self) -> tuple[int, Tensor, Tensor, Tensor]:

@@ -17,7 +17,7 @@ on the host and go with them: inside the loop over elements a pow would cost mor
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from operator import is_
@@ -32,6 +32,7 @@ from edsl.conference import Told, Turn, confer, nothing, shifts, step_together
 from edsl.cuda import Cuda
 from edsl.domain import Number
 from edsl.errors import EdslError, shown
+from edsl.folding import check_foldable
 from edsl.inductor import Inductor
 from edsl.item import Item
 from edsl.layout import StateDtype, check_parameter, folded
@@ -85,6 +86,7 @@ class Engine:
         self._before: list[Item] = []  # the items of the last general step
         self._roster: Roster | None = None
         self._memory = MemoryMap((), ())  # of the last general step
+        self.kinds: Mapping[str, Sequence[str]] = {}  # of the modules that own each parameter, where they are known
 
     @property
     def graphs(self) -> int:
@@ -274,6 +276,18 @@ class Engine:
         self._flow(items, lambda turns: [look(turn) for turn in turns], natively=False)
         return seen
 
+    def preview(
+        self,
+        groups: list[dict[str, Any]],
+        states: Any,
+        slots: list[Slot],
+        chosen: Callable[[Item], bool],
+        look: Callable[[Turn], None],
+    ) -> None:
+        """Let `look` see chosen items before each segment of the next step, which isn't taken."""
+        items = [item for item in self._items(groups, states, slots) if chosen(item)]
+        self._flow(items, lambda turns: [look(turn) for turn in turns], natively=False)
+
     def _flow(self, items: list[Item], call: Callable[[list[Turn]], Any], natively: bool = True) -> None:
         """Take all items that have elements through one segment after the other."""
         items = [item for item in items if item.count > 0 or item.is_cut]
@@ -430,7 +444,7 @@ class Engine:
 
     def _new_item(self, slot: Slot, plan: Plan, state: dict[str, Any], partners: Callable[[], Counter[Any]]) -> Item:
         """An item whose parameter, gradient and state were checked."""
-        check_item(plan.pipeline, slot.parameter, slot.name)
+        check_item(plan.pipeline, slot.parameter, slot.name, self.kinds)
         check_flattened(self.pipeline, slot.parameter, slot.name)
         if "step" not in state:
             check_no_state(state, plan.buffers, f"parameter {slot.name}")
@@ -465,8 +479,14 @@ def _check_keys(index: int, group: dict[str, Any], keys: Sequence[str]) -> None:
         raise EdslError(f"param group {index} has lost its {', '.join(missing)}")
 
 
-def check_item(pipeline: Pipeline, parameter: Tensor, name: str) -> None:
-    """Raises EdslError for a parameter that the pipeline can't step."""
+def check_item(
+    pipeline: Pipeline, parameter: Tensor, name: str, kinds: Mapping[str, Sequence[str]] | None = None
+) -> None:
+    """Raises EdslError for a parameter that the pipeline can't step.
+
+    Args:
+        kinds: by name, those of the modules that own parameters, where they are known.
+    """
     check_parameter(parameter, name)
     which = f"parameter {name}" if name else "a parameter"
     shards = shards_of(parameter)
@@ -475,11 +495,7 @@ def check_item(pipeline: Pipeline, parameter: Tensor, name: str) -> None:
     matrix = next((stage for stage in pipeline.stages if stage.is_matrix), None)
     if matrix is None:
         return
-    if parameter.dim() < 2:
-        raise EdslError(
-            f"{matrix.name} takes matrices (2 dimensions or more); {which} has shape {tuple(parameter.shape)}: "
-            f"write route(matrix={matrix.name}, other=adamw)"
-        )
+    check_foldable(matrix.name, parameter.shape, name, kinds.get(name) if kinds else None)
     if shards is not None:
         check_whole(shards, matrix.name, which)
 

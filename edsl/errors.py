@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unicodedata import category
+
 _WINDOW = 72  # characters of a long spec shown around the caret
 
 
@@ -82,3 +84,12 @@ def shown(value: object) -> str:
     except Exception:  # a value of the user's own type may raise anything
         text = f"a {type(value).__name__}"
     return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def printable(text: str) -> str:
+    """Text for a terminal: characters that would command it, or reorder what it shows, are replaced."""
+    return text if text.isprintable() else "".join(map(_harmless, text))
+
+
+def _harmless(character: str) -> str:
+    return "�" if character not in "\n\t" and category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") else character

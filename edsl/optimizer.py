@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from difflib import get_close_matches
+from functools import partial
+from threading import get_ident
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from edsl.agreement import check_agreement
 from edsl.arguments import read_arguments
 from edsl.authored import blamed
+from edsl.autocast import Switch, autocast_off, called_in, is_autocast_on
+from edsl.caller import warn_user
 from edsl.checkpoint import check_checkpoint, completed, in_order_of_names
 from edsl.engine import MODES, Engine, Watched, check_flattened, check_item
 from edsl.errors import EdslError, shown
 from edsl.exclusion import excluded_names, names_in_module
 from edsl.layout import dtype_of_state, read_state_dtype
-from edsl.oracle import Slot, nonfinite
+from edsl.lost_updates import in_half_precision, is_due, lost_updates, warning
+from edsl.oracle import Oracle, Slot, nonfinite
 from edsl.pipeline import Pipeline
 from edsl.plan import Plan, buffer_names, is_foreign
 from edsl.rehearsal import rehearse
@@ -62,7 +68,11 @@ class PipelineOptimizer(torch.optim.Optimizer):
 
     mode = "compiled"
     _evaluating = False
-    _stepping = False
+    _stepping = 0  # the thread that takes a step
+    _steps = 0  # in this process
+    _told = False  # that updates round away
+    _agreed = False  # with the other processes that train the same parameters
+    _autocast: Switch = nullcontext  # the user's, while a step is taken
 
     def __init__(
         self,
@@ -89,6 +99,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         self.mode = mode
         self.state_dtype = read_state_dtype(state_dtype, buffer_names(pipeline))
         self.engine = Engine(pipeline, mode, self.state_dtype)
+        self.engine.kinds = self.kinds or {}
         defaults = {
             **self._hyperparameters(pipeline),
             "pipeline": str(pipeline),
@@ -148,11 +159,14 @@ class PipelineOptimizer(torch.optim.Optimizer):
     def _step(self, closure: Callable[[], Any] | None) -> Any:
         if self._evaluating:
             raise EdslError("step() inside evaluation_weights(): leave it first, to train the weights themselves")
-        if self._stepping:
-            raise EdslError("step() inside its own closure: a closure computes the loss; step outside of it")
-        self._stepping = True
+        self._check_alone()
+        self._check_unscaled()
+        self._stepping = get_ident()
         try:
-            return self._evaluate_and_update(closure)
+            if not is_autocast_on():
+                return self._evaluate_and_update(closure)
+            with autocast_off() as self._autocast:
+                return self._evaluate_and_update(None if closure is None else called_in(self._autocast, closure))
         except EdslError:
             raise
         except Exception as reason:
@@ -161,19 +175,49 @@ class PipelineOptimizer(torch.optim.Optimizer):
                 raise
             raise of_stage from reason
         finally:
-            self._stepping = False
+            self._stepping = 0
+            self._autocast = nullcontext
             self.engine.rest()
 
+    def _check_alone(self) -> None:
+        """Raises EdslError while another step of this optimizer is under way."""
+        if self._stepping == get_ident():
+            raise EdslError("step() inside its own closure: a closure computes the loss; step outside of it")
+        if self._stepping:
+            raise EdslError(
+                "step() while another thread takes a step of this optimizer: let one at a time step, under a lock"
+            )
+
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Asked by torch's GradScaler, which tells its scale to an optimizer that can do something with it: refuse."""
+        return self.pipeline.estimator.needs_closure
+
+    def _check_unscaled(self) -> None:
+        """Raises EdslError where a GradScaler steps, whose scaled loss an estimator would take for the loss."""
+        told = [self.__dict__.pop(name, None) for name in ("grad_scale", "found_inf")]
+        if told == [None, None]:
+            return
+        raise EdslError(
+            f"{self.pipeline.estimator.name} evaluates the loss itself, which a GradScaler can't unscale: call "
+            "step(closure) without the scaler, on the loss as it is (bfloat16 autocast needs no scaler)"
+        )
+
     def _evaluate_and_update(self, closure: Callable[[], Any] | None) -> Any:
+        if not self._agreed:
+            check_agreement(self.pipeline, self.param_groups, self.state_dtype)
+            self._agreed = True
         if closure is None and self.pipeline.estimator.needs_closure and self._at_rest():
             return self._make_state()
-        if self.engine.may_repeat and not self.watchers:
+        looks = is_due(self._steps + 1) and not self._told and in_half_precision(self.param_groups)
+        if self.engine.may_repeat and not self.watchers and not looks:
             loss = None
             if closure is not None:
                 with torch.enable_grad():
                     loss = closure()
                 closure = lambda: loss  # noqa: E731 - it was called: a general step asks for no more
             if self.engine.repeat(self.param_groups, self.state):
+                self._steps += 1
                 return loss
         oracle = self.engine.oracle(self.param_groups, self.state, closure)
         loss = oracle.estimator.evaluate(oracle)
@@ -181,7 +225,10 @@ class PipelineOptimizer(torch.optim.Optimizer):
             with torch.no_grad():
                 for watcher in self.watchers:
                     watcher(self.engine.watch(self.param_groups, self.state, oracle.slots))
+                if looks:
+                    self._tell_of_lost_updates(oracle)
                 self._update(oracle.slots)
+            self._steps += 1
         if oracle.estimator.calls > 1:
             for group in self.param_groups:
                 group["calls"] = 0 if oracle.ready else oracle.calls + 1
@@ -215,6 +262,13 @@ class PipelineOptimizer(torch.optim.Optimizer):
         for group in self.param_groups:
             group["nonfinite_steps"] += 1
         return policy == "zero"
+
+    def _tell_of_lost_updates(self, oracle: Oracle) -> None:
+        """Warn, once, where the next step rounds most updates of a parameter in half precision away."""
+        preview = partial(self.engine.preview, self.param_groups, self.state)
+        said = warning(lost_updates(preview, oracle.slots), oracle.k)
+        self._told = bool(said)
+        warn_user([said] if said else [], ("edsl.", "torch.", "contextlib"))
 
     def _update(self, slots: list[Slot]) -> None:
         self.engine.step(self.param_groups, self.state, slots)
@@ -286,7 +340,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         pipeline = self.pipeline.branch(group.get("route", ""))
         for position, parameter in enumerate(group["params"]):
             name = group["param_names"][position] if "param_names" in group else ""
-            check_item(pipeline, parameter, name)
+            check_item(pipeline, parameter, name, self.kinds)
             check_flattened(self.pipeline, parameter, name)
 
     def _routed(self, group: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -424,6 +478,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         super().__setstate__(state)
         if "engine" not in self.__dict__:  # unpickled or copied, not loaded
             self.engine = Engine(self.pipeline, self.mode, self.state_dtype)
+            self.engine.kinds = self.kinds or {}
             self.watchers = []
 
 

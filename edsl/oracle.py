@@ -130,7 +130,7 @@ class Oracle:
                 slot.parameter.grad = None
         if self._closure is not None:
             with torch.enable_grad():
-                loss = self._closure()
+                loss = self._run(self._closure)
         for slot in self.slots:
             slot.gradient = slot.parameter.grad
         lost = self.slots and all(slot.gradient is None for slot in self.slots)
@@ -164,6 +164,12 @@ class Oracle:
             loss = self._evaluate()
             if not self.slots:
                 return loss.detach()
+            if create_graph and _is_compiled(loss):  # where not even torch says so, the second derivative would be 0
+                raise EdslError(
+                    f"{self.estimator.name} differentiates twice, which can't be done through torch.compile: let the "
+                    "closure compute the loss uncompiled, with the module that torch.compile was given "
+                    "(compiled._orig_mod)"
+                )
             found = self._grad([loss], [slot.parameter for slot in self.slots], create_graph=create_graph)
         for slot, gradient in zip(self.slots, found):
             slot.gradient = gradient
@@ -205,10 +211,15 @@ class Oracle:
                 for slot, value in zip(self.slots, before):
                     slot.parameter.copy_(value)
 
+    def _run(self, closure: Callable[[], Any]) -> Any:
+        """The closure's value at the parameters of now."""
+        torch.clear_autocast_cache()  # which may hold older ones in half precision
+        return closure()
+
     def _evaluate(self) -> Any:
         assert self._closure is not None  # required where it is called
         try:
-            loss = self._closure()
+            loss = self._run(self._closure)
         except RuntimeError as reason:
             if "does not require grad" in str(reason):  # backward() where there is no graph
                 raise EdslError(f"{self.estimator.name} needs step(closure) {self._expected}") from None
@@ -232,6 +243,20 @@ class Oracle:
 
 def _has_graph(gradient: Tensor | None) -> bool:
     return gradient is not None and gradient.requires_grad
+
+
+def _is_compiled(loss: Tensor) -> bool:
+    """Whether torch.compile made a part of a loss's graph."""
+    waiting, seen = [loss.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        if node.name() == "CompiledFunctionBackward":
+            return True
+        seen.add(node)
+        waiting += [before for before, _ in node.next_functions]
+    return False
 
 
 def nonfinite(slots: list[Slot]) -> str | None:

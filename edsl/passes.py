@@ -161,3 +161,16 @@ def _frontier(
         else:
             stack.extend(node.parts)
     return list(kept), list(leaves)
+
+
+def may_overflow(total: Expression) -> bool:
+    """Whether a norm is of what float32 may not hold the squares of: gradients, but not θ or a quotient (Lamb's r)."""
+    return total.op == "norm" and not _is_modest(total.parts[0])
+
+
+def _is_modest(node: Expression) -> bool:
+    if not node.is_element:
+        return True
+    if node.op in ("+", "-", "*", "neg"):
+        return all(map(_is_modest, node.parts))
+    return node.op in ("/", "sign", "positive") or (node.op == "read" and node.parts[0] == "theta")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from edsl.errors import EdslError
 from edsl.exclusion import excluded_names, is_norm
+from edsl.folding import KERNEL, kernels_in_module
 from edsl.updates.route import BY_MODULE, KINDS
 
 _HEADS = ("head", "lm_head", "classifier")
@@ -32,7 +33,11 @@ def kinds_in_module(module: nn.Module) -> dict[str, tuple[str, ...]]:
             continue
         for parameter in layer.parameters(recurse=False):
             owners.setdefault(id(parameter), []).append(kind)
-    return {name: tuple(owners.get(id(parameter), ())) for name, parameter in module.named_parameters()}
+    kernels = kernels_in_module(module)
+    return {
+        name: (*owners.get(id(parameter), ()), *((KERNEL,) if name in kernels else ()))
+        for name, parameter in module.named_parameters()
+    }
 
 
 def kinds_in_names(shapes: Mapping[str, Sequence[int]]) -> dict[str, tuple[str, ...]]:

@@ -12,7 +12,8 @@ from torch import Tensor
 from edsl.layout import working_dtype
 
 ROW = 1024  # elements that are added in the working dtype
-PIECE = 1 << 18  # elements of half precision that are widened at a time
+PIECE = 1 << 18  # elements that are widened at a time
+SAFE = (1e-12, 1e18)  # norms of which no square in float32 is infinite, or 0 where that would count
 
 
 def norm(x: Tensor, dim: tuple[int, ...] | None = None) -> Tensor:
@@ -45,12 +46,22 @@ def norm_in_rows(x: Tensor) -> Tensor:
     """
     work = working_dtype(x.dtype)
     if x.numel() <= ROW:
-        return torch.linalg.vector_norm(x, dtype=work).to(_widest(x))
+        return torch.linalg.vector_norm(x, dtype=_widest(x))
     flat = x.reshape(-1)
+    found = _of_rows(flat, work)
+    # On a CPU nothing waits for a look at it. Elsewhere it is infinite, or 0, where float32's squares are.
+    known = found.device.type == "cpu" and type(found) is Tensor
+    if known and work is torch.float32 and not SAFE[0] <= found.item() <= SAFE[1]:
+        squares = [torch.dot(piece, piece) for piece in map(Tensor.double, flat.split(PIECE))]
+        return torch.stack(squares).sum().sqrt()
+    return found
+
+
+def _of_rows(flat: Tensor, work: torch.dtype) -> Tensor:
     # On a CPU torch would widen all of it at once.
-    pieces = flat.split(PIECE) if work is not x.dtype and x.device.type == "cpu" else [flat]
+    pieces = flat.split(PIECE) if work is not flat.dtype and flat.device.type == "cpu" else [flat]
     parts = [part for piece in pieces for part in _norms_of_rows(piece, work)]
-    return torch.linalg.vector_norm(torch.cat(parts), dtype=_widest(x))
+    return torch.linalg.vector_norm(torch.cat(parts), dtype=_widest(flat))
 
 
 def _norms_of_rows(x: Tensor, work: torch.dtype) -> list[Tensor]:

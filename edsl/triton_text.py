@@ -16,7 +16,7 @@ import torch
 
 from edsl.expression import Expression
 from edsl.form import Form, tensors
-from edsl.passes import Pass, passes_of, scalars_met
+from edsl.passes import Pass, may_overflow, passes_of, scalars_met
 from edsl.rounding import PLACE, TRITON
 from edsl.segment import Recording
 
@@ -279,7 +279,8 @@ class _Writer:
 
     def _sum(self, total: Expression, place: int, value: str) -> list[str]:
         """Lines that write a block's part of a sum."""
-        squared = f"{value} * {value}" if total.op == "norm" else value
+        one = f"{value}.to(tl.float64)" if may_overflow(total) else value
+        squared = f"{one} * {one}" if total.op == "norm" else one
         return [
             f"part{place} = {squared}",
             "if MASKED:",

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from edsl.as_json import as_json
+from edsl.errors import printable
 
 _PIPED_WIDTH = 160  # of a table that neither a terminal nor COLUMNS bounds
 _BROKEN = 24  # columns that names and words get at least
+
+
+class PlainConsole(Console):
+    """A console on which text is text: what a name or a record holds commands no terminal."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
 
 
 class Page:
@@ -26,7 +37,7 @@ class Page:
         piped = not sys.stdout.isatty()
         asked = os.environ.get("COLUMNS", "")
         width = (int(asked) if asked.isdigit() and asked != "0" else _PIPED_WIDTH) if piped else None
-        self.console = Console(highlight=False, width=width)
+        self.console = PlainConsole(highlight=False, width=width)
         self.piped = piped
 
     @property
@@ -92,13 +103,16 @@ def _as_it_is(cell: str | Text) -> Text:
 
 def print_note(message: str) -> None:
     """One line on stderr, beside the result."""
-    print(message, file=sys.stderr)
+    print(printable(message), file=sys.stderr)
 
 
 def print_json(value: Any) -> None:
     """A value as JSON on stdout."""
     plain = "utf" not in (sys.stdout.encoding or "").lower()
-    print(json.dumps(as_json(value), indent=2, ensure_ascii=plain, allow_nan=False))
+    text = json.dumps(as_json(value), indent=2, ensure_ascii=plain, allow_nan=False)
+    print(
+        re.sub("[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text)
+    )  # the controls that it leaves as they are
 
 
 def print_text(text: str) -> None:

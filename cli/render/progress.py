@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.text import Text
 
-from edsl.cli.render.page import print_note
+from edsl.cli.render.page import PlainConsole, print_note
 
 if TYPE_CHECKING:
     from edsl.lab.driver import Progress
@@ -21,7 +20,7 @@ WIDE = 72  # columns from which the bar is long
 @contextmanager
 def race_progress() -> Iterator[Callable[[Progress], None]]:
     """A live bar with the time left, and the trial below it, on a terminal; else one plain line a trial."""
-    console = Console(stderr=True, highlight=False)
+    console = PlainConsole(stderr=True, highlight=False)
     if not console.is_terminal:
         yield _plain_progress
         return

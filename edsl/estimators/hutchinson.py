@@ -22,8 +22,10 @@ class Hutchinson(Estimator):
     diagonal H it is exact. D is estimated at each parameter's steps 1, 1 + every, …; between them the
     update keeps what it has.
 
-    The closure computes the loss and returns it, without backward(). Of several processes of
-    torch.distributed each has its part of the batch: both are averaged over all of them.
+    Directions are functions of the parameter's name (or place), the step and the seed: a resumed run draws the
+    same. The closure computes the loss and returns it, without backward(), uncompiled: torch.compile
+    differentiates once. Of several processes of torch.distributed each has its part of the batch: both are
+    averaged over all of them.
 
     Args:
         samples: n ≥ 1, Hessian-vector products a look.

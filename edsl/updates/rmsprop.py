@@ -83,7 +83,7 @@ class RMSprop(BaseUpdate):
         if isinstance(memory, (SquareMean, SquareMeanMomentum)):
             mean = self.beta3 * memory.mean + (1 - self.beta3) * d
             new["mean"] = mean
-            spread = at.maximum(v - mean * mean, 0)
+            spread = at.maximum(v - at.finite(mean * mean), 0)  # where both are infinite, it is v
         r = d / (at.sqrt(spread) + self.eps1)
         if isinstance(memory, (SquareMomentum, SquareMeanMomentum)):
             r = new["m"] = self.momentum * memory.m + r

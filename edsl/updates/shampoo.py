@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 from edsl.domain import DECAY, Choice, Number, Whole, field
 from edsl.stage import At, BaseUpdate, Value
 from edsl.updates.blocks import block_shapes
+from edsl.updates.covariances import bounded
 
 
 class Factors(NamedTuple):
@@ -43,7 +44,7 @@ class Shampoo(BaseUpdate):
     ε₁ counts in units of the largest eigenvalue. Source: Gupta et al. 2018, Algorithm 1 (p = 1/4,
     sums); Anil et al. 2020 and Shi et al. 2023, Algorithm 2, for averages, grafting, blocks and p.
     Parameters are matrices: rows × all other dimensions, cut into blocks that are preconditioned
-    alone.
+    alone. A gradient of a norm above 2⁵⁰ is scaled down to it, so that covariances stay finite.
 
     Args:
         lr: η ≥ 0, of the grafted method.
@@ -91,7 +92,7 @@ class Shampoo(BaseUpdate):
         return {"left": left, "left_root": left, "right": right, "right_root": right}
 
     def refresh(self, x: Value, memory: Any, at: At) -> Any:
-        left, right = self._covariances(x, memory, at)
+        left, right = self._covariances(bounded(x, at), memory, at)
         if self.average == "ema":
             left, right = at.debias(left, self.beta3), at.debias(right, self.beta3)
         left_root = at.inverse_power(left, self.exponent, self.eps1)
@@ -99,6 +100,7 @@ class Shampoo(BaseUpdate):
         return memory._replace(left_root=left_root, right_root=right_root)
 
     def step(self, x: Value, memory: Any, at: At) -> tuple[Value, Any]:
+        x = bounded(x, at)
         left, right = self._covariances(x, memory, at)
         m = self.beta2 * memory.m + (1 - self.beta2) * x
         m_hat = at.debias(m, self.beta2)

@@ -8,6 +8,7 @@ from typing import ClassVar, NamedTuple
 from edsl.domain import DECAY, Number, Whole, field
 from edsl.stage import At, BaseUpdate, Value
 from edsl.updates.blocks import block_shapes
+from edsl.updates.covariances import bounded
 
 
 class RotatedMoments(NamedTuple):
@@ -32,7 +33,8 @@ class Soap(BaseUpdate):
 
     The first gradient counts in the moments, though nothing moves. Source: Vyas et al. 2024,
     Algorithms 3 and 4. Parameters are matrices: rows × all other
-    dimensions, cut into blocks with bases of their own. Defaults are the authors', but for the decay.
+    dimensions, cut into blocks with bases of their own. A gradient of a norm above 2⁵⁰ is scaled down to it,
+    so that covariances stay finite. Defaults are the authors', but for the decay.
 
     Args:
         lr: η ≥ 0.
@@ -82,7 +84,7 @@ class Soap(BaseUpdate):
         }
 
     def begin(self, x: Value, memory: RotatedMoments, at: At) -> RotatedMoments:
-        u = at.blocks(x, self.block)
+        u = at.blocks(bounded(x, at), self.block)
         left = at.eigenbasis(at.product(u, at.transpose(u)))
         right = at.eigenbasis(at.product(at.transpose(u), u))
         return memory._replace(left_basis=left, right_basis=right)
@@ -94,6 +96,7 @@ class Soap(BaseUpdate):
 
     def step(self, x: Value, memory: RotatedMoments, at: At) -> tuple[Value, RotatedMoments]:
         into, back = memory.left_basis, memory.right_basis
+        x = bounded(x, at)
         u = at.blocks(x, self.block)
         m = self.beta2 * memory.m + (1 - self.beta2) * x
         rotated = at.product(at.product(at.transpose(into), u), back)
@@ -104,5 +107,5 @@ class Soap(BaseUpdate):
         d = at.whole(at.product(at.product(into, scaled), at.transpose(back)))
         left = self.beta4 * memory.left + (1 - self.beta4) * at.product(u, at.transpose(u))
         right = self.beta4 * memory.right + (1 - self.beta4) * at.product(at.transpose(u), u)
-        change = at.first(0 * d, -self.lr * (d + self.weight_decay * at.theta))
+        change = at.first(0.0, -self.lr * (d + self.weight_decay * at.theta))
         return change, RotatedMoments(m, v, left, right, into, back)

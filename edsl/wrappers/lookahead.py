@@ -19,7 +19,8 @@ class Lookahead(Wrapper):
 
         φ₀ = θ₀;   every n steps: φ ← φ + a (θ − φ), θ ← φ
 
-    Source: Zhang et al. 2019, Algorithm 1.
+    Source: Zhang et al. 2019, Algorithm 1. Steps are each tensor's own: one without a gradient at some of them returns
+    later than the others. (The authors' code counts the optimizer's.)
 
     Args:
         every: n ≥ 1, the fast steps in a slow one.

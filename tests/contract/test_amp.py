@@ -7,6 +7,8 @@ from problem import bowl, gradients, parameters
 from torch import nn
 
 import edsl
+from edsl.lab.closure import closure_for
+from edsl.recipes import RECIPES
 
 HALVES = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 
@@ -62,6 +64,26 @@ def test_a_recipe_that_needs_a_closure_refuses_a_grad_scaler_in_one_line(recipe)
     assert same(everything(optimizer, params), before)
 
 
+@pytest.mark.parametrize("unscaled", [False, True])
+@pytest.mark.parametrize("recipe", NEED_A_CLOSURE)
+def test_a_grad_scaler_that_hands_on_a_closure_is_refused_and_a_step_without_it_is_as_ever(recipe, unscaled):
+    params, optimizer = build(recipe)
+    row = rows_like(params, 1)[0]
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    closure = closure_for(optimizer.pipeline, optimizer, lambda: scaler.scale(bowl(params, row)))
+    scaler.scale(bowl(params, row)).backward()
+    if unscaled:
+        scaler.unscale_(optimizer)
+    before = everything(optimizer, params)
+    with pytest.raises(edsl.EdslError, match="a GradScaler can't unscale"):
+        scaler.step(optimizer, closure)
+    assert same(everything(optimizer, params), before)
+    take(optimizer, params)
+    others, other = build(recipe)
+    take(other, others)
+    assert same([p.detach() for p in params], [p.detach() for p in others])
+
+
 @every_recipe
 @HALVES
 def test_half_precision_parameters_keep_their_dtype_and_have_fp32_state(dtype, recipe):
@@ -94,6 +116,61 @@ def test_a_half_precision_step_is_the_fp32_step_rounded(recipe):
     other.step()
     for p, q in zip(halves, singles, strict=True):
         assert torch.equal(p, q.bfloat16())
+
+
+@pytest.mark.parametrize(
+    ("recipe", "mode"), [*((recipe, "eager") for recipe in RECIPES), ("alto", "compiled"), ("elion", "inductor")]
+)
+def test_a_step_inside_autocast_gives_the_bits_of_one_outside(recipe, mode):
+    wide = {"sigma": 0.1} if recipe.startswith("ezo") else {}
+    histories = []
+    for inside in (False, True):
+        params, optimizer = build(recipe, parameters([(4, 3), (5,)], torch.float32), mode=mode, **wide)
+        x = torch.linspace(-1, 1, 24).view(6, 4)
+
+        def loss(params=params, x=x):
+            with torch.autocast("cpu", torch.bfloat16):  # of the closure, in both
+                return (x @ params[0]).tanh().square().mean() + params[1].cosh().mean()
+
+        closure = closure_for(optimizer.pipeline, optimizer, loss)
+        for _ in range(3):
+            with torch.autocast("cpu", torch.bfloat16, enabled=inside):
+                optimizer.step(closure)
+        histories.append([p.detach() for p in params])
+    assert same(*histories)
+
+
+def test_a_closure_inside_autocast_runs_under_it_and_sees_the_weights_of_now():
+    (weight,) = params = parameters([(4, 3)], torch.float32)
+    optimizer = edsl.compile("spsa(sigma=0.5) | sgd(lr=1)", params, mode="eager")
+    x = torch.ones(2, 4)
+    seen = []
+
+    def loss():
+        product = x @ weight
+        seen.append((product.dtype, torch.equal(product, x.bfloat16() @ weight.bfloat16())))
+        return product.square().mean()
+
+    with torch.autocast("cpu", torch.bfloat16):
+        for _ in range(2):
+            optimizer.step(loss)
+            loss()  # torch's own step would leave the old weight in autocast's cache
+    assert seen == [(torch.bfloat16, True)] * 6
+
+
+@pytest.mark.parametrize("name", ["torch.Muon(lr=0.1)", "torch.AdamW(lr=0.1)"])
+def test_another_packages_optimizer_steps_inside_autocast_as_it_does_alone(name):
+    histories = []
+    for spec in (name, f"grad | e(alpha=0) | {name}"):
+        params = parameters([(4, 3), (5, 4)], torch.float32)
+        optimizer = edsl.compile(spec, params, mode="eager")
+        for row in rows_like(params, 3):
+            for p, g in zip(params, row, strict=True):
+                p.grad = g
+            with torch.autocast("cpu", torch.float16):
+                optimizer.step()
+        histories.append([p.detach() for p in params])
+    assert same(*histories)
 
 
 @every_recipe

@@ -1,5 +1,7 @@
 """The contract, closures: what one may do inside, and that a mistake there leaves nothing half done."""
 
+import threading
+
 import pytest
 import torch
 from harness import build, descend, every_recipe, everything, rows_like, same, take
@@ -67,6 +69,29 @@ def test_a_closure_that_calls_its_own_step_is_one_clear_error_and_moves_nothing(
         optimizer.step(closure_for(optimizer.pipeline, optimizer, closure))
     assert same(everything(optimizer, params), before)
     take(optimizer, params)
+
+
+def test_a_step_of_another_thread_meanwhile_is_refused_in_its_own_words():
+    params, optimizer = build("eadamw")
+    said = []
+
+    def step():
+        try:
+            optimizer.step()
+        except edsl.EdslError as error:
+            said.append(str(error))
+
+    def closure():
+        other = threading.Thread(target=step)
+        other.start()
+        other.join()
+        return loss_of(params)()
+
+    optimizer.step(closure_for(optimizer.pipeline, optimizer, closure))
+    assert len(said) == 1
+    assert "another thread" in said[0]
+    assert "closure" not in said[0]
+    assert int(optimizer.state[params[0]]["step"]) == 1
 
 
 @every_recipe

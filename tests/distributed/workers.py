@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -60,8 +61,8 @@ def _enter(rank, count, port, file, function, arguments):
 def network():
     """Matrices, a kernel, and a layer of fewer rows than three processes."""
     torch.manual_seed(0)
-    layers = [nn.Unflatten(1, (2, 3)), nn.Conv1d(2, 4, 2), nn.Flatten(), nn.Linear(8, 6), nn.Tanh(), nn.LayerNorm(6)]
-    return nn.Sequential(*layers, nn.Linear(6, 2)).double()
+    layers = [nn.Unflatten(1, (2, 3, 1)), nn.Conv2d(2, 4, (2, 1)), nn.Flatten(), nn.Linear(8, 6), nn.Tanh()]
+    return nn.Sequential(*layers, nn.LayerNorm(6), nn.Linear(6, 2)).double()
 
 
 def batches(steps):
@@ -289,6 +290,35 @@ def tensor_parallel_refusal(rank, spec):
     except edsl.EdslError as error:
         return str(error)
     return ""
+
+
+def said_of_another(rank, how, specs, **options):
+    """What every process says at the first step, each with a spec (and a learning rate) of its own."""
+    model = network() if how in ("ddp", "bare") else sharded_model()
+    wrapped = nn.parallel.DistributedDataParallel(model) if how == "ddp" else model
+    optimizer = edsl.compile(specs[rank], model, mode="eager", **options)
+    if how == "rates":
+        optimizer.param_groups[0]["lr"] = 0.1 * (rank + 1)
+    said = ""
+    try:
+        train(wrapped, optimizer, rank, len(specs), steps=1)
+    except edsl.EdslError as error:
+        said = str(error)
+    every = [None] * len(specs)
+    dist.all_gather_object(every, said)
+    return every
+
+
+def alone(rank):
+    """Optimizers that one process alone has, or that each has for a model of its own, wait for nobody."""
+    begun = time.monotonic()
+    if rank == 0:
+        train(network(), edsl.compile("alto", network(), mode="eager"))
+    model = network()
+    train(model, edsl.compile(("alto", "eadamw")[rank], model, mode="eager"))
+    part = nn.parallel.DistributedDataParallel(network())
+    train(part, edsl.compile(("sgd", "lion")[rank], list(part.parameters())[rank::2], mode="eager"), rank, 2)
+    return time.monotonic() - begun
 
 
 def perceptron():

@@ -86,3 +86,25 @@ def test_a_parameter_that_joins_between_two_looks_gets_a_look_of_its_own():
 
     for own, joined in zip(train(1), train(3), strict=True):
         assert torch.allclose(own, joined, rtol=1e-12)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_compiled_model_is_refused_in_one_line_and_does_as_it_was_before(whole):
+    torch._dynamo.reset()
+    model = torch.nn.Linear(4, 4)
+    x = torch.ones(3, 4)
+    compiled = torch.compile(model, backend="aot_eager")
+    optimizer = edsl.compile("hutchinson | adahessian", compiled, mode="eager")
+
+    def loss(module=compiled):
+        return module(x).tanh().square().mean()
+
+    with pytest.raises(edsl.EdslError, match=r"^hutchinson differentiates twice, which .* torch.compile: .*_orig_mod"):
+        optimizer.step(torch.compile(lambda: loss(model), backend="aot_eager") if whole else loss)
+    optimizer.step(lambda: loss(compiled._orig_mod))
+    assert optimizer.state[model.weight]["adahessian.v"].any()
+
+
+def test_a_loss_that_is_linear_in_the_parameters_has_no_curvature():
+    theta = torch.nn.Parameter(torch.ones(3))
+    assert not look(edsl.hutchinson(), theta, lambda: theta.sum()).hessian.any()

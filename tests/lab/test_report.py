@@ -180,6 +180,22 @@ def test_tables_hold_every_trial_and_checkpoint(raced):
     assert [line["optimizer"] for line in rows] == [row.name for row in found.rows]
 
 
+def test_a_foreign_record_commands_neither_terminal_nor_spreadsheet(raced, tmp_path):
+    _, _, record, _ = raced
+    folder = tmp_path / "foreign"
+    shutil.copytree(record.folder, folder)
+    name = "=HYPERLINK(1)\x1b[31m\x9b2J\u202e"
+    configuration = json.loads((folder / "race.json").read_text())
+    before = configuration["entrants"][0]["name"]
+    (folder / "race.json").write_text((folder / "race.json").read_text().replace(json.dumps(before), json.dumps(name)))
+    code, out, err = run("report", str(folder))
+    assert code == 0, err
+    assert "HYPERLINK" in out
+    assert not {"\x1b", "\x9b", "\u202e"} & {*out, *err}
+    assert all(row["optimizer"][:1] != "=" for row in lines_of(folder / "results.csv"))
+    assert f"'{name}" in {row["optimizer"] for row in lines_of(folder / "results.csv")}
+
+
 def test_parquet_and_csv_agree(raced):
     parquet = pytest.importorskip("pyarrow.parquet")
     folder = raced[3].page.parent

@@ -63,13 +63,18 @@ def write(folder: Path, found: Mapping[str, Sequence[Mapping[str, Any]]]) -> lis
         columns = list(dict.fromkeys(column for row in rows for column in row))
         place = folder / f"{name}.csv"
         with place.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(rows)
+            writer = csv.writer(file)
+            writer.writerow(map(_cell, columns))
+            writer.writerows([_cell(row.get(column, "")) for column in columns] for row in rows)
         places.append(place)
         if parquet := _parquet(folder / f"{name}.parquet", rows, columns):
             places.append(parquet)
     return places
+
+
+def _cell(value: Any) -> Any:
+    """A value in a CSV file; text that a spreadsheet would take for a formula begins with an apostrophe instead."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
 def _parquet(place: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Path | None:
