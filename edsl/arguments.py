@@ -39,6 +39,11 @@ def read_arguments(owner: str, given: Mapping[str, Any], known: Collection[str])
     return Arguments(values, given_as)
 
 
+def is_synonym(name: str) -> bool:
+    """Whether a name stands for others, such as betas, or other_betas of a route."""
+    return name.rpartition("_")[-1] in _SYNONYMS
+
+
 def _canonical(owner: str, name: str, value: Any, known: Collection[str]) -> list[tuple[str, Any]]:
     if name in known:
         return [(name, value)]

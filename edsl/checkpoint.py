@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from edsl.errors import EdslError, shown
+from edsl.param_groups import is_whole
 from edsl.pipeline import Pipeline
 from edsl.plan import Plan
 from edsl.shards import is_sharded
@@ -21,7 +23,8 @@ def check_checkpoint(
     keys: Iterable[str],
     parse: Callable[[str], Pipeline],
     groups: list[dict[str, Any]],
-    plan: Callable[[dict[str, Any]], Plan],
+    plan: Callable[[dict[str, Any], str], Plan],
+    route: Callable[[dict[str, Any], Tensor], str],
 ) -> None:
     """Check a state_dict against the optimizer that would load it.
 
@@ -29,7 +32,8 @@ def check_checkpoint(
         keys: what every param group must hold.
         parse: reads a saved pipeline's text.
         groups: the optimizer's own param groups, in the checkpoint's order.
-        plan: what a saved group's parameters share, the shapes of their buffers among it.
+        plan: what a saved group's parameters of a route share, the shapes of their buffers among it.
+        route: which of its routes a parameter of a group takes.
 
     Raises:
         EdslError: one line that says what is wrong.
@@ -50,10 +54,10 @@ def check_checkpoint(
         theirs, own = saved.get("route", ""), group.get("route", "")
         if theirs != own:
             raise EdslError(f"this checkpoint has the route {theirs!r} where this optimizer has {own!r}")
-        shared = plan(saved)
+        plan_of = lru_cache(partial(plan, saved))
         for parameter, number in zip(group["params"], saved["params"]):
             if number in states:
-                _check_state(states[number], parameter, shared.shapes(parameter))
+                _check_state(states[number], parameter, plan_of(route(group, parameter)).shapes(parameter))
 
 
 def completed(checkpoint: Any, options: dict[str, Any]) -> Any:
@@ -135,11 +139,13 @@ def _check_group(saved: Any, pipeline: Pipeline, keys: Iterable[str], parse: Cal
             raise _broken(f"{count} must be a whole number from 0, got {shown(saved[count])}")
     if saved.get("calls", 0) >= pipeline.estimator.calls:
         raise _broken(f"calls must be below {pipeline.estimator.calls}, got {saved['calls']}")
-    own = pipeline.branch(saved.get("route", ""))
-    lost = [key for key in own.hyperparameters if key not in saved]
+    several = is_whole(pipeline, saved)
+    own = pipeline if several else pipeline.branch(saved.get("route", ""))
+    live = pipeline.live_names if several else own.hyperparameters
+    lost = [key for key in live if key not in saved]
     if lost:
         raise _broken(f"its param group has no {', '.join(lost)}")
-    own.override(**{key: saved[key] for key in own.hyperparameters})
+    own.override(**{key: saved[key] for key in live})
 
 
 def _check_state(state: Any, parameter: Tensor, shapes: dict[str, tuple[int, ...]]) -> None:

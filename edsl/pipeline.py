@@ -125,6 +125,18 @@ class Pipeline(Chain):
         return next(name for name, place in branch.keys.items() if place == (index, field))
 
     @cached_property
+    def names_on(self) -> dict[str, dict[str, str]]:
+        """By route: its arguments' names in this pipeline → their names in the pipeline of the route."""
+        found = {route: {key: self.name_in(route, key) for key in self.keys} for route in self.branches}
+        return {route: {key: name for key, name in names.items() if name} for route, names in found.items()}
+
+    @cached_property
+    def live_names(self) -> tuple[str, ...]:
+        """The names in this pipeline of all that may change while training, on any route."""
+        live = {route: branch.hyperparameters for route, branch in self.branches.items()}
+        return tuple(key for key in self.keys if any(names.get(key) in live[r] for r, names in self.names_on.items()))
+
+    @cached_property
     def evaluated(self) -> str:
         """The name of the buffer that holds weights to evaluate with, or "": the last wrapper's that has one."""
         names = [
