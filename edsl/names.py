@@ -8,14 +8,14 @@ who may filter frozen ones out, append some, move some to another group or put o
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-from edsl.exclusion import names_in_module
+from edsl.errors import EdslError
+from edsl.exclusion import excluded_names, names_in_module
 
 
 class Names:
@@ -24,9 +24,9 @@ class Names:
     A tensor has
 
     1. the name with which it came, in whatever group it is now;
-    2. if it is new, that of the tensor in whose place it stands, if that tensor is gone and the list is as long
-       as before (so FSDP and Accelerate replace parameters);
-    3. else its name in the module that the optimizer was built from;
+    2. if it is new, its name in the module that the optimizer was built from;
+    3. else that of the tensor in whose place it stands, if that one is gone and the list is as long as before
+       (so FSDP and Accelerate replace parameters);
     4. else a number; nothing excludes it then, as of bare tensors.
 
     Groups whose tensors came without names stay so.
@@ -50,21 +50,26 @@ class Names:
     def excluded(self, names: Sequence[str]) -> tuple[str, ...]:
         """Which of these names of the module's parameters are excluded."""
         module = self.module
-        excluded = () if module is None else names_in_module(module, self._patterns)
+        if module is None:
+            return ()
+        try:
+            excluded = names_in_module(module, self._patterns)
+        except EdslError:  # a name that was excluded is gone from the module
+            excluded = excluded_names(self._patterns, names)
         return tuple(name for name in names if name in excluded)
 
-    def of_new(self, tensors: Sequence[Tensor], group: int, taken: Sequence[str]) -> list[str]:
+    def of_new(self, tensors: Sequence[Tensor], group: int, taken: Iterable[str]) -> list[str]:
         """Names for tensors that came without: the module's own, else numbers."""
-        module = self.module
-        own = {} if module is None else {id(p): name for name, p in module.named_parameters(remove_duplicate=False)}
-        used, found = set(taken), []
+        own, used, found = self._in_module(), set(taken), []
         for place, tensor in enumerate(tensors):
-            name = own.get(id(tensor), f"{group}.{place}")
-            while name in used:
-                name = f"{name}_"
-            used.add(name)
-            found.append(name)
+            found.append(_unlike(own.get(id(tensor), f"{group}.{place}"), used))
+            used.add(found[-1])
         return found
+
+    def _in_module(self) -> dict[int, str]:
+        """The names of the module's parameters as it is now, by their ids."""
+        module = self.module
+        return {} if module is None else {id(parameter): name for name, parameter in module.named_parameters()}
 
     def follow(self, groups: Sequence[dict[str, Any]]) -> None:
         """Bring each group's `param_names` and `exclude` in line with its tensors."""
@@ -79,6 +84,12 @@ class Names:
             if "param_names" in group and not self._stands(group):
                 self._rename(index, group, groups)
         self._seen = {id(group): _noted(group) for group in groups if "param_names" in group}
+
+    def meet(self, group: dict[str, Any]) -> None:
+        """Take note of a new group."""
+        if "param_names" in group:
+            self._learn(group)
+            self._seen[id(group)] = _noted(group)
 
     def forget(self) -> None:
         """Take the groups' names anew, as after loading a checkpoint."""
@@ -122,15 +133,15 @@ class Names:
         self._exclude_arrived(group)
 
     def _rename(self, index: int, group: dict[str, Any], groups: Sequence[dict[str, Any]]) -> None:
-        params, names = group["params"], list(group["param_names"])
+        params, names, own = group["params"], list(group["param_names"]), self._in_module()
         present = {self._known[p][0] for one in groups for p in one["params"] if p in self._known}
         for place, tensor in enumerate(params):
             if tensor in self._known:
                 continue
-            if len(names) == len(params) and names[place] not in present:
+            if id(tensor) not in own and len(names) == len(params) and names[place] not in present:
                 name, spared = names[place], names[place] in group.get("exclude", ())
             else:
-                (name,) = self.of_new([tensor], index, sorted(present))
+                name = _unlike(own.get(id(tensor), f"{index}.{place}"), present)
                 spared = bool(self.excluded([name]))
             present.add(name)
             self._known[tensor] = (name, spared)
@@ -150,6 +161,8 @@ def _noted(group: dict[str, Any]) -> tuple[list[str], list[Any]]:
     return list(group["param_names"]), [weakref.ref(tensor) for tensor in group["params"]]
 
 
-def are_bare(params: Sequence[Any]) -> bool:
-    """Whether these are tensors without names."""
-    return bool(params) and all(isinstance(entry, torch.Tensor) for entry in params)
+def _unlike(name: str, taken: Container[str]) -> str:
+    """The name, or a longer one that is not taken."""
+    while name in taken:
+        name = f"{name}_"
+    return name

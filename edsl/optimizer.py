@@ -322,6 +322,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         for name, parameter in zip(names, group["params"]):
             if parameter.requires_grad:  # a frozen one may be what it likes
                 check_item(self.pipeline.branch(self._route_in(group, parameter)), parameter, name)
+        self.engine.names.meet(group)
 
     def _route_in(self, group: dict[str, Any], parameter: Tensor) -> str:
         """The route that a parameter of a group takes."""
@@ -388,7 +389,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         """
         if not isinstance(state_dict, dict):
             self._check_checkpoint(state_dict)
-        self.engine.names.follow(self.param_groups)
+        self.engine.names.follow(self.param_groups)  # which may have been edited since the last step
         seen: list[dict[str, Any]] = []
 
         def check(optimizer: torch.optim.Optimizer, checkpoint: dict[str, Any]) -> dict[str, Any]:
