@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from edsl.arguments import read_arguments
 from edsl.authored import blamed
 from edsl.checkpoint import check_checkpoint, completed, in_order_of_names
+from edsl.caller import warn_user
+from edsl.doubts import disordered, outside_bounds
 from edsl.engine import MODES, Engine, Watched, check_item
 from edsl.errors import EdslError, shown
 from edsl.exclusion import excluded_names, names_in_module
@@ -26,7 +28,7 @@ from edsl.plan import Plan, buffer_names, is_foreign
 from edsl.rehearsal import rehearse
 from edsl.routing import check_patterns, kinds_in_module, route_of
 from edsl.shards import is_zero, placed
-from edsl.spec import as_pipeline, parse
+from edsl.spec import as_pipeline, read
 
 
 class PipelineOptimizer(torch.optim.Optimizer):
@@ -81,7 +83,9 @@ class PipelineOptimizer(torch.optim.Optimizer):
         check_mode(mode)
         if not isinstance(maximize, bool):
             raise EdslError(f"maximize must be True or False, got {shown(maximize)}")
-        pipeline = as_pipeline(spec).override(**hyperparameters)
+        base = as_pipeline(spec)
+        pipeline = base.override(**hyperparameters)
+        warn_user(self._doubts(spec, base, pipeline), (__name__, "edsl.classes", "edsl.adapters.around"))
         rehearse(pipeline)
         self.kinds: dict[str, tuple[str, ...]] | None = None  # by name, where it is built from a module
         names = Names()
@@ -112,6 +116,13 @@ class PipelineOptimizer(torch.optim.Optimizer):
         self.watchers: list[Callable[[list[Watched]], None]] = []
         tensors = {key: value for key, value in self.tensors.items() if key in defaults}
         super().__init__(params, {**defaults, **tensors})
+
+    @staticmethod
+    def _doubts(spec: Any, base: Pipeline, pipeline: Pipeline) -> list[str]:
+        """What to tell who builds the optimizer, but for what they heard when they built its stages."""
+        heard = [] if isinstance(spec, str) else outside_bounds(base.stages)
+        said = [line for line in outside_bounds(pipeline.stages) if line not in heard]
+        return [*said, *disordered(pipeline.stages)]
 
     @staticmethod
     def _hyperparameters(pipeline: Pipeline) -> dict[str, Any]:
@@ -350,7 +361,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
             for key, value in group.items()
             if key in live or (key in ("betas", "eps") and key not in self.defaults)
         }
-        values = read_arguments("param group", given, live).values
+        values = read_arguments("param group", given, live, {"": pipeline.update.betas}).values
         if pipeline.override(**values).structure != pipeline.structure:
             raise EdslError("param group: a value that is None in one group must be None in all, and in the spec")
         for key in group:
@@ -430,7 +441,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         """A saved pipeline, which may hold stages that only this optimizer knows."""
         stages = [stage for branch in self.pipeline.branches.values() for stage in branch.stages]
         own = [type(stage) for stage in stages if not is_foreign(stage)]
-        return parse(text, own)
+        return read(text, own)
 
     def _restore_precision(self, checkpoint: dict[str, Any]) -> None:
         """torch casts loaded state to the parameter's dtype; ours has a dtype of its own, and is a copy."""
@@ -498,7 +509,7 @@ def compile(
     base = as_pipeline(spec)
     if not isinstance(base.update, Foreign):
         options: dict[str, Any] = {"maximize": maximize, "state_dtype": state_dtype}
-        return PipelineOptimizer(params, base, mode=mode, exclude=exclude, **options, **hyperparameters)
+        return PipelineOptimizer(params, spec, mode=mode, exclude=exclude, **options, **hyperparameters)
     pipeline = base.override(**hyperparameters)
     update = pipeline.update
     assert isinstance(update, Foreign)  # overriding keeps the stages
@@ -515,4 +526,4 @@ def compile(
     from edsl.adapters.around import AroundOptimizer
 
     climbs = maximize or bool(update.defaults().get("maximize"))
-    return AroundOptimizer(params, base, mode=mode, exclude=(), maximize=climbs, **hyperparameters)
+    return AroundOptimizer(params, spec, mode=mode, exclude=(), maximize=climbs, **hyperparameters)

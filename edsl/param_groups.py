@@ -12,7 +12,6 @@ alone, so that the other routes' rates follow it: each is what the group says ti
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from edsl.arguments import is_synonym, read_arguments
+from edsl.caller import caller
 from edsl.errors import EdslError
 from edsl.pipeline import Pipeline
 from edsl.routing import route_of
@@ -70,7 +70,7 @@ def _read(pipeline: Pipeline, group: dict[str, Any]) -> tuple[dict[str, Any], di
     """What a group says of hyper-parameters, by their names in the whole pipeline, and all else in it."""
     live = pipeline.live_names
     given = {key: value for key, value in group.items() if key in live or (is_synonym(key) and key != "params")}
-    values = read_arguments("param group", given, live).values
+    values = read_arguments("param group", given, live, pipeline.betas).values
     rest = {key: value for key, value in group.items() if key not in given}
     for key in rest:
         if key in pipeline.keys:
@@ -126,7 +126,5 @@ def routes_in(pipeline: Pipeline, group: dict[str, Any]) -> list[str]:
 
 def _must_stay_whole() -> bool:
     """Whether the group comes from ZeroRedundancyOptimizer, which can't take more groups than it gave."""
-    frame = inspect.currentframe()
-    while frame is not None and frame.f_globals.get("__name__", "").startswith(_WITHIN):
-        frame = frame.f_back
+    frame = caller(_WITHIN)
     return frame is not None and frame.f_globals.get("__name__") == _KEEPS_COUNT

@@ -47,11 +47,15 @@ def expand(name: str, given: Mapping[str, Any]) -> Any:
         FieldError: for an unknown argument or a value outside its domain.
     """
     from edsl.arguments import read_arguments
+    from edsl.doubts import says_betas, settle
     from edsl.spec import parse
 
     pipeline = parse(RECIPES[name].text)
-    arguments = read_arguments(name, given, [*pipeline.keys, "batch_size"])
+    arguments = read_arguments(name, given, [*pipeline.keys, "batch_size"], pipeline.betas)
     try:
-        return pipeline.override(**arguments.values)
+        expanded = pipeline.override(**arguments.values)
     except FieldError as error:
         raise FieldError(error.message, arguments.given_as.get(error.field, error.field)) from None
+    if says_betas(given):
+        settle(expanded.stages)
+    return expanded

@@ -45,6 +45,7 @@ class Adan(BaseUpdate):
     """
 
     name: ClassVar[str] = "adan"
+    betas: ClassVar[tuple[str, ...]] = ("beta2", "beta4", "beta3")
     lr: float = field(0.001, Number(0), "η")
     beta2: float = field(0.98, DECAY, "β₂")
     beta3: float = field(0.99, DECAY, "β₃")

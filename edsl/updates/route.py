@@ -130,15 +130,19 @@ class Route(BaseUpdate):
     def places(self) -> dict[str, tuple[str, str]]:
         """Every argument's name → (its branch, its name there)."""
         places: dict[str, tuple[str, str]] = {}
-        patterns = 0
-        for number, (name, _) in enumerate(self.branches):
-            patterns += name not in KINDS
-            prefix = "" if number == 0 else f"{name}_" if name in KINDS else f"route{patterns}_"
-            inner = self.pipelines[name]
-            for key, (index, _) in inner.keys.items():
+        for name, prefix in self.prefixes.items():
+            for key, (index, _) in self.pipelines[name].keys.items():
                 if index > 0:
                     places[prefix + key] = (name, key)
         return places
+
+    @cached_property
+    def prefixes(self) -> dict[str, str]:
+        """What the names of each branch's arguments begin with; nothing, those of the first."""
+        names = [name for name, _ in self.branches]
+        patterns = [name for name in names if name not in KINDS]
+        found = {name: f"{name}_" if name in KINDS else f"route{patterns.index(name) + 1}_" for name in names}
+        return {**found, names[0]: ""}
 
     @cached_property
     def pipelines(self) -> dict[str, Pipeline]:
