@@ -10,11 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edsl.caller import warn_user
 from edsl.errors import EdslError, shown
 from edsl.param_groups import is_whole
 from edsl.pipeline import Pipeline
 from edsl.plan import Plan
+from edsl.provenance import KEY, compared, marks
 from edsl.shards import is_sharded
+
+_BETWEEN = ("edsl.optimizer", "edsl.adapters.around", "torch.optim.", "torch._compile", "torch._dynamo.")
 
 
 def check_checkpoint(
@@ -45,6 +49,7 @@ def check_checkpoint(
         raise _broken("its 'state' must be a dict and its 'param_groups' a list")
     for saved in saved_groups:
         _check_group(saved, pipeline, keys, parse)
+    edited = [line for saved in saved_groups for line in compared(saved.get(KEY, ""), marks(pipeline))]
     if len({saved.get("calls", 0) for saved in saved_groups}) > 1:
         raise _broken("its groups are at different calls of an accumulation")
     numbers = [number for saved in saved_groups for number in saved["params"]]
@@ -58,6 +63,7 @@ def check_checkpoint(
         for parameter, number in zip(group["params"], saved["params"]):
             if number in states:
                 _check_state(states[number], parameter, plan_of(route(group, parameter)).shapes(parameter))
+    warn_user(edited, (__name__, *_BETWEEN))
 
 
 def completed(checkpoint: Any, options: dict[str, Any]) -> Any:

@@ -25,6 +25,7 @@ from edsl.oracle import Slot, nonfinite
 from edsl.param_groups import Share, is_whole, split, whole
 from edsl.pipeline import Pipeline
 from edsl.plan import Plan, buffer_names, is_foreign
+from edsl.provenance import KEY, marks
 from edsl.rehearsal import rehearse
 from edsl.routing import check_patterns, kinds_in_module, route_of
 from edsl.shards import is_zero, placed
@@ -110,6 +111,8 @@ class PipelineOptimizer(torch.optim.Optimizer):
             defaults["nonfinite_steps"] = 0
         if "" not in pipeline.branches:
             defaults["route"] = ""
+        if authored := marks(pipeline):
+            defaults[KEY] = authored
         given = hyperparameters.items()
         self.tensors = {key: value for key, value in given if key in pipeline.keys and isinstance(value, Tensor)}
         self.pipeline = pipeline
