@@ -47,9 +47,9 @@ def check_checkpoint(
     states, saved_groups = checkpoint["state"], checkpoint["param_groups"]
     if not isinstance(states, dict) or not isinstance(saved_groups, list):
         raise _broken("its 'state' must be a dict and its 'param_groups' a list")
+    edited = [line for saved in saved_groups for line in _compared(saved, pipeline)]
     for saved in saved_groups:
         _check_group(saved, pipeline, keys, parse)
-    edited = [line for saved in saved_groups for line in compared(saved.get(KEY, ""), marks(pipeline))]
     if len({saved.get("calls", 0) for saved in saved_groups}) > 1:
         raise _broken("its groups are at different calls of an accumulation")
     numbers = [number for saved in saved_groups for number in saved["params"]]
@@ -118,6 +118,11 @@ def _reordered(saved: Any, group: dict[str, Any]) -> Any:
         return saved
     places = dict(zip(had, numbers))
     return {**saved, "params": [places[name] for name in names], "param_names": list(names)}
+
+
+def _compared(saved: Any, pipeline: Pipeline) -> list[str]:
+    """A line for each stage of a group that was edited since; raises EdslError for another one."""
+    return compared(saved.get(KEY, ""), marks(pipeline)) if isinstance(saved, dict) else []
 
 
 def _check_group(saved: Any, pipeline: Pipeline, keys: Iterable[str], parse: Callable[[str], Pipeline]) -> None:

@@ -19,7 +19,7 @@ from edsl.doubts import disordered, outside_bounds
 from edsl.engine import MODES, Engine, Watched, check_item
 from edsl.errors import EdslError, shown
 from edsl.exclusion import excluded_names, names_in_module
-from edsl.layout import dtype_of_state, read_state_dtype
+from edsl.layout import check_parameter, dtype_of_state, read_state_dtype
 from edsl.names import Names
 from edsl.oracle import Slot, nonfinite
 from edsl.param_groups import Share, is_whole, split, whole
@@ -119,6 +119,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         self.watchers: list[Callable[[list[Watched]], None]] = []
         tensors = {key: value for key, value in self.tensors.items() if key in defaults}
         super().__init__(params, {**defaults, **tensors})
+        self._check_trainable()
 
     @staticmethod
     def _doubts(spec: Any, base: Pipeline, pipeline: Pipeline) -> list[str]:
@@ -338,6 +339,19 @@ class PipelineOptimizer(torch.optim.Optimizer):
                 check_item(self.pipeline.branch(self._route_in(group, parameter)), parameter, name)
         self.engine.names.meet(group)
 
+    def _check_trainable(self) -> None:
+        """Raises EdslError where no parameter can ever be stepped, as none of whole numbers can."""
+        refused: EdslError | None = None
+        for parameter in (parameter for group in self.param_groups for parameter in group["params"]):
+            try:
+                check_parameter(parameter)
+            except EdslError as reason:
+                refused = refused or reason
+            else:
+                return
+        if refused is not None:
+            raise refused
+
     def _route_in(self, group: dict[str, Any], parameter: Tensor) -> str:
         """The route that a parameter of a group takes."""
         if is_whole(self.pipeline, group):
@@ -414,6 +428,8 @@ class PipelineOptimizer(torch.optim.Optimizer):
 
         def restore(optimizer: torch.optim.Optimizer) -> None:
             self._restore_precision(seen[0])
+            for group in self.param_groups:
+                group.update({KEY: self.defaults[KEY]} if KEY in self.defaults else {})
             self.engine.forget_plans()
 
         last = self.register_load_state_dict_pre_hook(check)  # after the user's, which may rewrite it
