@@ -429,7 +429,8 @@ class Engine:
         if slot.gradient is not None and slot.gradient.is_sparse:
             raise EdslError(f"parameter {name} has a sparse gradient; edsl needs dense ones (sparse=False)")
         check_item(plan.pipeline, parameter, name)
-        if "step" not in state:
+        if "step" not in state or not state.keys() >= {*plan.buffers}:  # new, or from a group of another route
+            state.clear()
             state.update(plan.fresh_state(parameter))
         shapes = plan.shapes(parameter) if plan.reshaped else {}
         for buffer in plan.buffers:

@@ -342,6 +342,7 @@ def test_a_frozen_parameter_may_be_of_any_kind(spec, dtype):
 def test_a_parameter_that_is_unfrozen_is_checked_when_it_has_a_gradient():
     model = nn.Module()
     model.weight = nn.Parameter(torch.zeros(3, dtype=torch.complex64), requires_grad=False)
+    model.bias = nn.Parameter(torch.zeros(3))
     optimizer = edsl.compile("adamw", model, mode="eager")
     model.weight.requires_grad_()
     model.weight.grad = torch.zeros(3, dtype=torch.complex64)
