@@ -79,7 +79,7 @@ def _canonical(
 
 
 def _by_adams_letters(owner: str, prefix: str, betas: tuple[str, ...], given: Mapping[str, Any]) -> str:
-    """What to write for beta1 and perhaps beta2, which are the update's own in its paper, and E's and the first here."""
+    """What to write for beta1 and perhaps beta2, by the letters of the update's own paper."""
     theirs = [given.get(f"{prefix}beta{place}") for place in range(1, len(betas) + 1)]
     usual = {"beta2": 0.9, "beta3": 0.999} | _defaults_of(owner)
     values = [usual.get(name, 0.9) if value is None else value for value, name in zip(theirs, betas)]

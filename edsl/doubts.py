@@ -38,9 +38,10 @@ def keep_settled(before: Stage, after: Stage, given: Iterable[str]) -> None:
     """A stage that replaces another, with arguments of these names: is the order of its betas settled?"""
     if says_betas(given):
         settle([after])
-    elif after is not before and "_settled" in vars(before):
-        if all(getattr(before, name, None) == getattr(after, name, None) for name in getattr(after, "betas", ())):
-            object.__setattr__(after, "_settled", True)
+    elif "_settled" in vars(before) and all(
+        getattr(before, name, None) == getattr(after, name, None) for name in getattr(after, "betas", ())
+    ):
+        object.__setattr__(after, "_settled", True)
 
 
 def _all(stages: Iterable[Stage]) -> Iterator[Stage]:

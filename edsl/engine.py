@@ -33,8 +33,8 @@ from edsl.errors import EdslError, shown
 from edsl.inductor import Inductor
 from edsl.item import Item
 from edsl.layout import StateDtype, check_parameter, folded
-from edsl.native import Native
 from edsl.names import Names
+from edsl.native import Native
 from edsl.newton_schulz import orthogonal_factor
 from edsl.oracle import Oracle, Slot
 from edsl.param_groups import Share, is_whole, routes_in, values_on

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Container, Iterable, Sequence
+from operator import is_
 from typing import Any
 
 from torch import Tensor, nn
@@ -110,7 +111,7 @@ class Names:
         return (
             names == group["param_names"]
             and len(tensors) == len(params)
-            and all([tensor() is parameter for tensor, parameter in zip(tensors, params)])
+            and all(map(is_, [tensor() for tensor in tensors], params))
         )
 
     def _note_excluded(self, group: dict[str, Any]) -> None:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from edsl.arguments import read_arguments
 from edsl.authored import blamed
-from edsl.checkpoint import check_checkpoint, completed, in_order_of_names
 from edsl.caller import warn_user
+from edsl.checkpoint import check_checkpoint, completed, in_order_of_names
 from edsl.doubts import disordered, outside_bounds
 from edsl.engine import MODES, Engine, Watched, check_item
 from edsl.errors import EdslError, shown
@@ -396,7 +396,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
             elsewhere = key not in live and key in self.pipeline.keys
             if elsewhere and key not in names and key not in self.defaults:
                 raise EdslError(
-                    f"param group: {key} is another route's; a group of the route {group['route']} has {', '.join(live)}"
+                    f"param group: {key} is another route's; a group of {group['route']} has {', '.join(live)}"
                 )
             found[names[key] if elsewhere and key in names else key] = value
         return found

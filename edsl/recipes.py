@@ -30,7 +30,9 @@ RECIPES = {
     "elion": Recipe("grad | e | lion", "E before Lion"),
     "eadabelief": Recipe("grad | e | adabelief", "E before AdaBelief"),
     "elars": Recipe("grad | e | lars", "E before LARS"),
-    "emuon": Recipe("grad | e | route(matrix=muon, other=adamw)", "E before Muon; AdamW for embeddings, heads and vectors"),
+    "emuon": Recipe(
+        "grad | e | route(matrix=muon, other=adamw)", "E before Muon; AdamW for embeddings, heads and vectors"
+    ),
     "eshampoo": Recipe("grad | e | route(matrix=shampoo, other=adamw)", "E before Shampoo; AdamW as in emuon"),
     "esoap": Recipe("grad | e | route(matrix=soap, other=adamw)", "E before SOAP; AdamW as in emuon"),
     "eadahessian": Recipe("hutchinson | e | adahessian", "E before AdaHessian, second order"),

@@ -15,6 +15,7 @@ from edsl.updates.route import APART, BY_MODULE, KINDS
 
 _HEADS = ("head", "lm_head", "classifier")
 _EMBEDDING = re.compile(r"(^|\.)(\w*embed\w*|wte|wpe)$")
+_GUESSED = "guessed"  # as a head: enough where a route asks for heads, but not to keep it from its matrix update
 _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 
 
@@ -94,15 +95,15 @@ def kinds_in_names(shapes: Mapping[str, Sequence[int]]) -> dict[str, tuple[str, 
     embeddings = {layer for layer in layers.values() if _EMBEDDING.search(layer)}
     heads = {layer for layer in layers.values() if layer.rsplit(".", 1)[-1] in _HEADS}
     matrices = [layers[name] for name, shape in shapes.items() if len(shape) == 2]
-    if not heads and not embeddings:
-        heads = set(matrices[-1:])
+    guessed = set(matrices[-1:]) if not heads and not embeddings else set()
     return {
         name: tuple(
             kind
             for kind, owns in (
                 ("embedding", layer in embeddings or _EMBEDDING.search(name)),
                 ("norm", name in norms),
-                ("head", layer in heads),
+                ("head", layer in heads | guessed),
+                (_GUESSED, layer in guessed),
             )
             if owns
         )
@@ -138,7 +139,7 @@ def route_of(parameter: Any, name: str | None, routes: Sequence[str], kinds: dic
             return route
     if isinstance(parameter, Tensor):
         ranks = ("matrix",) if parameter.dim() >= 2 else ("vector",)
-        elsewhere = set(own) & set(APART) and not set(routes) & set(APART)
+        elsewhere = set(own) & set(APART) and not set(routes) & set(APART) and _GUESSED not in own
         for route in ("other", *ranks) if elsewhere else (*ranks, "other"):
             if route in routes:
                 return route

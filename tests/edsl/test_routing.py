@@ -367,8 +367,11 @@ APART = {
     "not declared": (Refusing(nn.Linear(4, 3)), {"wte.weight", "pos_embed", "out.weight"}),
     "called so, in a container": (vgg(), {"classifier.2.weight"}),
     "no embedding": (nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.LayerNorm(4)), {"1.weight"}),
-    "of a part": (towers(), {"text.wte.weight", "text.pos_embed", "image.wte.weight", "image.pos_embed", "image.up.weight"}),
-}  # fmt: skip
+    "of a part": (
+        towers(),
+        {"text.wte.weight", "text.pos_embed", "image.wte.weight", "image.pos_embed", "image.up.weight"},
+    ),
+}
 
 
 @pytest.mark.parametrize("recipe", ["emuon", "eshampoo", "esoap"])

@@ -261,10 +261,14 @@ def test_betas_are_in_the_order_of_the_updates_own_paper():
     )
 
 
-DISORDERED = ["adam(beta2=0.999)", "adamw(beta2=0.9999)", "lamb(beta3=0.5)", "soap(beta2=0.99)", "adan(beta3=0.5)",
-              "grad | e | adabelief(beta2=0.9995)", "hutchinson | adahessian(beta3=0.1)", "emuon(other_beta2=0.9999)"]  # fmt: skip
-ORDERED = ["adam", "soap", "adam(betas=(0.95, 0.9))", "eadam(betas=(0.95, 0.9))", "adam(beta2=0.5, beta3=0.5)", "lion(beta2=0.999)",
-           "emuon(other_betas=(0.9, 0.1))", "rmsprop(beta3=0.1)", "sgd(momentum=0.9)"]  # fmt: skip
+DISORDERED = [
+    *("adam(beta2=0.999)", "adamw(beta2=0.9999)", "lamb(beta3=0.5)", "soap(beta2=0.99)", "adan(beta3=0.5)"),
+    *("grad | e | adabelief(beta2=0.9995)", "hutchinson | adahessian(beta3=0.1)", "emuon(other_beta2=0.9999)"),
+]
+ORDERED = [
+    *("adam", "soap", "adam(beta2=0.5, beta3=0.5)", "lion(beta2=0.999)", "rmsprop(beta3=0.1)", "sgd(momentum=0.9)"),
+    *("adam(betas=(0.95, 0.9))", "eadam(betas=(0.95, 0.9))", "emuon(other_betas=(0.9, 0.1))"),
+]
 
 
 def build(spec, **given):
@@ -305,7 +309,9 @@ def test_a_lifted_bound_is_told_once_where_it_is_written():
         for line in (lambda: build(spec), lambda: edsl.e(alpha=-200, unchecked=True), lambda: edsl.parse(spec)):
             del told[:]
             line()
-            assert [(one.filename, "outside the paper's bound" in str(one.message)) for one in told] == [(__file__, True)]
+            assert [(one.filename, "outside the paper's bound" in str(one.message)) for one in told] == [
+                (__file__, True)
+            ]
         del told[:]
         pipeline = edsl.parse(spec)
         del told[:]
