@@ -312,7 +312,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         torch mixes no named and unnamed groups; here the names of the others are edsl's own doing.
         """
         params = group.get("params")
-        if self.kinds is None or not self.param_groups or params is None or isinstance(params, set):
+        if self.kinds is None or params is None or isinstance(params, set):
             return group
         listed = [params] if isinstance(params, Tensor) else list(params)
         if "param_names" in group or not all(isinstance(entry, Tensor) for entry in listed):

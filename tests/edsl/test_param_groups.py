@@ -372,6 +372,15 @@ def test_a_submodules_unnamed_tensors_join_an_optimizer_built_from_the_module():
     assert decayed(model, optimizer) == {"embed.weight", "inner.weight", "out.weight"}
 
 
+def test_all_groups_may_go_and_others_come():
+    model = Model()
+    optimizer = decaying(model)
+    decayed(model, optimizer)
+    optimizer.param_groups.clear()
+    optimizer.add_param_group({"params": model.parameters()})
+    assert decayed(model, optimizer) == {"embed.weight", "inner.weight", "out.weight"}
+
+
 def test_unnamed_tensors_of_a_routed_module_take_their_routes_by_its_names():
     model = Model()
     optimizer = edsl.compile("route(embedding=lion, matrix=muon, other=adamw)", model, mode="eager")
