@@ -101,6 +101,7 @@ class Engine:
     def forget_plans(self) -> None:
         """Read the groups anew, as after loading a checkpoint; what is compiled stays."""
         self._plans.clear()
+        self._owners.clear()
         self.names.forget()
         self._kept.clear()
         self._roster = None
@@ -430,6 +431,7 @@ class Engine:
             raise EdslError(f"parameter {name} has a sparse gradient; edsl needs dense ones (sparse=False)")
         check_item(plan.pipeline, parameter, name)
         if "step" not in state or not state.keys() >= {*plan.buffers}:  # new, or from a group of another route
+            slot.k = 1
             state.clear()
             state.update(plan.fresh_state(parameter))
         shapes = plan.shapes(parameter) if plan.reshaped else {}

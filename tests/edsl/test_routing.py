@@ -410,7 +410,10 @@ def test_a_parameter_that_is_moved_to_another_route_begins_there():
     walk(optimizer, params, rows[:2])
     matrix, other = optimizer.param_groups
     other["params"].append(matrix["params"].pop())
+    alone = torch.nn.Parameter(params[1].detach().clone())
     walk(optimizer, params, rows[2:])
+    fresh = walk(edsl.compile("grad | e | adamw", [alone], mode="eager"), [alone], [[row[1]] for row in rows[2:]])
+    assert worst(fresh, [[params[1].detach()]]) == 0
     assert int(optimizer.state[params[1]]["step"]) == 1
     assert "adamw.v" in optimizer.state[params[1]]
     assert int(optimizer.state[params[0]]["step"]) == 3
