@@ -13,7 +13,6 @@ from typing import Any
 from edsl.doubts import settle
 from edsl.errors import FieldError, nearest, shown
 
-_SYNONYMS = ("betas", "eps")
 _BETAS = {"": ("beta2", "beta3")}
 
 
@@ -47,9 +46,11 @@ def read_arguments(
     return Arguments(values, given_as)
 
 
-def is_synonym(name: str) -> bool:
-    """Whether a name stands for others, such as betas, or other_betas of a route."""
-    return name.rpartition("_")[-1] in _SYNONYMS
+def stands_for(name: str, betas: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """The names that a synonym stands for, such as betas, or other_betas of a route; () for what is none."""
+    prefix, underscore, last = name.rpartition("_")
+    meant = {"betas": betas.get(prefix + underscore, ()), "eps": ("eps1",)}.get(last, ())
+    return tuple(f"{prefix}{underscore}{target}" for target in meant)
 
 
 def _canonical(
@@ -63,9 +64,7 @@ def _canonical(
     if name in known:
         return [(name, value)]
     prefix, underscore, last = name.rpartition("_")  # a route's, as in other_betas
-    own = betas.get(prefix + underscore, ())
-    meant = {"betas": own, "eps": ("eps1",)}.get(last, ())
-    targets = tuple(f"{prefix}{underscore}{target}" for target in meant)
+    own, targets = betas.get(prefix + underscore, ()), stands_for(name, betas)
     if not targets or not all(target in known for target in targets):
         if last == "beta1" and own and all(f"{prefix}{underscore}{target}" in known for target in own):
             raise FieldError(f"{owner}: {_by_adams_letters(owner, prefix + underscore, own, given)}", name)

@@ -12,13 +12,13 @@ alone, so that the other routes' rates follow it: each is what the group says ti
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from edsl.arguments import is_synonym, read_arguments
+from edsl.arguments import read_arguments, stands_for
 from edsl.caller import caller
 from edsl.errors import EdslError
 from edsl.pipeline import Pipeline
@@ -52,6 +52,7 @@ def split(pipeline: Pipeline, group: dict[str, Any], kinds: dict[str, tuple[str,
         yield {**rest, "params": listed, "route": routes[0]}
         return
     if _must_stay_whole():
+        _check_names(pipeline, rest)
         yield {**rest, **values, "params": listed, "route": ""}
         return
     parts: dict[str, list[Any]] = {route: [] for route in routes}
@@ -59,6 +60,8 @@ def split(pipeline: Pipeline, group: dict[str, Any], kinds: dict[str, tuple[str,
         name, parameter = entry if isinstance(entry, tuple) and len(entry) == 2 else (None, entry)
         parts[route_of(parameter, name, routes, kinds)].append(entry)
     taken = {route: entries for route, entries in parts.items() if entries} or {routes[0]: []}
+    if len(taken) > 1:
+        _check_names(pipeline, rest)
     for route, entries in taken.items():
         own = {name: values[key] for key, name in pipeline.names_on[route].items() if key in values}
         if len(taken) == 1:  # its plain names can mean this route alone
@@ -69,7 +72,8 @@ def split(pipeline: Pipeline, group: dict[str, Any], kinds: dict[str, tuple[str,
 def _read(pipeline: Pipeline, group: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What a group says of hyper-parameters, by their names in the whole pipeline, and all else in it."""
     live = pipeline.live_names
-    given = {key: value for key, value in group.items() if key in live or (is_synonym(key) and key != "params")}
+    meant = {key: stands_for(key, pipeline.betas) for key in group}
+    given = {key: group[key] for key, names in meant.items() if key in live or (names and {*names} <= {*live})}
     values = read_arguments("param group", given, live, pipeline.betas).values
     rest = {key: value for key, value in group.items() if key not in given}
     for key in rest:
@@ -79,6 +83,16 @@ def _read(pipeline: Pipeline, group: dict[str, Any]) -> tuple[dict[str, Any], di
         if near:
             raise EdslError(f"param group: unknown hyper-parameter {key!r}; did you mean {near[0]!r}?")
     return values, rest
+
+
+def _check_names(pipeline: Pipeline, rest: Iterable[str]) -> None:
+    """Raises EdslError for a route's own name of a hyper-parameter in a group that several routes share."""
+    for key in rest:
+        for route, names in pipeline.names_on.items():
+            meant = {key, *stands_for(key, {"": pipeline.branches[route].update.betas})}
+            written = [name for name, own in names.items() if own in meant]
+            if written:
+                raise EdslError(f"param group: {key} is a name on the route {route}; write {' and '.join(written)}")
 
 
 def is_whole(pipeline: Pipeline, group: dict[str, Any]) -> bool:

@@ -104,8 +104,10 @@ def test_a_group_of_one_route_gives_that_routes_rate_under_either_name():
     optimizer = edsl.compile("emuon", model.inner.named_parameters(), mode="eager")
     optimizer.add_param_group({"params": list(model.norm.named_parameters()), "lr": 0.3})
     optimizer.add_param_group({"params": [("out.bias", model.out.bias)], "other_lr": 0.2, "lr": 0.1})
-    assert [group["lr"] for group in optimizer.param_groups[2:]] == [0.3, 0.2]
-    assert [group["route"] for group in optimizer.param_groups[2:]] == ["other", "other"]
+    optimizer.add_param_group({"params": [("embed.bias", nn.Parameter(torch.ones(2)))], "betas": (0.5, 0.6)})
+    assert [group["lr"] for group in optimizer.param_groups[2:]] == [0.3, 0.2, 0.001]
+    assert [group["route"] for group in optimizer.param_groups[2:]] == ["other"] * 3
+    assert (optimizer.param_groups[-1]["beta2"], optimizer.param_groups[-1]["beta3"]) == (0.5, 0.6)
 
 
 def test_rates_survive_state_dict_pickle_and_deepcopy():
@@ -133,6 +135,10 @@ def test_an_unknown_or_fixed_name_in_a_group_is_one_line():
         build(othr_lr=1)
     with pytest.raises(edsl.EdslError, match="other_beta2 is given twice"):
         build(other_betas=(0.9, 0.99), other_beta2=0.9)
+    with pytest.raises(edsl.EdslError, match="beta2 is a name on the route other; write other_beta2"):
+        build(beta2=0.9)
+    with pytest.raises(edsl.EdslError, match="betas is a name on the route other; write other_beta2 and other_beta3"):
+        build(betas=(0.9, 0.99))
     with pytest.raises(edsl.EdslError, match="steps is fixed"):
         build(steps=3)
     with pytest.raises(edsl.EdslError, match=r"lr must lie in \[0, ∞\)"):
