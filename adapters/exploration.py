@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from edsl.domain import DECAY, Choice, Number, Switch, field, plain
-from edsl.errors import EdslWarning, FieldError
+from edsl.errors import FieldError
 from edsl.stage import Adaptor, At, Value
 
 
@@ -68,21 +67,19 @@ class Exploration(Adaptor):
     def constant(self) -> tuple[str, ...]:
         return ("beta1",) if self.buffers == 1 else ()
 
+    @property
+    def doubt(self) -> str:
+        within = abs(self.alpha) < 1 / (1 - self.beta1)
+        return "" if within else "e: |alpha| >= 1/(1 - beta1): outside the paper's bound, as unchecked=True allows"
+
     def check(self) -> None:
         bound = 1 / (1 - self.beta1)
-        if abs(self.alpha) < bound:
-            return
-        if not self.unchecked:
+        if abs(self.alpha) >= bound and not self.unchecked:
             raise FieldError(
                 f"e: |alpha| must be less than 1/(1 - beta1) = {bound:.6g}, got alpha={plain(self.alpha)} "
                 f"with beta1={plain(self.beta1)}; unchecked=True lifts the bound",
                 "alpha",
             )
-        warnings.warn(
-            "e: |alpha| >= 1/(1 - beta1): outside the paper's bound, as unchecked=True allows",
-            EdslWarning,
-            stacklevel=2,
-        )
 
     def init(self, zero: Value) -> PastMean | PastDifference:
         return PastMean(zero) if self.buffers == 1 else PastDifference(zero, zero)

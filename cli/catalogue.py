@@ -33,6 +33,7 @@ def _stage(name: str) -> dict[str, Any]:
         "stage": name,
         "kind": cls.kind,
         "about": cls.__doc__.splitlines()[0],
+        "betas": [name for name in getattr(cls, "betas", ()) if name in {field.name for field in fields(cls)}],
         "arguments": {
             field.name: {"default": plain(field.default), "domain": str(field.metadata["domain"])}
             for field in fields(cls)

@@ -22,7 +22,10 @@ from edsl.questions import Depth, ReadingAt
 from edsl.stage import Adaptor, At, BaseUpdate, Estimator, Stage, Wrapper
 
 # What param groups and calls hold beside hyper-parameters.
-_TAKEN = ("params", "param_names", "pipeline", "exclude", "maximize", "route", "calls", "nonfinite_steps", "batch_size")
+_TAKEN = (
+    *("params", "param_names", "pipeline", "stages", "exclude", "maximize", "route", "nominal_lr"),
+    *("calls", "nonfinite_steps", "batch_size"),
+)
 _WITHIN = {Estimator: "{} | sgd", Adaptor: "grad | {} | sgd", BaseUpdate: "{}", Wrapper: "sgd | {}"}
 _ON_LETTERS = "a step also runs on letters: take functions from `at`, such as at.sqrt(x), not from torch or math"
 _NO_BRANCH = "a step can't branch on a value (if, and, or, max, ==): write at.every, at.first, at.maximum, at.positive"

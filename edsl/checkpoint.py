@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from edsl.caller import warn_user
 from edsl.errors import EdslError, shown
+from edsl.param_groups import is_whole
 from edsl.pipeline import Pipeline
 from edsl.plan import Plan
+from edsl.provenance import KEY, compared, marks
 from edsl.shards import is_sharded
+
+_BETWEEN = ("edsl.optimizer", "edsl.adapters.around", "torch.optim.", "torch._compile", "torch._dynamo.")
 
 
 def check_checkpoint(
@@ -21,7 +27,8 @@ def check_checkpoint(
     keys: Iterable[str],
     parse: Callable[[str], Pipeline],
     groups: list[dict[str, Any]],
-    plan: Callable[[dict[str, Any]], Plan],
+    plan: Callable[[dict[str, Any], str], Plan],
+    route: Callable[[dict[str, Any], Tensor], str],
 ) -> None:
     """Check a state_dict against the optimizer that would load it.
 
@@ -29,7 +36,8 @@ def check_checkpoint(
         keys: what every param group must hold.
         parse: reads a saved pipeline's text.
         groups: the optimizer's own param groups, in the checkpoint's order.
-        plan: what a saved group's parameters share, the shapes of their buffers among it.
+        plan: what a saved group's parameters of a route share, the shapes of their buffers among it.
+        route: which of its routes a parameter of a group takes.
 
     Raises:
         EdslError: one line that says what is wrong.
@@ -39,6 +47,7 @@ def check_checkpoint(
     states, saved_groups = checkpoint["state"], checkpoint["param_groups"]
     if not isinstance(states, dict) or not isinstance(saved_groups, list):
         raise _broken("its 'state' must be a dict and its 'param_groups' a list")
+    edited = [line for saved in saved_groups for line in _compared(saved, pipeline)]
     for saved in saved_groups:
         _check_group(saved, pipeline, keys, parse)
     if len({saved.get("calls", 0) for saved in saved_groups}) > 1:
@@ -50,10 +59,11 @@ def check_checkpoint(
         theirs, own = saved.get("route", ""), group.get("route", "")
         if theirs != own:
             raise EdslError(f"this checkpoint has the route {theirs!r} where this optimizer has {own!r}")
-        shared = plan(saved)
+        plan_of = lru_cache(partial(plan, saved))
         for parameter, number in zip(group["params"], saved["params"]):
             if number in states:
-                _check_state(states[number], parameter, shared.shapes(parameter))
+                _check_state(states[number], parameter, plan_of(route(group, parameter)).shapes(parameter))
+    warn_user(edited, (__name__, *_BETWEEN))
 
 
 def completed(checkpoint: Any, options: dict[str, Any]) -> Any:
@@ -111,6 +121,11 @@ def _reordered(saved: Any, group: dict[str, Any]) -> Any:
     return {**saved, "params": [places[name] for name in names], "param_names": list(names)}
 
 
+def _compared(saved: Any, pipeline: Pipeline) -> list[str]:
+    """A line for each stage of a group that was edited since; raises EdslError for another one."""
+    return compared(saved.get(KEY, ""), marks(pipeline)) if isinstance(saved, dict) else []
+
+
 def _check_group(saved: Any, pipeline: Pipeline, keys: Iterable[str], parse: Callable[[str], Pipeline]) -> None:
     if not isinstance(saved, dict):
         raise _broken(f"a param group must be a dict, got {shown(saved)}")
@@ -136,11 +151,13 @@ def _check_group(saved: Any, pipeline: Pipeline, keys: Iterable[str], parse: Cal
             raise _broken(f"{count} must be a whole number from 0, got {shown(saved[count])}")
     if saved.get("calls", 0) >= pipeline.estimator.calls:
         raise _broken(f"calls must be below {pipeline.estimator.calls}, got {saved['calls']}")
-    own = pipeline.branch(saved.get("route", ""))
-    lost = [key for key in own.hyperparameters if key not in saved]
+    several = is_whole(pipeline, saved)
+    own = pipeline if several else pipeline.branch(saved.get("route", ""))
+    live = pipeline.live_names if several else own.hyperparameters
+    lost = [key for key in live if key not in saved]
     if lost:
         raise _broken(f"its param group has no {', '.join(lost)}")
-    own.override(**{key: saved[key] for key in own.hyperparameters})
+    own.override(**{key: saved[key] for key in live})
 
 
 def _check_state(state: Any, parameter: Tensor, shapes: dict[str, tuple[int, ...]]) -> None:

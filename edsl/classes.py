@@ -63,19 +63,22 @@ class EAdamW(RecipeOptimizer):
 
 
 class EMuon(RecipeOptimizer):
-    """E before Muon, and before AdamW for what is no matrix: `grad | e | route(matrix=muon, other=adamw)`."""
+    """E before Muon, and before AdamW for embeddings, heads and vectors: `grad | e | route(matrix=muon, other=adamw)`.
+
+    Which layers are embeddings and heads, a module tells: pass the model, not `model.parameters()`.
+    """
 
     recipe = "emuon"
 
 
 class EShampoo(RecipeOptimizer):
-    """E before Shampoo, and before AdamW for what is no matrix."""
+    """E before Shampoo, and before AdamW for embeddings, heads and vectors; see EMuon."""
 
     recipe = "eshampoo"
 
 
 class ESOAP(RecipeOptimizer):
-    """E before SOAP, and before AdamW for what is no matrix."""
+    """E before SOAP, and before AdamW for embeddings, heads and vectors; see EMuon."""
 
     recipe = "esoap"
 

@@ -36,11 +36,13 @@ from edsl.folding import check_foldable
 from edsl.inductor import Inductor
 from edsl.item import Item
 from edsl.layout import StateDtype, check_parameter, folded
+from edsl.names import Names
 from edsl.native import Native
 from edsl.newton_schulz import orthogonal_factor
 from edsl.oracle import Oracle, Slot
+from edsl.param_groups import Share, is_whole, routes_in, values_on
 from edsl.pipeline import Pipeline
-from edsl.plan import Plan, is_foreign
+from edsl.plan import Plan, buffer_names, is_foreign
 from edsl.roster import Roster, repeats
 from edsl.segment import Given, Segment, WatchingAt
 from edsl.shards import check_shards, check_whole, shards_of, total_norms
@@ -71,14 +73,18 @@ class Watched:
 class Engine:
     """Runs the pipelines of an optimizer's groups on their parameters."""
 
-    def __init__(self, pipeline: Pipeline, mode: str, state_dtype: StateDtype = None) -> None:
+    def __init__(
+        self, pipeline: Pipeline, mode: str, state_dtype: StateDtype = None, names: Names | None = None
+    ) -> None:
         self.pipeline = pipeline
+        self.names = names or Names()
         self.mode = mode
         self.state_dtype = state_dtype
         self.native = Native() if mode == "compiled" else Absent()
         self.cuda = Cuda() if mode == "compiled" else Absent()
         self.inductor = Inductor()
-        self._plans: dict[tuple[int, bool], Plan] = {}
+        self._plans: dict[tuple[int, Any], Plan] = {}
+        self._owners: dict[tuple[int, Any], int] = {}  # the id of the group that each plan was made for
         self._functions: dict[tuple[Any, ...], Callable[..., Any]] = {}
         self._names: tuple[Any, Any] | None = None  # what names were made from, and the names
         self._kept: dict[int, Item] = {}  # from the last general step, by the parameter's id
@@ -101,24 +107,34 @@ class Engine:
     def forget_plans(self) -> None:
         """Read the groups anew, as after loading a checkpoint; what is compiled stays."""
         self._plans.clear()
+        self._owners.clear()
+        self.names.forget()
         self._kept.clear()
         self._roster = None
 
-    def plan(self, index: int, group: dict[str, Any], spared: bool) -> Plan:
-        """The plan of a group for its parameters that are, or are not, spared decay."""
+    def plan(self, index: int, group: dict[str, Any], spared: Any) -> Plan:
+        """The plan of a group for its parameters that are, or are not, spared decay.
+
+        In a group of several routes `spared` is a `Share`, which says of which route they are too.
+        """
+        share = spared if isinstance(spared, Share) else Share(group.get("route", ""), spared)
+        values = group
+        if is_whole(self.pipeline, group):
+            share = share if share.route else Share(next(iter(self.pipeline.branches)), share.spared)
+            values = values_on(self.pipeline, share.route, group)
         plan = self._plans.get((index, spared))
-        if plan is None:
-            plan = self._plans[index, spared] = self._new_plan(index, group, spared)
-        elif moved := plan.moved(group):
-            self._follow(plan, index, group, moved)
+        if plan is None or self._owners[index, spared] != id(group):  # groups may be removed and reordered
+            plan = self._plans[index, spared] = self._new_plan(index, values, share)
+            self._owners[index, spared] = id(group)
+        elif moved := plan.moved(values):
+            self._follow(plan, index, values, moved)
         return plan
 
-    def _new_plan(self, index: int, group: dict[str, Any], spared: bool) -> Plan:
-        route = group.get("route", "")
-        pipeline = self.pipeline.branch(route)
+    def _new_plan(self, index: int, group: dict[str, Any], share: Share) -> Plan:
+        pipeline = self.pipeline.branch(share.route)
         _check_keys(index, group, (*pipeline.hyperparameters, "exclude"))
         values = {key: _number(key, group[key]) for key in pipeline.hyperparameters}
-        plan = Plan(pipeline, spared, values, route, self.state_dtype)
+        plan = Plan(pipeline, share.spared, values, share.route, self.state_dtype)
         plan.remember(group, ("route", "exclude", *values))
         return plan
 
@@ -126,9 +142,9 @@ class Engine:
         """Take over what a group has under the keys that moved."""
         route = group.get("route", "")
         if route != plan.route:
-            self.pipeline.branch(route)
             raise EdslError(
-                f"param group {index}: its route is fixed, got {shown(route)} instead of {shown(plan.route)}"
+                f"param group {index}: its route is fixed, got {shown(route)} instead of {shown(plan.route)}; "
+                "put its parameters into a group of that route"
             )
         _check_keys(index, group, [key for key in moved if key != "route"])
         now = {key: _number(key, group[key]) for key in moved if key in plan.values}
@@ -164,23 +180,37 @@ class Engine:
                     taken = steps_taken(states.get(parameter), name)
                     yield Slot(parameter, name, index, (taken or 0) + 1, taken is not None, memory, climbs, spared)
 
-    def _named(self, groups: list[dict[str, Any]]) -> list[list[tuple[str, bool]]]:
-        """The name of each group's parameters, each name once, and whether it is spared."""
-        given = [(group.get("param_names") or len(group["params"]), group.get("exclude", ())) for group in groups]
+    def _named(self, groups: list[dict[str, Any]]) -> list[list[tuple[str, Any]]]:
+        """The name of each group's parameters, each name once, and whether it is spared: for `plan`."""
+        self.names.follow(groups)
+        given = [
+            (group.get("param_names") or len(group["params"]), group.get("exclude", ()), self._routes_in(group))
+            for group in groups
+        ]
         if self._names is None or self._names[0] != given:
             taken: set[str] = set()
             found = []
-            for index, (known, spared) in enumerate(given):
+            for index, (known, spared, routes) in enumerate(given):
                 own = [f"{index}.{place}" for place in range(known)] if isinstance(known, int) else list(known)
                 unique = [f"{name}@{index}" if name in taken else name for name in own]  # of two models
                 taken.update(unique)
-                found.append([(name, plain in frozenset(spared)) for name, plain in zip(unique, own)])
-            copies = [(known if isinstance(known, int) else list(known), tuple(spared)) for known, spared in given]
+                excluded = frozenset(spared)
+                plain: list[Any] = [name in excluded for name in own]
+                shares = list(map(Share, routes, plain)) if routes else plain
+                found.append(list(zip(unique, shares)))
+            copies = [
+                (known if isinstance(known, int) else list(known), tuple(spared), routes)
+                for known, spared, routes in given
+            ]
             self._names = (copies, found)
         return self._names[1]
 
+    def _routes_in(self, group: dict[str, Any]) -> list[str]:
+        """The routes of the parameters of a group that holds several."""
+        return routes_in(self.pipeline, group) if is_whole(self.pipeline, group) else []
+
     def _estimator_memory(self, group: dict[str, Any], states: Any, slot: Slot) -> Any:
-        plan, parameter = self.plan(slot.group, group, spared=False), slot.parameter
+        plan, parameter = self.plan(slot.group, group, slot.spared), slot.parameter
         if "step" not in states[parameter]:
             states[parameter].update(plan.fresh_state(parameter))
         memory = plan.estimator_memory(states[parameter])
@@ -449,7 +479,17 @@ class Engine:
         if "step" not in state:
             check_no_state(state, plan.buffers, f"parameter {slot.name}")
             state.update(plan.fresh_state(slot.parameter))
+        elif self._comes_from_another_route(state, plan):
+            slot.k = 1
+            state.clear()
+            state.update(plan.fresh_state(slot.parameter))
         return Item(slot, plan, state, plan.is_matrix and partners()[_kin(slot)] > 1)
+
+    def _comes_from_another_route(self, state: dict[str, Any], plan: Plan) -> bool:
+        """Whether a parameter was moved, with its state, to a group of another route: it begins there anew."""
+        own = {*plan.buffers}
+        strange = {*buffer_names(self.pipeline)} - own
+        return not own <= state.keys() and not strange.isdisjoint(state)
 
     def rest(self) -> None:
         """Let go of the tensors of the last step."""

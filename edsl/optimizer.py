@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from difflib import get_close_matches
-from functools import partial
+from functools import lru_cache, partial
 from threading import get_ident
 from typing import Any
 
@@ -18,18 +18,22 @@ from edsl.authored import blamed
 from edsl.autocast import Switch, autocast_off, called_in, is_autocast_on
 from edsl.caller import warn_user
 from edsl.checkpoint import check_checkpoint, completed, in_order_of_names
+from edsl.doubts import disordered, outside_bounds
 from edsl.engine import MODES, Engine, Watched, check_flattened, check_item
 from edsl.errors import EdslError, shown
 from edsl.exclusion import excluded_names, names_in_module
-from edsl.layout import dtype_of_state, read_state_dtype
+from edsl.layout import check_parameter, dtype_of_state, read_state_dtype
 from edsl.lost_updates import in_half_precision, is_due, lost_updates, warning
+from edsl.names import Names
 from edsl.oracle import Oracle, Slot, nonfinite
+from edsl.param_groups import Share, is_whole, split, whole
 from edsl.pipeline import Pipeline
 from edsl.plan import Plan, buffer_names, is_foreign
+from edsl.provenance import KEY, marks
 from edsl.rehearsal import rehearse
 from edsl.routing import check_patterns, kinds_in_module, route_of
 from edsl.shards import is_zero, placed
-from edsl.spec import as_pipeline, parse
+from edsl.spec import as_pipeline, read
 
 
 class PipelineOptimizer(torch.optim.Optimizer):
@@ -88,17 +92,21 @@ class PipelineOptimizer(torch.optim.Optimizer):
         check_mode(mode)
         if not isinstance(maximize, bool):
             raise EdslError(f"maximize must be True or False, got {shown(maximize)}")
-        pipeline = as_pipeline(spec).override(**hyperparameters)
+        base = as_pipeline(spec)
+        pipeline = base.override(**hyperparameters)
+        warn_user(self._doubts(spec, base, pipeline), (__name__, "edsl.classes", "edsl.adapters.around"))
         rehearse(pipeline)
-        self.kinds: dict[str, tuple[str, ...]] | None = None
+        self.kinds: dict[str, tuple[str, ...]] | None = None  # by name, where it is built from a module
+        names = Names()
         if isinstance(params, nn.Module):
+            names = Names(params, exclude)
             exclude = names_in_module(params, exclude)
             self.kinds = kinds_in_module(params)
             params = list(params.named_parameters())
             check_patterns(tuple(pipeline.branches), [name for name, _ in params])
         self.mode = mode
         self.state_dtype = read_state_dtype(state_dtype, buffer_names(pipeline))
-        self.engine = Engine(pipeline, mode, self.state_dtype)
+        self.engine = Engine(pipeline, mode, self.state_dtype, names)
         self.engine.kinds = self.kinds or {}
         defaults = {
             **self._hyperparameters(pipeline),
@@ -112,12 +120,22 @@ class PipelineOptimizer(torch.optim.Optimizer):
             defaults["nonfinite_steps"] = 0
         if "" not in pipeline.branches:
             defaults["route"] = ""
+        if authored := marks(pipeline):
+            defaults[KEY] = authored
         given = hyperparameters.items()
         self.tensors = {key: value for key, value in given if key in pipeline.keys and isinstance(value, Tensor)}
         self.pipeline = pipeline
         self.watchers: list[Callable[[list[Watched]], None]] = []
         tensors = {key: value for key, value in self.tensors.items() if key in defaults}
         super().__init__(params, {**defaults, **tensors})
+        self._check_trainable()
+
+    @staticmethod
+    def _doubts(spec: Any, base: Pipeline, pipeline: Pipeline) -> list[str]:
+        """What to tell who builds the optimizer, but for what they heard when they built its stages."""
+        heard = [] if isinstance(spec, str) else outside_bounds(base.stages)
+        said = [line for line in outside_bounds(pipeline.stages) if line not in heard]
+        return [*said, *disordered(pipeline.stages)]
 
     @staticmethod
     def _hyperparameters(pipeline: Pipeline) -> dict[str, Any]:
@@ -306,8 +324,8 @@ class PipelineOptimizer(torch.optim.Optimizer):
     def _evaluated(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Each parameter that has taken a step and keeps other weights to evaluate with, and these."""
         for group in self.param_groups:
-            name = self.pipeline.branch(group.get("route", "")).evaluated
             for parameter in group["params"]:
+                name = self.pipeline.branch(self._route_in(group, parameter)).evaluated
                 state = self.state.get(parameter, {})
                 if name in state and int(state["step"]) > 0:
                     if state[name].shape != parameter.shape:
@@ -317,7 +335,9 @@ class PipelineOptimizer(torch.optim.Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with hyper-parameters of their own; the others take the defaults.
 
-        Where the pipeline has routes, the parameters make a group for each route they take.
+        Where the pipeline has routes, the group names hyper-parameters as keywords do (lr, other_lr), and its
+        parameters make a group for each route they take. Where the optimizer was built from a module, tensors may
+        come without names: they have those of the module.
 
         Raises:
             EdslError: for a value outside its domain, complex parameters, an exclusion without
@@ -325,11 +345,39 @@ class PipelineOptimizer(torch.optim.Optimizer):
         """
         before = len(self.param_groups)
         try:
-            for group in self._routed(param_group) if isinstance(param_group, dict) else [param_group]:
+            for group in self._parts(param_group) if isinstance(param_group, dict) else [param_group]:
                 self._add(group)
         except BaseException:
             del self.param_groups[before:]
             raise
+
+    def _parts(self, group: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """The group, or what becomes of it where the pipeline has routes."""
+        group = self._with_names(group)
+        if "" in self.pipeline.branches or "route" in group:
+            return iter([group])
+        return split(self.pipeline, group, self._kinds())
+
+    def _with_names(self, group: dict[str, Any]) -> dict[str, Any]:
+        """A group of tensors without names, with those that the module or a number gives them.
+
+        torch mixes no named and unnamed groups; here the names of the others are edsl's own doing.
+        """
+        params = group.get("params")
+        if self.kinds is None or params is None or isinstance(params, set):
+            return group
+        listed = [params] if isinstance(params, Tensor) else list(params)
+        if "param_names" in group or not all(isinstance(entry, Tensor) for entry in listed):
+            return {**group, "params": listed}
+        names = self.engine.names
+        taken = [name for other in self.param_groups for name in other.get("param_names", ())]
+        new = names.of_new(listed, len(self.param_groups), taken)
+        return {"exclude": names.excluded(new), **group, "params": list(zip(new, listed))}
+
+    def _kinds(self) -> dict[str, tuple[str, ...]] | None:
+        """The kinds of the module's parameters, as it is now; of what is not in it none."""
+        module = self.engine.names.module
+        return self.kinds if module is None else kinds_in_module(module)
 
     def _add(self, group: dict[str, Any]) -> None:
         if isinstance(group, dict):
@@ -337,33 +385,31 @@ class PipelineOptimizer(torch.optim.Optimizer):
         super().add_param_group(group)
         group = self.param_groups[-1]
         group["exclude"] = excluded_names(group["exclude"], group.get("param_names"))
-        pipeline = self.pipeline.branch(group.get("route", ""))
-        for position, parameter in enumerate(group["params"]):
-            name = group["param_names"][position] if "param_names" in group else ""
-            check_item(pipeline, parameter, name, self.kinds)
-            check_flattened(self.pipeline, parameter, name)
+        names = group.get("param_names", [""] * len(group["params"]))
+        for name, parameter in zip(names, group["params"]):
+            if parameter.requires_grad:  # a frozen one may be what it likes
+                check_item(self.pipeline.branch(self._route_in(group, parameter)), parameter, name, self.kinds)
+                check_flattened(self.pipeline, parameter, name)
+        self.engine.names.meet(group)
 
-    def _routed(self, group: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """The group in parts, one for each route that its parameters take."""
-        routes = tuple(self.pipeline.branches)
-        params = group.get("params")
-        if routes == ("",) or "route" in group:
-            yield group
-            return
-        if params is None or isinstance(params, set):  # torch will say so
-            yield {**group, "route": routes[0]}
-            return
-        listed: list[Any] = [params] if isinstance(params, Tensor) else list(params)
-        if len({isinstance(entry, tuple) for entry in listed}) == 2:  # torch will say so
-            yield {**group, "params": listed, "route": routes[0]}
-            return
-        parts: dict[str, list[Any]] = {route: [] for route in routes}
-        for entry in listed:
-            name, parameter = entry if isinstance(entry, tuple) and len(entry) == 2 else (None, entry)
-            parts[route_of(parameter, name, routes, self.kinds)].append(entry)
-        taken = {route: entries for route, entries in parts.items() if entries} or {routes[0]: []}
-        for route, entries in taken.items():
-            yield {**group, "params": entries, "route": route}
+    def _check_trainable(self) -> None:
+        """Raises EdslError where no parameter can ever be stepped, as none of whole numbers can."""
+        refused: EdslError | None = None
+        for parameter in (parameter for group in self.param_groups for parameter in group["params"]):
+            try:
+                check_parameter(parameter)
+            except EdslError as reason:
+                refused = refused or reason
+            else:
+                return
+        if refused is not None:
+            raise refused
+
+    def _route_in(self, group: dict[str, Any], parameter: Tensor) -> str:
+        """The route that a parameter of a group takes."""
+        if is_whole(self.pipeline, group):
+            return route_of(parameter, None, tuple(self.pipeline.branches), None)
+        return group.get("route", "")
 
     def _checked(self, group: dict[str, Any]) -> dict[str, Any]:
         """The group with its hyper-parameters under their canonical names, each in its domain."""
@@ -371,8 +417,12 @@ class PipelineOptimizer(torch.optim.Optimizer):
             raise EdslError("param group: all groups of an optimizer have one pipeline; build another optimizer")
         if not isinstance(group.get("maximize", False), bool):
             raise EdslError(f"param group: maximize must be True or False, got {shown(group['maximize'])}")
+        if is_whole(self.pipeline, group):
+            return whole(self.pipeline, group, self.tensors)
         pipeline = self.pipeline.branch(group.get("route", ""))
         live = pipeline.hyperparameters
+        if "" not in self.pipeline.branches:
+            group = self._on_route(group, live)
         fixed = [key for key in group if key in pipeline.keys and key not in live and key not in self.defaults]
         if fixed:
             raise EdslError(f"param group: {fixed[0]} is fixed once the optimizer is built; write it in the spec")
@@ -381,22 +431,28 @@ class PipelineOptimizer(torch.optim.Optimizer):
             for key, value in group.items()
             if key in live or (key in ("betas", "eps") and key not in self.defaults)
         }
-        values = read_arguments("param group", given, live).values
+        values = read_arguments("param group", given, live, {"": pipeline.update.betas}).values
         if pipeline.override(**values).structure != pipeline.structure:
             raise EdslError("param group: a value that is None in one group must be None in all, and in the spec")
-        routes = self.pipeline.branches.values()
-        elsewhere = [key for key in group if key in self.pipeline.keys and not any(key in one.keys for one in routes)]
-        if elsewhere:
-            raise EdslError(
-                f"param group: {elsewhere[0]} is a name in the whole pipeline; a group of the route "
-                f"{group['route']} has {', '.join(live)}"
-            )
         for key in group:
             near = get_close_matches(key, live, n=1, cutoff=0.85)
             if near and key not in given and key not in self.defaults:
                 raise EdslError(f"param group: unknown hyper-parameter {key!r}; did you mean {near[0]!r}?")
         own = {} if "" in self.pipeline.branches else {**live, **self._tensors_of(group["route"])}
         return {**own, **{key: value for key, value in group.items() if key not in given}, **values}
+
+    def _on_route(self, group: dict[str, Any], live: Collection[str]) -> dict[str, Any]:
+        """A group that names its route, with what it says under names of the whole pipeline under the route's own."""
+        names = self.pipeline.names_on[group["route"]]
+        found: dict[str, Any] = {}
+        for key, value in group.items():
+            elsewhere = key not in live and key in self.pipeline.keys
+            if elsewhere and key not in names and key not in self.defaults:
+                raise EdslError(
+                    f"param group: {key} is another route's; a group of {group['route']} has {', '.join(live)}"
+                )
+            found[names[key] if elsewhere and key in names else key] = value
+        return found
 
     def _tensors_of(self, route: str) -> dict[str, Tensor]:
         """The tensors among the hyper-parameters that the optimizer was built with, by their names on a route."""
@@ -414,6 +470,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         """
         if not isinstance(state_dict, dict):
             self._check_checkpoint(state_dict)
+        self.engine.names.follow(self.param_groups)  # which may have been edited since the last step
         seen: list[dict[str, Any]] = []
 
         def check(optimizer: torch.optim.Optimizer, checkpoint: dict[str, Any]) -> dict[str, Any]:
@@ -424,6 +481,8 @@ class PipelineOptimizer(torch.optim.Optimizer):
 
         def restore(optimizer: torch.optim.Optimizer) -> None:
             self._restore_precision(seen[0])
+            for group in self.param_groups:
+                group.update({KEY: self.defaults[KEY]} if KEY in self.defaults else {})
             self.engine.forget_plans()
 
         last = self.register_load_state_dict_pre_hook(check)  # after the user's, which may rewrite it
@@ -444,33 +503,39 @@ class PipelineOptimizer(torch.optim.Optimizer):
 
     def _check_checkpoint(self, checkpoint: Any) -> None:
         keys = [key for key in self.defaults if key != "differentiable"]  # which torch adds on loading
-        check_checkpoint(checkpoint, self.pipeline, keys, self._parse, self.param_groups, self._plan_of)
+        check_checkpoint(checkpoint, self.pipeline, keys, self._parse, self.param_groups, self._plan_of, self._route_in)
 
-    def _plan_of(self, saved_group: dict[str, Any]) -> Plan:
-        """What parameters share under a saved group's values, their buffers among it."""
-        return Engine(self.pipeline, "eager").plan(0, saved_group, spared=False)
+    def _plan_of(self, saved_group: dict[str, Any], route: str) -> Plan:
+        """What parameters of a route share under a saved group's values, their buffers among it."""
+        return Engine(self.pipeline, "eager").plan(0, saved_group, Share(route, spared=False))
 
     def _parse(self, text: str) -> Pipeline:
         """A saved pipeline, which may hold stages that only this optimizer knows."""
         stages = [stage for branch in self.pipeline.branches.values() for stage in branch.stages]
         own = [type(stage) for stage in stages if not is_foreign(stage)]
-        return parse(text, own)
+        return read(text, own)
 
     def _restore_precision(self, checkpoint: dict[str, Any]) -> None:
         """torch casts loaded state to the parameter's dtype; ours has a dtype of its own, and is a copy."""
         for group, saved_group in zip(self.param_groups, checkpoint["param_groups"]):
-            names = self._plan_of(saved_group).buffers
+            plan_of = lru_cache(partial(self._plan_of, saved_group))
             for parameter, number in zip(group["params"], saved_group["params"]):
                 saved = checkpoint["state"].get(number)
                 if saved is None:
                     continue
                 state = self.state[parameter]
                 state["step"] = saved["step"].to(torch.int64, copy=True)  # once a float32, which stops at 2²⁴
-                for name in names:
+                for name in plan_of(self._route_in(group, parameter)).buffers:
                     dtype = dtype_of_state(self.state_dtype, name, parameter.dtype)
                     state[name] = placed(saved[name].to(device=parameter.device, dtype=dtype, copy=True), parameter)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Hyper-parameters, names and state, as torch's optimizers give them; see `load_state_dict`."""
+        self.engine.names.follow(self.param_groups)  # which may have been edited since the last step
+        return super().state_dict()
+
     def __getstate__(self) -> dict[str, Any]:
+        self.engine.names.follow(self.param_groups)
         own = {key: getattr(self, key) for key in ("mode", "pipeline", "kinds", "state_dtype", "tensors")}
         return {**super().__getstate__(), **own}
 
@@ -517,7 +582,7 @@ def compile(
     base = as_pipeline(spec)
     if not isinstance(base.update, Foreign):
         options: dict[str, Any] = {"maximize": maximize, "state_dtype": state_dtype}
-        return PipelineOptimizer(params, base, mode=mode, exclude=exclude, **options, **hyperparameters)
+        return PipelineOptimizer(params, spec, mode=mode, exclude=exclude, **options, **hyperparameters)
     pipeline = base.override(**hyperparameters)
     update = pipeline.update
     assert isinstance(update, Foreign)  # overriding keeps the stages
@@ -534,4 +599,4 @@ def compile(
     from edsl.adapters.around import AroundOptimizer
 
     climbs = maximize or bool(update.defaults().get("maximize"))
-    return AroundOptimizer(params, base, mode=mode, exclude=(), maximize=climbs, **hyperparameters)
+    return AroundOptimizer(params, spec, mode=mode, exclude=(), maximize=climbs, **hyperparameters)

@@ -12,6 +12,7 @@ from typing import Any
 
 from edsl.arguments import read_arguments
 from edsl.batch import for_batch
+from edsl.doubts import keep_settled
 from edsl.errors import EdslError, OrderError, shown
 from edsl.stage import BaseUpdate, Estimator, Stage, Wrapper
 
@@ -125,6 +126,18 @@ class Pipeline(Chain):
         return next(name for name, place in branch.keys.items() if place == (index, field))
 
     @cached_property
+    def names_on(self) -> dict[str, dict[str, str]]:
+        """By route: its arguments' names in this pipeline → their names in the pipeline of the route."""
+        found = {route: {key: self.name_in(route, key) for key in self.keys} for route in self.branches}
+        return {route: {key: name for key, name in names.items() if name} for route, names in found.items()}
+
+    @cached_property
+    def live_names(self) -> tuple[str, ...]:
+        """The names in this pipeline of all that may change while training, on any route."""
+        live = {route: branch.hyperparameters for route, branch in self.branches.items()}
+        return tuple(key for key in self.keys if any(names.get(key) in live[r] for r, names in self.names_on.items()))
+
+    @cached_property
     def evaluated(self) -> str:
         """The name of the buffer that holds weights to evaluate with, or "": the last wrapper's that has one."""
         names = [
@@ -180,6 +193,16 @@ class Pipeline(Chain):
         """Eight hexadecimal digits of the canonical text's SHA-256."""
         return sha256(str(self).encode()).hexdigest()[:8]
 
+    @cached_property
+    def betas(self) -> dict[str, tuple[str, ...]]:
+        """What `betas` stands for; behind routes what each route's does, by the prefix of its arguments."""
+        from edsl.updates.route import Route
+
+        update = self.update
+        if not isinstance(update, Route):
+            return {"": update.betas}
+        return {prefix: update.pipelines[name].update.betas for name, prefix in update.prefixes.items()}
+
     def override(self, **arguments: Any) -> Pipeline:
         """The same pipeline with other arguments, by their names in `keys` (or `betas`, `eps`).
 
@@ -192,18 +215,19 @@ class Pipeline(Chain):
             return self
         adapted = {"alpha", "beta1"} <= self.keys.keys()
         known = [*self.keys, "batch_size"] if adapted else self.keys
-        values = read_arguments(self.update.name, arguments, known).values
+        values = read_arguments(self.update.name, arguments, known, self.betas).values
         if "batch_size" in values:
             values = {**for_batch(values.pop("batch_size")), **values}
         changes: dict[int, dict[str, Any]] = {}
         for name, value in values.items():
             index, field = self.keys[name]
             changes.setdefault(index, {})[field] = value
-        return Pipeline(
-            tuple(
-                stage.replace(changes[index]) if index in changes else stage for index, stage in enumerate(self.stages)
-            )
+        stages = tuple(
+            stage.replace(changes[index]) if index in changes else stage for index, stage in enumerate(self.stages)
         )
+        for before, after in zip(self.stages, stages):
+            keep_settled(before, after, arguments)
+        return Pipeline(stages)
 
     def revalued(self, stages: tuple[Stage, ...]) -> Pipeline:
         """The same pipeline with other numbers in its stages, which need no check, as their order stands."""

@@ -30,9 +30,11 @@ RECIPES = {
     "elion": Recipe("grad | e | lion", "E before Lion"),
     "eadabelief": Recipe("grad | e | adabelief", "E before AdaBelief"),
     "elars": Recipe("grad | e | lars", "E before LARS"),
-    "emuon": Recipe("grad | e | route(matrix=muon, other=adamw)", "E before Muon; AdamW for what is no matrix"),
-    "eshampoo": Recipe("grad | e | route(matrix=shampoo, other=adamw)", "E before Shampoo; AdamW for the rest"),
-    "esoap": Recipe("grad | e | route(matrix=soap, other=adamw)", "E before SOAP; AdamW for the rest"),
+    "emuon": Recipe(
+        "grad | e | route(matrix=muon, other=adamw)", "E before Muon; AdamW for embeddings, heads and vectors"
+    ),
+    "eshampoo": Recipe("grad | e | route(matrix=shampoo, other=adamw)", "E before Shampoo; AdamW as in emuon"),
+    "esoap": Recipe("grad | e | route(matrix=soap, other=adamw)", "E before SOAP; AdamW as in emuon"),
     "eadahessian": Recipe("hutchinson | e | adahessian", "E before AdaHessian, second order"),
     "esam_sgd": Recipe("sam | e | sgd(momentum=0.9)", "E on SAM's gradient, before SGD with momentum"),
     "ezo": Recipe("spsa | e | sgd", "E on a zeroth-order gradient, before SGD"),
@@ -47,11 +49,15 @@ def expand(name: str, given: Mapping[str, Any]) -> Any:
         FieldError: for an unknown argument or a value outside its domain.
     """
     from edsl.arguments import read_arguments
+    from edsl.doubts import says_betas, settle
     from edsl.spec import parse
 
     pipeline = parse(RECIPES[name].text)
-    arguments = read_arguments(name, given, [*pipeline.keys, "batch_size"])
+    arguments = read_arguments(name, given, [*pipeline.keys, "batch_size"], pipeline.betas)
     try:
-        return pipeline.override(**arguments.values)
+        expanded = pipeline.override(**arguments.values)
     except FieldError as error:
         raise FieldError(error.message, arguments.given_as.get(error.field, error.field)) from None
+    if says_betas(given):
+        settle(expanded.stages)
+    return expanded

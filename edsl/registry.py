@@ -82,12 +82,16 @@ def stage_class(name: str) -> Any:
 
 def constructor(name: str) -> Any:
     """A function that builds the stage or recipe of this name from keyword arguments, or None."""
+    from edsl.caller import warn_user
+    from edsl.doubts import outside_bounds
     from edsl.recipes import RECIPES, expand
 
     if name in RECIPES:
 
         def build_recipe(**arguments: Any) -> Any:
-            return expand(name, arguments)
+            pipeline = expand(name, arguments)
+            warn_user(outside_bounds(pipeline.stages), (__name__,))
+            return pipeline
 
         build_recipe.__doc__ = f"{RECIPES[name].about}: {RECIPES[name].text}, with any argument of its stages."
         build_recipe.__name__ = build_recipe.__qualname__ = name
@@ -100,7 +104,9 @@ def constructor(name: str) -> Any:
             return cls.called
 
         def build_stage(**arguments: Any) -> Any:
-            return build(name, arguments)
+            stage = build(name, arguments)
+            warn_user(outside_bounds([stage]), (__name__,))
+            return stage
 
         build_stage.__doc__ = cls.__doc__
         build_stage.__name__ = build_stage.__qualname__ = name

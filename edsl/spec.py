@@ -16,6 +16,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from edsl.arguments import build, build_class
+from edsl.caller import warn_user
+from edsl.doubts import outside_bounds
 from edsl.errors import EdslError, FieldError, OrderError, SpecError, nearest, shown
 from edsl.pipeline import Chain, Pipeline, check_complete, check_order
 from edsl.recipes import RECIPES, expand
@@ -45,6 +47,13 @@ def parse(text: str, stages: Iterable[type[Stage]] = ()) -> Pipeline:
         >>> str(edsl.parse("grad | e | sgd(lr=0.1)"))
         'grad | e(alpha=-5, beta1=0.99) | sgd(lr=0.1, momentum=0, weight_decay=0)'
     """
+    pipeline = read(text, stages)
+    warn_user(outside_bounds(pipeline.stages), (__name__,))
+    return pipeline
+
+
+def read(text: str, stages: Iterable[type[Stage]] = ()) -> Pipeline:
+    """As `parse`, without a warning."""
     if not isinstance(text, str):
         raise EdslError(f"a spec is a text such as 'grad | e | lamb(lr=0.01)', got {type(text).__name__}")
     return _Reader(text, {stage.name: stage for stage in stages}).pipeline()

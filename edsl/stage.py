@@ -207,6 +207,11 @@ class Stage:
             raise FieldError(f"{self.name}: {field.name} {reason}{said}", field.name) from None
 
     @property
+    def doubt(self) -> str:
+        """What runs, but perhaps not as its writer means, in a line; "" for nothing."""
+        return ""
+
+    @property
     def needs_total_norm(self) -> bool:
         """Whether the step reads at.total_norm, which splits the pipeline before this stage."""
         return False
@@ -417,11 +422,13 @@ class BaseUpdate(Stage):
     Attributes:
         has_moments: m and v are EMAs of u and u² with decays beta2 and beta3, and the step is along
             m̂/(√v̂ + ε₁): what the paper's theorems are about.
+        betas: what `betas` stands for, in the order in which its paper counts them.
     """
 
     kind: ClassVar[str] = "base update"
     rank: ClassVar[int] = 2
     has_moments: ClassVar[bool] = False
+    betas: ClassVar[tuple[str, ...]] = ("beta2", "beta3")
 
     @property
     def averages(self) -> str:

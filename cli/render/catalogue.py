@@ -21,7 +21,8 @@ def print_catalogue(words: dict[str, Any]) -> None:
         arguments = stage["arguments"].items()
         stages.add_row(f"[bold]{stage['stage']}[/bold], {stage['kind']}", "", "", end_section=not arguments)
         for number, (name, argument) in enumerate(arguments, start=1):
-            values = (f"  {name}", argument["default"], escape(argument["domain"]))
+            place = f"betas[{stage['betas'].index(name)}]" if len(stage["betas"]) > 1 and name in stage["betas"] else ""
+            values = (f"  {name}", argument["default"], escape(f"{argument['domain']}  {place}".rstrip()))
             stages.add_row(*values, end_section=number == len(arguments))
     page.print(stages)
     for stage in words["stages"]:

@@ -22,7 +22,7 @@ class AdaHessian(BaseUpdate):
 
     Args:
         lr: η ≥ 0.
-        beta2, beta3: decays of the first and second moment in [0, 1); `betas=(beta2, beta3)` is read too.
+        betas: AdaHessian's (β₁, β₂), decays of the first and second moment in [0, 1); kept as beta2 and beta3.
         weight_decay: λ ≥ 0, decoupled, 0 for spared parameters.
         eps1: ε₁ ≥ 0, in units of curvature; `eps` is read too.
         power: p in [0, 1], how far the curvature counts.

@@ -23,7 +23,7 @@ class Adam(BaseUpdate):
 
     Args:
         lr: η ≥ 0.
-        beta2, beta3: decays of the first and second moment in [0, 1); `betas=(beta2, beta3)` is read too.
+        betas: Adam's (β₁, β₂), decays of the first and second moment in [0, 1); kept as beta2 and beta3.
         weight_decay: λ ≥ 0, 0 for spared parameters.
         eps1: ε₁ ≥ 0, in units of the gradient; `eps` is read too.
 

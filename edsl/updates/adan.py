@@ -31,7 +31,8 @@ class Adan(BaseUpdate):
 
     Args:
         lr: η ≥ 0.
-        beta2, beta3, beta4: decays of the gradient, the second moment and the difference, in [0, 1).
+        betas: decays of the gradient, the difference and the second moment, in [0, 1), in the order of Adan's own
+            code; kept as beta2, beta4 and beta3.
         weight_decay: λ ≥ 0, 0 for spared parameters.
         eps1: ε₁ ≥ 0; `eps` is read too.
 
@@ -45,6 +46,7 @@ class Adan(BaseUpdate):
     """
 
     name: ClassVar[str] = "adan"
+    betas: ClassVar[tuple[str, ...]] = ("beta2", "beta4", "beta3")
     lr: float = field(0.001, Number(0), "η")
     beta2: float = field(0.98, DECAY, "β₂")
     beta3: float = field(0.99, DECAY, "β₃")

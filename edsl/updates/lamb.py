@@ -25,7 +25,7 @@ class Lamb(BaseUpdate):
 
     Args:
         lr: η ≥ 0, relative to the layer's norm.
-        beta2, beta3: decays of the first and second moment in [0, 1); `betas=(beta2, beta3)` is read too.
+        betas: Lamb's (β₁, β₂), decays of the first and second moment in [0, 1); kept as beta2 and beta3.
         weight_decay: λ ≥ 0, 0 for spared parameters.
         eps1: ε₁ ≥ 0, in units of the gradient; `eps` is read too.
         eps2: ε₂ ≥ 0, bounds the factor by 1/ε₂.

@@ -24,8 +24,7 @@ class Lion(BaseUpdate):
 
     Args:
         lr: η ≥ 0, the step of each element.
-        beta2: of the interpolation, in [0, 1). beta3: of the momentum, in [0, 1).
-            `betas=(beta2, beta3)` is read too.
+        betas: Lion's (β₁, β₂), of the interpolation and of the momentum, in [0, 1); kept as beta2 and beta3.
         weight_decay: λ ≥ 0, decoupled, 0 for spared parameters.
 
     Raises:

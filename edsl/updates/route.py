@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from edsl.pipeline import Chain, Pipeline
 
 BY_MODULE = ("embedding", "norm", "head")
+APART = ("embedding", "head")  # matrices that matrix updates are not made for
 BY_RANK = ("matrix", "vector")
 KINDS = (*BY_MODULE, *BY_RANK, "other")
 
@@ -72,10 +73,13 @@ class Route(BaseUpdate):
     whatever the order:
 
     1. ("blocks.*", …): names that match a shell pattern, the first that does;
-    2. embedding, norm, head: by the module that owns the parameter (head: the last Linear, and
-       layers called head, lm_head or classifier);
-    3. matrix: 2 or more dimensions; vector: fewer;
+    2. embedding, norm, head: by the module that owns the parameter; `edsl.routing.heads_in_module` says what a
+       head is;
+    3. matrix: 2 or more dimensions, but for embeddings and heads, which go to other; vector: fewer;
     4. other: all that is left.
+
+    Embeddings and heads are known of a module alone: bare and named tensors of 2 or more dimensions are all
+    matrices. So are they where a spec gives embeddings or heads a route, or has no other.
 
     A route leads to a base update, perhaps with adaptors before it and wrappers behind. The first
     route's arguments have their own names in the pipeline, the others' begin with the route's:
@@ -126,15 +130,19 @@ class Route(BaseUpdate):
     def places(self) -> dict[str, tuple[str, str]]:
         """Every argument's name → (its branch, its name there)."""
         places: dict[str, tuple[str, str]] = {}
-        patterns = 0
-        for number, (name, _) in enumerate(self.branches):
-            patterns += name not in KINDS
-            prefix = "" if number == 0 else f"{name}_" if name in KINDS else f"route{patterns}_"
-            inner = self.pipelines[name]
-            for key, (index, _) in inner.keys.items():
+        for name, prefix in self.prefixes.items():
+            for key, (index, _) in self.pipelines[name].keys.items():
                 if index > 0:
                     places[prefix + key] = (name, key)
         return places
+
+    @cached_property
+    def prefixes(self) -> dict[str, str]:
+        """What the names of each branch's arguments begin with; nothing, those of the first."""
+        names = [name for name, _ in self.branches]
+        patterns = [name for name in names if name not in KINDS]
+        found = {name: f"{name}_" if name in KINDS else f"route{patterns.index(name) + 1}_" for name in names}
+        return {**found, names[0]: ""}
 
     @cached_property
     def pipelines(self) -> dict[str, Pipeline]:

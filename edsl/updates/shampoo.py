@@ -48,7 +48,7 @@ class Shampoo(BaseUpdate):
 
     Args:
         lr: η ≥ 0, of the grafted method.
-        beta2, beta3: decays of momentum and of covariances in [0, 1); `betas=(beta2, beta3)` is read too.
+        betas: decays of momentum and of covariances in [0, 1); kept as beta2 and beta3.
         weight_decay: λ ≥ 0, decoupled, 0 for spared parameters.
         eps1: ε₁ ≥ 0, relative; `eps` is read too.
         exponent: p > 0; 1/4 is the paper's, 1/2 Anil et al.'s choice for one-sided use.

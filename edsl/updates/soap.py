@@ -38,8 +38,8 @@ class Soap(BaseUpdate):
 
     Args:
         lr: η ≥ 0.
-        beta2, beta3, beta4: decays of the moments and of the covariances in [0, 1);
-            `betas=(beta2, beta3)` is read too.
+        betas: Adam's (β₁, β₂), decays of the moments in [0, 1); kept as beta2 and beta3.
+        beta4: of the covariances, in [0, 1).
         weight_decay: λ ≥ 0, decoupled, 0 for spared parameters.
         eps1: ε₁ > 0, in units of the gradient; `eps` is read too.
         every: n ≥ 1, steps from one change of the bases to the next.

@@ -28,7 +28,7 @@ class Sophia(BaseUpdate):
 
     Args:
         lr: η ≥ 0, the largest step of an element.
-        beta2, beta3: decays of momentum and curvature in [0, 1); `betas=(beta2, beta3)` is read too.
+        betas: Sophia's (β₁, β₂), decays of momentum and curvature in [0, 1); kept as beta2 and beta3.
         weight_decay: λ ≥ 0, decoupled, 0 for spared parameters.
         gamma: γ ≥ 0; smaller clips more elements.
         eps1: ε₁ > 0, in units of curvature; `eps` is read too.

@@ -68,7 +68,8 @@ With {packages}.
 
 - Lightning: `ezo`, `ezo_adam` and `eadahessian` by manual optimization, with a closure that returns the loss.
 - DDP: the same three want the module itself instead of its wrapper, and average the loss themselves.
-- ZeRO: give a pipeline with routes a group for each, as in `{{"params": matrices, "route": "matrix"}}`.
+- ZeRO: it hands over bare tensors, and its group stays one, with `lr` and `other_lr` of a pipeline with routes. Its
+  schedulers know `lr` alone; the other routes' rates follow in proportion to its first value, `nominal_lr`.
 - FSDP2: with replicas (HSDP) too; with tensor parallelism too, but for matrix updates. See [scale.md](scale.md).
 - FSDP1 (`FullyShardedDataParallel`): element-wise pipelines step; norms and matrices of layers are refused.
 

@@ -62,7 +62,7 @@ def network():
     """Matrices, a kernel, and a layer of fewer rows than three processes."""
     torch.manual_seed(0)
     layers = [nn.Unflatten(1, (2, 3, 1)), nn.Conv2d(2, 4, (2, 1)), nn.Flatten(), nn.Linear(8, 6), nn.Tanh()]
-    return nn.Sequential(*layers, nn.LayerNorm(6), nn.Linear(6, 2)).double()
+    return nn.Sequential(*layers, nn.LayerNorm(6), nn.Linear(6, 2), nn.Linear(2, 2)).double()
 
 
 def batches(steps):
@@ -99,24 +99,24 @@ def whole(tensor):
     return tensor.full_tensor() if isinstance(tensor, dist.tensor.DTensor) else tensor
 
 
-def single(spec, steps=5, **options):
-    """One process with the joint batch."""
+def single(spec, steps=5, bare=False):
+    """One process with the joint batch; with bare tensors, which have no names and no kinds, or the module."""
     model = network()
-    return train(model, edsl.compile(spec, model, mode="eager", **options), steps=steps)
+    return train(model, edsl.compile(spec, list(model.parameters()) if bare else model, mode="eager"), steps=steps)
 
 
-def distance_of_halving(spec, steps=5, **options):
+def distance_of_halving(spec, steps=5, bare=False):
     """How far one process comes from itself by adding the loss of each batch's halves.
 
     Where SOAP's covariances have no rank, rounding alone chooses its basis.
     """
     model = network()
-    optimizer = edsl.compile(spec, model, mode="eager", **options)
+    optimizer = edsl.compile(spec, list(model.parameters()) if bare else model, mode="eager")
     for batch in batches(steps):
         optimizer.zero_grad()
         (sum(model(half).square().mean() for half in batch.chunk(2)) / 2).backward()
         optimizer.step()
-    expected = single(spec, steps, **options)
+    expected = single(spec, steps, bare=bare)
     return 2 * max(float((a - b).abs().max()) for a, b in zip(weights(model), expected, strict=True))
 
 
@@ -127,16 +127,6 @@ def ddp(rank, spec):
     return train(model.module if evaluates else model, optimizer, rank, dist.get_world_size())
 
 
-def groups(model, spec):
-    """The parameters, in a group for each route, as ZeroRedundancyOptimizer wants them."""
-    parameters = list(model.parameters())
-    if len(edsl.parse(spec).branches) == 1:
-        return parameters
-    matrices = [p for p in parameters if p.dim() > 1]
-    others = [p for p in parameters if p.dim() < 2]
-    return [{"params": matrices, "route": "matrix"}, {"params": others, "route": "other"}]
-
-
 def zero(rank, spec):
     """Training with the state divided by ZeroRedundancyOptimizer, or what it is refused for."""
     from torch.distributed.optim import ZeroRedundancyOptimizer
@@ -144,7 +134,7 @@ def zero(rank, spec):
     model = nn.parallel.DistributedDataParallel(network())
     estimator = edsl.parse(spec).estimator
     parts = model.module if estimator.needs_closure else model
-    optimizer = ZeroRedundancyOptimizer(groups(model, spec), edsl.PipelineOptimizer, spec=spec, mode="eager")
+    optimizer = ZeroRedundancyOptimizer(model.parameters(), edsl.PipelineOptimizer, spec=spec, mode="eager")
     optimizer.pipeline = edsl.parse(spec)
     try:
         return train(parts, optimizer, rank, dist.get_world_size())

@@ -98,12 +98,6 @@ def test_a_norm_behind_a_route_is_over_the_routes_own_parameters_wherever_it_sta
     assert steps("grad | clip(norm=1) | route(matrix=sgd(lr=1.0), other=sgd(lr=1.0))") == pytest.approx((0.2, 0.4))
 
 
-def test_a_name_of_the_whole_pipeline_in_a_group_is_an_error_that_says_what_to_write():
-    groups = [{"params": parameters(), "lr": 0.1, "other_lr": 0.5}]
-    with pytest.raises(edsl.EdslError, match="other_lr is a name in the whole pipeline"):
-        edsl.compile("emuon", groups)
-
-
 def test_synonyms_reach_into_routes():
     pipeline = edsl.parse("emuon(other_betas=(0.8, 0.9), other_eps=1e-6)")
     assert "beta2=0.8, beta3=0.9" in str(pipeline)
@@ -131,7 +125,7 @@ def test_a_users_groups_are_parted_and_keep_their_own_values():
     optimizer = edsl.compile("route(matrix=muon(lr=0.1), vector=adamw(lr=0.2))", groups, mode="eager")
     assert [(group["route"], group["lr"]) for group in optimizer.param_groups] == [
         ("matrix", 0.5),
-        ("vector", 0.5),
+        ("vector", 0.2),
         ("matrix", 0.1),
         ("vector", 0.2),
     ]
@@ -316,3 +310,111 @@ def test_no_estimator_and_no_route_is_lost_silently(text, message):
         edsl.parse(text)
     edsl.parse("hutchinson(every=5) | eadahessian")
     edsl.parse("grad | clip(norm=1) | alto")
+
+
+class Decoder(nn.Module):
+    """A language model; `head` is what it ends in."""
+
+    def __init__(self, head=None, tied=False):
+        super().__init__()
+        self.wte = nn.Embedding(11, 4)
+        self.pos_embed = nn.Parameter(torch.zeros(1, 6, 4))
+        self.inner = nn.Linear(4, 4)
+        self.up = nn.Linear(4, 8)
+        self.down = nn.Linear(8, 4)
+        self.norm = nn.LayerNorm(4)
+        if head is not None:
+            self.out = head
+        if tied:
+            self.out.weight = self.wte.weight
+
+
+class Declaring(Decoder):
+    """As Hugging Face's models say what their head is."""
+
+    def get_output_embeddings(self):
+        return self.up
+
+
+class Refusing(Decoder):
+    def get_output_embeddings(self):
+        raise NotImplementedError
+
+
+def vgg():
+    model = nn.Module()
+    model.features = nn.Conv2d(3, 4, 3)
+    model.classifier = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    return model
+
+
+def towers():
+    """Two models of one, each with a head of its own."""
+    model = nn.Module()
+    model.text, model.image = Decoder(nn.Linear(4, 11)), Declaring()
+    return model
+
+
+APART = {
+    "the last layer": (Decoder(nn.Linear(4, 3)), {"wte.weight", "pos_embed", "out.weight"}),
+    "a vocabulary's width, a layer behind it": (
+        nn.Sequential(nn.Embedding(7, 4), nn.Linear(4, 4), nn.Linear(4, 7), nn.LayerNorm(7)),
+        {"0.weight", "2.weight"},
+    ),
+    "no head": (Decoder(), {"wte.weight", "pos_embed"}),
+    "tied": (Decoder(nn.Linear(4, 11, bias=False), tied=True), {"wte.weight", "pos_embed"}),
+    "declared": (Declaring(nn.Linear(4, 4)), {"wte.weight", "pos_embed", "up.weight"}),
+    "not declared": (Refusing(nn.Linear(4, 3)), {"wte.weight", "pos_embed", "out.weight"}),
+    "called so, in a container": (vgg(), {"classifier.2.weight"}),
+    "no embedding": (nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.LayerNorm(4)), {"1.weight"}),
+    "of a part": (
+        towers(),
+        {"text.wte.weight", "text.pos_embed", "image.wte.weight", "image.pos_embed", "image.up.weight"},
+    ),
+}
+
+
+@pytest.mark.parametrize("recipe", ["emuon", "eshampoo", "esoap"])
+@pytest.mark.parametrize("kind", APART)
+def test_a_module_keeps_embeddings_and_heads_from_a_matrix_update(kind, recipe):
+    model, apart = APART[kind]
+    found = routes(recipe, model)
+    matrices = {name for name, parameter in model.named_parameters() if parameter.dim() >= 2}
+    assert {name for name in matrices if found[name] == "other"} == apart
+    assert all(found[name] == "other" for name in found.keys() - matrices)
+
+
+def test_bare_and_named_tensors_are_matrices_whatever_they_are_called():
+    model = Decoder(nn.Linear(4, 3))
+    model.pos_embed = nn.Parameter(model.pos_embed.detach()[0])  # of three dimensions, it might be a stack
+    matrices = {name for name, parameter in model.named_parameters() if parameter.dim() >= 2}
+    assert {name for name, route in routes("emuon", model.named_parameters()).items() if route == "matrix"} == matrices
+    (matrix, other) = edsl.compile("emuon", model.parameters(), mode="eager").param_groups
+    assert (len(matrix["params"]), len(other["params"])) == (len(matrices), 6)
+
+
+def test_routes_of_their_own_lead_embeddings_and_heads_to_a_matrix_update_too():
+    model = Decoder(nn.Linear(4, 3))
+    found = routes("route(matrix=muon, embedding=muon, other=adamw)", model)
+    assert (found["wte.weight"], found["out.weight"], found["inner.weight"]) == ("embedding", "matrix", "matrix")
+    found = routes("route(('out.weight', muon), matrix=muon, other=adamw)", model)
+    assert (found["wte.weight"], found["out.weight"], found["out.bias"]) == ("other", "out.weight", "other")
+    found = routes("route(('out.*', sgd), matrix=muon, other=adamw)", model)
+    assert (found["out.weight"], found["out.bias"], found["wte.weight"]) == ("out.*", "out.*", "other")
+    assert routes("route(matrix=muon, vector=adamw)", model)["wte.weight"] == "matrix"
+
+
+def test_a_parameter_that_is_moved_to_another_route_begins_there():
+    params = parameters([(3, 3), (2, 2), (4,)])
+    optimizer = edsl.compile("emuon", params, mode="eager")
+    rows = gradients(3, [(3, 3), (2, 2), (4,)])
+    walk(optimizer, params, rows[:2])
+    matrix, other = optimizer.param_groups
+    other["params"].append(matrix["params"].pop())
+    alone = torch.nn.Parameter(params[1].detach().clone())
+    walk(optimizer, params, rows[2:])
+    fresh = walk(edsl.compile("grad | e | adamw", [alone], mode="eager"), [alone], [[row[1]] for row in rows[2:]])
+    assert worst(fresh, [[params[1].detach()]]) == 0
+    assert int(optimizer.state[params[1]]["step"]) == 1
+    assert "adamw.v" in optimizer.state[params[1]]
+    assert int(optimizer.state[params[0]]["step"]) == 3

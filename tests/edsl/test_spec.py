@@ -1,9 +1,12 @@
 """Text ⇄ Pipeline: what is read, how it prints, and that nothing else gets through."""
 
+import copy
 import pickle
+import warnings
 
 import hypothesis.strategies as st
 import pytest
+import torch
 from hypothesis import given, settings
 
 import edsl
@@ -229,3 +232,94 @@ NUMBERS = st.floats(0, 0.999, allow_nan=False)
 def test_any_pipeline_parses_back_from_its_text(adaptors, update):
     pipeline = edsl.Pipeline((edsl.grad(), *adaptors, update))
     assert edsl.parse(str(pipeline)) == pipeline
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("adam(beta1=0.9)", "Adam's (β₁, β₂) are beta2, beta3 here: write betas=(0.9, 0.999)"),
+        ("grad | e | adamw(beta1=0.8, beta2=0.95)", "AdamW's (β₁, β₂) are beta2, beta3 here: write betas=(0.8, 0.95)"),
+        ("lion(beta1=0.95)", "Lion's (β₁, β₂) are beta2, beta3 here: write betas=(0.95, 0.99)"),
+        ("adan(beta1=0.9)", "Adan's (β₁, β₂, β₃) are beta2, beta4, beta3 here: write betas=(0.9, 0.92, 0.99)"),
+        ("soap(beta1=0.9)", "Soap's (β₁, β₂) are beta2, beta3 here: write betas=(0.9, 0.95)"),
+        ("emuon(other_beta1=0.9)", "are other_beta2, other_beta3 here: write other_betas=(0.9, 0.999)"),
+    ],
+)
+def test_adams_letters_are_answered_with_what_to_write(text, written):
+    with pytest.raises(EdslError) as raised:
+        edsl.parse(text)
+    assert written in str(raised.value).splitlines()[0]
+    suggested = written.split("write ")[1]
+    edsl.parse(f"{text[: text.rindex('(')]}({suggested})")
+
+
+def test_betas_are_in_the_order_of_the_updates_own_paper():
+    adan = edsl.adan(betas=(0.98, 0.92, 0.99))
+    assert (adan.beta2, adan.beta4, adan.beta3) == (0.98, 0.92, 0.99)
+    assert edsl.parse("route(matrix=muon, other=adan)").override(other_betas=(0.1, 0.2, 0.3)) == edsl.parse(
+        "route(matrix=muon, other=adan(beta2=0.1, beta4=0.2, beta3=0.3))"
+    )
+
+
+DISORDERED = [
+    *("adam(beta2=0.999)", "adamw(beta2=0.9999)", "lamb(beta3=0.5)", "soap(beta2=0.99)", "adan(beta3=0.5)"),
+    *("grad | e | adabelief(beta2=0.9995)", "hutchinson | adahessian(beta3=0.1)", "emuon(other_beta2=0.9999)"),
+]
+ORDERED = [
+    *("adam", "soap", "adam(beta2=0.5, beta3=0.5)", "lion(beta2=0.999)", "rmsprop(beta3=0.1)", "sgd(momentum=0.9)"),
+    *("adam(betas=(0.95, 0.9))", "eadam(betas=(0.95, 0.9))", "emuon(other_betas=(0.9, 0.1))"),
+]
+
+
+def build(spec, **given):
+    return edsl.compile(spec, [torch.nn.Parameter(torch.ones(2, 2))], mode="eager", **given)
+
+
+@pytest.mark.parametrize("text", DISORDERED)
+def test_moments_in_the_wrong_order_are_told_once_at_the_users_line(text):
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        optimizer = build(text)
+        optimizer.load_state_dict(optimizer.state_dict())
+        copy.deepcopy(optimizer)
+    (one,) = told
+    assert issubclass(one.category, edsl.EdslWarning)
+    assert one.filename == __file__
+    assert "(β₁, β₂" in str(one.message)
+
+
+@pytest.mark.parametrize("text", ORDERED)
+def test_moments_in_order_or_written_as_betas_are_not_doubted(text):
+    build(text)
+    build(text, lr=0.1)
+    build(edsl.parse(text))
+
+
+def test_an_override_is_doubted_as_the_text_is():
+    with pytest.warns(edsl.EdslWarning, match=r"beta2=0\.9999 is not below beta3=0\.999"):
+        build(edsl.adam(), beta2=0.9999)
+    build("adam", betas=(0.9999, 0.999))
+    build(edsl.adam(betas=(0.9999, 0.999)), lr=0.1)
+
+
+def test_a_lifted_bound_is_told_once_where_it_is_written():
+    spec = "grad | e(alpha=-200, unchecked=True) | sgd"
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for line in (lambda: build(spec), lambda: edsl.e(alpha=-200, unchecked=True), lambda: edsl.parse(spec)):
+            del told[:]
+            line()
+            assert [(one.filename, "outside the paper's bound" in str(one.message)) for one in told] == [
+                (__file__, True)
+            ]
+        del told[:]
+        pipeline = edsl.parse(spec)
+        del told[:]
+        optimizer = build(pipeline)
+        for parameter in optimizer.param_groups[0]["params"]:
+            parameter.grad = torch.ones_like(parameter)
+        for alpha in (-200, -300, -400):
+            optimizer.param_groups[0]["alpha"] = alpha
+            optimizer.step()
+        optimizer.load_state_dict(optimizer.state_dict())
+        assert not told
