@@ -31,10 +31,10 @@ def test_a_stack_of_experts_is_refused_with_the_choices(update, mode):
 
 
 def test_the_route_that_the_error_names_is_taken_and_matrices_of_their_own_are_matrices():
-    model = nn.Sequential(nn.Linear(4, 4), Experts())
+    model = nn.Sequential(nn.Linear(4, 4), Experts(), nn.Linear(4, 2, bias=False))
     optimizer = edsl.compile("route(('*.w1', adamw), matrix=muon, other=adamw)", model, mode="eager")
     routes = {name: group["route"] for group in optimizer.param_groups for name in group["param_names"]}
-    assert routes == {"1.w1": "*.w1", "0.weight": "matrix", "0.bias": "other"}
+    assert routes == {"1.w1": "*.w1", "0.weight": "matrix", "0.bias": "other", "2.weight": "other"}
     edsl.compile("muon", [nn.Parameter(matrix) for matrix in model[1].w1.detach()], mode="eager")
 
 
