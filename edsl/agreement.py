@@ -49,7 +49,8 @@ def _told(pipeline: Pipeline, groups: Sequence[dict[str, Any]], state_dtype: Any
         "number of param groups": len(groups),
     }
     for index, group in enumerate(groups):
-        live = pipeline.branch(group.get("route", "")).hyperparameters
+        branch = pipeline.branches.get(group.get("route", ""))
+        live = pipeline.live_names if branch is None else branch.hyperparameters  # of several routes, or of one
         values = {key: float(group[key]) for key in live if _is_number(group.get(key))}
         told |= {f"{key} of param group {index}": value for key, value in values.items()}
         told[f"maximize of param group {index}"] = bool(group.get("maximize"))
