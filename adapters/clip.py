@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from edsl.domain import Number, field
 from edsl.errors import EdslError
-from edsl.stage import Adaptor, At, NoMemory, Value
+from edsl.language.domain import Number, field
+from edsl.language.stage import Adaptor, At, NoMemory, Value
 
 POSITIVE = Number(0, open_low=True, optional=True)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from edsl.domain import DECAY, Choice, Number, Switch, field, plain
 from edsl.errors import FieldError
-from edsl.stage import Adaptor, At, Value
+from edsl.language.domain import DECAY, Choice, Number, Switch, field, plain
+from edsl.language.stage import Adaptor, At, Value
 
 
 class PastMean(NamedTuple):

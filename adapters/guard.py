@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from edsl.domain import Choice, field
-from edsl.stage import Adaptor, At, NoMemory, Value
+from edsl.language.domain import Choice, field
+from edsl.language.stage import Adaptor, At, NoMemory, Value
 
 
 @dataclass(frozen=True)

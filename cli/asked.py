@@ -36,7 +36,7 @@ def check_effective(asked: Mapping[str, Any]) -> None:
 
 def resumes(running: Running, specs: Sequence[Any]) -> bool:
     """Whether a race goes on that --out holds; with --resume and specs, a folder without a race gets a new one."""
-    from edsl.lab.record import CONFIGURATION
+    from edsl.lab.races.record import CONFIGURATION
 
     if not running.resume:
         return False
@@ -68,8 +68,8 @@ def resumed(running: Running, task: str | None, specs: Sequence[Any]) -> Any:
 
 def held_in(folder: Path) -> Any:
     """The race that a folder holds."""
-    from edsl.lab.race import race_from
-    from edsl.lab.record import read_configuration
+    from edsl.lab.races.race import race_from
+    from edsl.lab.races.record import read_configuration
 
     held = read_configuration(folder)
     try:
@@ -99,8 +99,8 @@ def _contradictions(race: Any, asked: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _other_specs(race: Any, specs: Sequence[Any]) -> Iterator[str]:
-    from edsl.lab.race import Entrant
-    from edsl.spec import parse
+    from edsl.lab.races.race import Entrant
+    from edsl.language.spec import parse
 
     if not specs:
         return
@@ -134,7 +134,7 @@ def _rate(race: Any, value: str) -> Any:
 
 
 def _baseline(race: Any, value: str) -> Any:
-    from edsl.spec import parse
+    from edsl.language.spec import parse
 
     names = {entrant.name: entrant.name for entrant in race.entrants}
     specs = {entrant.spec: entrant.name for entrant in race.entrants}
@@ -142,19 +142,19 @@ def _baseline(race: Any, value: str) -> Any:
 
 
 def _levels(race: Any, value: str) -> Any:
-    from edsl.lab.levels import read_levels
+    from edsl.lab.trials.levels import read_levels
 
     return read_levels(value), race.setting.levels
 
 
 def _device(race: Any, value: str) -> Any:
-    from edsl.lab.device import usable_device
+    from edsl.lab.trials.device import usable_device
 
     return usable_device(value), race.setting.device
 
 
 def _has_controls(race: Any) -> bool:
-    from edsl.lab.controls import WITHOUT
+    from edsl.lab.races.controls import WITHOUT
 
     return any(entrant.control_of or entrant.name == WITHOUT for entrant in race.entrants)
 

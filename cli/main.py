@@ -482,7 +482,7 @@ def common_options(
     ] = False,
 ) -> None:
     if plugin:
-        from edsl.plugins import load_plugin
+        from edsl.language.registry.plugins import load_plugin
 
         for path in plugin:
             load_plugin(path)
@@ -524,7 +524,7 @@ def main() -> None:
 
 def _of_a_stage(reason: Exception) -> str:
     """What is wrong with a stage that somebody else wrote; any other error is edsl's own, and goes on."""
-    from edsl.authored import blamed
+    from edsl.language.registry.check import blamed
 
     found = blamed(reason)
     if found is None:

@@ -12,10 +12,10 @@ from edsl.errors import EdslError
 
 def report(folders: Sequence[Path], target: float | None, sinks: Sequence[str], out: Path | None) -> None:
     """Write report.html, and pictures and tables beside each race's record; export to the viewers named."""
-    from edsl.lab.record import finished_in
+    from edsl.lab.races.record import finished_in
     from edsl.lab.report.page import write
     from edsl.lab.report.sinks import sink
-    from edsl.lab.results import results, together
+    from edsl.lab.results.results import results, together
 
     exports = [sink(name) for name in sinks]
     races = []

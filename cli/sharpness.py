@@ -15,8 +15,8 @@ from edsl.errors import EdslError
 
 def sharpness(task: str | None, specs: Sequence[str], levels: str, settings: dict[str, Any], running: Running) -> None:
     """Train every spec on every seed, look when its training loss first falls to each level, and at the end."""
-    from edsl.lab.levels import read_levels
-    from edsl.lab.race import race
+    from edsl.lab.races.race import race
+    from edsl.lab.trials.levels import read_levels
 
     if resumes(running, specs):
         run(resumed(running, task, specs), running)
@@ -29,7 +29,7 @@ def sharpness(task: str | None, specs: Sequence[str], levels: str, settings: dic
 
 def tell(race: Any, record: Any, as_json: bool) -> None:
     """Print what finished runs were like at each level, and draw it beside their record."""
-    from edsl.lab.sharpness import matched, picture, records, seen_in
+    from edsl.lab.results.matched_loss import matched, picture, records, seen_in
 
     found = seen_in(race, record.finished)
     rows = matched(race, found)

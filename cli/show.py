@@ -7,12 +7,12 @@ from typing import Any
 
 from edsl.cli.render.page import print_json
 from edsl.cli.render.pipeline import print_pipeline
-from edsl.cost import REFERENCE, cost, stage_state
-from edsl.lab.controls import explores
-from edsl.pipeline import Pipeline
-from edsl.spec import parse
-from edsl.stage import Estimator, Stage
-from edsl.theory.notation import recurrences
+from edsl.costs.cost import REFERENCE, cost, stage_state
+from edsl.lab.races.controls import explores
+from edsl.language.pipeline import Pipeline
+from edsl.language.spec import parse
+from edsl.language.stage import Estimator, Stage
+from edsl.theory.text.notation import recurrences
 
 
 def show(spec: str, as_json: bool) -> None:
@@ -85,6 +85,6 @@ def _buffers(stage: Stage) -> list[str] | None:
 
 
 def _is_foreign(stage: Stage) -> bool:
-    from edsl.adapters.foreign import Foreign
+    from edsl.updates.foreign import Foreign
 
     return isinstance(stage, Foreign)

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 import edsl
-from edsl.lab.claims import CLAIMS, claim
+from edsl.lab.claims.catalogue import CLAIMS, claim
 from edsl.lab.claims.writing import markdown
 
 DOCS = Path(__file__).parent

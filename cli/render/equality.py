@@ -8,7 +8,7 @@ from typing import Any
 from rich.markup import escape
 
 from edsl.cli.render.page import Page
-from edsl.domain import plain
+from edsl.language.domain import plain
 
 
 def print_verdict(found: dict[str, Any]) -> None:

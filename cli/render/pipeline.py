@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from edsl.cli.render.page import Page
-from edsl.domain import plain
+from edsl.language.domain import plain
 
 _BROKEN = 22  # columns that hyper-parameters get at least
 

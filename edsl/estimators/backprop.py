@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from edsl.domain import Whole, field
-from edsl.stage import Estimator, NoMemory, Value
+from edsl.language.domain import Whole, field
+from edsl.language.stage import Estimator, NoMemory, Value
 
 if TYPE_CHECKING:
-    from edsl.oracle import Oracle
+    from edsl.step.oracle import Oracle
 
 
 class Accumulated(NamedTuple):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from edsl.domain import Choice, Switch, Whole, field
-from edsl.stage import Estimator
+from edsl.language.domain import Choice, Switch, Whole, field
+from edsl.language.stage import Estimator
 
 if TYPE_CHECKING:
-    from edsl.oracle import Oracle
+    from edsl.step.oracle import Oracle
 
 
 @dataclass(frozen=True)

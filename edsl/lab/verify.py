@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from edsl.domain import Whole, plain
 from edsl.errors import EdslError
 from edsl.lab.closure import closure_for
-from edsl.optimizer import check_mode, compile
-from edsl.pipeline import Pipeline
-from edsl.spec import parse
+from edsl.language.domain import Whole, plain
+from edsl.language.pipeline import Pipeline
+from edsl.language.spec import parse
+from edsl.optim.optimizer import check_mode, compile
 
 EXAMPLES = 16  # in a batch
 

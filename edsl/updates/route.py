@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from edsl.domain import field
 from edsl.errors import EdslError, FieldError, nearest, shown
-from edsl.stage import At, BaseUpdate, Estimator, Stage, Value
+from edsl.language.domain import field
+from edsl.language.stage import At, BaseUpdate, Estimator, Stage, Value
 
 if TYPE_CHECKING:
-    from edsl.pipeline import Chain, Pipeline
+    from edsl.language.pipeline import Chain, Pipeline
 
 BY_MODULE = ("embedding", "norm", "head")
 APART = ("embedding", "head")  # matrices that matrix updates are not made for
@@ -41,8 +41,8 @@ class Branches:
 
 
 def _pair(entry: Any) -> tuple[str, Chain]:
-    from edsl.adapters.foreign import Foreign
-    from edsl.pipeline import Chain
+    from edsl.language.pipeline import Chain
+    from edsl.updates.foreign import Foreign
 
     if not isinstance(entry, tuple) or len(entry) != 2 or not isinstance(entry[0], str):
         raise ValueError(f"must be pairs of a name and stages, got {shown(entry)}")
@@ -73,7 +73,7 @@ class Route(BaseUpdate):
     whatever the order:
 
     1. ("blocks.*", …): names that match a shell pattern, the first that does;
-    2. embedding, norm, head: by the module that owns the parameter; `edsl.routing.heads_in_module` says what a
+    2. embedding, norm, head: by the module that owns the parameter; `edsl.groups.routing.heads_in_module` says what a
        head is;
     3. matrix: 2 or more dimensions, but for embeddings and heads, which go to other; vector: fewer;
     4. other: all that is left.
@@ -147,8 +147,8 @@ class Route(BaseUpdate):
     @cached_property
     def pipelines(self) -> dict[str, Pipeline]:
         """Each branch behind the estimator that it implies."""
-        from edsl.arguments import build
-        from edsl.pipeline import Pipeline
+        from edsl.language.arguments import build
+        from edsl.language.pipeline import Pipeline
 
         estimator = build(self.estimator, {})
         return {name: Pipeline((estimator, *chain.stages)) for name, chain in self.branches}
@@ -160,7 +160,7 @@ class Route(BaseUpdate):
         return tuple(self.places)
 
     def replace(self, values: dict[str, Any]) -> Route:
-        from edsl.pipeline import Chain
+        from edsl.language.pipeline import Chain
 
         changes: dict[str, dict[str, Any]] = {}
         for argument, value in values.items():

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from edsl.domain import Number, field
-from edsl.stage import At, NoMemory, Value, Wrapper
+from edsl.language.domain import Number, field
+from edsl.language.stage import At, NoMemory, Value, Wrapper
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from edsl.domain import DECAY, field
-from edsl.stage import At, Value, Wrapper
+from edsl.language.domain import DECAY, field
+from edsl.language.stage import At, Value, Wrapper
 
 
 class AverageWeights(NamedTuple):

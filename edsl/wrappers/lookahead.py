@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from edsl.domain import Number, Whole, field
-from edsl.stage import At, Value, Wrapper
+from edsl.language.domain import Number, Whole, field
+from edsl.language.stage import At, Value, Wrapper
 
 
 class SlowWeights(NamedTuple):

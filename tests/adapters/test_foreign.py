@@ -79,7 +79,7 @@ def test_behind_e_schedulers_and_copies_reach_it():
 def test_missing_package_is_an_error_that_says_what_to_install(monkeypatch):
     import sys
 
-    from edsl.adapters import foreign
+    from edsl.updates import foreign
 
     foreign._optimizers.cache_clear()
     foreign.optimizer_class.cache_clear()

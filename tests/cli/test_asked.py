@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from edsl.cli import main as cli
-from edsl.lab.driver import run_to_end
-from edsl.lab.race import open_record, race
+from edsl.lab.executors.driver import run_to_end
+from edsl.lab.races.race import open_record, race
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from edsl.cli import main as cli
 from edsl.cli.render.progress import trial_text
-from edsl.lab.driver import Progress
+from edsl.lab.executors.driver import Progress
 
 RACE = ("compare", "digits", "sgd(lr=0.1)", "torch.SGD(lr=0.1)", "--steps", "5", "--seeds", "2")
 
@@ -39,9 +39,9 @@ def test_show_json_is_json():
 
 
 def test_list_names_every_stage_recipe_and_task():
-    from edsl.lab.tasks import TASKS
-    from edsl.recipes import RECIPES
-    from edsl.registry import STAGES
+    from edsl.lab.tasks.catalogue import TASKS
+    from edsl.language.registry.lookup import STAGES
+    from edsl.language.registry.recipes import RECIPES
 
     code, out, _ = run("list")
     assert code == 0

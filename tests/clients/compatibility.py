@@ -12,7 +12,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from pathlib import Path
 
-from edsl.recipes import RECIPES
+from edsl.language.registry.recipes import RECIPES
 
 DOC = Path(__file__).parents[2] / "docs" / "compatibility.md"
 

@@ -16,9 +16,11 @@ import pytest
 from problem import gradients, parameters, walk
 
 import edsl
-from edsl import code_cache, cxx, native
-from edsl.code_cache import UnusableCache, cache_folder, kept
 from edsl.errors import EdslWarning
+from edsl.kernels import code_cache
+from edsl.kernels import cpu as native
+from edsl.kernels import toolchain as cxx
+from edsl.kernels.code_cache import UnusableCache, cache_folder, kept
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
 SOMEBODY, NOBODY = 12345, 65534
@@ -206,7 +208,7 @@ def test_a_whole_entry_that_another_process_has_just_mended_is_left(folder):
 
 
 def test_bytecode_beside_a_text_is_not_run(folder):
-    from edsl.generated import SOURCE, generated
+    from edsl.kernels.module_cache import SOURCE, generated
 
     generated.cache_clear()
     assert generated("VALUE = 1\n").VALUE == 1

@@ -18,17 +18,17 @@ import torch
 from problem import gradients, parameters, walk
 
 import edsl
-import edsl.cuda
+import edsl.kernels.cuda
 import edsl.stage
-from edsl.cuda import Cuda
+from edsl.codegen.expression import NotElementwise
+from edsl.codegen.signature import Form
+from edsl.codegen.triton import BLOCK, kernels
+from edsl.costs.traffic import bytes_of_loops
 from edsl.errors import EdslWarning
-from edsl.expression import NotElementwise
-from edsl.form import Form
-from edsl.generated import generated
-from edsl.plan import Plan
-from edsl.recipes import RECIPES
-from edsl.traffic import bytes_of_loops
-from edsl.triton_text import BLOCK, kernels
+from edsl.kernels.cuda import Cuda
+from edsl.kernels.module_cache import generated
+from edsl.language.registry.recipes import RECIPES
+from edsl.step.plan import Plan
 
 SINGLE = torch.float32
 SIZES = [(1,), (BLOCK - 1,), (BLOCK,), (2, BLOCK), (3, BLOCK + 5)]
@@ -89,7 +89,7 @@ class Launches:
 
     def __init__(self, monkeypatch):
         self.seen = []
-        monkeypatch.setattr(edsl.cuda, "generated", lambda text: self)
+        monkeypatch.setattr(edsl.kernels.cuda, "generated", lambda text: self)
 
     def __getattr__(self, name):
         return Launcher(name, self.seen)
@@ -186,7 +186,7 @@ def test_the_number_of_launches_does_not_depend_on_the_number_of_layers(layers, 
 
 
 def test_where_triton_fails_the_step_is_left_with_one_warning(monkeypatch):
-    monkeypatch.setattr(edsl.cuda, "generated", lambda text: Broken())
+    monkeypatch.setattr(edsl.kernels.cuda, "generated", lambda text: Broken())
     with pytest.warns(EdslWarning) as told:
         ends, (optimizer, _) = both("grad | clip(norm=1) | alto", SIZES)
     assert [str(one.message) for one in told] == ["Triton failed (ptxas died): using torch.compile"]
@@ -198,7 +198,7 @@ def test_without_triton_the_step_is_left_silently(monkeypatch):
     def absent(text):
         raise ImportError("No module named 'triton'")
 
-    monkeypatch.setattr(edsl.cuda, "generated", absent)
+    monkeypatch.setattr(edsl.kernels.cuda, "generated", absent)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         ends, _ = both("alto", SIZES)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import edsl
-from edsl.memory import memory
+from edsl.costs.memory import memory
 
 MATRIX = ("muon", "shampoo", "soap")
 

@@ -11,10 +11,10 @@ from problem import gradients, parameters, walk, worst
 
 import edsl
 import edsl.stage
-from edsl.cpp import ASIDE, BLOCK, SMALL
-from edsl.expression import NotElementwise
-from edsl.memory import memory
-from edsl.plan import Plan
+from edsl.codegen.cpp import ASIDE, BLOCK, SMALL
+from edsl.codegen.expression import NotElementwise
+from edsl.costs.memory import memory
+from edsl.step.plan import Plan
 
 SIZES = [(1,), (BLOCK - 1,), (BLOCK,), (BLOCK + 1,), (SMALL,), (SMALL + 7,), (3, BLOCK)]
 LAYERWISE = ["alto", "grad | e(start='first') | lars(momentum=0.9)", "grad | clip(norm=0.1) | e | lamb | caution"]

@@ -7,13 +7,13 @@ import torch
 from shell import run
 
 import edsl
-from edsl import plugins
+from edsl.language.registry import plugins
 
 SCALE = '''
 from dataclasses import dataclass
 from typing import ClassVar
 
-from edsl.domain import Number, field
+from edsl.stage import Number, field
 from edsl.stage import Adaptor
 
 

@@ -8,12 +8,12 @@ import torch
 from problem import gradients, parameters, walk, worst
 
 import edsl
-from edsl import plugins
+from edsl.language.registry import plugins
 
 TEXT = """
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
-from edsl.domain import Number, field
+from edsl.stage import Number, field
 from edsl.stage import Adaptor
 
 class Memory(NamedTuple):
@@ -95,7 +95,7 @@ def test_a_stage_with_the_name_of_one_of_edsls_is_told_from_it():
     from dataclasses import dataclass
     from typing import ClassVar
 
-    from edsl.domain import Number, field
+    from edsl.language.domain import Number, field
     from edsl.stage import BaseUpdate
 
     @dataclass(frozen=True)

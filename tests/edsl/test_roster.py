@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import edsl
-from edsl.roster import Roster
+from edsl.engine.replay import Roster
 
 SPECS = [
     "alto",

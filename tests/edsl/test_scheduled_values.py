@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import edsl
-from edsl.pipeline import Pipeline
-from edsl.plan import Plan
+from edsl.language.pipeline import Pipeline
+from edsl.step.plan import Plan
 
 SPECS = [
     "alto",

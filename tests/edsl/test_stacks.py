@@ -8,9 +8,9 @@ import torch
 from problem import gradients, parameters, walk
 
 import edsl
-from edsl.domain import Number, field
-from edsl.pipeline import Pipeline
-from edsl.stacks import STACKS, most_in_stack
+from edsl.engine.stacks import STACKS, most_in_stack
+from edsl.language.domain import Number, field
+from edsl.language.pipeline import Pipeline
 from edsl.stage import Adaptor
 
 SHAPES = [(6, 4)] * 3 + [(3, 5)] * 2

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import edsl
-from edsl.oracle import Oracle, Slot
+from edsl.step.oracle import Oracle, Slot
 
 DENSE = torch.tensor([[4.0, 1.0, -0.5], [1.0, 3.0, 0.8], [-0.5, 0.8, 2.0]], dtype=torch.float64)
 

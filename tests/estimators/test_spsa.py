@@ -9,7 +9,7 @@ import torch
 from problem import parameters, walk
 
 import edsl
-from edsl.oracle import Oracle, Slot
+from edsl.step.oracle import Oracle, Slot
 
 DISTRIBUTIONS = ("rademacher", "gaussian")
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 import edsl
-from edsl.lab.ablation import ablation
-from edsl.lab.controls import controls_of, explores, twin_of, why_no_twin
-from edsl.lab.race import race
-from edsl.lab.sweep import sweep
-from edsl.recipes import RECIPES
-from edsl.theory.filter import update_filter
+from edsl.lab.races.ablation import ablation
+from edsl.lab.races.controls import controls_of, explores, twin_of, why_no_twin
+from edsl.lab.races.race import race
+from edsl.lab.races.sweep import sweep
+from edsl.language.registry.recipes import RECIPES
+from edsl.theory.systems.filter import update_filter
 
 
 def momentum_of(spec, steps=20_000):

@@ -7,17 +7,17 @@ import pytest
 from shell import run
 
 import edsl
-from edsl import plugins
-from edsl.lab.driver import run_to_end
+from edsl.lab.executors.driver import run_to_end
 from edsl.lab.executors.processes import Processes
-from edsl.lab.race import open_record, race, race_from
-from edsl.lab.record import read_configuration
+from edsl.lab.races.race import open_record, race, race_from
+from edsl.lab.races.record import read_configuration
+from edsl.language.registry import plugins
 
 STAGE = '''
 from dataclasses import dataclass
 from typing import ClassVar
 
-from edsl.domain import Number, field
+from edsl.stage import Number, field
 from edsl.stage import Adaptor
 
 
@@ -128,7 +128,7 @@ def test_a_file_edited_within_a_second_runs_as_it_is(tmp_path, forget):
 
 def test_a_name_that_begins_with_es_is_not_taken_for_e(raced):
     from edsl.lab.report.conclusions import conclusions, doubts
-    from edsl.lab.results import results
+    from edsl.lab.results.results import results
 
     _, folder = raced
     found = again(folder)

@@ -11,14 +11,14 @@ import pytest
 from shell import run
 
 from edsl.cli.render.race import print_race
-from edsl.lab.driver import run_to_end
-from edsl.lab.race import open_record, race
+from edsl.lab.executors.driver import run_to_end
+from edsl.lab.races.race import open_record, race
+from edsl.lab.races.sweep import sweep
 from edsl.lab.report import conclusions, pictures, sinks
 from edsl.lab.report.page import write
 from edsl.lab.report.stability import stability
-from edsl.lab.result_tables import costs, outcomes
-from edsl.lab.results import results
-from edsl.lab.sweep import sweep
+from edsl.lab.results.result_tables import costs, outcomes
+from edsl.lab.results.results import results
 
 pytest.importorskip("matplotlib")
 

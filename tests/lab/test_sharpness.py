@@ -9,12 +9,12 @@ import pytest
 from shell import run
 
 import edsl
-from edsl.lab.driver import run_to_end
-from edsl.lab.edge import plateau, plateaus, spec_at, stable_sharpness
-from edsl.lab.levels import END, read_levels
-from edsl.lab.race import open_record, race
-from edsl.lab.sharpness import Seen, matched, picture, seen_in
-from edsl.theory.report import check_pipeline
+from edsl.lab.claims.edge_of_stability import plateau, plateaus, spec_at, stable_sharpness
+from edsl.lab.executors.driver import run_to_end
+from edsl.lab.races.race import open_record, race
+from edsl.lab.results.matched_loss import Seen, matched, picture, seen_in
+from edsl.lab.trials.levels import END, read_levels
+from edsl.theory.stability.report import check_pipeline
 
 pytestmark = [
     pytest.mark.skipif(util.find_spec("curvlinops") is None, reason="curvlinops is not installed"),

@@ -13,14 +13,14 @@ from specs import pipeline_with
 import edsl
 from edsl.adapters.exploration import PastMean
 from edsl.cli import main as cli
-from edsl.domain import DECAY, Number, field
 from edsl.lab.closure import closure_for
-from edsl.recipes import RECIPES
-from edsl.registry import STAGES
+from edsl.language.domain import DECAY, Number, field
+from edsl.language.registry.lookup import STAGES
+from edsl.language.registry.recipes import RECIPES
 from edsl.stage import Adaptor
-from edsl.theory.equivalence import compare, known_relations
-from edsl.theory.linearise import NotLinear
-from edsl.theory.mapping import find_map
+from edsl.theory.equivalence.comparison import compare, known_relations
+from edsl.theory.equivalence.mapping import find_map
+from edsl.theory.systems.linearise import NotLinear
 
 STEPS = 60
 

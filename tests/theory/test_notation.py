@@ -5,10 +5,10 @@ from matplotlib.mathtext import MathTextParser
 from specs import pipeline_with
 
 import edsl
-from edsl.recipes import RECIPES
-from edsl.registry import STAGES
-from edsl.theory.latex import latex
-from edsl.theory.notation import recurrences
+from edsl.language.registry.lookup import STAGES
+from edsl.language.registry.recipes import RECIPES
+from edsl.theory.text.latex import latex
+from edsl.theory.text.notation import recurrences
 
 
 def lines(spec):
@@ -108,8 +108,8 @@ def test_no_two_quantities_share_a_letter(spec, line):
 
 
 def test_products_of_numbers_are_no_difference():
-    from edsl.theory.alphabet import Alphabet
-    from edsl.theory.notation import Writer, letter
+    from edsl.theory.text.alphabet import Alphabet
+    from edsl.theory.text.notation import Writer, letter
 
     write = Writer(Alphabet()).text
     x, five, small = letter("x"), letter("−5"), letter("0.01")

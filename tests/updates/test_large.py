@@ -5,7 +5,7 @@ import torch
 from torch.nn import Parameter
 
 import edsl
-from edsl.registry import STAGES, stage_class
+from edsl.language.registry.lookup import STAGES, stage_class
 
 SIZES = (1e10, 1e20, 1e30, 1e37)
 VARIANTS = (

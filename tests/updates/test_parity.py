@@ -13,9 +13,9 @@ from scipy.optimize import linprog
 
 import edsl
 from edsl.lab.verify import verify
-from edsl.matrices import blocks, eigenbasis, inverse_power, refined, whole
-from edsl.newton_schulz import JORDAN, MARGIN, MINIMAX, SMALLEST, newton_schulz
-from edsl.registry import STAGES, stage_class
+from edsl.language.registry.lookup import STAGES, stage_class
+from edsl.numerics.matrices import blocks, eigenbasis, inverse_power, refined, whole
+from edsl.numerics.newton_schulz import JORDAN, MARGIN, MINIMAX, SMALLEST, newton_schulz
 
 STEPS = 50
 TOLERANCE = 1e-10

@@ -9,10 +9,10 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 import edsl
-from edsl.lab.contender import Contender
-from edsl.lab.shapes import Shape, parameter_set
-from edsl.plan import Plan
-from edsl.traffic import bytes_of_loops
+from edsl.costs.traffic import bytes_of_loops
+from edsl.lab.benchmarks.contender import Contender
+from edsl.lab.benchmarks.parameter_sets import Shape, parameter_set
+from edsl.step.plan import Plan
 from gpu_parts.run import Rotating, Row, Run, notes, table
 
 TITLE = "A profile"

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from edsl.lab.claims.claim import Claim
+from edsl.lab.claims.edge_of_stability import Plateau, plateaus
 from edsl.lab.claims.raced import raced
-from edsl.lab.edge import Plateau, plateaus
-from edsl.lab.levels import END
-from edsl.lab.race import race
-from edsl.lab.sharpness import Matched, matched, picture, seen_in
-from edsl.lab.statistics import LEVEL, Interval, holm
+from edsl.lab.races.race import race
+from edsl.lab.results.matched_loss import Matched, matched, picture, seen_in
+from edsl.lab.results.statistics import LEVEL, Interval, holm
+from edsl.lab.trials.levels import END
 
 LR = 0.003
 SPECS = (f"adam(lr={LR})", *(f"eadam(lr={LR}, alpha={alpha})" for alpha in (-50, -5, 5, 50)))

@@ -7,9 +7,9 @@ import os
 from typing import Any
 
 from edsl.errors import EdslError
-from edsl.lab.executors import Tick
-from edsl.lab.race import Work
-from edsl.lab.trial import failed
+from edsl.lab.executors.engines import Tick
+from edsl.lab.races.race import Work
+from edsl.lab.trials.trial import failed
 
 RETRIES = 3  # of a trial whose worker is lost
 

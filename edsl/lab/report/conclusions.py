@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from edsl.lab.controls import TWIN, WITHOUT, why_no_twin
-from edsl.lab.race import Race
-from edsl.lab.result_tables import MISSING, difference_texts, metric_scale
-from edsl.lab.results import NAMES, Effect, Results, Row
-from edsl.lab.statistics import BETTER, FEWEST, UNDECIDED, WORSE
-from edsl.spec import parse
+from edsl.lab.races.controls import TWIN, WITHOUT, why_no_twin
+from edsl.lab.races.race import Race
+from edsl.lab.results.result_tables import MISSING, difference_texts, metric_scale
+from edsl.lab.results.results import NAMES, Effect, Results, Row
+from edsl.lab.results.statistics import BETTER, FEWEST, UNDECIDED, WORSE
+from edsl.language.spec import parse
 
 FEW = 5  # seeds, below which an interval is very wide
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edsl.lab import level_tables, result_tables, sharpness
-from edsl.lab.levels import END
-from edsl.lab.race import Race
+from edsl.lab.races.race import Race
 from edsl.lab.report import conclusions, pictures, tables
 from edsl.lab.report.stability import stability
-from edsl.lab.results import Results
+from edsl.lab.results import level_tables, result_tables
+from edsl.lab.results import matched_loss as sharpness
+from edsl.lab.results.results import Results
+from edsl.lab.trials.levels import END
 
 CAPTIONS = {
     "curves": "Medians over seeds, bands from the least to the most.",

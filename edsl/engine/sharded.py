@@ -1,0 +1,180 @@
+"""How the processes that share layers confer in a step: sums in one message, matrices in waves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from edsl.distributed.sharding import Bundle, collected, handed_back, summed, waves
+from edsl.language.reductions import Question
+from edsl.step.layout import folded, working_dtype
+from edsl.step.parameter import Item
+from edsl.step.segment import Given, Segment
+
+
+@dataclass(eq=False)
+class Turn:
+    """One item before one segment.
+
+    Attributes:
+        buffers: the segment's, as its function takes them.
+        needs_whole: the item is sharded, and the segment can't run on a shard.
+    """
+
+    item: Item
+    segment: Segment
+    given: Given
+    buffers: list[Tensor]
+    needs_whole: bool
+
+    @property
+    def place(self) -> Given:
+        """What the step reads; noise is drawn now, so that no more of it than this item's is kept."""
+        noisy = self.segment.noisy
+        normals = tuple(self.item.normal(stage, label, self.needs_whole) for stage, label in noisy)
+        return self.given._replace(normals=normals) if noisy else self.given
+
+    @property
+    def gathers(self) -> bool:
+        """Whether its matrix is brought together on one process."""
+        asks = self.given.answers is not None
+        return self.needs_whole or (asks and any(q.kind == "orthogonal" for q in self.segment.reading.questions))
+
+    @property
+    def gradients(self) -> list[Tensor]:
+        """The raw gradient, where it is something else than what flows in, and is read."""
+        gradient = self.given.gradient
+        return [] if gradient is None or not self.segment.reading.reads_gradient else [gradient]
+
+    @property
+    def changed(self) -> list[int]:
+        """The places of the buffers that this step changes."""
+        kept = frozenset() if self.segment.refreshes(self.item.k) else self.segment.kept
+        return [place for place, name in enumerate(self.segment.buffers) if name not in kept]
+
+    def learn(self, place: int, answer: Tensor) -> None:
+        """Take the answer to the segment's question of this number."""
+        answers = list(self.given.answers or ())
+        answers[place] = answer
+        self.given = self.given._replace(answers=tuple(answers))
+
+
+def shifts(turns: Sequence[Turn]) -> Iterator[list[Turn]]:
+    """First all turns that gather no matrix; then those that do, so many that each process gets one."""
+    yield [turn for turn in turns if not turn.gathers]
+    gathering = [turn for turn in turns if turn.gathers]
+    for wave in waves([turn.item.shards for turn in gathering]):
+        yield [gathering[i] for i in wave]
+
+
+@dataclass(frozen=True, eq=False)
+class Told:
+    """What one shard can tell for one question of its segment."""
+
+    turn: Turn
+    place: int
+    question: Question
+    part: Tensor
+
+
+def confer(told: Sequence[Told], orthogonal: Callable[..., Tensor]) -> None:
+    """Put together what all shards tell, and let everybody learn the answers.
+
+    Args:
+        orthogonal: a whole matrix and how it is asked for → its orthogonal factor.
+    """
+    _add_up([part for part in told if part.question.kind != "orthogonal"])
+    _factor([part for part in told if part.question.kind == "orthogonal"], orthogonal)
+
+
+def nothing(theta: Tensor, question: Question) -> Tensor:
+    """What a shard without elements has to tell."""
+    empty = theta.to(working_dtype(theta.dtype))
+    return empty if question.kind == "orthogonal" else empty.sum()
+
+
+def _add_up(told: Sequence[Told]) -> None:
+    parts = [part.part.double().square() if part.question.kind == "norm" else part.part for part in told]
+    for part, total in zip(told, summed(parts, [part.turn.item.shards for part in told])):
+        answer = total.sqrt() if part.question.kind == "norm" else total / part.turn.item.parameter.numel()
+        part.turn.learn(part.place, answer.to(part.part.dtype))
+
+
+def _factor(told: Sequence[Told], orthogonal: Callable[..., Tensor]) -> None:
+    bundles = []
+    for part in told:
+        shards, (_, _, precision) = part.turn.item.shards, part.question.how
+        assert shards is not None  # only sharded items ask
+        sent = part.part.bfloat16() if precision == "bfloat16" else part.part  # as the factor itself begins
+        bundles.append(Bundle([shards], [sent]))
+    for wave in waves([bundle.shards[0] for bundle in bundles]):
+        chosen = [bundles[i] for i in wave]
+        wholes, rank = collected(chosen), chosen[0].group.rank()
+        if wholes is not None:
+            (whole,) = wholes
+            factor = orthogonal(whole.view(folded(whole)), *told[wave[rank]].question.how)
+            wholes = [factor.view(whole.shape)]
+        for i, (piece,) in zip(wave, handed_back(chosen, wholes)):
+            part = told[i]
+            part.turn.learn(part.place, piece.to(part.part.dtype).view(part.part.shape))
+
+
+def step_together(turns: Sequence[Turn], step: Callable[..., Tensor]) -> None:
+    """Bring each turn's tensors together on one process, take its step there, and hand back what changed.
+
+    Args:
+        step: (turn, θ, x, given, buffers), all whole → what flows out, or θ where it was updated.
+    """
+    inbound = [_inbound(turn) for turn in turns]
+    outbound = [_outbound(turn) for turn in turns]
+    for wave in waves([bundle.shards[0] for bundle in inbound]):
+        chosen = [inbound[i] for i in wave]
+        wholes = collected(chosen)
+        if wholes is not None:
+            wholes = _whole_step(turns[wave[chosen[0].group.rank()]], wholes, step)
+        for i, pieces in zip(wave, handed_back([outbound[i] for i in wave], wholes)):
+            _take(turns[i], pieces)
+
+
+def _inbound(turn: Turn) -> Bundle:
+    item = turn.item
+    assert item.shards is not None  # only sharded items come together
+    flowing = [item.theta, item.x, *turn.gradients]
+    shards = [item.shards] * len(flowing) + [item.shards_of(name) for name in turn.segment.buffers]
+    return Bundle(shards, [*flowing, *turn.buffers])
+
+
+def _outbound(turn: Turn) -> Bundle:
+    item = turn.item
+    assert item.shards is not None  # as above
+    made = item.theta if turn.segment.updates else torch.empty_like(item.theta, dtype=working_dtype(item.theta.dtype))
+    shards = [item.shards, *(item.shards_of(turn.segment.buffers[place]) for place in turn.changed)]
+    return Bundle(shards, [made, *(turn.buffers[place] for place in turn.changed)])
+
+
+def _whole_step(turn: Turn, wholes: Sequence[Tensor], step: Callable[..., Tensor]) -> list[Tensor]:
+    count = 2 + len(turn.gradients)
+    theta, x, *gradients = (whole.view(folded(whole)) for whole in wholes[:count])
+    given = turn.place._replace(gradient=gradients[0] if gradients else None)
+    reshaped = turn.item.plan.reshaped
+    buffers = [
+        whole if name in reshaped else whole.view(folded(whole))
+        for name, whole in zip(turn.segment.buffers, wholes[count:])
+    ]
+    made = step(turn, theta, x, given, buffers)
+    shape = tuple(turn.item.parameter.shape)
+    changed = [(turn.segment.buffers[place], buffers[place]) for place in turn.changed]
+    return [made.view(shape), *(buffer if name in reshaped else buffer.view(shape) for name, buffer in changed)]
+
+
+def _take(turn: Turn, pieces: Sequence[Tensor]) -> None:
+    made, *changed = pieces
+    if turn.segment.updates:
+        turn.item.theta.copy_(made.view(turn.item.theta.shape))
+    else:
+        turn.item.x = made.view(turn.item.theta.shape)
+    for place, piece in zip(turn.changed, changed):
+        turn.buffers[place].copy_(piece.view(turn.buffers[place].shape))

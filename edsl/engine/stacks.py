@@ -1,0 +1,127 @@
+"""Matrices of equal shape, stepped as one stack: one product of many small matrices instead of many products.
+
+The call of a small product costs more than its arithmetic, and on a GPU it leaves most of the chip
+idle. So the tensors of such parameters are copied into stacks of shape (n, rows, columns), stepped
+there, and copied back: a few passes through memory beside the hundreds of a matrix stage's products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edsl.engine.sharded import Turn
+from edsl.numerics.stochastic_rounding import rounded
+from edsl.numerics.sums import mean, norm
+from edsl.step.segment import Given, Segment, TensorAt
+
+# By the type of device, as measured: the most elements of a stack, and the fewest matrices that are worth one.
+STACKS = {"cpu": (1 << 16, 8), "cuda": (1 << 23, 2)}
+
+
+class StackedAt(TensorAt):
+    """Where a step happens on a stack of layers: what is asked about each has shape (n, 1, 1)."""
+
+    def __init__(self, theta: Tensor, *place: Any) -> None:
+        super().__init__(theta, *place)
+        self._shape = theta.shape[1:]
+
+    def norm(self, x: Tensor) -> Tensor:
+        return norm(x, dim=tuple(range(1, x.dim())))
+
+    def mean(self, x: Tensor) -> Tensor:
+        return mean(x, dim=tuple(range(1, x.dim())))
+
+
+def most_in_stack(rows: int, columns: int, device: str, count: int) -> int:
+    """How many of `count` equal matrices may share a stack, 1 where it would not be worth it."""
+    elements, fewest = STACKS.get(device, (0, 2))
+    most = elements // max(1, rows * columns)
+    return min(most, count) if most >= fewest else 1
+
+
+def stacked(turns: Sequence[Turn]) -> Iterator[list[Turn]]:
+    """The turns in stacks: those alike together, others, and what is too large, one by one.
+
+    One whose partners have no gradient now is a stack with itself, so that nothing is compiled for it alone.
+    """
+    alike: dict[Any, list[Turn]] = {}
+    for turn in turns:
+        alike.setdefault(_kind(turn), []).append(turn)
+    for found in alike.values():
+        item = found[0].item
+        if not (item.partnered and found[0].segment.stacks and found[0].given.answers is None):
+            yield from ([turn] for turn in found)
+            continue
+        rows, columns = item.theta.shape
+        count = max(2, len(found))
+        stacks = -(-count // most_in_stack(rows, columns, item.device, count))
+        step = -(-count // stacks)  # as equal stacks as can be
+        for start in range(0, len(found), step):
+            stack = found[start : start + step]
+            yield [stack[0], stack[0]] if len(stack) == 1 < step else stack
+
+
+def _kind(turn: Turn) -> Any:
+    """What must agree for turns to share a stack; those of one plan at one step share their live values."""
+    item, given = turn.item, turn.given
+    if not (item.partnered and turn.segment.stacks):
+        return id(turn)
+    has = (given.gradient is None, given.hessian is None, given.difference is None, given.answers is None)
+    return id(turn.segment), id(given.live), item.theta.shape, item.theta.dtype, item.x.dtype, has
+
+
+def together(stack: Sequence[Turn]) -> tuple[Tensor, Tensor, Given, list[Tensor]]:
+    """θ, what flows in, what is read beside, and the memory, of all turns of a stack."""
+    first = stack[0].given
+
+    def all_of(name: str) -> Tensor | None:
+        found = [getattr(turn.given, name) for turn in stack]
+        return None if found[0] is None else torch.stack(found)
+
+    given = first._replace(**{name: all_of(name) for name in ("gradient", "hessian", "difference", "key")})
+    theta = torch.stack([turn.item.theta for turn in stack])
+    x = torch.stack([turn.item.x for turn in stack])
+    return theta, x, given, [torch.stack(buffers) for buffers in zip(*(turn.buffers for turn in stack))]
+
+
+def function_of(segment: Segment) -> Callable[..., Any]:
+    """(θ, x, given, *memory), all stacked → (the next θ or u, the next of the buffers that change)."""
+    moving = _moving(segment)
+
+    def run(theta: Tensor, x: Tensor, given: Given, *buffers: Tensor) -> tuple[Tensor, list[Tensor]]:
+        u, after, at = segment.evaluate(StackedAt, theta, x, given, *buffers)
+        made = at.theta + u if segment.updates else u
+        changed = []
+        for place in moving:
+            new = after[place]
+            if given.key is not None and buffers[place].dtype is torch.bfloat16:
+                new = rounded(new, given.key, place)
+            changed.append(new)
+        return made, changed
+
+    return run
+
+
+def hand_back(stack: Sequence[Turn], made: Tensor, changed: Sequence[Tensor]) -> None:
+    """Copy what a stack's step made to where it belongs."""
+    segment = stack[0].segment
+    if segment.updates:
+        _copy([turn.item.theta for turn in stack], made)
+    else:
+        for turn, u in zip(stack, made):
+            turn.item.x = u
+    for place, new in zip(_moving(segment), changed):
+        _copy([turn.buffers[place] for turn in stack], new)
+
+
+def _moving(segment: Segment) -> list[int]:
+    """The places of the buffers that a step changes."""
+    return [place for place, name in enumerate(segment.buffers) if name not in segment.kept]
+
+
+def _copy(to: list[Tensor], stack: Tensor) -> None:
+    torch._foreach_copy_(to, list(stack.unbind()))  # pyright: ignore[reportPrivateImportUsage]

@@ -1,0 +1,475 @@
+"""What a stage is: hyper-parameters, a memory, and one step, written as its paper writes it.
+
+A stage is a frozen dataclass with two pure methods. `init(zero)` gives the memory before the first
+step, `step(x, memory, at)` maps the incoming quantity to the outgoing one and to the next memory.
+Both work on any number-like value: the engine passes tensors, theory passes symbols. `at` is the
+only door to whatever the operators of Python do not give.
+
+There are four kinds, in this order: an estimator, adaptors, one base update, wrappers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from edsl.errors import FieldError, shown
+from edsl.language.domain import plain
+
+if TYPE_CHECKING:
+    from edsl.language.pipeline import Chain
+    from edsl.step.oracle import Oracle
+
+Value = Any  # a tensor, a float or a symbol
+LEAST = 2.0**-126  # float32's least normal number: an EMA of zeros sticks below it, and never comes to 0
+
+
+class At(ABC):
+    """Where a step happens: this parameter, at step k, under one backend.
+
+    What a backend has no reading of its own for goes to `function`, by name.
+
+    Attributes:
+        theta: the parameter θ_{k−1} that the step will change.
+        k: the number of this step, from 1.
+        gradient: the estimator's raw gradient, whatever the adaptors made of it since.
+        lr: the base update's η, for the stages behind it.
+        total_norm: the 2-norm of the incoming quantity over all parameters; only for a stage
+            with `needs_total_norm`.
+        normal: independent standard normal noise in the shape of theta; only for a stage with
+            `needs_noise`.
+        hessian: the estimator's newest estimate of the Hessian's diagonal; only for a stage with
+            `needs_hessian`.
+        looks: how many estimates of the Hessian there were so far, this one included.
+        rows, columns: the shape of theta; only for a stage that `is_matrix`.
+    """
+
+    theta: Value
+    k: Value
+    gradient: Value
+    lr: Value
+    total_norm: Value
+    normal: Value
+    hessian: Value
+    looks: Value
+    rows: Value
+    columns: Value
+
+    @abstractmethod
+    def function(self, name: str, *arguments: Value) -> Value:
+        """A named function of what it is given."""
+
+    @abstractmethod
+    def sqrt(self, x: Value) -> Value:
+        """√x, element by element."""
+
+    @abstractmethod
+    def norm(self, x: Value) -> Value:
+        """‖x‖₂ over the whole layer, a scalar."""
+
+    @abstractmethod
+    def debias(self, x: Value, beta: Value, count: Value = None) -> Value:
+        """x / (1 − βᵏ): an EMA that began at zero, freed of that start; `count` stands for k if given."""
+
+    @abstractmethod
+    def first(self, x: Value, otherwise: Value) -> Value:
+        """x at the first step, `otherwise` at every later one."""
+
+    @abstractmethod
+    def ratio(self, x: Value, y: Value, where: Value = None) -> Value:
+        """x / y for scalars, and 1 where y or `where` is zero, which is x if it is not given."""
+
+    def passed(self, label: str, before: Value, after: Value) -> None:  # noqa: B027 (nobody has to watch)
+        """Told what a stage took in and gave; kept by whoever watches."""
+
+    def fresh(self, x: Value, otherwise: Value) -> Value:
+        """x at a step whose estimator took a new look at the Hessian, `otherwise` at others."""
+        return x
+
+    def difference(self, x: Value, past: Value) -> Value:
+        """x − past; of raw gradients, whatever better the estimator knows (spsa with common=True)."""
+        return x - past
+
+    def finite(self, x: Value) -> Value:
+        """x where it is finite, else 0, element by element."""
+        return x
+
+    def clamp(self, x: Value, bound: Value) -> Value:
+        """x with every element brought into [−bound, bound]; NaN stays NaN."""
+        return self.function("clamp", x, bound)
+
+    def minimum(self, x: Value, y: Value) -> Value:
+        """The smaller of two, element by element; NaN where either is."""
+        return self.function("min", x, y)
+
+    def maximum(self, x: Value, y: Value) -> Value:
+        """The larger of two, element by element; NaN where either is."""
+        return self.function("max", x, y)
+
+    def sign(self, x: Value) -> Value:
+        """−1, 0 or 1, element by element; 0 for what is smaller than `LEAST`."""
+        return self.function("sign", x)
+
+    def positive(self, x: Value) -> Value:
+        """1 where x > 0, else 0, element by element."""
+        return self.function("positive", x)
+
+    def mean(self, x: Value) -> Value:
+        """The mean over the layer's elements, a scalar."""
+        return self.function("mean", x)
+
+    def every(self, period: int, x: Value, otherwise: Value) -> Value:
+        """x at steps whose number `period` divides, `otherwise` at others."""
+        return self.function("every", period, x, otherwise)
+
+    def transpose(self, x: Value) -> Value:
+        """xᵀ of a matrix or of each block."""
+        return self.function("transpose", x)
+
+    def product(self, x: Value, y: Value) -> Value:
+        """x y of matrices, or block by block."""
+        return self.function("product", x, y)
+
+    def blocks(self, x: Value, size: int) -> Value:
+        """A matrix in blocks of at most size × size, padded with zeros to equal ones."""
+        return self.function("blocks", x, size)
+
+    def whole(self, x: Value) -> Value:
+        """The matrix in theta's shape that these blocks are of."""
+        return self.function("whole", x)
+
+    def orthogonal(self, x: Value, steps: int, polynomials: str, precision: str) -> Value:
+        """A matrix with x's singular vectors and singular values of about 1 (Newton–Schulz)."""
+        return self.function("orthogonal", x, steps)
+
+    def inverse_power(self, x: Value, exponent: Value, eps: Value) -> Value:
+        """(x + ε λ I)^(−exponent) of symmetric blocks, λ the largest eigenvalue of each."""
+        return self.function("inverse_power", x, exponent, eps)
+
+    def eigenbasis(self, x: Value) -> Value:
+        """The eigenvectors of symmetric blocks as columns, largest eigenvalue first."""
+        return self.function("eigenbasis", x)
+
+    def refined(self, basis: Value, x: Value) -> Value:
+        """An eigenbasis brought nearer to that of x by one power iteration and a QR factorisation."""
+        return self.function("refined", basis, x)
+
+
+def _as_torch_says(name: str, value: Any) -> str:
+    """torch's own words for a bad learning rate, which training stacks and their tests look for."""
+    if name != "lr":
+        return ""
+    several = max(getattr(value, "shape", ()), default=1) > 1
+    return " (Tensor lr must be 1-element)" if several else f" (Invalid learning rate: {shown(value)})"
+
+
+class NoMemory(NamedTuple):
+    """The memory of a stage that remembers nothing."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One link of a pipeline; see `Estimator`, `Adaptor`, `BaseUpdate` and `Wrapper` for the kinds.
+
+    Raises:
+        EdslError: when built with a value outside its field's domain.
+    """
+
+    name: ClassVar[str] = ""
+    kind: ClassVar[str] = ""
+    rank: ClassVar[int] = -1  # the order of kinds in a pipeline
+    example: ClassVar[str] = ""  # how to write it, where its name alone is not enough
+    needs_noise: ClassVar[bool] = False  # at.normal is read
+    takes_stages: ClassVar[bool] = False  # its arguments are stages
+    is_matrix: ClassVar[bool] = False  # takes a parameter as a matrix, rows × all other dimensions
+    stacks: ClassVar[bool] = False  # a matrix stage whose step takes (n, rows, columns) as well
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, self._read(field, getattr(self, field.name)))
+        self.check()
+
+    def _read(self, field: dataclasses.Field[Any], value: Any) -> Any:
+        """A field's value as its domain reads it; raises FieldError."""
+        if "domain" not in field.metadata:
+            raise FieldError(
+                f"{type(self).__name__}: the hyper-parameter {field.name} has no domain: write "
+                f"{field.name}: float = field({shown(value)}, Number()), both from edsl.stage",
+                field.name,
+            )
+        try:
+            return field.metadata["domain"].read(value)
+        except ValueError as reason:
+            said = _as_torch_says(field.name, value)
+            raise FieldError(f"{self.name}: {field.name} {reason}{said}", field.name) from None
+
+    @property
+    def doubt(self) -> str:
+        """What runs, but perhaps not as its writer means, in a line; "" for nothing."""
+        return ""
+
+    @property
+    def needs_total_norm(self) -> bool:
+        """Whether the step reads at.total_norm, which splits the pipeline before this stage."""
+        return False
+
+    @property
+    def needs_hessian(self) -> bool:
+        """Whether the step reads at.hessian, which not every estimator gives."""
+        return False
+
+    @property
+    def judges(self) -> str:
+        """What is done with a step whose gradients aren't finite: "skip", "raise", "zero", or "" for nothing."""
+        return ""
+
+    @property
+    def refresh_every(self) -> int:
+        """How many steps lie between two calls of `refresh`; 0 without one."""
+        return 0
+
+    @property
+    def begins_segment(self) -> bool:
+        """Whether what comes before it must be finished, for all parameters, before it steps."""
+        return self.needs_total_norm or self.refresh_every > 0 or bool(self.buffer_shapes(1, 1))
+
+    @property
+    def constant(self) -> tuple[str, ...]:
+        """Live fields whose change while training makes the recurrence inexact."""
+        return ()
+
+    def check(self) -> None:
+        """Raise an EdslError if fields that are good one by one don't go together."""
+
+    def init(self, zero: Value) -> NamedTuple:
+        """The memory before the first step, all zeros.
+
+        Every entry is a buffer in the shape of the parameter, but for those in `buffer_shapes`.
+        """
+        return NoMemory()
+
+    def buffer_shapes(self, rows: int, columns: int) -> dict[str, tuple[int, ...]]:
+        """The buffers of a matrix stage that do not have the parameter's shape, with theirs."""
+        return {}
+
+    def begin(self, x: Value, memory: Any, at: At) -> NamedTuple:
+        """What `refresh` is at the first step, where it is something else."""
+        return self.refresh(x, memory, at)
+
+    def refresh(self, x: Value, memory: Any, at: At) -> NamedTuple:
+        """The memory with what is costly brought up to date, before the step.
+
+        It happens at step 1 and every `refresh_every` steps, and is not compiled.
+        """
+        return memory
+
+    def step(self, x: Value, memory: Any, at: At) -> tuple[Value, NamedTuple]:
+        raise NotImplementedError(f"{self.name} has no step")
+
+    def live_fields(self) -> tuple[str, ...]:
+        """The hyper-parameters that may change while training, in order."""
+        return tuple(
+            field.name
+            for field in dataclasses.fields(self)
+            if field.metadata["domain"].live and getattr(self, field.name) is not None
+        )
+
+    def bind(self, values: dict[str, Value]) -> Any:
+        """The same stage with some fields replaced by number-like values, unchecked."""
+        bound = object.__new__(type(self))
+        for field in dataclasses.fields(self):
+            object.__setattr__(bound, field.name, values.get(field.name, getattr(self, field.name)))
+        return bound
+
+    def spared_values(self) -> dict[str, Any]:
+        """The values that fields take for parameters left out of decay and layerwise scaling."""
+        return {
+            field.name: field.metadata["spared"] for field in dataclasses.fields(self) if "spared" in field.metadata
+        }
+
+    def argument_names(self) -> tuple[str, ...]:
+        """The names of all hyper-parameters, in order."""
+        return tuple(field.name for field in dataclasses.fields(self))
+
+    def replace(self, values: dict[str, Any]) -> Stage:
+        """The same stage with some arguments replaced, checked."""
+        return dataclasses.replace(self, **values)
+
+    def revalued(self, values: dict[str, Any]) -> Any:
+        """The same stage with some numbers replaced: checked as by `replace`, and several times faster."""
+        fields = type(self).__dataclass_fields__
+        own = {name: self.__dict__[name] for name in _field_names(type(self))}
+        changed = object.__new__(type(self))
+        changed.__dict__.update(own | {name: self._read(fields[name], value) for name, value in values.items()})
+        changed.check()
+        return changed
+
+    def structure(self) -> tuple[Any, ...]:
+        """The fields that aren't live, by which one compiled step differs from another."""
+        return tuple(
+            (field.name, getattr(self, field.name))
+            for field in dataclasses.fields(self)
+            if not field.metadata["domain"].live
+        )
+
+    def __or__(self, other: Stage | Chain) -> Chain:
+        from edsl.language.pipeline import join
+
+        return join(self, other)
+
+    def __str__(self) -> str:
+        arguments = ", ".join(f"{key}={plain(value)}" for key, value in self.arguments().items())
+        return f"{self.name}({arguments})" if arguments else self.name
+
+    def arguments(self) -> dict[str, Any]:
+        """What the canonical text says: every number, and each other field that isn't its default."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if getattr(self, field.name) is not None
+            and (field.metadata["domain"].live or getattr(self, field.name) != field.default)
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimator(Stage):
+    """First of a pipeline: where the gradient comes from, and what it costs.
+
+    It runs before the compiled step, on all parameters at once; it has no `step`. Its memory, if it
+    has one, is kept with the others'.
+
+    Attributes:
+        needs_closure: it evaluates the loss itself, so `step()` must get a closure.
+        calls_backward: the closure is a training step's: it zeroes gradients, computes the loss and
+            calls backward(). Otherwise it computes the loss and returns it.
+        gives_hessian: it estimates the Hessian's diagonal too.
+        draws_directions: each estimate is along random directions of its own.
+        is_linear: on a quadratic its gradient is hθ, but for noise.
+    """
+
+    kind: ClassVar[str] = "estimator"
+    rank: ClassVar[int] = 0
+    needs_closure: ClassVar[bool] = False
+    calls_backward: ClassVar[bool] = True
+    gives_hessian: ClassVar[bool] = False
+    draws_directions: ClassVar[bool] = False
+    is_linear: ClassVar[bool] = True
+
+    @property
+    def forwards(self) -> float:
+        """Evaluations of the loss in a step, on average."""
+        return 1
+
+    @property
+    def backwards(self) -> float:
+        """Evaluations of its gradient, or of a Hessian-vector product, in a step, on average."""
+        return 1
+
+    @property
+    def calls(self) -> int:
+        """How many calls of `step()` make one step."""
+        return 1
+
+    @property
+    def passes_grad(self) -> bool:
+        """Whether it does no more than to pass on what lies in `p.grad`, at every call."""
+        return False
+
+    @property
+    def copies(self) -> int:
+        """Values of every element that it keeps beside the gradient while it estimates."""
+        return 0
+
+    def looks(self, k: int) -> int:
+        """How many estimates of the Hessian were made in the first k steps."""
+        return k
+
+    @property
+    def gives_difference(self) -> bool:
+        """Whether it estimates ∇f(θ_{k−1}) − ∇f(θ_{k−2}) by itself, for E to average."""
+        return False
+
+    @property
+    def equations(self) -> tuple[str, ...]:
+        """How the gradient is estimated, a line each, in the letters of `edsl show`."""
+        return ("gₖ = ∇f(θₖ₋₁)",)
+
+    @property
+    def noise(self) -> str:
+        """In words: how the estimate is spread around the gradient of the loss it sees."""
+        return "none"
+
+    def evaluate(self, oracle: Oracle) -> Any:
+        """Give each of the oracle's slots its gradient; returns the loss."""
+        raise NotImplementedError(f"{self.name} estimates nothing")
+
+
+@dataclasses.dataclass(frozen=True)
+class Adaptor(Stage):
+    """Between gradient and update: `step` maps g to u of the same shape."""
+
+    kind: ClassVar[str] = "adaptor"
+    rank: ClassVar[int] = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class BaseUpdate(Stage):
+    """What turns u into a step: `step` maps u to Δθ, what is added to the parameter.
+
+    Attributes:
+        has_moments: m and v are EMAs of u and u² with decays beta2 and beta3, and the step is along
+            m̂/(√v̂ + ε₁): what the paper's theorems are about.
+        betas: what `betas` stands for, in the order in which its paper counts them.
+    """
+
+    kind: ClassVar[str] = "base update"
+    rank: ClassVar[int] = 2
+    has_moments: ClassVar[bool] = False
+    betas: ClassVar[tuple[str, ...]] = ("beta2", "beta3")
+
+    @property
+    def averages(self) -> str:
+        """How u is averaged before the step: "ema", "sum", or "" for neither of the two momentums."""
+        return ""
+
+    @property
+    def stands_alone(self) -> bool:
+        """Whether no other stage can stand beside it."""
+        return False
+
+    @property
+    def moves_weights(self) -> bool:
+        """Whether it changes θ by itself, so that no wrapper sees its Δθ."""
+        return False
+
+    @property
+    def estimator(self) -> str:
+        """The estimator that is implied where none is written."""
+        return "hutchinson" if self.needs_hessian else "grad"
+
+
+@dataclasses.dataclass(frozen=True)
+class Wrapper(Stage):
+    """Behind the base update: `step` maps Δθ to another Δθ.
+
+    Attributes:
+        evaluated: the buffer that holds weights to evaluate with, instead of the trained ones.
+    """
+
+    kind: ClassVar[str] = "wrapper"
+    rank: ClassVar[int] = 3
+    evaluated: ClassVar[str] = ""
+
+
+@lru_cache
+def _field_names(kind: type[Stage]) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))
+
+
+def segments(stages: Sequence[Stage]) -> list[tuple[Stage, ...]]:
+    """The stages in parts that run as one function each."""
+    begins = [index for index, stage in enumerate(stages) if index == 0 or stage.begins_segment]
+    return [tuple(stages[begin:end]) for begin, end in zip(begins, [*begins[1:], len(stages)])]
