@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from edsl.errors import EdslError
+from edsl.language.context import At, Value
 from edsl.language.domain import Number, field
-from edsl.language.stage import Adaptor, At, NoMemory, Value
+from edsl.language.stage import Adaptor, NoMemory
 
 POSITIVE = Number(0, open_low=True, optional=True)
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from edsl.errors import FieldError
+from edsl.language.context import At, Value
 from edsl.language.domain import DECAY, Choice, Number, Switch, field, plain
-from edsl.language.stage import Adaptor, At, Value
+from edsl.language.stage import Adaptor
 
 
 class PastMean(NamedTuple):

@@ -68,7 +68,7 @@ def resumed(running: Running, task: str | None, specs: Sequence[Any]) -> Any:
 
 def held_in(folder: Path) -> Any:
     """The race that a folder holds."""
-    from edsl.lab.races.race import race_from
+    from edsl.lab.races.build import race_from
     from edsl.lab.races.record import read_configuration
 
     held = read_configuration(folder)
@@ -99,7 +99,7 @@ def _contradictions(race: Any, asked: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _other_specs(race: Any, specs: Sequence[Any]) -> Iterator[str]:
-    from edsl.lab.races.race import Entrant
+    from edsl.lab.races.entrant import Entrant
     from edsl.language.spec import parse
 
     if not specs:

@@ -21,9 +21,9 @@ def compare(task: str | None, words: Sequence[str], settings: dict[str, Any], ru
 
     Args:
         words: specs, before which the task may stand when it is not given by itself.
-        settings: as `edsl.lab.races.race.race` takes them.
+        settings: as `edsl.lab.races.build.race` takes them.
     """
-    from edsl.lab.races.race import race
+    from edsl.lab.races.build import race
 
     first, specs = _task_and_specs(task, words)
     if resumes(running, specs):
@@ -38,7 +38,7 @@ def compare(task: str | None, words: Sequence[str], settings: dict[str, Any], ru
 def _task_and_specs(task: str | None, words: Sequence[str]) -> tuple[str | None, list[str]]:
     """The task by itself, or as the first word when that is no spec."""
     from edsl.lab.tasks.catalogue import TASKS
-    from edsl.language.registry.lookup import constructor
+    from edsl.language.registry.constructors import constructor
 
     name = words[0].partition(":")[0] if words else ""
     if task is not None and name in TASKS:
@@ -53,7 +53,7 @@ def run(race: Any, running: Running) -> Any:
     """Run a race that is checked, or tell what it would take; its results."""
     from edsl.lab.executors.driver import run_to_end
     from edsl.lab.executors.engines import executor
-    from edsl.lab.races.race import open_record
+    from edsl.lab.races.build import open_record
     from edsl.lab.results.results import checked_target, results
 
     checked_target(race, running.target)
@@ -73,7 +73,7 @@ def run(race: Any, running: Running) -> Any:
         raise Interrupted(f"interrupted; edsl compare --resume --out {folder} finishes it") from None
     found = results(race, record.finished, running.target)
     if race.setting.levels:
-        from edsl.cli.sharpness import tell
+        from edsl.cli.matched_loss import tell
 
         tell(race, record, running.as_json)
     elif running.as_json:

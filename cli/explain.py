@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from edsl.cli.render.page import print_json, print_text
-from edsl.cli.render.pipeline import print_explanation
+from edsl.cli.render.pipeline import facts, print_explanation
 from edsl.errors import EdslError
 from edsl.language.pipeline import Pipeline
 from edsl.language.spec import parse
@@ -110,36 +110,3 @@ def to_markdown(explanation: dict[str, Any]) -> str:
         parts += [f"**{part['stage']}**", "", *(f"$${latex(line)}$$" for line in part["lines"]), ""]
     parts += [f"- {name}: {value}" for name, value in facts(explanation)]
     return "\n".join(parts)
-
-
-def facts(explanation: dict[str, Any]) -> list[tuple[str, str]]:
-    """What follows from the recurrences, as (name, value) in words."""
-    from edsl.theory.stability.report import figure
-
-    found, stability = explanation["filter"], explanation["stability"]
-    said: list[tuple[str, str]] = []
-    if isinstance(found, str):
-        said.append(("adaptors as a filter", found))
-    else:
-        said += [
-            ("transfer function g → u", f"H(z) {found['written']}"),
-            ("gain of a constant gradient", figure(found["dc_gain"])),
-            ("gain of one that flips sign each step", figure(found["nyquist_gain"])),
-            ("gain of the newest gradient", figure(found["first_gain"])),
-            ("variance of white noise, out over in", figure(found["noise_gain"])),
-            ("minimum phase", "yes" if found["minimum_phase"] else "no"),
-            ("buffers of the adaptors, and needed", f"{found['buffers']}, {found['buffers_needed']}"),
-            *(("note", note) for note in found["notes"]),
-        ]
-    if isinstance(stability, str):
-        said.append(("stability", stability))
-    else:
-        said += [("stability", stability["verdict"]), *(("note", note) for note in stability["notes"])]
-    said += [(f"otherwise known as {r['name']}", r["statement"]) for r in explanation["relations"]]
-    if explanation["no_twin"]:
-        said.append(("linear twin, a control", f"none: {explanation['no_twin']}"))
-    return said + [
-        ("linear twin, a control", f"{control['spec']}  ({control['about']})")
-        for control in explanation["controls"]
-        if control["name"] == "twin"
-    ]

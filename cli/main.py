@@ -524,7 +524,7 @@ def main() -> None:
 
 def _of_a_stage(reason: Exception) -> str:
     """What is wrong with a stage that somebody else wrote; any other error is edsl's own, and goes on."""
-    from edsl.language.registry.check import blamed
+    from edsl.language.registry.blame import blamed
 
     found = blamed(reason)
     if found is None:

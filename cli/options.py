@@ -149,7 +149,7 @@ class Options:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Those that say what is raced, as `edsl.lab.races.race.race` takes them."""
+        """Those that say what is raced, as `edsl.lab.races.build.race` takes them."""
         chosen = {name: value for name, value in self.values.items() if name not in _NO_SETTINGS}
         if "no_controls" in chosen:
             chosen["controls"] = not chosen.pop("no_controls")

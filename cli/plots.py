@@ -11,7 +11,7 @@ from edsl.cli.render.page import print_note
 from edsl.errors import EdslError, nearest
 from edsl.language.pipeline import Pipeline
 from edsl.language.spec import parse
-from edsl.theory.stability.report import figure
+from edsl.theory.text.figure import figure
 
 POINTS = 200  # along each axis of a map
 

@@ -15,7 +15,7 @@ from edsl.errors import EdslError
 def sweep(spec: str | None, task: str | None, grids: Sequence[str], settings: dict[str, Any], running: Running) -> None:
     """Race every combination; print each one's figures and its difference to the pipeline without E."""
     from edsl.lab.races import sweep as swept
-    from edsl.lab.races.race import race
+    from edsl.lab.races.build import race
 
     controls = settings.pop("controls")
     if running.resume and (spec is None) != (not grids):

@@ -16,9 +16,9 @@ def train(
     task: str | None, spec: str, seed: int, parallel: str, settings: dict[str, Any], as_json: bool, out: Path | None
 ) -> None:
     """Train once and print what came out; with `out` the trial's record is written there."""
-    from edsl.lab.races.race import race
+    from edsl.lab.races.build import race
     from edsl.lab.trials.parallel import group
-    from edsl.lab.trials.trial import run_trial
+    from edsl.lab.trials.run import run_trial
 
     if task is None:
         raise EdslError("name a task, such as: edsl train alto --task digits")

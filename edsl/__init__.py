@@ -35,14 +35,15 @@ if TYPE_CHECKING:
         Lion,
         Muon,
     )
-    from edsl.optim.optimizer import PipelineOptimizer, compile
+    from edsl.optim.compile import compile
+    from edsl.optim.optimizer import PipelineOptimizer
 
 _PLACES = {
     "EdslError": "edsl.errors:EdslError",
     "EdslWarning": "edsl.errors:EdslWarning",
     "Pipeline": "edsl.language.pipeline:Pipeline",
     "PipelineOptimizer": "edsl.optim.optimizer:PipelineOptimizer",
-    "compile": "edsl.optim.optimizer:compile",
+    "compile": "edsl.optim.compile:compile",
     "load_plugin": "edsl.language.registry.plugins:load_plugin",
     "parse": "edsl.language.spec:parse",
 }
@@ -79,7 +80,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    from edsl.language.registry.lookup import constructor, load
+    from edsl.language.registry.constructors import constructor
+    from edsl.language.registry.stages import load
 
     if name in _PLACES:
         return load(_PLACES[name])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from edsl.language.context import LEAST, At, Value
 from edsl.language.domain import DECAY, Choice, Domain, Number, Switch, Whole, field, plain
-from edsl.language.stage import LEAST, Adaptor, At, BaseUpdate, Estimator, NoMemory, Stage, Value, Wrapper
+from edsl.language.stage import Adaptor, BaseUpdate, Estimator, NoMemory, Stage, Wrapper
 
 if TYPE_CHECKING:
     from edsl.step.oracle import Oracle

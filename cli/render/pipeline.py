@@ -80,7 +80,6 @@ def _messages(cost: dict[str, Any]) -> str:
 
 def print_explanation(explained: dict[str, Any]) -> None:
     """Recurrences, then what follows from them."""
-    from edsl.cli.explain import facts
 
     page = Page()
     page.print(escape(explained["spec"]), style="bold", soft_wrap=True)
@@ -92,3 +91,36 @@ def print_explanation(explained: dict[str, Any]) -> None:
     for name, value in facts(explained):
         table.add_row(escape(name), escape(value))
     page.print(table)
+
+
+def facts(explanation: dict[str, Any]) -> list[tuple[str, str]]:
+    """What follows from the recurrences, as (name, value) in words."""
+    from edsl.theory.text.figure import figure
+
+    found, stability = explanation["filter"], explanation["stability"]
+    said: list[tuple[str, str]] = []
+    if isinstance(found, str):
+        said.append(("adaptors as a filter", found))
+    else:
+        said += [
+            ("transfer function g → u", f"H(z) {found['written']}"),
+            ("gain of a constant gradient", figure(found["dc_gain"])),
+            ("gain of one that flips sign each step", figure(found["nyquist_gain"])),
+            ("gain of the newest gradient", figure(found["first_gain"])),
+            ("variance of white noise, out over in", figure(found["noise_gain"])),
+            ("minimum phase", "yes" if found["minimum_phase"] else "no"),
+            ("buffers of the adaptors, and needed", f"{found['buffers']}, {found['buffers_needed']}"),
+            *(("note", note) for note in found["notes"]),
+        ]
+    if isinstance(stability, str):
+        said.append(("stability", stability))
+    else:
+        said += [("stability", stability["verdict"]), *(("note", note) for note in stability["notes"])]
+    said += [(f"otherwise known as {r['name']}", r["statement"]) for r in explanation["relations"]]
+    if explanation["no_twin"]:
+        said.append(("linear twin, a control", f"none: {explanation['no_twin']}"))
+    return said + [
+        ("linear twin, a control", f"{control['spec']}  ({control['about']})")
+        for control in explanation["controls"]
+        if control["name"] == "twin"
+    ]

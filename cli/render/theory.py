@@ -9,7 +9,7 @@ from rich.table import Table
 
 from edsl.cli.render.page import Page
 from edsl.language.domain import plain
-from edsl.theory.stability.report import figure
+from edsl.theory.text.figure import figure
 
 
 def print_stability(report: dict[str, Any]) -> None:

@@ -15,8 +15,8 @@ import torch
 from edsl.codegen.expression import Expression
 from edsl.codegen.loops import Pass, Passes, may_overflow, passes_of, scalars_met, walk
 from edsl.codegen.signature import Form, tensors
+from edsl.codegen.trace import Recording
 from edsl.numerics.stochastic_rounding import CXX, PLACE
-from edsl.step.segment import Recording
 
 TYPES = {torch.float32: "float", torch.float64: "double", torch.bfloat16: "bfloat16", torch.float16: "float16"}
 BLOCK = 1024  # elements that are added in the working dtype

@@ -11,19 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from edsl.errors import EdslError
-from edsl.language.stage import LEAST, At
-
-
-class NotElementwise(EdslError):
-    """A step does something that is neither element by element nor a norm or a mean."""
-
-
-class Branching(NotElementwise):
-    """A step chooses by a value, which nothing but a run on that value can follow."""
-
-    def __init__(self) -> None:
-        super().__init__("a step branches on a value")
+from edsl.language.context import LEAST, At, Branching, NotElementwise
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from edsl.codegen.expression import Expression
-from edsl.step.segment import Recording
+from edsl.codegen.trace import Recording
 
 
 @dataclass(frozen=True)

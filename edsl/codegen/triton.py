@@ -17,8 +17,8 @@ import torch
 from edsl.codegen.expression import Expression
 from edsl.codegen.loops import Pass, may_overflow, passes_of, scalars_met
 from edsl.codegen.signature import Form, tensors
+from edsl.codegen.trace import Recording
 from edsl.numerics.stochastic_rounding import PLACE, TRITON
-from edsl.step.segment import Recording
 
 TYPES = {
     torch.float32: "tl.float32",

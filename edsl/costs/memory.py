@@ -13,15 +13,16 @@ import torch
 from edsl.costs.cost import kept_buffers, traffic
 from edsl.costs.temporaries import Temporary, temporaries
 from edsl.costs.traffic import bytes_of_loops
-from edsl.engine.engine import check_item
 from edsl.errors import EdslError
 from edsl.groups.exclusion import excluded_names
 from edsl.groups.routing import check_patterns, kinds_in_names, route_of
 from edsl.language.pipeline import Pipeline
 from edsl.language.spec import as_pipeline
 from edsl.language.stage import Stage
+from edsl.numerics.dtypes import read_dtype, working_dtype
 from edsl.optim.state import state_tensors
-from edsl.step.layout import folded, read_dtype, working_dtype
+from edsl.step.checks import check_item
+from edsl.step.layout import folded
 from edsl.step.plan import Plan, is_foreign
 
 Shapes = Mapping[str, Sequence[int]]

@@ -16,14 +16,18 @@ from typing import Any
 import torch
 
 from edsl.codegen.cpp import ASIDE, SMALL
-from edsl.codegen.expression import NotElementwise
 from edsl.codegen.loops import passes_of
 from edsl.costs.peak import peak
 from edsl.engine.stacks import function_of, most_in_stack
+from edsl.language.context import NotElementwise
 from edsl.language.pipeline import Pipeline
-from edsl.step.layout import dtype_of_state, folded, working_dtype
+from edsl.numerics.dtypes import working_dtype
+from edsl.step.contexts import TensorAt
+from edsl.step.inputs import Given
+from edsl.step.layout import folded
 from edsl.step.plan import Plan, is_foreign
-from edsl.step.segment import Given, Segment, TensorAt
+from edsl.step.segment import Segment
+from edsl.step.state_dtype import dtype_of_state
 
 Shape = tuple[int, ...]
 

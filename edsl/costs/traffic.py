@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 import torch
 
-from edsl.codegen.expression import NotElementwise
 from edsl.codegen.loops import passes_of
 from edsl.codegen.signature import Form
-from edsl.step.layout import dtype_of_state, working_dtype
+from edsl.language.context import NotElementwise
+from edsl.numerics.dtypes import working_dtype
 from edsl.step.plan import Plan, is_foreign
 from edsl.step.segment import Segment
+from edsl.step.state_dtype import dtype_of_state
 
 
 def bytes_of_loops(plan: Plan, dtype: torch.dtype) -> tuple[int, ...] | None:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from operator import is_
 from typing import Any
@@ -26,11 +25,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edsl.distributed.sharding import check_shards, check_whole, shards_of, total_norms
+from edsl.distributed.collectives import total_norms
 from edsl.engine.replay import Roster, repeats
-from edsl.engine.sharded import Told, Turn, confer, nothing, shifts, step_together
+from edsl.engine.sharded import Told, confer, nothing, step_together
 from edsl.engine.stacks import function_of, hand_back, stacked, together
 from edsl.engine.torch_compile import Inductor
+from edsl.engine.watching import Watched
+from edsl.engine.work import Turn, shifts
 from edsl.errors import EdslError, shown
 from edsl.groups.names import Names
 from edsl.groups.param_groups import Share, is_whole, routes_in, values_on
@@ -39,35 +40,20 @@ from edsl.kernels.cuda import Cuda
 from edsl.kernels.kernel import Absent
 from edsl.language.domain import Number
 from edsl.language.pipeline import Pipeline
-from edsl.language.stage import Estimator, Stage
+from edsl.language.stage import Estimator
 from edsl.numerics.newton_schulz import orthogonal_factor
 from edsl.step.addresses import MemoryMap, addresses, check_no_fakes, check_no_state, steps_taken
-from edsl.step.folding import check_foldable
-from edsl.step.layout import StateDtype, check_parameter, folded
+from edsl.step.checks import check_item
+from edsl.step.contexts import WatchingAt
+from edsl.step.inputs import Given
+from edsl.step.layout import folded
 from edsl.step.oracle import Oracle, Slot
 from edsl.step.parameter import Item
 from edsl.step.plan import Plan, buffer_names, is_foreign
-from edsl.step.segment import Given, Segment, WatchingAt
+from edsl.step.segment import Segment
+from edsl.step.state_dtype import StateDtype
 
 MODES = ("compiled", "inductor", "eager")
-
-
-@dataclass(frozen=True)
-class Watched:
-    """What one parameter's step computed on the way.
-
-    Attributes:
-        roots, norms, ratios: of its base update, in order: √v̂; of θ, of r; the layerwise factor.
-        flows: by stage, the norms of what went into it and came out.
-    """
-
-    parameter: Tensor
-    k: int
-    update: Stage
-    roots: list[Tensor]
-    norms: list[Tensor]
-    ratios: list[Tensor]
-    flows: dict[str, tuple[Tensor, Tensor]]
 
 
 class Engine:
@@ -517,27 +503,6 @@ def _check_keys(index: int, group: dict[str, Any], keys: Sequence[str]) -> None:
     missing = [key for key in keys if key not in group]
     if missing:
         raise EdslError(f"param group {index} has lost its {', '.join(missing)}")
-
-
-def check_item(
-    pipeline: Pipeline, parameter: Tensor, name: str, kinds: Mapping[str, Sequence[str]] | None = None
-) -> None:
-    """Raises EdslError for a parameter that the pipeline can't step.
-
-    Args:
-        kinds: by name, those of the modules that own parameters, where they are known.
-    """
-    check_parameter(parameter, name)
-    which = f"parameter {name}" if name else "a parameter"
-    shards = shards_of(parameter)
-    if shards is not None:
-        check_shards(parameter, which)
-    matrix = next((stage for stage in pipeline.stages if stage.is_matrix), None)
-    if matrix is None:
-        return
-    check_foldable(matrix.name, parameter.shape, name, kinds.get(name) if kinds else None)
-    if shards is not None:
-        check_whole(shards, matrix.name, which)
 
 
 def check_flattened(pipeline: Pipeline, parameter: Tensor, name: str) -> None:

@@ -14,11 +14,11 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from edsl.engine.sharded import Turn
-from edsl.step.layout import HALF
+from edsl.engine.work import Turn
+from edsl.numerics.dtypes import HALF
+from edsl.step.contexts import TensorAt
 from edsl.step.oracle import Slot
 from edsl.step.parameter import Item
-from edsl.step.segment import TensorAt
 
 SAMPLE = 1 << 14
 NAMED = 3  # parameters that the warning names

@@ -13,10 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edsl.engine.sharded import Turn
+from edsl.engine.work import Turn
 from edsl.numerics.stochastic_rounding import rounded
 from edsl.numerics.sums import mean, norm
-from edsl.step.segment import Given, Segment, TensorAt
+from edsl.step.contexts import TensorAt
+from edsl.step.inputs import Given
+from edsl.step.segment import Segment
 
 # By the type of device, as measured: the most elements of a stack, and the fewest matrices that are worth one.
 STACKS = {"cpu": (1 << 16, 8), "cuda": (1 << 23, 2)}

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from edsl.language.context import Value
 from edsl.language.domain import Whole, field
-from edsl.language.stage import Estimator, NoMemory, Value
+from edsl.language.stage import Estimator, NoMemory
 
 if TYPE_CHECKING:
     from edsl.step.oracle import Oracle

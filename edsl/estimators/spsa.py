@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from edsl.errors import EdslWarning
+from edsl.language.context import Value
 from edsl.language.domain import Choice, Number, Switch, Whole, field, plain
-from edsl.language.stage import Estimator, NoMemory, Value
+from edsl.language.stage import Estimator, NoMemory
 
 if TYPE_CHECKING:
     from edsl.step.oracle import Oracle

@@ -17,7 +17,7 @@ from edsl.codegen.signature import Form
 from edsl.errors import CompilerFailed, EdslWarning
 from edsl.kernels.code_cache import UnusableCache
 from edsl.kernels.progress import compiling
-from edsl.step.layout import working_dtype
+from edsl.numerics.dtypes import working_dtype
 from edsl.step.parameter import Item
 from edsl.step.plan import Plan
 from edsl.step.segment import Segment

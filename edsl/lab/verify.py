@@ -18,7 +18,8 @@ from edsl.lab.closure import closure_for
 from edsl.language.domain import Whole, plain
 from edsl.language.pipeline import Pipeline
 from edsl.language.spec import parse
-from edsl.optim.optimizer import check_mode, compile
+from edsl.optim.compile import compile
+from edsl.optim.optimizer import check_mode
 
 EXAMPLES = 16  # in a batch
 

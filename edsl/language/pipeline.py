@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
-from itertools import pairwise
 from typing import Any
 
-from edsl.errors import EdslError, OrderError, shown
+from edsl.errors import EdslError, shown
 from edsl.language.arguments import read_arguments
 from edsl.language.batch_size import for_batch
 from edsl.language.doubts import keep_settled
-from edsl.language.stage import BaseUpdate, Estimator, Stage, Wrapper
+from edsl.language.order import check_complete, check_order
+from edsl.language.stage import BaseUpdate, Estimator, Stage, Wrapper, check_authored
 
-ORDER = "the order is estimator | adaptors | base update | wrappers"
-MOST_STAGES = 64
 _WITHOUT_NUMBERS = ("update_index", "labels", "keys", "structure")  # what is known of a pipeline by then
 
 
@@ -266,64 +263,3 @@ def _stages(link: Any) -> tuple[Stage, ...]:
     if isinstance(link, Stage):
         return (link,)
     raise EdslError(f"| joins stages, got {type(link).__name__}; write a stage such as edsl.lamb(lr=0.01)")
-
-
-def check_authored(kind: type[Stage]) -> None:
-    """Raises EdslError for a class of somebody else's that can't be a stage."""
-    from edsl.language.registry.check import check_stage
-
-    check_stage(kind)
-
-
-def check_order(stages: Sequence[Stage]) -> None:
-    """Each stage may follow the one before it; else an OrderError that names the place."""
-    if not stages:
-        raise OrderError(f"a pipeline has no stage; {ORDER}", 0)
-    if len(stages) > MOST_STAGES:
-        raise OrderError(f"a pipeline has at most {MOST_STAGES} stages, got {len(stages)}", MOST_STAGES)
-    for index, (before, stage) in enumerate(pairwise(stages), start=1):
-        if isinstance(before, BaseUpdate) and isinstance(stage, BaseUpdate):
-            raise OrderError(f"two base updates, {before.name} and {stage.name}; a pipeline has one", index)
-        if isinstance(before, Estimator) and isinstance(stage, Estimator):
-            raise OrderError(f"two estimators, {before.name} and {stage.name}; a pipeline has one", index)
-        if stage.rank < before.rank:
-            raise OrderError(f"{stage.name} ({stage.kind}) can't follow {before.name} ({before.kind}); {ORDER}", index)
-        if isinstance(stage, Wrapper) and before.rank < BaseUpdate.rank:
-            raise OrderError(f"{stage.name} (wrapper) stands behind a base update, got {before.name} before it", index)
-        if isinstance(before, Wrapper) and before.evaluated and isinstance(stage, Wrapper) and not stage.evaluated:
-            raise OrderError(f"{before.name} averages the steps that it sees: put {stage.name} before it", index)
-        if isinstance(before, BaseUpdate) and before.moves_weights:
-            raise OrderError(f"{before.name} moves the weights itself: no wrapper can stand behind it", index)
-
-
-def check_complete(stages: Sequence[Stage]) -> None:
-    """An estimator, then a base update, that go together; else an OrderError that names the place."""
-    at = next((index for index, stage in enumerate(stages) if isinstance(stage, BaseUpdate)), None)
-    if at is None:
-        raise OrderError("no base update: end the pipeline with one, such as lamb(lr=0.01)", len(stages) - 1)
-    estimator, update = stages[0], stages[at]
-    assert isinstance(update, BaseUpdate)  # found as one
-    if not isinstance(estimator, Estimator):
-        implied = update.estimator
-        raise OrderError(f"no estimator: begin the pipeline with {implied}, as in {implied} | {stages[0].name} | …", 0)
-    if update.stands_alone and (len(stages) > 2 or estimator.needs_closure or estimator.calls > 1):
-        raise OrderError(f"{update.name} evaluates the closure many times a step: no other stage can stand by it", 1)
-    if update.needs_hessian and not estimator.gives_hessian:
-        raise OrderError(
-            f"{update.name} reads the Hessian's diagonal, which {estimator.name} does not estimate: "
-            f"begin with hutchinson, as in hutchinson | {update.name}",
-            0,
-        )
-    if estimator.gives_difference:
-        _check_difference(estimator, stages[1:])
-
-
-def _check_difference(estimator: Estimator, behind: Sequence[Stage]) -> None:
-    """spsa(common=True) has a difference to give: the first stage must be the E that averages it."""
-    reads = behind[0].name == "e" and getattr(behind[0], "buffers", 0) == 2
-    if not reads:
-        raise OrderError(
-            f"{estimator.name}(common=True) estimates the difference of gradients that E averages: put e(buffers=2) "
-            f"behind it, got {behind[0].name}",
-            1,
-        )

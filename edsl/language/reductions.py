@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from edsl.codegen.expression import Branching
-from edsl.language.stage import At, BaseUpdate, Stage
+from edsl.language.context import At, Branching
+from edsl.language.stage import BaseUpdate, Stage
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import ast
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from edsl.errors import EdslError, FieldError, OrderError, SpecError, nearest, shown
-from edsl.language.arguments import build, build_class
 from edsl.language.caller import warn_user
 from edsl.language.doubts import outside_bounds
-from edsl.language.pipeline import Chain, Pipeline, check_complete, check_order
+from edsl.language.order import check_complete, check_order
+from edsl.language.pipeline import Chain, Pipeline
+from edsl.language.registry.build import build, build_class
 from edsl.language.registry.lookup import is_stage, stage_class, stage_names
-from edsl.language.registry.recipes import RECIPES, expand
+from edsl.language.registry.recipes import RECIPES
 from edsl.language.stage import BaseUpdate, Stage
 
 MOST_CHARACTERS = 100_000
@@ -288,3 +289,23 @@ def _what(node: ast.expr) -> str:
     if isinstance(node, ast.Name):
         return f"the name {node.id[:40]!r}"
     return _KINDS.get(type(node), "an expression")
+
+
+def expand(name: str, given: Mapping[str, Any]) -> Any:
+    """The pipeline that a recipe stands for.
+
+    Raises:
+        FieldError: for an unknown argument or a value outside its domain.
+    """
+    from edsl.language.arguments import read_arguments
+    from edsl.language.doubts import says_betas, settle
+
+    pipeline = parse(RECIPES[name].text)
+    arguments = read_arguments(name, given, [*pipeline.keys, "batch_size"], pipeline.betas)
+    try:
+        expanded = pipeline.override(**arguments.values)
+    except FieldError as error:
+        raise FieldError(error.message, arguments.given_as.get(error.field, error.field)) from None
+    if says_betas(given):
+        settle(expanded.stages)
+    return expanded

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from edsl.step.layout import working_dtype
+from edsl.numerics.dtypes import working_dtype
 
 ROW = 1024  # elements that are added in the working dtype
 PIECE = 1 << 18  # elements that are widened at a time

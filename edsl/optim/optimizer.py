@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from edsl.distributed.agreement import check_agreement
-from edsl.distributed.sharding import is_zero, placed
-from edsl.engine.engine import MODES, Engine, Watched, check_flattened, check_item
+from edsl.distributed.collectives import is_zero
+from edsl.distributed.sharding import placed
+from edsl.engine.engine import MODES, Engine, check_flattened
 from edsl.engine.lost_updates import in_half_precision, is_due, lost_updates, warning
+from edsl.engine.watching import Watched
 from edsl.errors import EdslError, shown
 from edsl.groups.exclusion import excluded_names, names_in_module
 from edsl.groups.names import Names
@@ -25,15 +27,17 @@ from edsl.language.arguments import read_arguments
 from edsl.language.caller import warn_user
 from edsl.language.doubts import disordered, outside_bounds
 from edsl.language.pipeline import Pipeline
-from edsl.language.registry.check import blamed
+from edsl.language.registry.blame import blamed
 from edsl.language.registry.provenance import KEY, marks
 from edsl.language.spec import as_pipeline, read
 from edsl.optim.autocast import Switch, autocast_off, called_in, is_autocast_on
 from edsl.optim.checkpoint import check_checkpoint, completed, in_order_of_names
-from edsl.step.layout import check_parameter, dtype_of_state, read_state_dtype
+from edsl.step.checks import check_item
+from edsl.step.layout import check_parameter
 from edsl.step.oracle import Oracle, Slot, nonfinite
 from edsl.step.plan import Plan, buffer_names, is_foreign
 from edsl.step.rehearsal import rehearse
+from edsl.step.state_dtype import dtype_of_state, read_state_dtype
 
 
 class PipelineOptimizer(torch.optim.Optimizer):
@@ -551,52 +555,3 @@ def check_mode(mode: Any) -> None:
     """Raises EdslError for a mode that isn't one."""
     if mode not in MODES:
         raise EdslError(f"mode must be 'compiled', 'inductor' or 'eager', got {shown(mode)}")
-
-
-def compile(
-    spec: Any,
-    params: Any,
-    *,
-    mode: str = "compiled",
-    exclude: Sequence[str] | None = None,
-    maximize: bool = False,
-    state_dtype: Any = None,
-    **hyperparameters: Any,
-) -> torch.optim.Optimizer:
-    """The torch optimizer that a spec describes; see PipelineOptimizer for the arguments.
-
-    A foreign optimizer alone, such as "torch.AdamW(lr=0.001)", is that optimizer itself; with
-    adaptors before it, it is stepped on what they make of the gradient.
-
-    Raises:
-        EdslError: for a bad spec, value, mode or exclusion, or complex or sparse tensors.
-
-    Example:
-        >>> import torch, edsl
-        >>> type(edsl.compile("torch.AdamW(lr=0.001)", torch.nn.Linear(3, 1))).__name__
-        'AdamW'
-    """
-    from edsl.updates.foreign import Foreign
-
-    check_mode(mode)
-    base = as_pipeline(spec)
-    if not isinstance(base.update, Foreign):
-        options: dict[str, Any] = {"maximize": maximize, "state_dtype": state_dtype}
-        return PipelineOptimizer(params, spec, mode=mode, exclude=exclude, **options, **hyperparameters)
-    pipeline = base.override(**hyperparameters)
-    update = pipeline.update
-    assert isinstance(update, Foreign)  # overriding keeps the stages
-    alone = len(pipeline.stages) == 2 and not pipeline.estimator.needs_closure and pipeline.estimator.calls == 1
-    if state_dtype is not None or (maximize and alone):
-        raise EdslError(f"maximize and state_dtype are edsl's own; give {update.name} its own arguments instead")
-    if exclude:
-        raise EdslError(f"exclude does not reach into {update.name}; give it param groups instead")
-    if alone:
-        tensors = {key: value for key, value in hyperparameters.items() if isinstance(value, Tensor)}
-        optimizer = update.build(params.parameters() if isinstance(params, nn.Module) else params, tensors)
-        optimizer.pipeline = pipeline
-        return optimizer
-    from edsl.optim.foreign import AroundOptimizer
-
-    climbs = maximize or bool(update.defaults().get("maximize"))
-    return AroundOptimizer(params, spec, mode=mode, exclude=(), maximize=climbs, **hyperparameters)

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from edsl.distributed.sharding import is_sharded
 from edsl.errors import EdslError, shown
-from edsl.step.layout import HALF, overlaps
+from edsl.numerics.dtypes import HALF
+from edsl.step.layout import overlaps
 
 FLOATING = (torch.float32, torch.float64, *HALF)
 PLAIN = frozenset({Tensor, nn.Parameter})

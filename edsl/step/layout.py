@@ -1,60 +1,12 @@
-"""How a parameter lies in memory: its dtype of work, its alias, and what can't be stepped."""
+"""How a parameter lies in memory: its alias, its shape as a matrix, and what can't be stepped."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from edsl.errors import EdslError, shown
-
-HALF = (torch.bfloat16, torch.float16)
-
-
-def working_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The dtype of state and arithmetic: float32 for half-precision parameters, else their own."""
-    return torch.float32 if dtype in HALF else dtype
-
-
-StateDtype = torch.dtype | dict[str, torch.dtype] | None  # of all state, or of some buffers
-
-
-def dtype_of_state(chosen: StateDtype, name: str, dtype: torch.dtype) -> torch.dtype:
-    """The dtype of one buffer of a parameter of some dtype."""
-    if isinstance(chosen, dict):
-        return chosen.get(name) or working_dtype(dtype)
-    return chosen or working_dtype(dtype)
-
-
-def read_state_dtype(value: Any, buffers: Sequence[str]) -> StateDtype:
-    """A dtype for all state, or a dictionary from buffers to theirs.
-
-    Raises:
-        EdslError: for what is no dtype, and for a buffer that isn't there.
-    """
-    if not isinstance(value, dict):
-        return read_dtype(value)
-    unknown = next((name for name in value if name not in buffers), None)
-    if unknown is not None:
-        raise EdslError(f"state_dtype: there is no buffer {shown(unknown)}; there are {', '.join(buffers) or 'none'}")
-    chosen = {name: read_dtype(dtype) for name, dtype in value.items()}
-    return {name: dtype for name, dtype in chosen.items() if dtype is not None}
-
-
-def read_dtype(value: Any, name: str = "state_dtype") -> torch.dtype | None:
-    """A floating dtype by itself or by its name; None stays None.
-
-    Raises:
-        EdslError: for anything else.
-    """
-    named = getattr(torch, value, None) if isinstance(value, str) else value
-    if named is not None and named not in (torch.float32, torch.float64, *HALF):
-        raise EdslError(f"{name} must be float32, float64, bfloat16 or float16, got {shown(value)}")
-    if named is None and value is not None:
-        raise EdslError(f"{name} must be float32, float64, bfloat16 or float16, got {shown(value)}")
-    return named
+from edsl.errors import EdslError
+from edsl.numerics.dtypes import HALF
 
 
 def alias(tensor: Tensor, as_matrix: bool = False) -> Tensor:

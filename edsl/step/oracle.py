@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edsl.distributed.sharding import are_alike, averaged, is_sharded, is_zero, shards_of, summed, total_norms
+from edsl.distributed.collectives import are_alike, averaged, is_zero, summed, total_norms
+from edsl.distributed.sharding import is_sharded, shards_of
 from edsl.errors import EdslError
 from edsl.language.stage import Estimator
 

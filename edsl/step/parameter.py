@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from edsl.distributed.sharding import Shards, is_sharded
+from edsl.numerics.dtypes import working_dtype
 from edsl.numerics.stochastic_rounding import key_of
 from edsl.step.addresses import (
     PLAIN,
@@ -24,7 +25,7 @@ from edsl.step.addresses import (
     recognizer,
     storage_bytes,
 )
-from edsl.step.layout import alias, is_dense, working_dtype
+from edsl.step.layout import alias, is_dense
 from edsl.step.oracle import Slot, generator_for
 from edsl.step.plan import Plan
 from edsl.step.segment import Segment

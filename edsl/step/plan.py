@@ -16,8 +16,9 @@ from edsl.errors import EdslError, EdslWarning
 from edsl.language.domain import DECAY
 from edsl.language.pipeline import Pipeline
 from edsl.language.stage import Estimator, Stage, segments
-from edsl.step.layout import StateDtype, dtype_of_state, folded
+from edsl.step.layout import folded
 from edsl.step.segment import Segment
+from edsl.step.state_dtype import StateDtype, dtype_of_state
 
 _FIXED = (float, int)  # values that nobody changes in place
 _CHANGING = object()

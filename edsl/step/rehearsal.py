@@ -9,10 +9,12 @@ from torch import Tensor
 
 from edsl.errors import EdslError, shown
 from edsl.language.pipeline import Pipeline
-from edsl.language.registry.check import blamed, first_line, is_authored, wrong
+from edsl.language.registry.blame import blamed, first_line, is_authored, wrong
 from edsl.language.stage import Stage
+from edsl.step.contexts import TensorAt
+from edsl.step.inputs import Given
 from edsl.step.plan import Plan
-from edsl.step.segment import Given, Segment, TensorAt
+from edsl.step.segment import Segment
 
 _rehearsed: set[tuple[type[Stage], ...]] = set()
 

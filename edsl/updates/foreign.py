@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
 from edsl.errors import EdslError, FieldError, nearest
+from edsl.language.context import At, Value
 from edsl.language.domain import Number, plain
-from edsl.language.stage import At, BaseUpdate, Value
+from edsl.language.stage import BaseUpdate
+from edsl.optim.packages import optimizer_class
 
 
 @dataclass(frozen=True)
@@ -113,40 +114,3 @@ def foreign(name: str, given: Mapping[str, Any]) -> Foreign:
     """The stage for a dotted name and its keyword arguments; raises EdslError as Foreign does."""
     optimizer_class(name)
     return Foreign(name, tuple(given.items()))
-
-
-@lru_cache
-def optimizer_class(name: str) -> Any:
-    """The class that a dotted name means: an optimizer of one of two packages, and nothing else.
-
-    Raises:
-        EdslError: when the package is not installed or has no such optimizer.
-    """
-    import torch
-
-    package, _, attribute = name.partition(".")
-    known = _optimizers(package)
-    if attribute not in known:
-        raise EdslError(f"{package} has no optimizer {attribute!r}; {nearest(attribute, known, 'it has')}")
-    cls = known[attribute]
-    assert issubclass(cls, torch.optim.Optimizer)
-    return cls
-
-
-@lru_cache
-def _optimizers(package: str) -> dict[str, Any]:
-    import torch
-
-    if package == "torch":
-        module: Any = torch.optim
-    else:
-        try:
-            import torch_optimizer as module
-        except ImportError:
-            raise EdslError(f"{package} is not installed: pip install torch-optimizer") from None
-    base = torch.optim.Optimizer
-    return {
-        key: value
-        for key, value in vars(module).items()
-        if isinstance(value, type) and issubclass(value, base) and value is not base and not key.startswith("_")
-    }

@@ -8,8 +8,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from edsl.errors import EdslError, FieldError, nearest, shown
+from edsl.language.context import At, Value
 from edsl.language.domain import field
-from edsl.language.stage import At, BaseUpdate, Estimator, Stage, Value
+from edsl.language.stage import BaseUpdate, Estimator, Stage
 
 if TYPE_CHECKING:
     from edsl.language.pipeline import Chain, Pipeline
@@ -147,8 +148,8 @@ class Route(BaseUpdate):
     @cached_property
     def pipelines(self) -> dict[str, Pipeline]:
         """Each branch behind the estimator that it implies."""
-        from edsl.language.arguments import build
         from edsl.language.pipeline import Pipeline
+        from edsl.language.registry.build import build
 
         estimator = build(self.estimator, {})
         return {name: Pipeline((estimator, *chain.stages)) for name, chain in self.branches}

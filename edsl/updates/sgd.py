@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from edsl.errors import EdslError
+from edsl.language.context import At, Value
 from edsl.language.domain import DECAY, Choice, Number, Switch, field
-from edsl.language.stage import At, BaseUpdate, NoMemory, Value
+from edsl.language.stage import BaseUpdate, NoMemory
 
 
 class Momentum(NamedTuple):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from edsl.language.context import At, Value
 from edsl.language.domain import Number, field
-from edsl.language.stage import At, NoMemory, Value, Wrapper
+from edsl.language.stage import NoMemory, Wrapper
 
 
 @dataclass(frozen=True)

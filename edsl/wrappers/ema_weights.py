@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
+from edsl.language.context import At, Value
 from edsl.language.domain import DECAY, field
-from edsl.language.stage import At, Value, Wrapper
+from edsl.language.stage import Wrapper
 
 
 class AverageWeights(NamedTuple):

@@ -6,7 +6,7 @@ import pytest
 
 from edsl.cli import main as cli
 from edsl.lab.executors.driver import run_to_end
-from edsl.lab.races.race import open_record, race
+from edsl.lab.races.build import open_record, race
 
 
 @pytest.fixture(scope="module")

@@ -40,8 +40,8 @@ def test_show_json_is_json():
 
 def test_list_names_every_stage_recipe_and_task():
     from edsl.lab.tasks.catalogue import TASKS
-    from edsl.language.registry.lookup import STAGES
     from edsl.language.registry.recipes import RECIPES
+    from edsl.language.registry.stages import STAGES
 
     code, out, _ = run("list")
     assert code == 0

@@ -12,7 +12,7 @@ import pytest
 
 from edsl.cli import main as cli
 from edsl.lab.executors.driver import run_to_end
-from edsl.lab.races.race import open_record, race, race_from
+from edsl.lab.races.build import open_record, race, race_from
 from edsl.lab.races.record import read_configuration
 
 SPECS = ("eadamw(lr=0.01)", "torch.SGD(lr=0.1)")

@@ -20,13 +20,13 @@ from problem import gradients, parameters, walk
 import edsl
 import edsl.kernels.cuda
 import edsl.stage
-from edsl.codegen.expression import NotElementwise
 from edsl.codegen.signature import Form
 from edsl.codegen.triton import BLOCK, kernels
 from edsl.costs.traffic import bytes_of_loops
 from edsl.errors import EdslWarning
 from edsl.kernels.cuda import Cuda
 from edsl.kernels.module_cache import generated
+from edsl.language.context import NotElementwise
 from edsl.language.registry.recipes import RECIPES
 from edsl.step.plan import Plan
 

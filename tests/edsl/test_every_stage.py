@@ -10,8 +10,9 @@ from specs import pipeline_with
 
 import edsl
 from edsl.costs.cost import cost
-from edsl.language.registry.lookup import STAGES, stage_class
+from edsl.language.registry.lookup import stage_class
 from edsl.language.registry.recipes import RECIPES
+from edsl.language.registry.stages import STAGES
 from edsl.optim.state import state_bytes
 from edsl.theory.systems.linearise import NotLinear, linearise
 from edsl.theory.text.notation import recurrences

@@ -11,8 +11,8 @@ import edsl
 from edsl.costs.memory import memory, routes
 from edsl.lab.benchmarks.footprint import temporary_bytes
 from edsl.lab.benchmarks.parameter_sets import parameter_set
-from edsl.language.registry.lookup import STAGES
 from edsl.language.registry.recipes import RECIPES
+from edsl.language.registry.stages import STAGES
 from edsl.optim.state import state_bytes
 
 SPECS = [

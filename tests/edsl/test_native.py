@@ -12,8 +12,8 @@ from problem import gradients, parameters, walk, worst
 import edsl
 import edsl.stage
 from edsl.codegen.cpp import ASIDE, BLOCK, SMALL
-from edsl.codegen.expression import NotElementwise
 from edsl.costs.memory import memory
+from edsl.language.context import NotElementwise
 from edsl.step.plan import Plan
 
 SIZES = [(1,), (BLOCK - 1,), (BLOCK,), (BLOCK + 1,), (SMALL,), (SMALL + 7,), (3, BLOCK)]

@@ -5,8 +5,8 @@ import pytest
 
 import edsl
 from edsl.lab.races.ablation import ablation
+from edsl.lab.races.build import race
 from edsl.lab.races.controls import controls_of, explores, twin_of, why_no_twin
-from edsl.lab.races.race import race
 from edsl.lab.races.sweep import sweep
 from edsl.language.registry.recipes import RECIPES
 from edsl.theory.systems.filter import update_filter

@@ -15,7 +15,7 @@ import edsl
 from edsl.lab.executors.driver import run, run_to_end
 from edsl.lab.executors.engines import executor
 from edsl.lab.executors.processes import Processes
-from edsl.lab.races.race import open_record, race
+from edsl.lab.races.build import open_record, race
 from edsl.language.registry.plugins import load_once
 
 SPECS = ["sgd(lr=0.1)", "adam(lr=0.01)"]

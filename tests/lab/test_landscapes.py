@@ -17,7 +17,8 @@ from edsl.lab.landscapes.landscapes import LANDSCAPES, landscape, sampled
 from edsl.lab.landscapes.walks import Walk, covered, median_interval, sweep, tour, visits, walk
 from edsl.lab.races.controls import controls_of
 from edsl.lab.tasks.catalogue import task
-from edsl.lab.trials.trial import Setting, run_trial
+from edsl.lab.trials.run import run_trial
+from edsl.lab.trials.setting import Setting
 from edsl.language.spec import parse
 
 CARDIOID = landscape("cardioid")

@@ -15,7 +15,9 @@ from edsl.lab.measures.movement import copies, distance
 from edsl.lab.measures.noise import NoiseScale
 from edsl.lab.tasks.catalogue import task
 from edsl.lab.tasks.task import Data, Split, Task
-from edsl.lab.trials.trial import Setting, Training, run_trial
+from edsl.lab.trials.run import run_trial
+from edsl.lab.trials.setting import Setting
+from edsl.lab.trials.training import Training
 from edsl.language.spec import parse
 
 needs_curvlinops = pytest.mark.skipif(

@@ -13,13 +13,16 @@ import torch
 
 import edsl
 from edsl.lab.executors.driver import run_to_end
-from edsl.lab.races.race import open_record, race
+from edsl.lab.races.build import open_record, race
 from edsl.lab.races.record import Record, read_configuration
 from edsl.lab.report import conclusions
 from edsl.lab.results.result_tables import outcomes, reading
 from edsl.lab.results.results import results, together
 from edsl.lab.tasks.catalogue import task
-from edsl.lab.trials.trial import Setting, batches, failed, fair_groups, run_trial
+from edsl.lab.trials.run import run_trial
+from edsl.lab.trials.setting import Setting
+from edsl.lab.trials.training import batches, fair_groups
+from edsl.lab.trials.trial import failed
 
 TIMES = ("step_ms", "optimizer_ms", "first_step_s", "seconds")
 
@@ -166,7 +169,7 @@ def test_killed_race_loses_at_most_the_trial_in_flight(tmp_path):
     program = f"""
 from pathlib import Path
 from edsl.lab.executors.driver import run_to_end
-from edsl.lab.races.race import open_record, race
+from edsl.lab.races.build import open_record, race
 chosen = race("digits", ["sgd", "torch.Adam()"], steps=100, seeds=3)
 record = open_record(chosen, Path({str(tmp_path / "killed")!r}), False)
 run_to_end(chosen, record, lambda p: print(p.done + 1, flush=True))

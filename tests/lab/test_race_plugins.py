@@ -9,7 +9,7 @@ from shell import run
 import edsl
 from edsl.lab.executors.driver import run_to_end
 from edsl.lab.executors.processes import Processes
-from edsl.lab.races.race import open_record, race, race_from
+from edsl.lab.races.build import open_record, race, race_from
 from edsl.lab.races.record import read_configuration
 from edsl.language.registry import plugins
 

@@ -12,7 +12,7 @@ from shell import run
 
 from edsl.cli.render.race import print_race
 from edsl.lab.executors.driver import run_to_end
-from edsl.lab.races.race import open_record, race
+from edsl.lab.races.build import open_record, race
 from edsl.lab.races.sweep import sweep
 from edsl.lab.report import conclusions, pictures, sinks
 from edsl.lab.report.page import write

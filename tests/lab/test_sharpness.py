@@ -11,8 +11,9 @@ from shell import run
 import edsl
 from edsl.lab.claims.edge_of_stability import plateau, plateaus, spec_at, stable_sharpness
 from edsl.lab.executors.driver import run_to_end
-from edsl.lab.races.race import open_record, race
-from edsl.lab.results.matched_loss import Seen, matched, picture, seen_in
+from edsl.lab.races.build import open_record, race
+from edsl.lab.report.matched_loss import picture
+from edsl.lab.results.matched_loss import Seen, matched, seen_in
 from edsl.lab.trials.levels import END, read_levels
 from edsl.theory.stability.report import check_pipeline
 

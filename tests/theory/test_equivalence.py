@@ -15,8 +15,8 @@ from edsl.adapters.exploration import PastMean
 from edsl.cli import main as cli
 from edsl.lab.closure import closure_for
 from edsl.language.domain import DECAY, Number, field
-from edsl.language.registry.lookup import STAGES
 from edsl.language.registry.recipes import RECIPES
+from edsl.language.registry.stages import STAGES
 from edsl.stage import Adaptor
 from edsl.theory.equivalence.comparison import compare, known_relations
 from edsl.theory.equivalence.mapping import find_map

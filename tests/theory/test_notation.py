@@ -5,8 +5,8 @@ from matplotlib.mathtext import MathTextParser
 from specs import pipeline_with
 
 import edsl
-from edsl.language.registry.lookup import STAGES
 from edsl.language.registry.recipes import RECIPES
+from edsl.language.registry.stages import STAGES
 from edsl.theory.text.latex import latex
 from edsl.theory.text.notation import recurrences
 
@@ -109,7 +109,8 @@ def test_no_two_quantities_share_a_letter(spec, line):
 
 def test_products_of_numbers_are_no_difference():
     from edsl.theory.text.alphabet import Alphabet
-    from edsl.theory.text.notation import Writer, letter
+    from edsl.theory.text.expression import letter
+    from edsl.theory.text.notation import Writer
 
     write = Writer(Alphabet()).text
     x, five, small = letter("x"), letter("−5"), letter("0.01")

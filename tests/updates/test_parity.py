@@ -13,7 +13,8 @@ from scipy.optimize import linprog
 
 import edsl
 from edsl.lab.verify import verify
-from edsl.language.registry.lookup import STAGES, stage_class
+from edsl.language.registry.lookup import stage_class
+from edsl.language.registry.stages import STAGES
 from edsl.numerics.matrices import blocks, eigenbasis, inverse_power, refined, whole
 from edsl.numerics.newton_schulz import JORDAN, MARGIN, MINIMAX, SMALLEST, newton_schulz
 

@@ -16,8 +16,9 @@ from zlib import crc32
 import numpy as np
 
 from edsl.errors import EdslError
+from edsl.language.context import At
 from edsl.language.pipeline import Pipeline
-from edsl.language.stage import At, BaseUpdate, Stage
+from edsl.language.stage import BaseUpdate, Stage
 
 LAYERS, ELEMENTS = 2, 3
 PRECISE = np.longdouble

@@ -14,6 +14,7 @@ from edsl.theory.stability import closed_form
 if TYPE_CHECKING:
     from edsl.theory.stability.intervals import Interval
     from edsl.theory.systems.exploration import EInLoop
+from edsl.theory.text.figure import figure
 
 ENDS = {
     "flip": "an eigenvalue reaches −1 and the iterates alternate in sign",
@@ -26,13 +27,6 @@ NEGATIVE = (
     "upper bound there comes from holding f′ constant"
 )
 _MOST_ALPHA = 1e100
-
-
-def figure(value: float) -> str:
-    """A number with six digits; there is one zero, and infinity is ∞."""
-    if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
-    return f"{value + 0.0:.6g}"
 
 
 def check_closed_form(

@@ -10,13 +10,13 @@ from typing import Any
 from edsl.errors import EdslError
 from edsl.language.domain import plain
 from edsl.language.pipeline import Pipeline
-from edsl.theory.stability.report import figure
 from edsl.theory.statements.momentum import averages
 from edsl.theory.systems.exploration import decimal, places_of_e
 from edsl.theory.systems.filter import adaptor_filter
 from edsl.theory.systems.loop import loop_of_system, take_the_same_steps
 from edsl.theory.systems.polynomial import Polynomial, add, multiply, scale
 from edsl.theory.systems.state_space import of_pipeline
+from edsl.theory.text.figure import figure
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def qhm_values(alpha: Fraction, beta1: Fraction) -> dict[str, Fraction]:
 
 def with_update(pipeline: Pipeline, update: str, decay: float, **values: Any) -> Pipeline:
     """The pipeline without E and with another update, whose decay does not pass through its momentum."""
-    from edsl.language.arguments import build
+    from edsl.language.registry.build import build
 
     new = [build(update, values), *([build("decay", {"rate": decay})] if decay else [])]
     without = set(places_of_e(pipeline))

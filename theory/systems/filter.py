@@ -12,7 +12,6 @@ import numpy as np
 import sympy
 
 from edsl.language.pipeline import Pipeline
-from edsl.theory.stability.report import figure
 from edsl.theory.systems.linearise import THETA, NotLinear, Z, exact, run
 from edsl.theory.systems.polynomial import (
     Polynomial,
@@ -27,6 +26,7 @@ from edsl.theory.systems.polynomial import (
     value,
 )
 from edsl.theory.systems.state_space import GRADIENT, MOST_STATES, StateSpace, rational
+from edsl.theory.text.figure import figure
 
 _MOST_READABLE = 10**6
 

@@ -18,8 +18,9 @@ from typing import Any
 import sympy
 
 from edsl.errors import EdslError
+from edsl.language.context import At
 from edsl.language.pipeline import Pipeline
-from edsl.language.stage import At, Stage
+from edsl.language.stage import Stage
 
 THETA, CURVATURE, NOISE, Z = sympy.Symbol("theta"), sympy.Symbol("h"), sympy.Symbol("xi"), sympy.Symbol("z")
 OWN_THETA, STEP = sympy.Symbol("theta_"), sympy.Symbol("k", positive=True)  # θ as a stage reads it; the step number

@@ -12,14 +12,15 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from edsl.errors import EdslError, shown
+from edsl.language.context import At
 from edsl.language.domain import plain
 from edsl.language.pipeline import Pipeline
-from edsl.language.stage import At, BaseUpdate, Estimator, Stage, Wrapper
+from edsl.language.stage import BaseUpdate, Estimator, Stage, Wrapper
 from edsl.theory.text.alphabet import Alphabet
+from edsl.theory.text.expression import ATOM, POWER, PRODUCT, QUOTIENT, SUM, Expression, is_number, letter
 
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 _INDEX = re.compile("(⁽[⁰¹²³⁴⁵⁶⁷⁸⁹]+⁾)?ₖ")
-SUM, QUOTIENT, PRODUCT, POWER, ATOM = 1, 2, 3, 4, 5  # how tightly an expression binds
 _LETTERS = {  # memory fields whose letter isn't their name
     "mean": "ḡ",
     "average": "θ̄",
@@ -31,70 +32,6 @@ _LETTERS = {  # memory fields whose letter isn't their name
     "left_basis": "Q",
     "right_basis": "P",
 }
-
-
-class Expression:
-    """A number-like value that remembers how it was made; `name` once it has one."""
-
-    def __init__(self, operation: str, *parts: Any) -> None:
-        self.operation = operation
-        self.parts = parts
-        self.name: str | None = None
-
-    def __add__(self, other: Any) -> Any:
-        return self if _is(other, 0) else Expression("+", self, other)
-
-    def __radd__(self, other: Any) -> Any:
-        return self if _is(other, 0) else Expression("+", other, self)
-
-    def __sub__(self, other: Any) -> Any:
-        return self if _is(other, 0) else Expression("−", self, other)
-
-    def __rsub__(self, other: Any) -> Any:
-        return Expression("−", other, self)
-
-    def __mul__(self, other: Any) -> Any:
-        return _product(self, other)
-
-    def __rmul__(self, other: Any) -> Any:
-        return _product(other, self)
-
-    def __truediv__(self, other: Any) -> Any:
-        return self if _is(other, 1) else Expression("/", self, other)
-
-    def __rtruediv__(self, other: Any) -> Any:
-        return Expression("/", other, self)
-
-    def __pow__(self, other: Any) -> Any:
-        return 1 if _is(other, 0) else Expression("^", self, other)
-
-    def __rpow__(self, other: Any) -> Any:
-        return Expression("^", other, self)
-
-    def __neg__(self) -> Any:
-        return Expression("neg", self)
-
-    def __abs__(self) -> Any:
-        return Expression("abs", self)
-
-
-def letter(text: str) -> Expression:
-    """A symbol, printed as it is."""
-    symbol = Expression("letter")
-    symbol.name = text
-    return symbol
-
-
-def _is(value: Any, number: int) -> bool:
-    return not isinstance(value, Expression) and value == number
-
-
-def _product(left: Any, right: Any) -> Any:
-    if _is(left, 0) or _is(right, 0):
-        return 0
-    if _is(left, 1):
-        return right
-    return left if _is(right, 1) else Expression("·", left, right)
 
 
 class Writer(At):
@@ -140,7 +77,7 @@ class Writer(At):
         return Expression("‖", x)
 
     def debias(self, x: Any, beta: Any, count: Any = None) -> Expression:
-        return x if _is(beta, 0) else Expression("debias", x, beta, self.k if count is None else count)
+        return x if is_number(beta, 0) else Expression("debias", x, beta, self.k if count is None else count)
 
     def first(self, x: Any, otherwise: Any) -> Expression:
         return Expression("first", x, otherwise)

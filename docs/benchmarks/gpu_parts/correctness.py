@@ -25,8 +25,8 @@ import edsl
 from edsl.lab.benchmarks.parameter_sets import Shape
 from edsl.lab.closure import closure_for
 from edsl.language.pipeline import Pipeline
-from edsl.language.registry.lookup import STAGES
 from edsl.language.registry.recipes import RECIPES
+from edsl.language.registry.stages import STAGES
 from gpu_parts.run import Row, Run, notes, table
 
 TITLE = "Correctness"

@@ -19,12 +19,12 @@ from edsl.lab.benchmarks.first_step import FirstStep, TooSlow, first_step
 from edsl.lab.benchmarks.footprint import kernels, temporary_bytes
 from edsl.lab.benchmarks.parameter_sets import Shape, parameter_set
 from edsl.lab.benchmarks.peers import AbsentPackage, peer_class
+from edsl.lab.trials.clock import Clock
 from edsl.lab.trials.device import free_memory, usable_device
-from edsl.lab.trials.trial import Clock
 from edsl.language.spec import parse
-from edsl.optim.optimizer import compile
+from edsl.numerics.dtypes import working_dtype
+from edsl.optim.compile import compile
 from edsl.optim.state import state_bytes
-from edsl.step.layout import working_dtype
 
 REFERENCE = "torch.AdamW"  # fused, which all others are measured by
 DTYPES = ("float32", "float64", "bfloat16", "float16")

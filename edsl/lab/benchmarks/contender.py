@@ -15,7 +15,8 @@ from torch import Tensor
 from edsl.errors import EdslError
 from edsl.lab.benchmarks.parameter_sets import Shape
 from edsl.lab.benchmarks.peers import build_peer, first_line
-from edsl.optim.optimizer import PipelineOptimizer, compile
+from edsl.optim.compile import compile
+from edsl.optim.optimizer import PipelineOptimizer
 
 _BLOCK = 2**26  # elements that are copied at a time: more than any cache holds
 

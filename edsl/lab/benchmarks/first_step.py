@@ -15,7 +15,7 @@ import torch
 from edsl.errors import EdslError
 from edsl.lab.benchmarks.contender import Contender, Entry, Gradients, Place
 from edsl.lab.benchmarks.parameter_sets import Shape
-from edsl.lab.trials.trial import Clock
+from edsl.lab.trials.clock import Clock
 from edsl.language.registry.plugins import load_plugin, loaded
 
 _CACHES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "EDSL_CACHE_DIR")

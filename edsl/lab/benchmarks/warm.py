@@ -20,8 +20,10 @@ from edsl.lab.closure import closure_for
 from edsl.lab.trials.device import usable_device
 from edsl.language.pipeline import Pipeline
 from edsl.language.spec import parse
-from edsl.optim.optimizer import PipelineOptimizer, compile
-from edsl.step.layout import folded, read_dtype
+from edsl.numerics.dtypes import read_dtype
+from edsl.optim.compile import compile
+from edsl.optim.optimizer import PipelineOptimizer
+from edsl.step.layout import folded
 from edsl.step.plan import is_foreign
 
 MOST = 1 << 24  # elements of a tensor that stands for others of its kind, where there is a smaller one

@@ -22,7 +22,7 @@ CLAIMS = {
 
 def claim(name: str) -> Callable[[Path, bool], Claim]:
     """The function (folder, quick) → Claim of a name; raises EdslError for an unknown one."""
-    from edsl.language.registry.lookup import load
+    from edsl.language.registry.stages import load
 
     if name not in CLAIMS:
         raise EdslError(f"unknown claim {shown(name)}; {nearest(name, CLAIMS, 'claims')}")

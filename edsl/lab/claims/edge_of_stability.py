@@ -19,7 +19,8 @@ from torch.nn.functional import one_hot
 from edsl.lab.measures.curvature import top_eigenvalue
 from edsl.lab.measures.measure import Run
 from edsl.lab.tasks.task import Data, Split, Task
-from edsl.lab.trials.trial import Setting, Training
+from edsl.lab.trials.setting import Setting
+from edsl.lab.trials.training import Training
 from edsl.language.spec import parse
 
 LR = 0.5  # 2/lr = 4

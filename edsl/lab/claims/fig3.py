@@ -8,8 +8,9 @@ from typing import Any
 from edsl.lab.claims.claim import Claim
 from edsl.lab.claims.edge_of_stability import Plateau, plateaus
 from edsl.lab.claims.raced import raced
-from edsl.lab.races.race import race
-from edsl.lab.results.matched_loss import Matched, matched, picture, seen_in
+from edsl.lab.races.build import race
+from edsl.lab.report.matched_loss import picture
+from edsl.lab.results.matched_loss import Matched, matched, seen_in
 from edsl.lab.results.statistics import LEVEL, Interval, holm
 from edsl.lab.trials.levels import END
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from edsl.lab.claims.claim import Claim
 from edsl.lab.claims.raced import effect_of, interval_text, raced, table_of
+from edsl.lab.races.build import race
 from edsl.lab.races.controls import WITHOUT
-from edsl.lab.races.race import race
 from edsl.lab.races.sweep import sweep
 
 SPEC = "alto(lr=0.03)"

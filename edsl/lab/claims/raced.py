@@ -11,7 +11,8 @@ from typing import Any
 from edsl.errors import EdslError
 from edsl.lab.executors.driver import run
 from edsl.lab.executors.engines import executor
-from edsl.lab.races.race import Race, open_record
+from edsl.lab.races.build import open_record
+from edsl.lab.races.race import Race
 from edsl.lab.report.page import write
 from edsl.lab.results.result_tables import figure_text
 from edsl.lab.results.results import Effect, Results, Row, results

@@ -7,7 +7,7 @@ from pathlib import Path
 from edsl.lab.claims.claim import Claim
 from edsl.lab.claims.raced import effect_of, interval_text, raced, table_of
 from edsl.lab.races.ablation import ablation
-from edsl.lab.races.race import race
+from edsl.lab.races.build import race
 
 SPEC = "alto(lr=0.01)"
 

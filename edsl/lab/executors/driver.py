@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edsl.lab.executors.engines import Executor
+from edsl.lab.executors.executor import Executor
 from edsl.lab.executors.serial import Serial
 from edsl.lab.races.race import Race
 from edsl.lab.races.record import Record

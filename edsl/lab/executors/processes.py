@@ -18,8 +18,8 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from edsl.errors import EdslError
-from edsl.lab.executors.engines import Tick
-from edsl.lab.races.race import Work
+from edsl.lab.executors.executor import Tick
+from edsl.lab.races.entrant import Work
 from edsl.lab.trials.trial import failed
 
 ATTEMPTS = 3  # of a trial whose worker dies

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from edsl.lab.races.race import Work
+from edsl.lab.races.entrant import Work
 from edsl.lab.tasks.catalogue import task
-from edsl.lab.trials.trial import run_trial
+from edsl.lab.trials.run import run_trial
 from edsl.language.registry.plugins import load_held
 
 

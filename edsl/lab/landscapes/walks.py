@@ -16,7 +16,7 @@ from edsl.lab.closure import closure_for
 from edsl.lab.landscapes.landscapes import STEPS, Landscape, Valley
 from edsl.language.pipeline import Pipeline
 from edsl.language.spec import as_pipeline
-from edsl.optim.optimizer import compile
+from edsl.optim.compile import compile
 
 _ALONG = 1.1  # how much longer than a step its way along the valley may be
 RATES = np.logspace(-3, 0, 51)  # of a walk over many learning rates

@@ -80,7 +80,7 @@ def measuring(
     Raises:
         EdslError: as `check_measures`.
     """
-    from edsl.language.registry.lookup import load
+    from edsl.language.registry.stages import load
 
     check_measures(names)
     run = Run(task, model, optimizer, pipeline, train, seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edsl.errors import EdslError
-from edsl.lab.races.race import Entrant
+from edsl.lab.races.entrant import Entrant
 from edsl.language.pipeline import Pipeline
 from edsl.language.spec import parse
 from edsl.language.stage import Adaptor, Wrapper

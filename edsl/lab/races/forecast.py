@@ -6,7 +6,8 @@ import time
 from dataclasses import replace
 
 from edsl.lab.races.race import Race
-from edsl.lab.trials.trial import CHECKPOINTS, run_trial
+from edsl.lab.trials.run import run_trial
+from edsl.lab.trials.trial import CHECKPOINTS
 
 
 def forecast(race: Race) -> float:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from edsl.errors import EdslError, nearest, shown
 from edsl.lab.races.controls import WITHOUT, controls_of
-from edsl.lab.races.race import Entrant
+from edsl.lab.races.entrant import Entrant
 from edsl.language.domain import plain
 from edsl.language.spec import parse
 

@@ -9,10 +9,11 @@ from statistics import mean, median, stdev
 from typing import Any
 
 from edsl.errors import EdslError
+from edsl.lab.races.entrant import Entrant
 from edsl.lab.races.learning_rate import learning_rates
-from edsl.lab.races.race import Entrant, Race
+from edsl.lab.races.race import Race
 from edsl.lab.results.statistics import FEWEST_RANKED, NOT_COMPARABLE, RESOLUTION, Interval, compared, holm, verdict
-from edsl.lab.trials.trial import UNITS
+from edsl.lab.trials.setting import UNITS
 from edsl.language.spec import parse
 
 Trials = Mapping[tuple[str, int], dict[str, Any]]

@@ -69,7 +69,7 @@ def task(name: str) -> Task:
         EdslError: for an unknown task, a folder that isn't there or holds nothing, or one given to a
             task that takes none.
     """
-    from edsl.language.registry.lookup import load
+    from edsl.language.registry.stages import load
 
     word, colon, folder = name.partition(":")
     if word not in TASKS:

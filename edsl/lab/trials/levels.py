@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from edsl.errors import EdslError
 
 if TYPE_CHECKING:
-    from edsl.lab.trials.trial import Training
+    from edsl.lab.trials.training import Training
 
 END = 0.0  # stands for the level "at the end of the budget"
 NEAR = 1.5  # a batch's loss below this share of the level is worth an evaluation of the whole split
@@ -67,7 +67,7 @@ class Looking:
         return tuple(map(asdict, self.found))
 
     def _loss(self) -> float:
-        from edsl.lab.trials.trial import evaluate
+        from edsl.lab.trials.evaluation import evaluate
 
         return evaluate(self._task, self._run.model, self._train)[0]
 

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from edsl.errors import EdslError, shown
-from edsl.language.registry.check import check_stage, file_of, first_line, line_of
+from edsl.language.registry.blame import file_of, first_line, line_of
+from edsl.language.registry.check import check_stage
 from edsl.language.stage import Adaptor, BaseUpdate, Estimator, Stage, Wrapper
 
 GROUP = "edsl.stages"
@@ -115,7 +116,7 @@ def plugins_of(stages: Iterable[Stage]) -> tuple[Plugin, ...]:
 
 def _installed_of(cls: type[Stage]) -> Plugin | None:
     """The module of a class that a package registered, or None for edsl's own and for Python's without source."""
-    from edsl.language.registry.lookup import STAGES
+    from edsl.language.registry.stages import STAGES
 
     place = installed().get(cls.name, "") if cls.name not in STAGES else ""
     file = inspect.getsourcefile(cls) if place else None
@@ -197,8 +198,8 @@ def _is_stage(value: Any) -> bool:
 
 
 def _check_name(cls: Any, file: Path, found: list[Any]) -> None:
-    from edsl.language.registry.lookup import STAGES
     from edsl.language.registry.recipes import RECIPES
+    from edsl.language.registry.stages import STAGES
 
     try:
         check_stage(cls)
@@ -213,7 +214,7 @@ def _check_name(cls: Any, file: Path, found: list[Any]) -> None:
 
 def checked(name: str, place: str) -> Any:
     """The class at an entry point; raises EdslError when it is no stage of that name."""
-    from edsl.language.registry.lookup import load
+    from edsl.language.registry.stages import load
 
     try:
         cls = load(place)

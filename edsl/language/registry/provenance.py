@@ -12,7 +12,7 @@ from typing import Any
 
 from edsl.errors import EdslError, shown
 from edsl.language.pipeline import Pipeline
-from edsl.language.registry.check import is_authored
+from edsl.language.registry.blame import is_authored
 from edsl.language.registry.plugins import plugins_of
 from edsl.language.stage import Stage
 

@@ -6,11 +6,7 @@ the paper's (α, β₁) for small and large batches.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-from edsl.errors import FieldError
 
 
 @dataclass(frozen=True)
@@ -40,24 +36,3 @@ RECIPES = {
     "ezo": Recipe("spsa | e | sgd", "E on a zeroth-order gradient, before SGD"),
     "ezo_adam": Recipe("spsa | e | adam", "E on a zeroth-order gradient, before Adam"),
 }
-
-
-def expand(name: str, given: Mapping[str, Any]) -> Any:
-    """The pipeline that a recipe stands for.
-
-    Raises:
-        FieldError: for an unknown argument or a value outside its domain.
-    """
-    from edsl.language.arguments import read_arguments
-    from edsl.language.doubts import says_betas, settle
-    from edsl.language.spec import parse
-
-    pipeline = parse(RECIPES[name].text)
-    arguments = read_arguments(name, given, [*pipeline.keys, "batch_size"], pipeline.betas)
-    try:
-        expanded = pipeline.override(**arguments.values)
-    except FieldError as error:
-        raise FieldError(error.message, arguments.given_as.get(error.field, error.field)) from None
-    if says_betas(given):
-        settle(expanded.stages)
-    return expanded
