@@ -39,7 +39,7 @@ def describe(pipeline: Pipeline) -> dict[str, Any]:
                 "arguments": part.stage.arguments(),
                 "letters": dict(part.letters),
                 "buffers": _buffers(part.stage),
-                "bytes_per_parameter": None if _is_foreign(part.stage) else stage_state(part.stage, *REFERENCE),
+                "bytes_per_parameter": None if part.stage.moves_weights else stage_state(part.stage, *REFERENCE),
                 "recurrence": list(part.lines),
             }
             for part in recurrences(pipeline)
@@ -81,10 +81,4 @@ def _notes(pipeline: Pipeline) -> list[str]:
 
 
 def _buffers(stage: Stage) -> list[str] | None:
-    return None if _is_foreign(stage) else list(stage.init(0.0)._fields)
-
-
-def _is_foreign(stage: Stage) -> bool:
-    from edsl.updates.foreign import Foreign
-
-    return isinstance(stage, Foreign)
+    return None if stage.moves_weights else list(stage.init(0.0)._fields)

@@ -36,7 +36,13 @@ LAYERS = (
     ("edsl.theory.statements",),
     ("edsl.theory.equivalence", "edsl.theory.regret"),
     ("edsl.theory",),
-    ("edsl.lab.closure", "edsl.lab.models", "edsl.lab.measures", "edsl.lab.landscapes.landscapes", "edsl.lab.tasks.task"),
+    (
+        "edsl.lab.closure",
+        "edsl.lab.models",
+        "edsl.lab.measures",
+        "edsl.lab.landscapes.landscapes",
+        "edsl.lab.tasks.task",
+    ),
     ("edsl.lab.data", "edsl.lab.landscapes"),
     ("edsl.lab.tasks",),
     ("edsl.lab.trials",),
@@ -51,7 +57,15 @@ LAYERS = (
 # Packages beside Python's own, and the only rooms that import them.
 EXTERNAL = {
     "torch": (
-        *("edsl.numerics", "edsl.distributed", "edsl.step", "edsl.groups", "edsl.codegen", "edsl.kernels", "edsl.engine"),
+        *(
+            "edsl.numerics",
+            "edsl.distributed",
+            "edsl.step",
+            "edsl.groups",
+            "edsl.codegen",
+            "edsl.kernels",
+            "edsl.engine",
+        ),
         *("edsl.optim", "edsl.costs", "edsl.lab", "edsl.cli.landscape"),
     ),
     "torch_optimizer": ("edsl.optim",),
@@ -152,9 +166,7 @@ def is_foreign_here(one: Import) -> bool:
 
 def wrong(imports: Iterator[Import] | tuple[Import, ...]) -> list[str]:
     return [
-        str(one)
-        for one in imports
-        if (climbs(one) if one.imported.split(".")[0] == "edsl" else is_foreign_here(one))
+        str(one) for one in imports if (climbs(one) if one.imported.split(".")[0] == "edsl" else is_foreign_here(one))
     ]
 
 

@@ -99,6 +99,6 @@ def print_regret(report: dict[str, Any]) -> None:
     holds = report["hyperparameters_hold"]
     page.print(
         f"The hyper-parameters {'meet' if holds else 'do not meet'} Theorem 2's conditions on them. "
-        "They alone never give R(T) = O(√T): the rest shows only while training (edsl.theory.regret.monitor.RegretMonitor).",
+        "They alone never give R(T) = O(√T): the rest shows only while training (edsl.theory.RegretMonitor).",
         soft_wrap=True,
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edsl.codegen.expression import Expression
+from edsl.codegen.expression import Expression, RecordingAt, live, read
+from edsl.language.context import NotElementwise
+from edsl.step.segment import Segment
 
 
 @dataclass(frozen=True)
@@ -21,3 +23,20 @@ class Recording:
     buffers: list[Expression]
     after: list[Expression]
     updates: bool
+
+
+def record(segment: Segment, looked: bool, differs: bool, apart: bool) -> Recording:
+    """The step as expressions; see RecordingAt for the conditions.
+
+    Raises:
+        NotElementwise: for a step that is more than elements, norms and means.
+    """
+    shaped = next((label for label, stage in zip(segment.labels, segment.stages) if stage.buffer_shapes(1, 1)), None)
+    if shaped is not None:  # elements are addressed as those of the parameter
+        raise NotElementwise(f"{shaped} has a buffer in another shape than its parameter")
+    numbers = [live(i) for i in range(segment.k)]
+    at = RecordingAt(segment.k, [(numbers[b], numbers[p]) for b, p in segment.powers], apart, looked, differs)
+    buffers = [read("buffer", place) for place in range(len(segment.buffers))]
+    normals = [read("normal", place) for place in range(len(segment.noisy))]
+    u, after = segment.flow(segment.bound(numbers), at.x, buffers, normals, at)
+    return Recording(at.theta + u if segment.updates else u, buffers, after, segment.updates)

@@ -67,9 +67,8 @@ def cost(pipeline: Pipeline, shape: tuple[int, int] = REFERENCE) -> Cost | None:
         >>> cost(edsl.parse("soap"), (100, 50)).state
         28
     """
-    from edsl.updates.foreign import Foreign
 
-    if isinstance(pipeline.update, Foreign):
+    if pipeline.update.moves_weights:
         return None
     state = sum(stage_state(stage, *shape) for stage in pipeline.stages)
     kept = sum(

@@ -23,7 +23,7 @@ from edsl.numerics.dtypes import read_dtype, working_dtype
 from edsl.optim.state import state_tensors
 from edsl.step.checks import check_item
 from edsl.step.layout import folded
-from edsl.step.plan import Plan, is_foreign
+from edsl.step.plan import Plan
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -133,7 +133,7 @@ def memory(spec: Any, shapes: Shapes, dtype: Any = "float32", state_dtype: Any =
     """
     pipeline = as_pipeline(spec)
     given, kept = read_dtype(dtype, "dtype") or torch.float32, read_dtype(state_dtype)
-    if kept is not None and is_foreign(pipeline.update):
+    if kept is not None and pipeline.update.moves_weights:
         raise EdslError(f"state_dtype is edsl's own; {pipeline.update.name} keeps its state as it does")
     own = routes(pipeline, shapes)
     excluded = frozenset(excluded_names(None, tuple(shapes)))
@@ -146,7 +146,7 @@ def memory(spec: Any, shapes: Shapes, dtype: Any = "float32", state_dtype: Any =
     size = parameters * given.itemsize
     state = _total(share.state for share in shares)
     kept_by_all = sum(share.kept for share in shares)
-    moved = None if state is None or is_foreign(pipeline.update) else int(traffic(size, state, kept_by_all))
+    moved = None if state is None or pipeline.update.moves_weights else int(traffic(size, state, kept_by_all))
     branches = [(share.pipeline, tuple(share.shapes.values())) for share in shares]
     return Memory(
         spec=str(pipeline),
@@ -210,7 +210,7 @@ class _Share:
     @property
     def kept(self) -> int:
         """Bytes of state that most steps leave as they are."""
-        if is_foreign(self.pipeline.update):
+        if self.pipeline.update.moves_weights:
             return 0
         return sum(
             buffer.bytes
@@ -237,7 +237,7 @@ class _Share:
 
     def _stage(self, index: int) -> StageMemory:
         stage, label = self.pipeline.stages[index], self.pipeline.labels[index]
-        if is_foreign(stage):
+        if stage.moves_weights:
             return StageMemory(label, stage.kind, _foreign_state(stage, self.shapes, self.dtype))
         sizes: dict[str, int] = {}
         for name, shape in self.shapes.items():
@@ -294,7 +294,7 @@ def _seconds(size: int | None, bandwidth: float) -> float | None:
 
 def _is_bare(pipeline: Pipeline) -> bool:
     """Whether it is another package's optimizer alone."""
-    return is_foreign(pipeline.update) and len(pipeline.stages) == 2
+    return pipeline.update.moves_weights and len(pipeline.stages) == 2
 
 
 def _name(dtype: torch.dtype) -> str:

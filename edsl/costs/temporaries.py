@@ -17,15 +17,16 @@ import torch
 
 from edsl.codegen.cpp import ASIDE, SMALL
 from edsl.codegen.loops import passes_of
+from edsl.codegen.trace import record
 from edsl.costs.peak import peak
-from edsl.engine.stacks import function_of, most_in_stack
+from edsl.engine.stacks import can_stack, function_of, most_in_stack
 from edsl.language.context import NotElementwise
 from edsl.language.pipeline import Pipeline
 from edsl.numerics.dtypes import working_dtype
 from edsl.step.contexts import TensorAt
 from edsl.step.inputs import Given
 from edsl.step.layout import folded
-from edsl.step.plan import Plan, is_foreign
+from edsl.step.plan import Plan
 from edsl.step.segment import Segment
 from edsl.step.state_dtype import dtype_of_state
 
@@ -65,7 +66,7 @@ def _between_segments(taken: Iterable[tuple[Plan, Sequence[Shape]]], dtype: torc
     total = 0
     for plan, shapes in taken:
         elements = sum(map(prod, shapes))
-        foreign = is_foreign(plan.pipeline.update)
+        foreign = plan.pipeline.update.moves_weights
         total += elements * size * min(len(plan.segments) - (not foreign), 2)
         total += elements * dtype.itemsize * foreign  # in the gradient's dtype, for the other package
     return Temporary("what flows between the pipeline's segments", total, total)
@@ -101,7 +102,7 @@ def _kept_aside(plan: Plan, segment: Segment, number: int, work: torch.dtype) ->
     if segment.stages[0].refresh_every > 0:
         return None
     try:
-        recording = segment.record(estimator.gives_hessian, estimator.gives_difference, number > 0)
+        recording = record(segment, estimator.gives_hessian, estimator.gives_difference, number > 0)
     except NotElementwise:
         return None
     exact = ((plan.state_dtype or work) == work,) * len(segment.buffers)
@@ -140,7 +141,7 @@ def _of_matrices(plan: Plan, segment: Segment, shape: Shape, count: int, dtype: 
     )
 
     def on(device: str) -> int:
-        high = most_in_stack(flat[0], prod(flat[1:]), device, count) if segment.stacks and count > 1 else 1
+        high = most_in_stack(flat[0], prod(flat[1:]), device, count) if can_stack(segment) and count > 1 else 1
         if high == 1:
             return alone
 

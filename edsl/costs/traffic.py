@@ -8,9 +8,10 @@ import torch
 
 from edsl.codegen.loops import passes_of
 from edsl.codegen.signature import Form
+from edsl.codegen.trace import record
 from edsl.language.context import NotElementwise
 from edsl.numerics.dtypes import working_dtype
-from edsl.step.plan import Plan, is_foreign
+from edsl.step.plan import Plan
 from edsl.step.segment import Segment
 from edsl.step.state_dtype import dtype_of_state
 
@@ -35,7 +36,7 @@ def bytes_of_loops(plan: Plan, dtype: torch.dtype) -> tuple[int, ...] | None:
         >>> bytes_of_loops(Plan(alto, False, alto.hyperparameters), torch.float32)
         (32, 16)
     """
-    if is_foreign(plan.pipeline.update):
+    if plan.pipeline.update.moves_weights:
         return None
     try:
         return tuple(
@@ -49,7 +50,7 @@ def _loops(plan: Plan, segment: Segment, place: int, dtype: torch.dtype) -> Iter
     estimator, work = plan.pipeline.estimator, working_dtype(dtype)
     if segment.stages[0].refresh_every > 0:
         raise NotElementwise(f"{segment.stages[0].name} refreshes its memory")
-    recording = segment.record(estimator.gives_hessian, estimator.gives_difference, place > 0)
+    recording = record(segment, estimator.gives_hessian, estimator.gives_difference, place > 0)
     buffers = tuple(dtype_of_state(plan.state_dtype, name, dtype) for name in segment.buffers)
     form = Form(work, dtype, work if place > 0 else dtype, (dtype, dtype, dtype), buffers)
     sizes = {name: kind.itemsize for name, kind in form.behind(len(segment.noisy), recording.updates).items()}

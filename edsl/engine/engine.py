@@ -49,7 +49,7 @@ from edsl.step.inputs import Given
 from edsl.step.layout import folded
 from edsl.step.oracle import Oracle, Slot
 from edsl.step.parameter import Item
-from edsl.step.plan import Plan, buffer_names, is_foreign
+from edsl.step.plan import Plan, buffer_names
 from edsl.step.segment import Segment
 from edsl.step.state_dtype import StateDtype
 
@@ -220,7 +220,7 @@ class Engine:
                 item.write_back()
             if item.counts:
                 uncounted.append(item.state["step"])
-        if not is_foreign(self.pipeline.update):
+        if not self.pipeline.update.moves_weights:
             torch.autograd.graph.increment_version(moved)
         if uncounted:
             torch._foreach_add_(uncounted, 1)  # pyright: ignore[reportPrivateImportUsage]

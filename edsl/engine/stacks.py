@@ -8,11 +8,13 @@ there, and copied back: a few passes through memory beside the hundreds of a mat
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from edsl.codegen.trace import record
 from edsl.engine.work import Turn
 from edsl.numerics.stochastic_rounding import rounded
 from edsl.numerics.sums import mean, norm
@@ -55,7 +57,7 @@ def stacked(turns: Sequence[Turn]) -> Iterator[list[Turn]]:
         alike.setdefault(_kind(turn), []).append(turn)
     for found in alike.values():
         item = found[0].item
-        if not (item.partnered and found[0].segment.stacks and found[0].given.answers is None):
+        if not (item.partnered and can_stack(found[0].segment) and found[0].given.answers is None):
             yield from ([turn] for turn in found)
             continue
         rows, columns = item.theta.shape
@@ -70,7 +72,7 @@ def stacked(turns: Sequence[Turn]) -> Iterator[list[Turn]]:
 def _kind(turn: Turn) -> Any:
     """What must agree for turns to share a stack; those of one plan at one step share their live values."""
     item, given = turn.item, turn.given
-    if not (item.partnered and turn.segment.stacks):
+    if not (item.partnered and can_stack(turn.segment)):
         return id(turn)
     has = (given.gradient is None, given.hessian is None, given.difference is None, given.answers is None)
     return id(turn.segment), id(given.live), item.theta.shape, item.theta.dtype, item.x.dtype, has
@@ -127,3 +129,38 @@ def _moving(segment: Segment) -> list[int]:
 
 def _copy(to: list[Tensor], stack: Tensor) -> None:
     torch._foreach_copy_(to, list(stack.unbind()))  # pyright: ignore[reportPrivateImportUsage]
+
+
+_known: dict[Any, bool] = {}  # of segments, by their keys
+
+
+def can_stack(segment: Segment) -> bool:
+    """Whether its stages mean the same on a stack: matrix stages that say so, and elements, norms and means."""
+    if segment.key not in _known:
+        _known[segment.key] = _stacks(segment)
+    return _known[segment.key]
+
+
+def _stacks(segment: Segment) -> bool:
+    if segment.noisy or not any(stage.is_matrix for stage in segment.stages):
+        return False
+    return all(
+        stage.stacks if stage.is_matrix else _is_elementwise(segment, place)
+        for place, stage in enumerate(segment.stages)
+    )
+
+
+def _is_elementwise(segment: Segment, place: int) -> bool:
+    one = slice(place, place + 1)
+    alone = replace(
+        segment,
+        stages=segment.stages[one],
+        labels=segment.labels[one],
+        memory=segment.memory[one],
+        places=segment.places[one],
+    )
+    try:
+        record(alone, looked=False, differs=False, apart=True)
+    except Exception:  # it speaks torch, not the language of At
+        return False
+    return True

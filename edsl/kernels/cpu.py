@@ -13,6 +13,7 @@ from torch import Tensor
 
 from edsl.codegen.cpp import ASIDE, LEADING, SMALL, columns, source
 from edsl.codegen.signature import Form
+from edsl.codegen.trace import record
 from edsl.kernels.kernel import Batch, CompiledSteps, Kernel
 from edsl.kernels.toolchain import compiled
 from edsl.step.parameter import Item
@@ -33,7 +34,7 @@ class NativeKernel(Kernel):
 
     def __init__(self, segment: Segment, form: Form, looked: bool, differs: bool, apart: bool) -> None:
         super().__init__(segment, form)
-        text, self.kept = source(segment.record(looked, differs, apart), form, len(segment.noisy))
+        text, self.kept = source(record(segment, looked, differs, apart), form, len(segment.noisy))
         self.width = len(columns(len(form.buffers), len(segment.noisy)))
         self._function = compiled(text).step
         self._function.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]

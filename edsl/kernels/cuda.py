@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from edsl.codegen.signature import Form
+from edsl.codegen.trace import record
 from edsl.codegen.triton import BLOCK, LEADING, kernels
 from edsl.errors import CompilerFailed
 from edsl.kernels.kernel import Batch, CompiledSteps, Kernel
@@ -56,7 +57,7 @@ class CudaKernel(Kernel):
         self.device, self.warps = device, tile.warps
         self.total = segment.k + 2  # the place of the total norm among the live values
         self.rounds = torch.bfloat16 in form.buffers
-        self.made = kernels(segment.record(looked, differs, apart), form, len(segment.noisy), segment.k, tile.block)
+        self.made = kernels(record(segment, looked, differs, apart), form, len(segment.noisy), segment.k, tile.block)
         module = generated(self.made.text)
         self._functions: list[tuple[Any, bool]] = [
             (getattr(module, name), name.startswith("pass")) for name in self.made.names

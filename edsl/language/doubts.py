@@ -46,13 +46,11 @@ def keep_settled(before: Stage, after: Stage, given: Iterable[str]) -> None:
 
 def _all(stages: Iterable[Stage]) -> Iterator[Stage]:
     """The stages, and those that lie within them."""
-    from edsl.updates.route import Route
-
     for stage in stages:
         yield stage
-        if isinstance(stage, Route):
-            for _, chain in stage.branches:
-                yield from _all(chain.stages)
+        if isinstance(stage, BaseUpdate):
+            for within in stage.routes.values():
+                yield from _all(within)
 
 
 def _about_order(stage: Stage) -> Iterator[str]:

@@ -86,13 +86,9 @@ class Pipeline(Chain):
 
     @cached_property
     def _routes(self) -> dict[str, Pipeline]:
-        from edsl.updates.route import Route
-
-        update = self.update
-        if not isinstance(update, Route):
-            return {}  # not itself, which would be kept in a cycle
+        # of an update without routes not the pipeline itself, which would be kept in a cycle
         before, behind = self.stages[: self.update_index], self.stages[self.update_index + 1 :]
-        return {name: Pipeline((*before, *chain.stages, *behind)) for name, chain in update.branches}
+        return {name: Pipeline((*before, *stages, *behind)) for name, stages in self.update.routes.items()}
 
     def branch(self, route: Any) -> Pipeline:
         """The pipeline of one route.
@@ -106,17 +102,14 @@ class Pipeline(Chain):
 
     def name_in(self, route: str, argument: str) -> str:
         """What the pipeline of a route calls an argument of this one, or "" where it is another route's."""
-        from edsl.updates.route import Route
-
         update, branch = self.update, self.branch(route)
         index, field = self.keys[argument]
-        if not isinstance(update, Route):
+        if not update.routes:
             return argument
         if index == self.update_index:
-            owner, name = update.places[field]
+            owner, within, field = update.owner_of(field)
             if owner != route:
                 return ""
-            within, field = update.pipelines[owner].keys[name]
             index += within - 1  # its pipeline has an estimator in front
         elif index > self.update_index:
             index += len(branch.stages) - len(self.stages)
@@ -193,12 +186,7 @@ class Pipeline(Chain):
     @cached_property
     def betas(self) -> dict[str, tuple[str, ...]]:
         """What `betas` stands for; behind routes what each route's does, by the prefix of its arguments."""
-        from edsl.updates.route import Route
-
-        update = self.update
-        if not isinstance(update, Route):
-            return {"": update.betas}
-        return {prefix: update.pipelines[name].update.betas for name, prefix in update.prefixes.items()}
+        return self.update.betas_by_prefix
 
     def override(self, **arguments: Any) -> Pipeline:
         """The same pipeline with other arguments, by their names in `keys` (or `betas`, `eps`).
@@ -263,3 +251,6 @@ def _stages(link: Any) -> tuple[Stage, ...]:
     if isinstance(link, Stage):
         return (link,)
     raise EdslError(f"| joins stages, got {type(link).__name__}; write a stage such as edsl.lamb(lr=0.01)")
+
+
+Stage._join = join

@@ -23,6 +23,7 @@ from edsl.language.pipeline import Chain, Pipeline
 from edsl.language.registry.build import build, build_class
 from edsl.language.registry.lookup import is_stage, stage_class, stage_names
 from edsl.language.registry.recipes import RECIPES
+from edsl.language.registry.stages import FOREIGN, load
 from edsl.language.stage import BaseUpdate, Stage
 
 MOST_CHARACTERS = 100_000
@@ -160,9 +161,7 @@ class _Reader:
                 stages = expand(name, given).stages
                 return stages if first else self.behind(name, stages)
             if "." in name:
-                from edsl.updates.foreign import foreign
-
-                return (foreign(name, given),)
+                return (load(FOREIGN)(name, given),)
             return (build(name, given),)
         except FieldError as error:
             at = nodes.get(error.field, function)

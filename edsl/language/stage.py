@@ -11,7 +11,7 @@ There are four kinds, in this order: an estimator, adaptors, one base update, wr
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -48,6 +48,8 @@ class Stage:
     name: ClassVar[str] = ""
     kind: ClassVar[str] = ""
     rank: ClassVar[int] = -1  # the order of kinds in a pipeline
+    _join: ClassVar[Callable[..., Any]]  # |, which edsl.language.pipeline gives
+    _check: ClassVar[Callable[[type[Stage]], None]]  # of a class, which edsl.language.registry.check gives
     example: ClassVar[str] = ""  # how to write it, where its name alone is not enough
     needs_noise: ClassVar[bool] = False  # at.normal is read
     takes_stages: ClassVar[bool] = False  # its arguments are stages
@@ -77,6 +79,11 @@ class Stage:
     def doubt(self) -> str:
         """What runs, but perhaps not as its writer means, in a line; "" for nothing."""
         return ""
+
+    @property
+    def moves_weights(self) -> bool:
+        """Whether it changes θ by itself, so that no wrapper sees its Δθ."""
+        return False
 
     @property
     def needs_total_norm(self) -> bool:
@@ -183,9 +190,7 @@ class Stage:
         )
 
     def __or__(self, other: Stage | Chain) -> Chain:
-        from edsl.language.pipeline import join
-
-        return join(self, other)
+        return Stage._join(self, other)
 
     def __str__(self) -> str:
         arguments = ", ".join(f"{key}={plain(value)}" for key, value in self.arguments().items())
@@ -302,14 +307,27 @@ class BaseUpdate(Stage):
         """How u is averaged before the step: "ema", "sum", or "" for neither of the two momentums."""
         return ""
 
+    def defaults(self) -> dict[str, Any]:
+        """What the param groups hold of an update that moves the weights itself; nothing for others."""
+        return {}
+
+    @property
+    def routes(self) -> dict[str, tuple[Stage, ...]]:
+        """The stages of each route that it leads to, by name; none for an update that takes every parameter."""
+        return {}
+
+    @property
+    def betas_by_prefix(self) -> dict[str, tuple[str, ...]]:
+        """What `betas` stands for, by the prefix of the arguments."""
+        return {"": self.betas}
+
+    def owner_of(self, argument: str) -> tuple[str, int, str]:
+        """Whose an argument is: the route, the place of the stage in that route's pipeline, the stage's field."""
+        raise NotImplementedError(f"{self.name} leads to no routes")
+
     @property
     def stands_alone(self) -> bool:
         """Whether no other stage can stand beside it."""
-        return False
-
-    @property
-    def moves_weights(self) -> bool:
-        """Whether it changes θ by itself, so that no wrapper sees its Δθ."""
         return False
 
     @property
@@ -344,6 +362,4 @@ def segments(stages: Sequence[Stage]) -> list[tuple[Stage, ...]]:
 
 def check_authored(kind: type[Stage]) -> None:
     """Raises EdslError for a class of somebody else's that can't be a stage."""
-    from edsl.language.registry.check import check_stage
-
-    check_stage(kind)
+    Stage._check(kind)

@@ -18,7 +18,14 @@ from edsl.language.pipeline import Pipeline
 from edsl.language.registry.provenance import KEY, compared, marks
 from edsl.step.plan import Plan
 
-_BETWEEN = ("edsl.optim.optimizer", "edsl.optim.foreign", "torch.optim.", "torch._compile", "torch._dynamo.")
+_BETWEEN = (
+    "edsl.optim.optimizer",
+    "edsl.optim.compile",
+    "edsl.optim.foreign",
+    "torch.optim.",
+    "torch._compile",
+    "torch._dynamo.",
+)
 
 
 def check_checkpoint(

@@ -40,7 +40,7 @@ def compile(
 
     check_mode(mode)
     base = as_pipeline(spec)
-    if not isinstance(base.update, Foreign):
+    if not base.update.moves_weights:
         options: dict[str, Any] = {"maximize": maximize, "state_dtype": state_dtype}
         return PipelineOptimizer(params, spec, mode=mode, exclude=exclude, **options, **hyperparameters)
     pipeline = base.override(**hyperparameters)

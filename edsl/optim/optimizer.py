@@ -35,7 +35,7 @@ from edsl.optim.checkpoint import check_checkpoint, completed, in_order_of_names
 from edsl.step.checks import check_item
 from edsl.step.layout import check_parameter
 from edsl.step.oracle import Oracle, Slot, nonfinite
-from edsl.step.plan import Plan, buffer_names, is_foreign
+from edsl.step.plan import Plan, buffer_names
 from edsl.step.rehearsal import rehearse
 from edsl.step.state_dtype import dtype_of_state, read_state_dtype
 
@@ -98,7 +98,10 @@ class PipelineOptimizer(torch.optim.Optimizer):
             raise EdslError(f"maximize must be True or False, got {shown(maximize)}")
         base = as_pipeline(spec)
         pipeline = base.override(**hyperparameters)
-        warn_user(self._doubts(spec, base, pipeline), (__name__, "edsl.optim.classes", "edsl.optim.foreign"))
+        warn_user(
+            self._doubts(spec, base, pipeline),
+            (__name__, "edsl.optim.compile", "edsl.optim.classes", "edsl.optim.foreign"),
+        )
         rehearse(pipeline)
         self.kinds: dict[str, tuple[str, ...]] | None = None  # by name, where it is built from a module
         names = Names()
@@ -516,7 +519,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
     def _parse(self, text: str) -> Pipeline:
         """A saved pipeline, which may hold stages that only this optimizer knows."""
         stages = [stage for branch in self.pipeline.branches.values() for stage in branch.stages]
-        own = [type(stage) for stage in stages if not is_foreign(stage)]
+        own = [type(stage) for stage in stages if not stage.moves_weights]
         return read(text, own)
 
     def _restore_precision(self, checkpoint: dict[str, Any]) -> None:

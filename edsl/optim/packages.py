@@ -43,3 +43,10 @@ def _optimizers(package: str) -> dict[str, Any]:
         for key, value in vars(module).items()
         if isinstance(value, type) and issubclass(value, base) and value is not base and not key.startswith("_")
     }
+
+
+def example_parameters() -> list[Any]:
+    """What an optimizer is built over, to see its defaults."""
+    import torch
+
+    return [torch.zeros(2, 2, device="cpu", requires_grad=True)]

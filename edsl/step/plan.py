@@ -72,7 +72,7 @@ class Plan:
     def running(self) -> range:
         """The stages that run here: all but the estimator, and another package's optimizer."""
         stages = self.pipeline.stages
-        return range(1, len(stages) - is_foreign(stages[-1]))
+        return range(1, len(stages) - stages[-1].moves_weights)
 
     def _with_values(self, values: dict[str, Any]) -> Pipeline:
         pipeline = self.base.override(**values)
@@ -228,16 +228,9 @@ def buffer_names(pipeline: Pipeline) -> list[str]:
     names: dict[str, None] = {}
     for branch in pipeline.branches.values():
         for stage, label in zip(branch.stages, branch.labels):
-            if not is_foreign(stage):
+            if not stage.moves_weights:
                 names.update(dict.fromkeys(f"{label}.{field}" for field in type(stage.init(0.0))._fields))
     return list(names)
-
-
-def is_foreign(stage: Stage) -> bool:
-    """Whether a stage is another package's optimizer, which steps by itself."""
-    from edsl.updates.foreign import Foreign
-
-    return isinstance(stage, Foreign)
 
 
 def _is_decay(stage: Stage, name: str) -> bool:

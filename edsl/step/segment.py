@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from edsl.codegen.expression import RecordingAt, live, read
-from edsl.codegen.trace import Recording
-from edsl.language.context import NotElementwise
 from edsl.language.reductions import Reading, read_stages
 from edsl.language.stage import BaseUpdate, Stage
 from edsl.numerics.dtypes import working_dtype
@@ -63,26 +60,6 @@ class Segment:
         return not any(stage.buffer_shapes(1, 1) for stage in self.stages)
 
     @cached_property
-    def stacks(self) -> bool:
-        """Whether its stages mean the same on a stack: matrix stages that say so, and elements, norms and means."""
-        if self.noisy or not any(stage.is_matrix for stage in self.stages):
-            return False
-        return all(
-            stage.stacks if stage.is_matrix else self._is_elementwise(place) for place, stage in enumerate(self.stages)
-        )
-
-    def _is_elementwise(self, place: int) -> bool:
-        one = slice(place, place + 1)
-        alone = replace(
-            self, stages=self.stages[one], labels=self.labels[one], memory=self.memory[one], places=self.places[one]
-        )
-        try:
-            alone.record(looked=False, differs=False, apart=True)
-        except Exception:  # it speaks torch, not the language of At
-            return False
-        return True
-
-    @cached_property
     def key(self) -> tuple[Any, ...]:
         """What a compiled function depends on besides its tensors."""
         stages = tuple((type(stage), stage.structure(), stage.live_fields()) for stage in self.stages)
@@ -103,26 +80,10 @@ class Segment:
     ) -> tuple[Tensor, list[Tensor], TensorAt]:
         """What flows out, the next memory, and where it happened; nothing is written."""
         u, at, bound = self._begin(at_type, theta, x, given)
-        u, after = self._flow(bound, u, [buffer.to(at.theta.dtype) for buffer in buffers], given.normals, at)
+        u, after = self.flow(bound, u, [buffer.to(at.theta.dtype) for buffer in buffers], given.normals, at)
         return u, after, at
 
-    def record(self, looked: bool, differs: bool, apart: bool) -> Recording:
-        """The step as expressions; see RecordingAt for the conditions.
-
-        Raises:
-            NotElementwise: for a step that is more than elements, norms and means.
-        """
-        shaped = next((label for label, stage in zip(self.labels, self.stages) if stage.buffer_shapes(1, 1)), None)
-        if shaped is not None:  # elements are addressed as those of the parameter
-            raise NotElementwise(f"{shaped} has a buffer in another shape than its parameter")
-        numbers = [live(i) for i in range(self.k)]
-        at = RecordingAt(self.k, [(numbers[b], numbers[p]) for b, p in self.powers], apart, looked, differs)
-        buffers = [read("buffer", place) for place in range(len(self.buffers))]
-        normals = [read("normal", place) for place in range(len(self.noisy))]
-        u, after = self._flow(self._bound(numbers), at.x, buffers, normals, at)
-        return Recording(at.theta + u if self.updates else u, buffers, after, self.updates)
-
-    def _flow(
+    def flow(
         self, bound: Sequence[Any], u: Any, buffers: Sequence[Any], normals: Sequence[Any], at: Any
     ) -> tuple[Any, list[Any]]:
         """Run the stages one after another: what flows out, and the next memory."""
@@ -142,7 +103,7 @@ class Segment:
             taken += count
         return u, after
 
-    def _bound(self, numbers: Sequence[Any]) -> list[Any]:
+    def bound(self, numbers: Sequence[Any]) -> list[Any]:
         """The stages with live values."""
         return [stage.bind({name: numbers[i] for name, i in places}) for stage, places in zip(self.stages, self.places)]
 
@@ -164,7 +125,7 @@ class Segment:
         raw = u if given.gradient is None else given.gradient.to(work)
         powers = [(numbers[b], numbers[p]) for b, p in self.powers]
         at = at_type(theta.to(work), raw, given, numbers[self.k], numbers[self.k + 1], powers)
-        return u, at, self._bound(numbers)
+        return u, at, self.bound(numbers)
 
     def asking(self, number: int) -> Callable[..., Any]:
         """(θ, x, given, *memory) → what a shard can tell for each question of one round."""

@@ -11,8 +11,10 @@ from typing import Any
 from edsl.errors import EdslError, FieldError, nearest
 from edsl.language.context import At, Value
 from edsl.language.domain import Number, plain
+from edsl.language.registry.stages import load
 from edsl.language.stage import BaseUpdate
-from edsl.optim.packages import optimizer_class
+
+_PACKAGES = "edsl.optim.packages"  # which knows the classes; it imports torch, as no stage does
 
 
 @dataclass(frozen=True)
@@ -64,16 +66,14 @@ class Foreign(BaseUpdate):
 
     def defaults(self) -> dict[str, Any]:
         """What its param groups hold, read off an instance with these arguments."""
-        import torch
-
-        return self.build([torch.zeros(2, 2, device="cpu", requires_grad=True)]).defaults
+        return self.build(load(f"{_PACKAGES}:example_parameters")()).defaults
 
     def build(self, params: Any, tensors: Mapping[str, Any] = MappingProxyType({})) -> Any:
         """The optimizer itself, over these parameters or groups; `tensors` stand for numbers of the same names."""
-        return optimizer_class(self.optimizer)(params, **{**dict(self.given), **tensors})
+        return _class(self.optimizer)(params, **{**dict(self.given), **tensors})
 
     def argument_names(self) -> tuple[str, ...]:
-        parameters = inspect.signature(optimizer_class(self.optimizer).__init__).parameters
+        parameters = inspect.signature(_class(self.optimizer).__init__).parameters
         return tuple(name for name in parameters if name not in ("self", "params"))
 
     def live_fields(self) -> tuple[str, ...]:
@@ -112,5 +112,10 @@ def _literal(name: str, value: Any) -> Any:
 
 def foreign(name: str, given: Mapping[str, Any]) -> Foreign:
     """The stage for a dotted name and its keyword arguments; raises EdslError as Foreign does."""
-    optimizer_class(name)
+    _class(name)
     return Foreign(name, tuple(given.items()))
+
+
+def _class(name: str) -> Any:
+    """The class that a dotted name means; raises EdslError where there is none."""
+    return load(f"{_PACKAGES}:optimizer_class")(name)

@@ -43,7 +43,6 @@ class Branches:
 
 def _pair(entry: Any) -> tuple[str, Chain]:
     from edsl.language.pipeline import Chain
-    from edsl.updates.foreign import Foreign
 
     if not isinstance(entry, tuple) or len(entry) != 2 or not isinstance(entry[0], str):
         raise ValueError(f"must be pairs of a name and stages, got {shown(entry)}")
@@ -61,7 +60,7 @@ def _pair(entry: Any) -> tuple[str, Chain]:
         raise ValueError(f"must lead to a base update, such as {name}=… | adamw(lr=0.001)")
     if isinstance(updates[0], Route):
         raise ValueError(f"can't stand in a route, as {name} would have it: give all routes in one")
-    if isinstance(updates[0], Foreign):
+    if updates[0].moves_weights:
         raise ValueError(f"leads to edsl's own updates; {updates[0].name} of {name} steps by itself")
     return name, stages
 
@@ -153,6 +152,18 @@ class Route(BaseUpdate):
 
         estimator = build(self.estimator, {})
         return {name: Pipeline((estimator, *chain.stages)) for name, chain in self.branches}
+
+    @property
+    def routes(self) -> dict[str, tuple[Stage, ...]]:
+        return {name: chain.stages for name, chain in self.branches}
+
+    @property
+    def betas_by_prefix(self) -> dict[str, tuple[str, ...]]:
+        return {prefix: self.pipelines[name].update.betas for name, prefix in self.prefixes.items()}
+
+    def owner_of(self, argument: str) -> tuple[str, int, str]:
+        owner, name = self.places[argument]
+        return owner, *self.pipelines[owner].keys[name]
 
     def live_fields(self) -> tuple[str, ...]:
         return ()  # the branches' live in the param groups of their routes

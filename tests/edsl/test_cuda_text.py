@@ -21,6 +21,7 @@ import edsl
 import edsl.kernels.cuda
 import edsl.stage
 from edsl.codegen.signature import Form
+from edsl.codegen.trace import record
 from edsl.codegen.triton import BLOCK, kernels
 from edsl.costs.traffic import bytes_of_loops
 from edsl.errors import EdslWarning
@@ -78,7 +79,7 @@ def made(spec, buffers=SINGLE):
         for number, segment in enumerate(plan.segments):
             form = Form(SINGLE, SINGLE, SINGLE, (SINGLE,) * 3, (buffers,) * len(segment.buffers))
             try:
-                recording = segment.record(estimator.gives_hessian, estimator.gives_difference, number > 0)
+                recording = record(segment, estimator.gives_hessian, estimator.gives_difference, number > 0)
             except NotElementwise:
                 continue
             yield kernels(recording, form, len(segment.noisy), segment.k)

@@ -12,6 +12,7 @@ from problem import gradients, parameters, walk, worst
 import edsl
 import edsl.stage
 from edsl.codegen.cpp import ASIDE, BLOCK, SMALL
+from edsl.codegen.trace import record
 from edsl.costs.memory import memory
 from edsl.language.context import NotElementwise
 from edsl.step.plan import Plan
@@ -217,7 +218,7 @@ def test_a_step_on_matrices_is_left_to_torch_compile(spec):
     plan = Plan(pipeline, False, dict(pipeline.hyperparameters))
     last = plan.segments[-1]
     with pytest.raises(NotElementwise):
-        last.record(looked=False, differs=False, apart=False)
+        record(last, looked=False, differs=False, apart=False)
 
 
 def test_a_stage_that_native_code_cannot_follow_is_left_to_torch_compile():

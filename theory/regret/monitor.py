@@ -57,9 +57,8 @@ class RegretMonitor:
 
     def __init__(self, optimizer: Any) -> None:
         from edsl.optim.optimizer import PipelineOptimizer
-        from edsl.updates.foreign import Foreign
 
-        if not isinstance(optimizer, PipelineOptimizer) or isinstance(optimizer.pipeline.update, Foreign):
+        if not isinstance(optimizer, PipelineOptimizer) or optimizer.pipeline.update.moves_weights:
             raise EdslError(f"the regret monitor reads edsl's own updates, got {type(optimizer).__name__}")
         if not optimizer.pipeline.update.has_moments:
             name = optimizer.pipeline.update.name

@@ -78,10 +78,9 @@ def _qhm(pipeline: Pipeline, alpha: Fraction, beta1: Fraction) -> Twin:
 
 def _momentum(branch: Pipeline, name: str) -> Fraction:
     """The decay of a base update's average of gradients, edsl's or another package's; 0 where it has none."""
-    from edsl.updates.foreign import Foreign
 
     update = branch.update
-    if isinstance(update, Foreign):
+    if update.moves_weights:
         value = update.defaults().get("momentum")
         return decimal(value) if isinstance(value, (int, float)) else Fraction(0)
     return decimal(branch.hyperparameters.get(name, 0.0)) if update.averages else Fraction(0)

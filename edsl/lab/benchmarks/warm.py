@@ -24,7 +24,6 @@ from edsl.numerics.dtypes import read_dtype
 from edsl.optim.compile import compile
 from edsl.optim.optimizer import PipelineOptimizer
 from edsl.step.layout import folded
-from edsl.step.plan import is_foreign
 
 MOST = 1 << 24  # elements of a tensor that stands for others of its kind, where there is a smaller one
 
@@ -66,7 +65,7 @@ def warm(spec: str, shapes: Mapping[str, Sequence[int]], dtype: str = "float32",
     pipeline = parse(spec)
     kind, place = read_dtype(dtype, "dtype") or torch.float32, usable_device(device)
     chosen = list(_chosen(pipeline, shapes))
-    if is_foreign(pipeline.update) and len(pipeline.stages) == 2:
+    if pipeline.update.moves_weights and len(pipeline.stages) == 2:
         return Warmed(str(pipeline), 0, 0, 0, 0.0, ())  # another package's own, which is not compiled here
     groups = [
         {"params": [(name, _zeros(shapes[name], kind, place)) for name in names], "route": route}

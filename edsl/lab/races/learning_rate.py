@@ -26,10 +26,9 @@ def learning_rates(pipeline: Pipeline) -> dict[str, float]:
 
 
 def _value(pipeline: Pipeline, name: str) -> float:
-    from edsl.updates.foreign import Foreign
 
     update = pipeline.update
-    return float(update.defaults()[name] if isinstance(update, Foreign) else pipeline.hyperparameters[name])
+    return float(update.defaults()[name] if update.moves_weights else pipeline.hyperparameters[name])
 
 
 def scaled(pipeline: Pipeline, factor: float) -> Pipeline:

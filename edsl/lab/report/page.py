@@ -11,9 +11,9 @@ from typing import Any
 
 from edsl.lab.races.race import Race
 from edsl.lab.report import conclusions, pictures, tables
+from edsl.lab.report.matched_loss import picture
 from edsl.lab.report.stability import stability
-from edsl.lab.results import level_tables, result_tables
-from edsl.lab.results import matched_loss as sharpness
+from edsl.lab.results import level_tables, matched_loss, result_tables
 from edsl.lab.results.results import Results
 from edsl.lab.trials.levels import END
 
@@ -88,8 +88,8 @@ def _figures(race: Race, found: Results, finished: Sequence[Mapping[str, Any]]) 
 
 
 def _at_levels(race: Race, finished: Sequence[Mapping[str, Any]]) -> Any:
-    seen = sharpness.seen_in(race, finished)
-    return sharpness.picture(race, seen) if any(look.level != END for look in seen) else None
+    seen = matched_loss.seen_in(race, finished)
+    return picture(race, seen) if any(look.level != END for look in seen) else None
 
 
 def _saved(figure: Any, place: Path) -> Path:
@@ -124,7 +124,7 @@ def _levels(race: Race, finished: Sequence[Mapping[str, Any]]) -> dict[str, Any]
     """Sharpness and drift at matched loss, where a race looked at them: its answers before all others."""
     if not race.setting.levels:
         return {"levels": [], "level_titles": (), "level_notes": [], "findings": []}
-    rows = sharpness.matched(race, sharpness.seen_in(race, finished))
+    rows = matched_loss.matched(race, matched_loss.seen_in(race, finished))
     return {
         "levels": level_tables.level_tables(rows),
         "level_titles": level_tables.TITLES,

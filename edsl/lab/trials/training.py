@@ -204,10 +204,9 @@ def fair_groups(pipeline: Pipeline, model: Any) -> Any:
     edsl's own leave biases and norms out of weight decay; another package's gets them in a group
     of their own, without decay, where it has any.
     """
-    from edsl.updates.foreign import Foreign
 
     update = pipeline.update
-    if not isinstance(update, Foreign):
+    if not update.moves_weights:
         return model
     spared = set(names_in_module(model, None))
     named = dict(model.named_parameters())

@@ -11,6 +11,7 @@ from typing import Any
 
 from edsl.errors import EdslError, nearest
 from edsl.language.context import At, Branching
+from edsl.language.registry.stages import load
 from edsl.language.stage import Stage
 
 _ON_LETTERS = "a step also runs on letters: take functions from `at`, such as at.sqrt(x), not from torch or math"
@@ -78,11 +79,10 @@ def is_about_letters(reason: BaseException) -> bool:
 
 def is_of_tensors(reason: BaseException) -> bool:
     """Whether the same would do with a tensor."""
-    from torch import Tensor
-
+    tensor = load("torch:Tensor")
     method = re.match(r"'\w+' object has no attribute '(\w+)'", str(reason))
     if method:
-        return method[1] in dir(Tensor)
+        return method[1] in dir(tensor)
     return "must be real number" not in str(reason)  # as the functions of `math` say
 
 

@@ -132,3 +132,6 @@ def _kind(value: Any) -> str:
     if isinstance(value, Depth):
         return "one value"
     return f"a {type(value).__name__} of {len(value)}" if isinstance(value, tuple) else f"a {type(value).__name__}"
+
+
+Stage._check = check_stage

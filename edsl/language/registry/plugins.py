@@ -21,8 +21,7 @@ from typing import Any
 
 from edsl.errors import EdslError, shown
 from edsl.language.registry.blame import file_of, first_line, line_of
-from edsl.language.registry.check import check_stage
-from edsl.language.stage import Adaptor, BaseUpdate, Estimator, Stage, Wrapper
+from edsl.language.stage import Adaptor, BaseUpdate, Estimator, Stage, Wrapper, check_authored
 
 GROUP = "edsl.stages"
 _KINDS = (Estimator, Adaptor, BaseUpdate, Wrapper)
@@ -202,7 +201,7 @@ def _check_name(cls: Any, file: Path, found: list[Any]) -> None:
     from edsl.language.registry.stages import STAGES
 
     try:
-        check_stage(cls)
+        check_authored(cls)
     except EdslError as reason:
         raise EdslError(f"plugin {reason}") from None
     before = _loaded.get(cls.name)
@@ -222,5 +221,5 @@ def checked(name: str, place: str) -> Any:
         raise EdslError(f"stage {name!r} of {place} can't be loaded: {first_line(reason)}") from None
     if not _is_stage(cls) or cls.name != name:
         raise EdslError(f"{place} is registered as the stage {name!r}, and is {shown(cls)}")
-    check_stage(cls)
+    check_authored(cls)
     return cls

@@ -40,6 +40,8 @@ STAGES = {
     "ema_weights": "edsl.wrappers.ema_weights:EmaWeights",
 }
 
+FOREIGN = "edsl.updates.foreign:foreign"  # what makes a stage of torch.AdamW(lr=0.01)
+
 
 def load(place: str) -> Any:
     """The object at `module:name`."""
