@@ -21,9 +21,9 @@ from edsl.language.spec import as_pipeline
 from edsl.language.stage import Stage
 from edsl.numerics.dtypes import read_dtype, working_dtype
 from edsl.optim.state import state_tensors
-from edsl.step.checks import check_item
-from edsl.step.layout import folded
-from edsl.step.plan import Plan
+from edsl.step.checks import check_steppable
+from edsl.step.layout import matrix_shape
+from edsl.step.plan import GroupPlan
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -176,7 +176,7 @@ def routes(pipeline: Pipeline, shapes: Shapes) -> dict[str, list[str]]:
     for name, shape in shapes.items():
         parameter = torch.empty(tuple(shape), device="meta")
         route = "" if "" in taken else route_of(parameter, name, tuple(taken), kinds)
-        check_item(pipeline.branch(route), parameter, name)
+        check_steppable(pipeline.branch(route), parameter, name)
         taken[route].append(name)
     return taken
 
@@ -223,7 +223,8 @@ class _Share:
     def moved_by_loops(self) -> int | None:
         """Bytes that the loops of a step move for all parameters."""
         plans = [
-            Plan(self.pipeline, spared, self.pipeline.hyperparameters, "", self.kept_as) for spared in (False, True)
+            GroupPlan(self.pipeline, spared, self.pipeline.hyperparameters, "", self.kept_as)
+            for spared in (False, True)
         ]
         each = [_moved_by_loops(plan, self.dtype) for plan in plans] if self.shapes else [0, 0]
         sizes = ((prod(shape), each[name in self.excluded]) for name, shape in self.shapes.items())
@@ -252,7 +253,7 @@ class _Share:
 
 def _elements(stage: Stage, shape: tuple[int, ...]) -> Iterator[tuple[str, int]]:
     """Each buffer of a stage for one parameter, and how many elements it has."""
-    own = stage.buffer_shapes(*folded(torch.empty(shape, device="meta")))
+    own = stage.buffer_shapes(*matrix_shape(torch.empty(shape, device="meta")))
     for name in stage.init(0.0)._fields:
         yield name, prod(own.get(name, shape))
 
@@ -283,7 +284,7 @@ def _total(sizes: Iterable[int | None]) -> int | None:
     return sum(known) if len(known) == len(found) else None
 
 
-def _moved_by_loops(plan: Plan, dtype: torch.dtype) -> int | None:
+def _moved_by_loops(plan: GroupPlan, dtype: torch.dtype) -> int | None:
     found = bytes_of_loops(plan, dtype)
     return None if found is None else sum(found)
 

@@ -24,9 +24,9 @@ from edsl.language.context import NotElementwise
 from edsl.language.pipeline import Pipeline
 from edsl.numerics.dtypes import working_dtype
 from edsl.step.contexts import TensorAt
-from edsl.step.inputs import Given
-from edsl.step.layout import folded
-from edsl.step.plan import Plan
+from edsl.step.inputs import StepInputs
+from edsl.step.layout import matrix_shape
+from edsl.step.plan import GroupPlan
 from edsl.step.segment import Segment
 from edsl.step.state_dtype import dtype_of_state
 
@@ -46,7 +46,9 @@ def temporaries(
     branches: Sequence[tuple[Pipeline, Sequence[Shape]]], dtype: torch.dtype, state_dtype: torch.dtype | None
 ) -> tuple[Temporary, ...]:
     """What a step allocates, for pipelines and the shapes that take each."""
-    taken = [(Plan(one, False, one.hyperparameters, "", state_dtype), shapes) for one, shapes in branches if shapes]
+    taken = [
+        (GroupPlan(one, False, one.hyperparameters, "", state_dtype), shapes) for one, shapes in branches if shapes
+    ]
     if not taken:
         return ()
     within = [found for plan, shapes in taken for found in _within_tensors(plan, shapes, dtype)]
@@ -60,7 +62,7 @@ def temporaries(
     return tuple(one for one in found if one.bytes or one.on_cpu)
 
 
-def _between_segments(taken: Iterable[tuple[Plan, Sequence[Shape]]], dtype: torch.dtype) -> Temporary:
+def _between_segments(taken: Iterable[tuple[GroupPlan, Sequence[Shape]]], dtype: torch.dtype) -> Temporary:
     """One value an element flows; where it is made from another of its kind, both are there for a while."""
     size = working_dtype(dtype).itemsize
     total = 0
@@ -72,7 +74,7 @@ def _between_segments(taken: Iterable[tuple[Plan, Sequence[Shape]]], dtype: torc
     return Temporary("what flows between the pipeline's segments", total, total)
 
 
-def _within_tensors(plan: Plan, shapes: Sequence[Shape], dtype: torch.dtype) -> Iterator[Temporary]:
+def _within_tensors(plan: GroupPlan, shapes: Sequence[Shape], dtype: torch.dtype) -> Iterator[Temporary]:
     """What each segment needs while it steps one tensor."""
     work = working_dtype(dtype)
     largest = max(map(prod, shapes))
@@ -84,7 +86,9 @@ def _within_tensors(plan: Plan, shapes: Sequence[Shape], dtype: torch.dtype) -> 
         noise = len(segment.noisy) * largest * work.itemsize
         kept = _kept_aside(plan, segment, number, work)
         if kept is None:
-            alike = Counter(folded(torch.empty(shape, device="meta")) if plan.is_matrix else shape for shape in shapes)
+            alike = Counter(
+                matrix_shape(torch.empty(shape, device="meta")) if plan.is_matrix else shape for shape in shapes
+            )
             found = [_of_matrices(plan, segment, shape, count, dtype) for shape, count in alike.items()]
             anywhere, on_cpu = (max(bytes_) + noise for bytes_ in zip(*found))
             label = next((s.name for s in segment.stages if s.is_matrix), segment.labels[0])
@@ -96,7 +100,7 @@ def _within_tensors(plan: Plan, shapes: Sequence[Shape], dtype: torch.dtype) -> 
         yield Temporary(f"{what}, one tensor at a time", noise + rounds, noise + scratch)
 
 
-def _kept_aside(plan: Plan, segment: Segment, number: int, work: torch.dtype) -> int | None:
+def _kept_aside(plan: GroupPlan, segment: Segment, number: int, work: torch.dtype) -> int | None:
     """Values an element that native code keeps aside, None for what is no native code."""
     estimator = plan.pipeline.estimator
     if segment.stages[0].refresh_every > 0:
@@ -109,14 +113,14 @@ def _kept_aside(plan: Plan, segment: Segment, number: int, work: torch.dtype) ->
     return passes_of(recording, exact, keep=True).kept
 
 
-def _of_matrices(plan: Plan, segment: Segment, shape: Shape, count: int, dtype: torch.dtype) -> tuple[int, int]:
+def _of_matrices(plan: GroupPlan, segment: Segment, shape: Shape, count: int, dtype: torch.dtype) -> tuple[int, int]:
     """The most that a step or a refresh of one or a stack of such tensors holds, uncompiled: on a GPU, on a CPU.
 
     Compiled it is less.
     """
     parameter = torch.empty(shape, dtype=dtype, device="meta")
     work = working_dtype(dtype)
-    flat = folded(parameter) if plan.is_matrix else (parameter.numel(),)
+    flat = matrix_shape(parameter) if plan.is_matrix else (parameter.numel(),)
     own = plan.shapes(parameter)
 
     def tensor(shape: Shape, dtype: torch.dtype = work) -> torch.Tensor:
@@ -124,10 +128,10 @@ def _of_matrices(plan: Plan, segment: Segment, shape: Shape, count: int, dtype: 
 
     theta, x = tensor(flat, dtype), tensor(flat, dtype if segment is plan.segments[0] else work)
     buffers = [
-        tensor(own[name] if name in plan.reshaped else flat, dtype_of_state(plan.state_dtype, name, dtype))
+        tensor(own[name] if name in plan.factor_buffers else flat, dtype_of_state(plan.state_dtype, name, dtype))
         for name in segment.buffers
     ]
-    given = Given(
+    given = StepInputs(
         gradient=None if segment is plan.segments[0] else tensor(flat, dtype),
         live=tensor((len(plan.numbers(1)),), torch.float64),
         total_norm=tensor(()),
@@ -157,7 +161,7 @@ def _of_matrices(plan: Plan, segment: Segment, shape: Shape, count: int, dtype: 
     return on("cuda"), on("cpu")
 
 
-def _estimate(taken: Sequence[tuple[Plan, Sequence[Shape]]], dtype: torch.dtype) -> Iterator[Temporary]:
+def _estimate(taken: Sequence[tuple[GroupPlan, Sequence[Shape]]], dtype: torch.dtype) -> Iterator[Temporary]:
     """What the estimator and a guard allocate."""
     pipeline: Any = taken[0][0].pipeline
     elements = [prod(shape) for _, shapes in taken for shape in shapes]

@@ -11,12 +11,12 @@ from edsl.codegen.signature import Form
 from edsl.codegen.trace import record
 from edsl.language.context import NotElementwise
 from edsl.numerics.dtypes import working_dtype
-from edsl.step.plan import Plan
+from edsl.step.plan import GroupPlan
 from edsl.step.segment import Segment
 from edsl.step.state_dtype import dtype_of_state
 
 
-def bytes_of_loops(plan: Plan, dtype: torch.dtype) -> tuple[int, ...] | None:
+def bytes_of_loops(plan: GroupPlan, dtype: torch.dtype) -> tuple[int, ...] | None:
     """Bytes for an element that each loop of a step reads and writes, where no cache keeps a layer between two loops.
 
     A stage that reads a layer's norm takes a second loop, which reads θ and the new state again. This is what
@@ -30,10 +30,10 @@ def bytes_of_loops(plan: Plan, dtype: torch.dtype) -> tuple[int, ...] | None:
 
     Example:
         >>> import edsl, torch
-        >>> from edsl.step.plan import Plan
+        >>> from edsl.step.plan import GroupPlan
         >>> from edsl.costs.traffic import bytes_of_loops
         >>> alto = edsl.parse("alto")
-        >>> bytes_of_loops(Plan(alto, False, alto.hyperparameters), torch.float32)
+        >>> bytes_of_loops(GroupPlan(alto, False, alto.hyperparameters), torch.float32)
         (32, 16)
     """
     if plan.pipeline.update.moves_weights:
@@ -46,7 +46,7 @@ def bytes_of_loops(plan: Plan, dtype: torch.dtype) -> tuple[int, ...] | None:
         return None
 
 
-def _loops(plan: Plan, segment: Segment, place: int, dtype: torch.dtype) -> Iterator[int]:
+def _loops(plan: GroupPlan, segment: Segment, place: int, dtype: torch.dtype) -> Iterator[int]:
     estimator, work = plan.pipeline.estimator, working_dtype(dtype)
     if segment.stages[0].refresh_every > 0:
         raise NotElementwise(f"{segment.stages[0].name} refreshes its memory")

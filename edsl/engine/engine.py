@@ -43,13 +43,13 @@ from edsl.language.pipeline import Pipeline
 from edsl.language.stage import Estimator
 from edsl.numerics.newton_schulz import orthogonal_factor
 from edsl.step.addresses import MemoryMap, addresses, check_no_fakes, check_no_state, steps_taken
-from edsl.step.checks import check_item
+from edsl.step.checks import check_steppable
 from edsl.step.contexts import WatchingAt
-from edsl.step.inputs import Given
-from edsl.step.layout import folded
-from edsl.step.oracle import Oracle, Slot
-from edsl.step.parameter import Item
-from edsl.step.plan import Plan, buffer_names
+from edsl.step.inputs import StepInputs
+from edsl.step.layout import matrix_shape
+from edsl.step.oracle import Oracle, ParameterSlot
+from edsl.step.parameter import ParameterStep
+from edsl.step.plan import GroupPlan, buffer_names
 from edsl.step.segment import Segment
 from edsl.step.state_dtype import StateDtype
 
@@ -69,13 +69,13 @@ class Engine:
         self.native = Native() if mode == "compiled" else Absent()
         self.cuda = Cuda() if mode == "compiled" else Absent()
         self.inductor = Inductor()
-        self._plans: dict[tuple[int, Any], Plan] = {}
+        self._plans: dict[tuple[int, Any], GroupPlan] = {}
         self._owners: dict[tuple[int, Any], int] = {}  # the id of the group that each plan was made for
         self._functions: dict[tuple[Any, ...], Callable[..., Any]] = {}
         self._names: tuple[Any, Any] | None = None  # what names were made from, and the names
-        self._kept: dict[int, Item] = {}  # from the last general step, by the parameter's id
-        self._active: list[Item] = []  # those that hold tensors
-        self._before: list[Item] = []  # the items of the last general step
+        self._kept: dict[int, ParameterStep] = {}  # from the last general step, by the parameter's id
+        self._active: list[ParameterStep] = []  # those that hold tensors
+        self._before: list[ParameterStep] = []  # the items of the last general step
         self._roster: Roster | None = None
         self._memory = MemoryMap((), ())  # of the last general step
         self.kinds: Mapping[str, Sequence[str]] = {}  # of the modules that own each parameter, where they are known
@@ -98,7 +98,7 @@ class Engine:
         self._kept.clear()
         self._roster = None
 
-    def plan(self, index: int, group: dict[str, Any], spared: Any) -> Plan:
+    def plan(self, index: int, group: dict[str, Any], spared: Any) -> GroupPlan:
         """The plan of a group for its parameters that are, or are not, spared decay.
 
         In a group of several routes `spared` is a `Share`, which says of which route they are too.
@@ -116,15 +116,15 @@ class Engine:
             self._follow(plan, index, values, moved)
         return plan
 
-    def _new_plan(self, index: int, group: dict[str, Any], share: Share) -> Plan:
+    def _new_plan(self, index: int, group: dict[str, Any], share: Share) -> GroupPlan:
         pipeline = self.pipeline.branch(share.route)
         _check_keys(index, group, (*pipeline.hyperparameters, "exclude"))
         values = {key: _number(key, group[key]) for key in pipeline.hyperparameters}
-        plan = Plan(pipeline, share.spared, values, share.route, self.state_dtype)
-        plan.remember(group, ("route", "exclude", *values))
+        plan = GroupPlan(pipeline, share.spared, values, share.route, self.state_dtype)
+        plan.record_values(group, ("route", "exclude", *values))
         return plan
 
-    def _follow(self, plan: Plan, index: int, group: dict[str, Any], moved: list[str]) -> None:
+    def _follow(self, plan: GroupPlan, index: int, group: dict[str, Any], moved: list[str]) -> None:
         """Take over what a group has under the keys that moved."""
         route = group.get("route", "")
         if route != plan.route:
@@ -137,7 +137,7 @@ class Engine:
         changed = {key: value for key, value in now.items() if value != plan.values[key]}
         if changed:
             plan.change(changed)
-        plan.remember(group, moved)
+        plan.record_values(group, moved)
 
     def oracle(self, groups: list[dict[str, Any]], states: Any, closure: Callable[[], Any] | None) -> Oracle:
         """The model as the estimator sees it at the next step."""
@@ -153,10 +153,10 @@ class Engine:
             raise EdslError(f"all param groups must agree on the estimator, got {' and '.join(map(str, set(found)))}")
         return found[0] if found else self.pipeline.estimator
 
-    def _slots(self, groups: list[dict[str, Any]], states: Any) -> Iterator[Slot]:
+    def _slots(self, groups: list[dict[str, Any]], states: Any) -> Iterator[ParameterSlot]:
         reads_grad = not self.pipeline.estimator.needs_closure
 
-        def memory(slot: Slot) -> Any:
+        def memory(slot: ParameterSlot) -> Any:
             return self._estimator_memory(groups[slot.group], states, slot)
 
         for index, (group, named) in enumerate(zip(groups, self._named(groups))):
@@ -164,7 +164,9 @@ class Engine:
             for parameter, (name, spared) in zip(group["params"], named):
                 if reads_grad or parameter.requires_grad:  # its closure may unfreeze one yet
                     taken = steps_taken(states.get(parameter), name)
-                    yield Slot(parameter, name, index, (taken or 0) + 1, taken is not None, memory, climbs, spared)
+                    yield ParameterSlot(
+                        parameter, name, index, (taken or 0) + 1, taken is not None, memory, climbs, spared
+                    )
 
     def _named(self, groups: list[dict[str, Any]]) -> list[list[tuple[str, Any]]]:
         """The name of each group's parameters, each name once, and whether it is spared: for `plan`."""
@@ -195,7 +197,7 @@ class Engine:
         """The routes of the parameters of a group that holds several."""
         return routes_in(self.pipeline, group) if is_whole(self.pipeline, group) else []
 
-    def _estimator_memory(self, group: dict[str, Any], states: Any, slot: Slot) -> Any:
+    def _estimator_memory(self, group: dict[str, Any], states: Any, slot: ParameterSlot) -> Any:
         plan, parameter = self.plan(slot.group, group, slot.spared), slot.parameter
         if "step" not in states[parameter]:
             states[parameter].update(plan.fresh_state(parameter))
@@ -204,7 +206,7 @@ class Engine:
             raise EdslError("a parameter changed its shape: build a new optimizer after changing shapes")
         return memory
 
-    def step(self, groups: list[dict[str, Any]], states: Any, slots: list[Slot]) -> list[Item]:
+    def step(self, groups: list[dict[str, Any]], states: Any, slots: list[ParameterSlot]) -> list[ParameterStep]:
         """One step of every parameter with a gradient; the items hold u if nothing updates θ."""
         items = list(self._items(groups, states, slots))
         if not items:
@@ -231,7 +233,7 @@ class Engine:
         self._before = items
         return items
 
-    def _look_at_memory(self, items: list[Item]) -> None:
+    def _look_at_memory(self, items: list[ParameterStep]) -> None:
         """Find out who shares memory; raises EdslError where a gradient does."""
         extents = [item.extents for item in items]
         if len(extents) != len(self._memory.extents) or not all(map(is_, extents, self._memory.extents)):
@@ -270,10 +272,10 @@ class Engine:
         found = [(self.plan(index, groups[index], spared), plan) for (index, spared), plan in roster.plans.items()]
         return all(now is plan and now.estimator.passes_grad for now, plan in found)
 
-    def watch(self, groups: list[dict[str, Any]], states: Any, slots: list[Slot]) -> list[Watched]:
+    def watch(self, groups: list[dict[str, Any]], states: Any, slots: list[ParameterSlot]) -> list[Watched]:
         """What the next step will compute on the way, without taking it."""
         seen: list[Watched] = []
-        flows: dict[Item, dict[str, tuple[Tensor, Tensor]]] = {}
+        flows: dict[ParameterStep, dict[str, tuple[Tensor, Tensor]]] = {}
 
         def look(turn: Turn) -> None:
             item = turn.item
@@ -287,7 +289,7 @@ class Engine:
             item.x = u
 
         items = list(self._items(groups, states, slots))
-        if any(item.is_cut for item in items):
+        if any(item.is_sharded_here for item in items):
             raise EdslError("a step can be watched on whole parameters only; these are sharded (DTensor)")
         self._flow(items, lambda turns: [look(turn) for turn in turns], natively=False)
         return seen
@@ -296,17 +298,17 @@ class Engine:
         self,
         groups: list[dict[str, Any]],
         states: Any,
-        slots: list[Slot],
-        chosen: Callable[[Item], bool],
+        slots: list[ParameterSlot],
+        chosen: Callable[[ParameterStep], bool],
         look: Callable[[Turn], None],
     ) -> None:
         """Let `look` see chosen items before each segment of the next step, which isn't taken."""
         items = [item for item in self._items(groups, states, slots) if chosen(item)]
         self._flow(items, lambda turns: [look(turn) for turn in turns], natively=False)
 
-    def _flow(self, items: list[Item], call: Callable[[list[Turn]], Any], natively: bool = True) -> None:
+    def _flow(self, items: list[ParameterStep], call: Callable[[list[Turn]], Any], natively: bool = True) -> None:
         """Take all items that have elements through one segment after the other."""
-        items = [item for item in items if item.count > 0 or item.is_cut]
+        items = [item for item in items if item.count > 0 or item.is_sharded_here]
         lengths = [len(plan.segments) for plan in {item.plan for item in items}]
         for number in range(max(lengths, default=0)):
             ends = min(lengths) <= number
@@ -321,7 +323,7 @@ class Engine:
                     step_together([turn for turn in turns if turn.needs_whole], self._step_whole)
                     call([turn for turn in turns if not turn.needs_whole and turn.item.count > 0])
 
-    def _lots(self, items: list[Item]) -> list[list[Item]]:
+    def _lots(self, items: list[ParameterStep]) -> list[list[ParameterStep]]:
         """The items that may step at once, then one by one those that share memory."""
         if not self._memory.shared:
             return [items]
@@ -329,14 +331,16 @@ class Engine:
         apart = [[item] for item in items if id(item.extents) in sharing]
         return [[item for item in items if id(item.extents) not in sharing], *apart]
 
-    def _compiled_steps(self, items: list[Item], number: int, totals: dict[str, Tensor]) -> list[Item]:
+    def _compiled_steps(
+        self, items: list[ParameterStep], number: int, totals: dict[str, Tensor]
+    ) -> list[ParameterStep]:
         """Take items through a segment where kernels can; the others are left."""
         for steps in (self.native, self.cuda):
             norms = [totals.get(self._pool(item, number)) for item in items] if totals else None
             items = steps.run(items, number, norms)
         return items
 
-    def _turns(self, items: list[Item], number: int, totals: dict[str, Tensor]) -> list[Turn]:
+    def _turns(self, items: list[ParameterStep], number: int, totals: dict[str, Tensor]) -> list[Turn]:
         """The items before their segment of this number, with all that it reads."""
         lives: dict[tuple[int, int, torch.device], Tensor] = {}
         turns = []
@@ -346,34 +350,34 @@ class Engine:
             live = lives.get((id(item.plan), item.k, device))
             if live is None:
                 live = lives[id(item.plan), item.k, device] = item.plan.live(item.k, device)
-            needs_whole = item.is_cut and not segment.serves_all_sizes
-            asks = item.is_cut and not needs_whole
-            given = Given(
+            needs_whole = item.is_sharded_here and not segment.serves_all_sizes
+            asks = item.is_sharded_here and not needs_whole
+            given = StepInputs(
                 gradient=item.gradient if number > 0 else None,
                 live=live,
                 total_norm=None if total is None else total.to(device),
                 hessian=item.hessian,
                 difference=item.difference,
                 answers=(None,) * len(segment.reading.questions) if asks else None,
-                shape=_size(folded(item.parameter), live) if asks and item.plan.is_matrix else None,
-                key=torch.tensor(item.key, device=device) if item.plan.rounds else None,
+                shape=_size(matrix_shape(item.parameter), live) if asks and item.plan.is_matrix else None,
+                key=torch.tensor(item.key, device=device) if item.plan.rounds_stochastically else None,
             )
             turns.append(Turn(item, segment, given, item.memory(segment), needs_whole))
         return turns
 
-    def _total_norms(self, items: list[Item], number: int) -> dict[str, Tensor]:
+    def _total_norms(self, items: list[ParameterStep], number: int) -> dict[str, Tensor]:
         """The norms that a segment needs: over all parameters, or behind a route over its own."""
         needing = {plan for plan in {item.plan for item in items} if plan.segments[number].needs_total_norm}
         if not needing:
             return {}
-        pools: dict[str, list[Item]] = {}
+        pools: dict[str, list[ParameterStep]] = {}
         for item in items:
             if item.plan in needing:
                 pools.setdefault(self._pool(item, number), []).append(item)
         shards = [[item.shards for item in pooled] for pooled in pools.values()]
         return dict(zip(pools, total_norms([[item.x for item in pooled] for pooled in pools.values()], shards)))
 
-    def _pool(self, item: Item, number: int) -> str:
+    def _pool(self, item: ParameterStep, number: int) -> str:
         """The route over whose parameters a total norm is taken, "" for all."""
         return "" if item.plan.segments[number].begin < self.pipeline.update_index else item.plan.route
 
@@ -400,7 +404,7 @@ class Engine:
         hand_back(stack, *function(theta, x, given, *buffers))
 
     def _step_of(
-        self, segment: Segment, k: int, theta: Tensor, x: Tensor, given: Given, buffers: list[Tensor]
+        self, segment: Segment, k: int, theta: Tensor, x: Tensor, given: StepInputs, buffers: list[Tensor]
     ) -> Tensor | None:
         _refresh(segment, k, theta, x, given, buffers)
         function = self._function(segment.key, segment.function, segment.serves_all_sizes, theta, x, given)
@@ -432,13 +436,13 @@ class Engine:
         key = ("orthogonal", how, whole.dtype, whole.device, _form(whole))
         return self._cached(key, partial(orthogonal_factor, how), True)(whole)
 
-    def _step_whole(self, turn: Turn, theta: Tensor, x: Tensor, given: Given, buffers: list[Tensor]) -> Tensor:
+    def _step_whole(self, turn: Turn, theta: Tensor, x: Tensor, given: StepInputs, buffers: list[Tensor]) -> Tensor:
         u = self._step_of(turn.segment, turn.item.k, theta, x, given, buffers)
         return theta if u is None else u
 
-    def _items(self, groups: list[dict[str, Any]], states: Any, slots: list[Slot]) -> Iterator[Item]:
+    def _items(self, groups: list[dict[str, Any]], states: Any, slots: list[ParameterSlot]) -> Iterator[ParameterStep]:
         before, kept = self._kept, {}
-        plans: dict[tuple[int, bool], Plan] = {}
+        plans: dict[tuple[int, bool], GroupPlan] = {}
         partners = lru_cache(lambda: Counter(map(_kin, slots)))
         for slot in slots:
             if slot.gradient is None:
@@ -458,9 +462,11 @@ class Engine:
             yield item
         self._kept = kept
 
-    def _new_item(self, slot: Slot, plan: Plan, state: dict[str, Any], partners: Callable[[], Counter[Any]]) -> Item:
+    def _new_item(
+        self, slot: ParameterSlot, plan: GroupPlan, state: dict[str, Any], partners: Callable[[], Counter[Any]]
+    ) -> ParameterStep:
         """An item whose parameter, gradient and state were checked."""
-        check_item(plan.pipeline, slot.parameter, slot.name, self.kinds)
+        check_steppable(plan.pipeline, slot.parameter, slot.name, self.kinds)
         check_flattened(self.pipeline, slot.parameter, slot.name)
         if "step" not in state:
             check_no_state(state, plan.buffers, f"parameter {slot.name}")
@@ -469,22 +475,22 @@ class Engine:
             slot.k = 1
             state.clear()
             state.update(plan.fresh_state(slot.parameter))
-        return Item(slot, plan, state, plan.is_matrix and partners()[_kin(slot)] > 1)
+        return ParameterStep(slot, plan, state, plan.is_matrix and partners()[_kin(slot)] > 1)
 
-    def _comes_from_another_route(self, state: dict[str, Any], plan: Plan) -> bool:
+    def _comes_from_another_route(self, state: dict[str, Any], plan: GroupPlan) -> bool:
         """Whether a parameter was moved, with its state, to a group of another route: it begins there anew."""
         own = {*plan.buffers}
         strange = {*buffer_names(self.pipeline)} - own
         return not own <= state.keys() and not strange.isdisjoint(state)
 
-    def rest(self) -> None:
+    def release_gradients(self) -> None:
         """Let go of the tensors of the last step."""
         for item in self._active:
-            item.rest()
+            item.release_gradients()
         self._active = []
 
     def _function(
-        self, key: Any, make: Callable[[], Any], dynamic: bool, theta: Tensor, x: Tensor, given: Given
+        self, key: Any, make: Callable[[], Any], dynamic: bool, theta: Tensor, x: Tensor, given: StepInputs
     ) -> Callable[..., Any]:
         form = _form(theta) if dynamic else theta.shape[-2:]
         known = tuple(answer is None for answer in given.answers or ())
@@ -510,7 +516,7 @@ def check_flattened(pipeline: Pipeline, parameter: Tensor, name: str) -> None:
     if not getattr(parameter, "_fsdp_flattened", False):
         return
     which = f"parameter {name}" if name else "a parameter"
-    if any(Plan(one, False, dict(one.hyperparameters)).asks_about_layers for one in pipeline.branches.values()):
+    if any(GroupPlan(one, False, dict(one.hyperparameters)).asks_about_layers for one in pipeline.branches.values()):
         raise EdslError(
             f"{which} is a piece of what FullyShardedDataParallel (FSDP1) has flattened, where norms and matrices of "
             "layers are not to be had: shard with fully_shard (FSDP2), or take an element-wise pipeline such as adamw"
@@ -526,12 +532,12 @@ def _form(theta: Tensor) -> tuple[bool, ...]:
     return (rows > columns, rows == columns, rows == 1, columns == 1, *equal)
 
 
-def _refresh(segment: Segment, k: int, theta: Tensor, x: Tensor, given: Given, buffers: list[Tensor]) -> None:
+def _refresh(segment: Segment, k: int, theta: Tensor, x: Tensor, given: StepInputs, buffers: list[Tensor]) -> None:
     if segment.refreshes(k):
         segment.refresh(k, theta, x, given, *buffers)
 
 
-def _kin(slot: Slot) -> Any:
+def _kin(slot: ParameterSlot) -> Any:
     """What the parameters that may share a stack have in common."""
     return slot.group, slot.spared, slot.parameter.shape[:1], slot.parameter.numel()
 

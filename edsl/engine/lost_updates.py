@@ -17,8 +17,8 @@ from torch import Tensor
 from edsl.engine.work import Turn
 from edsl.numerics.dtypes import HALF
 from edsl.step.contexts import TensorAt
-from edsl.step.oracle import Slot
-from edsl.step.parameter import Item
+from edsl.step.oracle import ParameterSlot
+from edsl.step.parameter import ParameterStep
 
 SAMPLE = 1 << 14
 NAMED = 3  # parameters that the warning names
@@ -44,13 +44,13 @@ def in_half_precision(groups: Sequence[dict[str, Any]]) -> bool:
     return any(parameter.dtype in HALF for group in groups for parameter in group["params"])
 
 
-def lost_updates(preview: Callable[..., None], slots: list[Slot]) -> list[Lost]:
+def lost_updates(preview: Callable[..., None], slots: list[ParameterSlot]) -> list[Lost]:
     """What the next step would lose, for each parameter in half precision that it would move.
 
     Args:
         preview: (slots, whether to look at an item, look), as the engine has it.
     """
-    found: list[tuple[Item, Tensor]] = []
+    found: list[tuple[ParameterStep, Tensor]] = []
 
     def look(turn: Turn) -> None:
         if not turn.segment.updates:
@@ -82,12 +82,12 @@ def warning(lost: Sequence[Lost], step: int) -> str:
     )
 
 
-def _can_be_seen(item: Item) -> bool:
+def _can_be_seen(item: ParameterStep) -> bool:
     """Whether a step can be computed here alone: of a shard, where nothing is asked of the whole layer."""
     if len(item.plan.segments) == 1 and item.local.dtype not in HALF:
         return False
     plain = [not part.reading.questions and part.serves_all_sizes for part in item.plan.segments]
-    return not item.is_cut or (len(plain) == 1 and plain[0] and not item.plan.segments[0].needs_total_norm)
+    return not item.is_sharded_here or (len(plain) == 1 and plain[0] and not item.plan.segments[0].needs_total_norm)
 
 
 class _SampledAt(TensorAt):

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from edsl.kernels.kernel import Batch, Kernel
 from edsl.step.addresses import MemoryMap, addresses, recognizer, storage_bytes
-from edsl.step.parameter import Item
-from edsl.step.plan import Plan
+from edsl.step.parameter import ParameterStep
+from edsl.step.plan import GroupPlan
 
 _gradient = attrgetter("grad")
 
@@ -50,8 +50,8 @@ class Roster:
     def __init__(
         self,
         groups: Sequence[dict[str, Any]],
-        items: Sequence[Item],
-        plans: dict[tuple[int, bool], Plan],
+        items: Sequence[ParameterStep],
+        plans: dict[tuple[int, bool], GroupPlan],
         named: Any,
         memory: MemoryMap,
     ) -> None:
@@ -114,9 +114,9 @@ class Roster:
             torch._foreach_add_(uncounted, 1)  # pyright: ignore[reportPrivateImportUsage]
 
 
-def repeats(items: Sequence[Item], before: Sequence[Item]) -> bool:
+def repeats(items: Sequence[ParameterStep], before: Sequence[ParameterStep]) -> bool:
     """Whether a step of these items is worth keeping: they stepped before, each by one kernel on its gradient."""
-    return len(items) == len(before) and all(map(is_, items, before)) and all(item.is_plain for item in items)
+    return len(items) == len(before) and all(map(is_, items, before)) and all(item.is_replayable for item in items)
 
 
 def _all(states: Iterable[dict[str, Any]]) -> Iterable[Any]:

@@ -12,7 +12,7 @@ from edsl.distributed.collectives import Bundle, collected, handed_back, summed,
 from edsl.engine.work import Turn
 from edsl.language.reductions import Question
 from edsl.numerics.dtypes import working_dtype
-from edsl.step.layout import folded
+from edsl.step.layout import matrix_shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +60,7 @@ def _factor(told: Sequence[Told], orthogonal: Callable[..., Tensor]) -> None:
         wholes, rank = collected(chosen), chosen[0].group.rank()
         if wholes is not None:
             (whole,) = wholes
-            factor = orthogonal(whole.view(folded(whole)), *told[wave[rank]].question.how)
+            factor = orthogonal(whole.view(matrix_shape(whole)), *told[wave[rank]].question.how)
             wholes = [factor.view(whole.shape)]
         for i, (piece,) in zip(wave, handed_back(chosen, wholes)):
             part = told[i]
@@ -102,11 +102,11 @@ def _outbound(turn: Turn) -> Bundle:
 
 def _whole_step(turn: Turn, wholes: Sequence[Tensor], step: Callable[..., Tensor]) -> list[Tensor]:
     count = 2 + len(turn.gradients)
-    theta, x, *gradients = (whole.view(folded(whole)) for whole in wholes[:count])
+    theta, x, *gradients = (whole.view(matrix_shape(whole)) for whole in wholes[:count])
     given = turn.place._replace(gradient=gradients[0] if gradients else None)
-    reshaped = turn.item.plan.reshaped
+    reshaped = turn.item.plan.factor_buffers
     buffers = [
-        whole if name in reshaped else whole.view(folded(whole))
+        whole if name in reshaped else whole.view(matrix_shape(whole))
         for name, whole in zip(turn.segment.buffers, wholes[count:])
     ]
     made = step(turn, theta, x, given, buffers)

@@ -19,7 +19,7 @@ from edsl.engine.work import Turn
 from edsl.numerics.stochastic_rounding import rounded
 from edsl.numerics.sums import mean, norm
 from edsl.step.contexts import TensorAt
-from edsl.step.inputs import Given
+from edsl.step.inputs import StepInputs
 from edsl.step.segment import Segment
 
 # By the type of device, as measured: the most elements of a stack, and the fewest matrices that are worth one.
@@ -78,7 +78,7 @@ def _kind(turn: Turn) -> Any:
     return id(turn.segment), id(given.live), item.theta.shape, item.theta.dtype, item.x.dtype, has
 
 
-def together(stack: Sequence[Turn]) -> tuple[Tensor, Tensor, Given, list[Tensor]]:
+def together(stack: Sequence[Turn]) -> tuple[Tensor, Tensor, StepInputs, list[Tensor]]:
     """θ, what flows in, what is read beside, and the memory, of all turns of a stack."""
     first = stack[0].given
 
@@ -96,7 +96,7 @@ def function_of(segment: Segment) -> Callable[..., Any]:
     """(θ, x, given, *memory), all stacked → (the next θ or u, the next of the buffers that change)."""
     moving = _moving(segment)
 
-    def run(theta: Tensor, x: Tensor, given: Given, *buffers: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def run(theta: Tensor, x: Tensor, given: StepInputs, *buffers: Tensor) -> tuple[Tensor, list[Tensor]]:
         u, after, at = segment.evaluate(StackedAt, theta, x, given, *buffers)
         made = at.theta + u if segment.updates else u
         changed = []

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from edsl.distributed.collectives import waves
-from edsl.step.inputs import Given
-from edsl.step.parameter import Item
+from edsl.step.inputs import StepInputs
+from edsl.step.parameter import ParameterStep
 from edsl.step.segment import Segment
 
 
@@ -22,14 +22,14 @@ class Turn:
         needs_whole: the item is sharded, and the segment can't run on a shard.
     """
 
-    item: Item
+    item: ParameterStep
     segment: Segment
-    given: Given
+    given: StepInputs
     buffers: list[Tensor]
     needs_whole: bool
 
     @property
-    def place(self) -> Given:
+    def place(self) -> StepInputs:
         """What the step reads; noise is drawn now, so that no more of it than this item's is kept."""
         noisy = self.segment.noisy
         normals = tuple(self.item.normal(stage, label, self.needs_whole) for stage, label in noisy)

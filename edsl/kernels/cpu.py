@@ -16,8 +16,8 @@ from edsl.codegen.signature import Form
 from edsl.codegen.trace import record
 from edsl.kernels.kernel import Batch, CompiledSteps, Kernel
 from edsl.kernels.toolchain import compiled
-from edsl.step.parameter import Item
-from edsl.step.plan import Plan
+from edsl.step.parameter import ParameterStep
+from edsl.step.plan import GroupPlan
 from edsl.step.segment import Segment
 
 SHARED = 1 << 15  # elements from which threads share a step, as torch's own loops do
@@ -67,8 +67,8 @@ class NativeBatch(Batch):
         self._call = kernel
         self._largest = self._elements = 0
 
-    def repeat(self, items: Sequence[Item], gradients: array[int]) -> None:
-        if any(item.plan.rounds for item in items):
+    def repeat(self, items: Sequence[ParameterStep], gradients: array[int]) -> None:
+        if any(item.plan.rounds_stochastically for item in items):
             width = len(self.table) // len(items)
             self.table[LEADING.index("key") :: width] = array("q", [item.key for item in items])
         super().repeat(items, gradients)
@@ -76,7 +76,7 @@ class NativeBatch(Batch):
     def run(self) -> None:
         self._call(self.table, self._largest, self._elements)
 
-    def _leading(self, item: Item, live: int) -> tuple[int, ...]:
+    def _leading(self, item: ParameterStep, live: int) -> tuple[int, ...]:
         counted = 0
         self._elements += item.count
         if self._call.updates and item.step_address:
@@ -85,7 +85,7 @@ class NativeBatch(Batch):
             self._largest = item.count
         return item.count, live, counted, item.key
 
-    def _live(self, plan: Plan, k: int, total: Tensor | None) -> int:
+    def _live(self, plan: GroupPlan, k: int, total: Tensor | None) -> int:
         """The address of an array of doubles."""
         numbers = array("d", [*plan.numbers(k), 0.0 if total is None else float(total)])
         self._held.append(numbers)

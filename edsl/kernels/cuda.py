@@ -22,8 +22,8 @@ from edsl.errors import CompilerFailed
 from edsl.kernels.kernel import Batch, CompiledSteps, Kernel
 from edsl.kernels.module_cache import generated
 from edsl.numerics.stochastic_rounding import key_of
-from edsl.step.parameter import Item
-from edsl.step.plan import Plan
+from edsl.step.parameter import ParameterStep
+from edsl.step.plan import GroupPlan
 from edsl.step.segment import Segment
 
 
@@ -156,7 +156,7 @@ class CudaBatch(Batch):
             numbers[place].copy_(total, non_blocking=True)
         self._call(self.table, self.number, numbers)
 
-    def _leading(self, item: Item, live: int) -> tuple[int, ...]:
+    def _leading(self, item: ParameterStep, live: int) -> tuple[int, ...]:
         first = self._blocks
         self._blocks += _blocks(item.count, self._call.made.block)
         return item.count, first, live, key_of(item.name, 0) if self._call.rounds else 0
@@ -166,7 +166,7 @@ class CudaBatch(Batch):
         self._numbers.clear()
         self._totals.clear()
 
-    def _live(self, plan: Plan, k: int, total: Tensor | None) -> int:
+    def _live(self, plan: GroupPlan, k: int, total: Tensor | None) -> int:
         """Where the live values of a plan begin among the numbers."""
         place = len(self._numbers)
         self._numbers += [*plan.numbers(k), 0.0]

@@ -18,8 +18,8 @@ from edsl.errors import CompilerFailed, EdslWarning
 from edsl.kernels.code_cache import UnusableCache
 from edsl.kernels.progress import compiling
 from edsl.numerics.dtypes import working_dtype
-from edsl.step.parameter import Item
-from edsl.step.plan import Plan
+from edsl.step.parameter import ParameterStep
+from edsl.step.plan import GroupPlan
 from edsl.step.segment import Segment
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -53,15 +53,15 @@ class Batch(ABC):
         self.number = number
         self._kernel = kernel
         self._held: list[Any] = []  # what must outlive the call
-        self._shared: dict[tuple[Plan, int], int] = {}
+        self._shared: dict[tuple[GroupPlan, int], int] = {}
         self._rows: list[int] = []
 
-    def add(self, item: Item, total: Tensor | None) -> None:
+    def add(self, item: ParameterStep, total: Tensor | None) -> None:
         """Take a layer in; what flows out of it is where `item.flowing` points from now on."""
         self._rows += self._leading(item, self._shared_by(item, total))
         self._rows += self._addresses(item, item.plan.segments[self.number])
 
-    def repeat(self, items: Sequence[Item], gradients: array[int]) -> None:
+    def repeat(self, items: Sequence[ParameterStep], gradients: array[int]) -> None:
         """Step the same layers again, in the same order, with the gradients that lie at these addresses."""
         self._forget()
         width, x = len(self.table) // len(items), len(self.leading) + 1
@@ -79,11 +79,11 @@ class Batch(ABC):
         """Step them."""
 
     @abstractmethod
-    def _leading(self, item: Item, live: int) -> tuple[int, ...]:
+    def _leading(self, item: ParameterStep, live: int) -> tuple[int, ...]:
         """The leading entries of a layer's row."""
 
     @abstractmethod
-    def _live(self, plan: Plan, k: int, total: Tensor | None) -> int:
+    def _live(self, plan: GroupPlan, k: int, total: Tensor | None) -> int:
         """Where the live values of a plan are, as the table has it."""
 
     def _forget(self) -> None:
@@ -91,14 +91,14 @@ class Batch(ABC):
         self._held.clear()
         self._shared.clear()
 
-    def _shared_by(self, item: Item, total: Tensor | None) -> int:
+    def _shared_by(self, item: ParameterStep, total: Tensor | None) -> int:
         shared = (item.plan, item.k)
         live = self._shared.get(shared)
         if live is None:
             live = self._shared[shared] = self._live(item.plan, item.k, total)
         return live
 
-    def _addresses(self, item: Item, segment: Segment) -> list[int]:
+    def _addresses(self, item: ParameterStep, segment: Segment) -> list[int]:
         """Where a layer's tensors lie, in the order of `edsl.codegen.signature.tensors`."""
         flowing, theta = item.flowing, item.address
         x, out = flowing.data_ptr(), theta
@@ -107,8 +107,8 @@ class Batch(ABC):
             self._held.append(flowing)
             item.flowing = torch.empty_like(item.theta, dtype=self._kernel.work)
             out = item.flowing.data_ptr()
-        look = 0 if item.look is None else item.look.data_ptr()
-        change = 0 if item.change is None else item.change.data_ptr()
+        look = 0 if item.new_hessian is None else item.new_hessian.data_ptr()
+        change = 0 if item.own_difference is None else item.own_difference.data_ptr()
         found = [theta, x, raw, look, change, out]
         for stage, label in segment.noisy:
             self._held.append(item.normal(stage, label))
@@ -142,14 +142,16 @@ class CompiledSteps(ABC):
     ) -> Kernel:
         """A new kernel; any exception leaves the step to torch.compile."""
 
-    def run(self, items: Sequence[Item], number: int, totals: Sequence[Tensor | None] | None) -> list[Item]:
+    def run(
+        self, items: Sequence[ParameterStep], number: int, totals: Sequence[Tensor | None] | None
+    ) -> list[ParameterStep]:
         """Take the items that kernels can take through their segment; the others are left.
 
         Args:
             number: of the segment.
             totals: for each item the total norm that its segment reads, if any does.
         """
-        left: list[Item] = []
+        left: list[ParameterStep] = []
         batches: dict[Kernel, Batch] = {}
         for place, item in enumerate(items):
             kernel = self._kernel(item, number) if item.device == self.device else None
@@ -166,12 +168,12 @@ class CompiledSteps(ABC):
             batch.run()
         return left
 
-    def _kernel(self, item: Item, number: int) -> Kernel | None:
-        x, raw, look, change = item.flowing.dtype, item.raw.dtype, item.look, item.change
+    def _kernel(self, item: ParameterStep, number: int) -> Kernel | None:
+        x, raw, look, change = item.flowing.dtype, item.raw.dtype, item.new_hessian, item.own_difference
         known = item.kernels.get(number)
         if known is not None and known[0] is x and known[1] is raw and look is None and change is None:
             return known[2]
-        if item.is_cut:
+        if item.is_sharded_here:
             return None
         extra = (item.raw if number > 0 else None, look, change)  # what flows in first is the raw gradient
         kernel = self._found(item, number, (x, *(None if tensor is None else tensor.dtype for tensor in extra)))
@@ -179,9 +181,9 @@ class CompiledSteps(ABC):
             item.kernels[number] = (x, raw, kernel)
         return kernel
 
-    def _found(self, item: Item, number: int, dtypes: tuple[Any, ...]) -> Kernel | None:
+    def _found(self, item: ParameterStep, number: int, dtypes: tuple[Any, ...]) -> Kernel | None:
         segment, theta = item.plan.segments[number], item.local
-        lying = item.lying(segment)
+        lying = item.buffers_in_memory(segment)
         if any(buffer.device != theta.device for buffer in lying):
             return None  # torch says so
         buffers = tuple(buffer.dtype for buffer in lying)
@@ -218,5 +220,7 @@ class Absent:
     kernels: ClassVar[int] = 0
     reasons: ClassVar[Sequence[str]] = ()
 
-    def run(self, items: Sequence[Item], number: int, totals: Sequence[Tensor | None] | None) -> list[Item]:
+    def run(
+        self, items: Sequence[ParameterStep], number: int, totals: Sequence[Tensor | None] | None
+    ) -> list[ParameterStep]:
         return list(items)

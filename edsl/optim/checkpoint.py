@@ -16,7 +16,7 @@ from edsl.groups.param_groups import is_whole
 from edsl.language.caller import warn_user
 from edsl.language.pipeline import Pipeline
 from edsl.language.registry.provenance import KEY, compared, marks
-from edsl.step.plan import Plan
+from edsl.step.plan import GroupPlan
 
 _BETWEEN = (
     "edsl.optim.optimizer",
@@ -34,7 +34,7 @@ def check_checkpoint(
     keys: Iterable[str],
     parse: Callable[[str], Pipeline],
     groups: list[dict[str, Any]],
-    plan: Callable[[dict[str, Any], str], Plan],
+    plan: Callable[[dict[str, Any], str], GroupPlan],
     route: Callable[[dict[str, Any], Tensor], str],
 ) -> None:
     """Check a state_dict against the optimizer that would load it.

@@ -13,8 +13,8 @@ from torch import Tensor
 from edsl.errors import EdslError
 from edsl.language.pipeline import Pipeline
 from edsl.optim.optimizer import PipelineOptimizer
-from edsl.step.oracle import Slot
-from edsl.step.parameter import Item
+from edsl.step.oracle import ParameterSlot
+from edsl.step.parameter import ParameterStep
 from edsl.updates.foreign import Foreign
 
 
@@ -61,7 +61,7 @@ class AroundOptimizer(PipelineOptimizer):
     def _prefix(self) -> str:
         return f"{self.pipeline.update.name}."
 
-    def _update(self, slots: list[Slot]) -> None:
+    def _update(self, slots: list[ParameterSlot]) -> None:
         inner = self._wrapped()
         items = self.engine.step(self.param_groups, self.state, slots)
         inner.param_groups = self.param_groups
@@ -82,7 +82,7 @@ class AroundOptimizer(PipelineOptimizer):
             self._counted: dict[int, tuple[int, Any]] = {}  # by a parameter's id: its steps, and its own count of them
         return inner
 
-    def _lend(self, inner: Any, items: Sequence[Item]) -> None:
+    def _lend(self, inner: Any, items: Sequence[ParameterStep]) -> None:
         """Give it the state of the parameters that step, under its own names."""
         prefix, lent = self._prefix, {}
         for item in items:
@@ -111,7 +111,7 @@ class AroundOptimizer(PipelineOptimizer):
         on_device = group.get("capturable") or group.get("fused")  # as torch has it
         return {"step": like.new_tensor(steps, device=parameter.device if on_device else like.device)}
 
-    def _take_back(self, inner: Any, items: Sequence[Item]) -> None:
+    def _take_back(self, inner: Any, items: Sequence[ParameterStep]) -> None:
         """Keep its state with the parameters; it holds none between steps."""
         self._counted = {}
         for item in items:
@@ -164,7 +164,7 @@ class AroundOptimizer(PipelineOptimizer):
 
 
 @contextmanager
-def _stepping_on_u(items: Sequence[Item]) -> Iterator[None]:
+def _stepping_on_u(items: Sequence[ParameterStep]) -> Iterator[None]:
     """What flowed out of the adaptors as gradients, and the gradients put back after."""
     gradients = [(item.parameter, item.parameter.grad) for item in items]
     try:

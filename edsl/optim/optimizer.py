@@ -32,10 +32,10 @@ from edsl.language.registry.provenance import KEY, marks
 from edsl.language.spec import as_pipeline, read
 from edsl.optim.autocast import Switch, autocast_off, called_in, is_autocast_on
 from edsl.optim.checkpoint import check_checkpoint, completed, in_order_of_names
-from edsl.step.checks import check_item
+from edsl.step.checks import check_steppable
 from edsl.step.layout import check_parameter
-from edsl.step.oracle import Oracle, Slot, nonfinite
-from edsl.step.plan import Plan, buffer_names
+from edsl.step.oracle import Oracle, ParameterSlot, nonfinite
+from edsl.step.plan import GroupPlan, buffer_names
 from edsl.step.rehearsal import rehearse
 from edsl.step.state_dtype import dtype_of_state, read_state_dtype
 
@@ -202,7 +202,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         finally:
             self._stepping = 0
             self._autocast = nullcontext
-            self.engine.rest()
+            self.engine.release_gradients()
 
     def _check_alone(self) -> None:
         """Raises EdslError while another step of this optimizer is under way."""
@@ -276,7 +276,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         for slot in new:
             self.state[slot.parameter]["step"].zero_()
 
-    def _let_pass(self, slots: list[Slot]) -> bool:
+    def _let_pass(self, slots: list[ParameterSlot]) -> bool:
         """Whether the step may happen, by the pipeline's guard."""
         policy = self.pipeline.judges
         name = nonfinite(slots) if policy else None
@@ -295,7 +295,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         self._told = bool(said)
         warn_user([said] if said else [], ("edsl.", "torch.", "contextlib"))
 
-    def _update(self, slots: list[Slot]) -> None:
+    def _update(self, slots: list[ParameterSlot]) -> None:
         self.engine.step(self.param_groups, self.state, slots)
 
     @contextmanager
@@ -395,7 +395,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         names = group.get("param_names", [""] * len(group["params"]))
         for name, parameter in zip(names, group["params"]):
             if parameter.requires_grad:  # a frozen one may be what it likes
-                check_item(self.pipeline.branch(self._route_in(group, parameter)), parameter, name, self.kinds)
+                check_steppable(self.pipeline.branch(self._route_in(group, parameter)), parameter, name, self.kinds)
                 check_flattened(self.pipeline, parameter, name)
         self.engine.names.meet(group)
 
@@ -512,7 +512,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         keys = [key for key in self.defaults if key != "differentiable"]  # which torch adds on loading
         check_checkpoint(checkpoint, self.pipeline, keys, self._parse, self.param_groups, self._plan_of, self._route_in)
 
-    def _plan_of(self, saved_group: dict[str, Any], route: str) -> Plan:
+    def _plan_of(self, saved_group: dict[str, Any], route: str) -> GroupPlan:
         """What parameters of a route share under a saved group's values, their buffers among it."""
         return Engine(self.pipeline, "eager").plan(0, saved_group, Share(route, spared=False))
 

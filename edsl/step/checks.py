@@ -12,7 +12,7 @@ from edsl.step.folding import check_foldable
 from edsl.step.layout import check_parameter
 
 
-def check_item(
+def check_steppable(
     pipeline: Pipeline, parameter: Tensor, name: str, kinds: Mapping[str, Sequence[str]] | None = None
 ) -> None:
     """Raises EdslError for a parameter that the pipeline can't step.

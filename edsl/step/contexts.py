@@ -12,14 +12,14 @@ from edsl.language.context import LEAST, At
 from edsl.numerics import matrices
 from edsl.numerics.newton_schulz import newton_schulz
 from edsl.numerics.sums import mean, norm, total
-from edsl.step.inputs import Given
+from edsl.step.inputs import StepInputs
 
 
 class TensorAt(At):
     """Where a step happens, in torch."""
 
     def __init__(
-        self, theta: Tensor, gradient: Tensor, given: Given, k: Tensor, looks: Tensor, powers: list[Any]
+        self, theta: Tensor, gradient: Tensor, given: StepInputs, k: Tensor, looks: Tensor, powers: list[Any]
     ) -> None:
         self.theta = theta
         self.gradient = gradient

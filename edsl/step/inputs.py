@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 
-class Given(NamedTuple):
+class StepInputs(NamedTuple):
     """What a step reads beside θ, what flows in, and its memory.
 
     Attributes:

@@ -17,13 +17,13 @@ def alias(tensor: Tensor, as_matrix: bool = False) -> Tensor:
     It is no view in autograd's sense: the compiler guards on the shape of a view's base, and would
     compile anew for each. So whoever writes to it tells the version counter of the tensor.
     """
-    rows, columns = folded(tensor) if as_matrix else (1, tensor.numel())
+    rows, columns = matrix_shape(tensor) if as_matrix else (1, tensor.numel())
     shape, stride = ((rows, columns), (columns, 1)) if as_matrix else ((columns,), (1,))
     empty = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
     return empty.set_(tensor.untyped_storage(), tensor.storage_offset(), shape, stride)
 
 
-def folded(tensor: Tensor) -> tuple[int, int]:
+def matrix_shape(tensor: Tensor) -> tuple[int, int]:
     """A tensor's shape as a matrix: a convolution's kernel is out × (in · height · width), a scalar 1 × 1."""
     rows = tensor.shape[0] if tensor.dim() else 1
     return rows, tensor.numel() // max(1, rows)

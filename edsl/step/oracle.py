@@ -16,7 +16,7 @@ from edsl.errors import EdslError
 from edsl.language.stage import Estimator
 
 
-class Slot:
+class ParameterSlot:
     """One parameter before a step, and what the estimator found for it.
 
     Attributes:
@@ -51,7 +51,7 @@ class Slot:
         group: int,
         k: int,
         is_known: bool,
-        memory: Callable[[Slot], Any],
+        memory: Callable[[ParameterSlot], Any],
         maximize: bool = False,
         spared: bool = False,
     ) -> None:
@@ -85,7 +85,7 @@ class Oracle:
     """
 
     def __init__(
-        self, slots: list[Slot], k: int, calls: int, closure: Callable[[], Any] | None, estimator: Estimator
+        self, slots: list[ParameterSlot], k: int, calls: int, closure: Callable[[], Any] | None, estimator: Estimator
     ) -> None:
         self.slots = slots
         self.k = k
@@ -192,7 +192,7 @@ class Oracle:
             retain_graph=not last,
         )
 
-    def direction(self, slot: Slot, seed: int, sample: int, distribution: str) -> Tensor:
+    def direction(self, slot: ParameterSlot, seed: int, sample: int, distribution: str) -> Tensor:
         """A random direction, a function of the seed, the step, the sample and the parameter's name."""
         generator = generator_for(slot.parameter.device, seed, self.estimator.name, sample, slot.name, self.k)
         shape, dtype, device = slot.parameter.shape, slot.parameter.dtype, slot.parameter.device
@@ -260,7 +260,7 @@ def _is_compiled(loss: Tensor) -> bool:
     return False
 
 
-def nonfinite(slots: list[Slot]) -> str | None:
+def nonfinite(slots: list[ParameterSlot]) -> str | None:
     """The name of a parameter whose gradient or Hessian has an element that is not finite, or None."""
     seen = [(slot, part) for slot in slots for part in (slot.gradient, slot.hessian) if part is not None]
     if not seen:

@@ -26,12 +26,12 @@ from edsl.step.addresses import (
     storage_bytes,
 )
 from edsl.step.layout import alias, is_dense
-from edsl.step.oracle import Slot, generator_for
-from edsl.step.plan import Plan
+from edsl.step.oracle import ParameterSlot, generator_for
+from edsl.step.plan import GroupPlan
 from edsl.step.segment import Segment
 
 
-class Item:
+class ParameterStep:
     """θ, what flows through the stages, and the state: of a sharded parameter its local shard.
 
     Tensors are here as they lie in memory, all in the parameter's layout; `theta`, `x` and the others are
@@ -44,7 +44,7 @@ class Item:
         dense: the stages work on the parameter's own memory.
         raw, flowing: the gradient, and what became of it.
         counts: this step is still to be counted.
-        look, change: a new estimate of the Hessian's diagonal, and of the gradient's change, or None.
+        new_hessian, own_difference: a new estimate of the Hessian's diagonal, and of the gradient's change, or None.
         partnered: its group has another matrix of its shape, with which it may share a stack.
         extents: the memory of θ and its state, none where it is sharded.
         kernels: by the number of a segment, the dtypes of what flows in and of the gradient, and the kernel for them.
@@ -55,10 +55,10 @@ class Item:
     _given: Any
     raw: Any
     flowing: Any
-    look: Tensor | None
-    change: Tensor | None
+    new_hessian: Tensor | None
+    own_difference: Tensor | None
 
-    def __init__(self, slot: Slot, plan: Plan, state: dict[str, Any], partnered: bool = False) -> None:
+    def __init__(self, slot: ParameterSlot, plan: GroupPlan, state: dict[str, Any], partnered: bool = False) -> None:
         self.plan = plan
         self.shards = Shards(slot.parameter) if is_sharded(slot.parameter) else None
         self._hold(slot, state)
@@ -68,20 +68,20 @@ class Item:
         check_state(state, plan.shapes(self.parameter), self.parameter, which)
         self.dense = is_dense(self.local) and (not plan.is_matrix or self.local.is_contiguous())
         self.strides = self.local.stride()
-        self.stands = self.dense and self.shards is None  # it may take another step
+        self.steps_in_place = self.dense and self.shards is None  # it may take another step
         self.count = self.local.numel()
         self.device = self.local.device.type
         self.partnered = partnered
         self.kernels: dict[int, Any] = {}
         self.extents = self._extents()
         self._lies = self._lies_alike(slot.gradient)
-        self._lying: dict[int, list[Tensor]] = {}
+        self._in_memory: dict[int, list[Tensor]] = {}
         self._buffer_addresses: dict[int, list[int]] = {}
         self._recognizes: Callable[[Sequence[Tensor]], bool] | None = None
         self._places = array("q")
         self._take(slot)
 
-    def begin(self, slot: Slot, plan: Plan, state: dict[str, Any]) -> bool:
+    def begin(self, slot: ParameterSlot, plan: GroupPlan, state: dict[str, Any]) -> bool:
         """Take what the estimator found for a new step, if parameter, state and plan are as they were.
 
         Every step of every parameter comes through here.
@@ -98,33 +98,33 @@ class Item:
 
     def _lies_alike(self, gradient: Any) -> bool:
         """Whether a gradient has θ's memory layout, and says what it holds."""
-        alike = self.stands and type(gradient) in PLAIN and gradient.stride() == self.strides
+        alike = self.steps_in_place and type(gradient) in PLAIN and gradient.stride() == self.strides
         return alike and not gradient.is_neg() and not is_zero_tensor(gradient)
 
-    def _hold(self, slot: Slot, state: dict[str, Any]) -> None:
-        """Have the tensors of a step, which `rest` lets go of."""
+    def _hold(self, slot: ParameterSlot, state: dict[str, Any]) -> None:
+        """Have the tensors of a step, which `release_gradients` lets go of."""
         self.parameter, self.name, self.state, self._given = slot.parameter, slot.name, state, slot.gradient
 
-    def _take(self, slot: Slot) -> None:
+    def _take(self, slot: ParameterSlot) -> None:
         gradient = self._given
         self.k, self.maximize, self.counts = slot.k, slot.maximize, True
         self.raw = self.flowing = gradient if self._lies and not slot.maximize else self._seen(gradient)
-        self.look = self.change = None
+        self.new_hessian = self.own_difference = None
         if slot.hessian is not None:
-            self.look = self._seen(slot.hessian)
+            self.new_hessian = self._seen(slot.hessian)
         if slot.difference is not None:
-            self.change = self._seen(slot.difference)
+            self.own_difference = self._seen(slot.difference)
 
-    def rest(self) -> None:
+    def release_gradients(self) -> None:
         """Let go of all tensors, and note as numbers and forms what the next step must find again."""
-        if self.stands and self._recognizes is None:
+        if self.steps_in_place and self._recognizes is None:
             tensors = [self.parameter, *map(self.state.get, self._names)]
             self._recognizes, self._places = recognizer([*tensors, self._given]), addresses(tensors)
             self._gradient_bytes = storage_bytes(self._given)
             self.extents = self._extents()  # some buffers may have been laid out anew
         self.parameter = self.state = self._given = None
-        self.raw = self.flowing = self.look = self.change = None
-        self._lying.clear()
+        self.raw = self.flowing = self.new_hessian = self.own_difference = None
+        self._in_memory.clear()
         self.__dict__.pop("local", None)
         self.__dict__.pop("theta", None)
 
@@ -149,17 +149,17 @@ class Item:
         return self.raw is self._given
 
     @property
-    def is_plain(self) -> bool:
+    def is_replayable(self) -> bool:
         """Whether one kernel took it all the way in this step, on its gradient as that lies."""
         _, _, kernel = self.kernels.get(0, (None, None, None))
         segment = self.plan.segments[0]
         return (
-            self.stands
+            self.steps_in_place
             and self.count > 0
             and kernel is not None
             and self.raw is self.flowing is self.parameter.grad
             and self.raw.dtype is self.local.dtype
-            and self.look is self.change is None
+            and self.new_hessian is self.own_difference is None
             and segment.updates
             and not segment.noisy
             and not segment.needs_total_norm
@@ -177,18 +177,18 @@ class Item:
         """Where the segment's buffers lie, in the parameter's layout."""
         found = self._buffer_addresses.get(segment.begin)
         if found is None:
-            found = self._buffer_addresses[segment.begin] = [*map(Tensor.data_ptr, self.lying(segment))]
+            found = self._buffer_addresses[segment.begin] = [*map(Tensor.data_ptr, self.buffers_in_memory(segment))]
         return found
 
     @cached_property
     def address(self) -> int:
         """Where θ lies; an item takes another step only while it does not move."""
-        return (self.local if self.stands else self.theta).data_ptr()
+        return (self.local if self.steps_in_place else self.theta).data_ptr()
 
     @property
     def key(self) -> int:
         """Of this step's stochastic rounding; 0 where nothing is rounded."""
-        return key_of(self.name, self.k) if self.plan.rounds else 0
+        return key_of(self.name, self.k) if self.plan.rounds_stochastically else 0
 
     @cached_property
     def theta(self) -> Tensor:
@@ -208,35 +208,35 @@ class Item:
 
     @property
     def hessian(self) -> Tensor | None:
-        return None if self.look is None else alias(self.look, self.plan.is_matrix)
+        return None if self.new_hessian is None else alias(self.new_hessian, self.plan.is_matrix)
 
     @property
     def difference(self) -> Tensor | None:
-        return None if self.change is None else alias(self.change, self.plan.is_matrix)
+        return None if self.own_difference is None else alias(self.own_difference, self.plan.is_matrix)
 
     @cached_property
-    def is_cut(self) -> bool:
+    def is_sharded_here(self) -> bool:
         """Whether other processes have the rest of it."""
         return self.shards is not None and bool(self.shards.cuts)
 
     def memory(self, segment: Segment) -> list[Tensor]:
         """Aliases of the segment's buffers, in the order in which its function takes them."""
-        lying = zip(segment.buffers, self.lying(segment))
+        lying = zip(segment.buffers, self.buffers_in_memory(segment))
         matrix = self.plan.is_matrix
-        return [buffer if name in self.plan.reshaped else alias(buffer, matrix) for name, buffer in lying]
+        return [buffer if name in self.plan.factor_buffers else alias(buffer, matrix) for name, buffer in lying]
 
-    def lying(self, segment: Segment) -> list[Tensor]:
+    def buffers_in_memory(self, segment: Segment) -> list[Tensor]:
         """The segment's buffers as they lie in memory, in the parameter's layout."""
-        found = self._lying.get(segment.begin)
+        found = self._in_memory.get(segment.begin)
         if found is None:
-            found = self._lying[segment.begin] = self._laid_out(segment)
+            found = self._in_memory[segment.begin] = self._laid_out(segment)
         return found
 
     def _laid_out(self, segment: Segment) -> list[Tensor]:
         found = []
         for name in segment.buffers:
             buffer = self._local(self.state[name], name)
-            laid = buffer if name in self.plan.reshaped else self._like_parameter(buffer)
+            laid = buffer if name in self.plan.factor_buffers else self._like_parameter(buffer)
             if laid is not buffer:
                 self.state[name] = laid if self.shards is None else self.shards.wrap(laid)
             found.append(laid)
@@ -245,7 +245,7 @@ class Item:
     def shards_of(self, name: str) -> Shards:
         """How a buffer of a sharded parameter is sharded."""
         assert self.shards is not None  # asked of those only
-        return Shards(self.state[name]) if name in self.plan.reshaped else self.shards
+        return Shards(self.state[name]) if name in self.plan.factor_buffers else self.shards
 
     def normal(self, stage: Any, label: str, whole: bool = False) -> Tensor:
         """Noise that depends on seed, stage, parameter and step alone; the whole parameter's, or this shard's."""

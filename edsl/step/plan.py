@@ -16,7 +16,7 @@ from edsl.errors import EdslError, EdslWarning
 from edsl.language.domain import DECAY
 from edsl.language.pipeline import Pipeline
 from edsl.language.stage import Estimator, Stage, segments
-from edsl.step.layout import folded
+from edsl.step.layout import matrix_shape
 from edsl.step.segment import Segment
 from edsl.step.state_dtype import StateDtype, dtype_of_state
 
@@ -24,7 +24,7 @@ _FIXED = (float, int)  # values that nobody changes in place
 _CHANGING = object()
 
 
-class Plan:
+class GroupPlan:
     """What the parameters of one group share in a step: its pipeline, values and segments."""
 
     def __init__(
@@ -49,7 +49,9 @@ class Plan:
         self.decays = tuple(
             entry for entry, (index, field) in enumerate(self.entries) if _is_decay(pipeline.stages[index], field)
         )
-        self.memory: dict[int, Any] = {index: type(pipeline.stages[index].init(0.0)) for index in (0, *self.running)}
+        self.memory: dict[int, Any] = {
+            index: type(pipeline.stages[index].init(0.0)) for index in (0, *self.engine_stages)
+        }
         self.is_matrix = any(stage.is_matrix for stage in pipeline.stages)
         self.segments = tuple(self._segments())
         self._numbers = self._read_numbers()
@@ -69,7 +71,7 @@ class Plan:
         return stage
 
     @property
-    def running(self) -> range:
+    def engine_stages(self) -> range:
         """The stages that run here: all but the estimator, and another package's optimizer."""
         stages = self.pipeline.stages
         return range(1, len(stages) - stages[-1].moves_weights)
@@ -79,7 +81,7 @@ class Plan:
         return pipeline.spared() if self.spared else pipeline
 
     def _segments(self) -> Iterator[Segment]:
-        stages, running = self.pipeline.stages, self.running
+        stages, running = self.pipeline.stages, self.engine_stages
         count = len(self.entries)
         powers = tuple((entry, count + i) for i, entry in enumerate(self.decays))
         end = running.start
@@ -139,7 +141,7 @@ class Plan:
         spared = before.spared_values() if self.spared else {}
         return stage.bind({field: spared[field] for field in values if field in spared}) if spared else stage
 
-    def remember(self, group: dict[str, Any], keys: Iterable[str]) -> None:
+    def record_values(self, group: dict[str, Any], keys: Iterable[str]) -> None:
         """Take note of what a group has under these keys now."""
         for key in keys:
             value = group.get(key, "")
@@ -178,7 +180,7 @@ class Plan:
         return (*self.estimated, *(name for segment in self.segments for name in segment.buffers))
 
     @cached_property
-    def rounds(self) -> bool:
+    def rounds_stochastically(self) -> bool:
         """Whether some state is bfloat16 by choice, and so rounded stochastically."""
         chosen = self.state_dtype
         return torch.bfloat16 in chosen.values() if isinstance(chosen, dict) else chosen is torch.bfloat16
@@ -190,7 +192,7 @@ class Plan:
         return self.is_matrix or any(asks)
 
     @cached_property
-    def reshaped(self) -> frozenset[str]:
+    def factor_buffers(self) -> frozenset[str]:
         """The buffers that do not have the parameter's shape."""
         stages = zip(self.pipeline.stages, self.pipeline.labels)
         return frozenset(f"{label}.{name}" for stage, label in stages for name in stage.buffer_shapes(1, 1))
@@ -198,9 +200,9 @@ class Plan:
     def shapes(self, parameter: Tensor) -> dict[str, tuple[int, ...]]:
         """The shape of each buffer of a parameter."""
         own = dict.fromkeys(self.buffers, tuple(parameter.shape))
-        if self.reshaped:
+        if self.factor_buffers:
             for stage, label in zip(self.pipeline.stages, self.pipeline.labels):
-                for name, shape in stage.buffer_shapes(*folded(parameter)).items():
+                for name, shape in stage.buffer_shapes(*matrix_shape(parameter)).items():
                     own[f"{label}.{name}"] = shape
         return own
 
@@ -214,9 +216,9 @@ class Plan:
         shards = shards_of(parameter)
         for name, shape in self.shapes(parameter).items():
             dtype = dtype_of_state(self.state_dtype, name, parameter.dtype)
-            if name in self.reshaped and shards is not None:
+            if name in self.factor_buffers and shards is not None:
                 state[name] = shards.zeros(shape, dtype)
-            elif name in self.reshaped:
+            elif name in self.factor_buffers:
                 state[name] = torch.zeros(shape, dtype=dtype, device=parameter.device)
             else:
                 state[name] = torch.zeros_like(parameter, dtype=dtype, requires_grad=False)

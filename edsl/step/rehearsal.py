@@ -12,8 +12,8 @@ from edsl.language.pipeline import Pipeline
 from edsl.language.registry.blame import blamed, first_line, is_authored, wrong
 from edsl.language.stage import Stage
 from edsl.step.contexts import TensorAt
-from edsl.step.inputs import Given
-from edsl.step.plan import Plan
+from edsl.step.inputs import StepInputs
+from edsl.step.plan import GroupPlan
 from edsl.step.segment import Segment
 
 _rehearsed: set[tuple[type[Stage], ...]] = set()
@@ -38,7 +38,7 @@ def rehearse(pipeline: Pipeline) -> None:
 def _rehearse(pipeline: Pipeline) -> None:
     kind = next(type(stage) for stage in pipeline.stages if is_authored(type(stage)))
     try:
-        plan = Plan(pipeline, False, dict(pipeline.hyperparameters))
+        plan = GroupPlan(pipeline, False, dict(pipeline.hyperparameters))
         theta = torch.linspace(-1, 1, 6, device="cpu")
         theta = theta.view(3, 2) if plan.is_matrix else theta
         x = 0.1 * theta + 0.05
@@ -50,11 +50,11 @@ def _rehearse(pipeline: Pipeline) -> None:
         raise blamed(reason) or wrong(kind, first_line(reason), "step") from reason
 
 
-def _through(plan: Plan, segment: Segment, theta: Tensor, x: Tensor) -> Tensor:
+def _through(plan: GroupPlan, segment: Segment, theta: Tensor, x: Tensor) -> Tensor:
     """What flows out of a segment, checked with its next memory."""
     shapes = plan.shapes(theta)
     buffers = [torch.zeros(shapes[name], device="cpu") for name in segment.buffers]
-    given = Given(
+    given = StepInputs(
         gradient=x.clone(),
         live=plan.live(1, theta.device),
         total_norm=x.norm(),

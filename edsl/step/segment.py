@@ -15,7 +15,7 @@ from edsl.language.stage import BaseUpdate, Stage
 from edsl.numerics.dtypes import working_dtype
 from edsl.numerics.stochastic_rounding import rounded
 from edsl.step.contexts import AskingAt, TensorAt
-from edsl.step.inputs import Given
+from edsl.step.inputs import StepInputs
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Segment:
         return tuple((stage, label) for stage, label in zip(self.stages, self.labels) if stage.needs_noise)
 
     def evaluate(
-        self, at_type: type[TensorAt], theta: Tensor, x: Tensor, given: Given, *buffers: Tensor
+        self, at_type: type[TensorAt], theta: Tensor, x: Tensor, given: StepInputs, *buffers: Tensor
     ) -> tuple[Tensor, list[Tensor], TensorAt]:
         """What flows out, the next memory, and where it happened; nothing is written."""
         u, at, bound = self._begin(at_type, theta, x, given)
@@ -107,7 +107,7 @@ class Segment:
         """The stages with live values."""
         return [stage.bind({name: numbers[i] for name, i in places}) for stage, places in zip(self.stages, self.places)]
 
-    def refresh(self, k: int, theta: Tensor, x: Tensor, given: Given, *buffers: Tensor) -> None:
+    def refresh(self, k: int, theta: Tensor, x: Tensor, given: StepInputs, *buffers: Tensor) -> None:
         """Bring the first stage's memory up to date before step k, in place."""
         u, at, (stage, *_) = self._begin(TensorAt, theta, x, given)
         memory = self.memory[0](*(buffer.to(at.theta.dtype) for buffer in buffers[: len(self.memory[0]._fields)]))
@@ -116,7 +116,7 @@ class Segment:
                 buffer.copy_(new)
 
     def _begin(
-        self, at_type: type[TensorAt], theta: Tensor, x: Tensor, given: Given
+        self, at_type: type[TensorAt], theta: Tensor, x: Tensor, given: StepInputs
     ) -> tuple[Tensor, TensorAt, list[Any]]:
         """What flows in, where it happens, and the stages with their live values."""
         work = working_dtype(theta.dtype)
@@ -131,7 +131,7 @@ class Segment:
         """(θ, x, given, *memory) → what a shard can tell for each question of one round."""
         chosen = [i for i, question in enumerate(self.reading.questions) if question.round == number]
 
-        def ask(theta: Tensor, x: Tensor, given: Given, *buffers: Tensor) -> tuple[Tensor, ...]:
+        def ask(theta: Tensor, x: Tensor, given: StepInputs, *buffers: Tensor) -> tuple[Tensor, ...]:
             _, _, at = self.evaluate(AskingAt, theta, x, given, *buffers)
             assert isinstance(at, AskingAt)  # made by evaluate
             return tuple(at.told[i] for i in chosen)
@@ -141,7 +141,7 @@ class Segment:
     def function(self) -> Callable[..., Any]:
         """(θ, x, given, *memory) → u, or None when θ was updated."""
 
-        def run(theta: Tensor, x: Tensor, given: Given, *buffers: Tensor) -> Tensor | None:
+        def run(theta: Tensor, x: Tensor, given: StepInputs, *buffers: Tensor) -> Tensor | None:
             u, after, at = self.evaluate(TensorAt, theta, x, given, *buffers)
             # A new buffer may be an old one, or θ itself: copy those before anything is written.
             old = [*buffers, theta]

@@ -29,7 +29,7 @@ from edsl.kernels.cuda import Cuda
 from edsl.kernels.module_cache import generated
 from edsl.language.context import NotElementwise
 from edsl.language.registry.recipes import RECIPES
-from edsl.step.plan import Plan
+from edsl.step.plan import GroupPlan
 
 SINGLE = torch.float32
 SIZES = [(1,), (BLOCK - 1,), (BLOCK,), (2, BLOCK), (3, BLOCK + 5)]
@@ -140,7 +140,7 @@ def test_loops_read_and_write_the_bytes_that_the_plan_counts(spec, loops):
     touched = [len(re.findall(r"tl\.(?:load|store)\(\w+ \+ lane", body)) for body in bodies]
     assert [4 * count for count in touched] == loops
     pipeline = edsl.parse(spec)
-    assert bytes_of_loops(Plan(pipeline, False, pipeline.hyperparameters), SINGLE) == tuple(loops)
+    assert bytes_of_loops(GroupPlan(pipeline, False, pipeline.hyperparameters), SINGLE) == tuple(loops)
 
 
 HOPPER = ("cuda", 90, 32)

@@ -15,7 +15,7 @@ from edsl.codegen.cpp import ASIDE, BLOCK, SMALL
 from edsl.codegen.trace import record
 from edsl.costs.memory import memory
 from edsl.language.context import NotElementwise
-from edsl.step.plan import Plan
+from edsl.step.plan import GroupPlan
 
 SIZES = [(1,), (BLOCK - 1,), (BLOCK,), (BLOCK + 1,), (SMALL,), (SMALL + 7,), (3, BLOCK)]
 LAYERWISE = ["alto", "grad | e(start='first') | lars(momentum=0.9)", "grad | clip(norm=0.1) | e | lamb | caution"]
@@ -215,7 +215,7 @@ def test_a_buffer_of_another_shape_is_not_written_past_its_end(shape):
 @pytest.mark.parametrize("spec", ["muon", "shampoo"])
 def test_a_step_on_matrices_is_left_to_torch_compile(spec):
     pipeline = edsl.parse(spec)
-    plan = Plan(pipeline, False, dict(pipeline.hyperparameters))
+    plan = GroupPlan(pipeline, False, dict(pipeline.hyperparameters))
     last = plan.segments[-1]
     with pytest.raises(NotElementwise):
         record(last, looked=False, differs=False, apart=False)

@@ -5,7 +5,7 @@ import torch
 
 import edsl
 from edsl.language.pipeline import Pipeline
-from edsl.step.plan import Plan
+from edsl.step.plan import GroupPlan
 
 SPECS = [
     "alto",
@@ -28,9 +28,9 @@ def test_a_changed_value_makes_the_pipeline_that_its_text_says(spec):
     branch = edsl.parse(spec).branches.popitem()[1]
     for spared in (False, True):
         for key, value in branch.hyperparameters.items():
-            plan = Plan(branch, spared, dict(branch.hyperparameters))
+            plan = GroupPlan(branch, spared, dict(branch.hyperparameters))
             new = 0.995 if key == "beta1" else value * 0.75 if value else 0.25
-            fresh = Plan(branch.override(**{key: new}), spared, {**branch.hyperparameters, key: new})
+            fresh = GroupPlan(branch.override(**{key: new}), spared, {**branch.hyperparameters, key: new})
             plan.pipeline.keys  # noqa: B018 - known before the change
             plan.change({key: new})
             assert plan.pipeline == fresh.pipeline

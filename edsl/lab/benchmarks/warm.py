@@ -23,7 +23,7 @@ from edsl.language.spec import parse
 from edsl.numerics.dtypes import read_dtype
 from edsl.optim.compile import compile
 from edsl.optim.optimizer import PipelineOptimizer
-from edsl.step.layout import folded
+from edsl.step.layout import matrix_shape
 
 MOST = 1 << 24  # elements of a tensor that stands for others of its kind, where there is a smaller one
 
@@ -113,7 +113,7 @@ def _chosen(pipeline: Pipeline, shapes: Mapping[str, Sequence[int]]) -> Iterator
         is_matrix = any(stage.is_matrix for stage in pipeline.branch(route).stages)
         for name in names:
             shape = torch.empty(tuple(shapes[name]), device="meta")
-            kind = folded(shape) if is_matrix else shape.numel() == 1
+            kind = matrix_shape(shape) if is_matrix else shape.numel() == 1
             of_kind.setdefault((kind, name in spared), []).append(name)
         chosen = [_first(alike, shapes) for alike in of_kind.values()]
         if is_matrix:
