@@ -116,7 +116,7 @@ def _constant(value: Any) -> Expression:
     return Expression("constant", (float(value),), False, 0)
 
 
-class RecordingAt(At):
+class TracingContext(At):
     """Where a step happens on expressions.
 
     Args:

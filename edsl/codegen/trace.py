@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edsl.codegen.expression import Expression, RecordingAt, live, read
+from edsl.codegen.expression import Expression, TracingContext, live, read
 from edsl.language.context import NotElementwise
 from edsl.step.segment import Segment
 
@@ -26,7 +26,7 @@ class Recording:
 
 
 def record(segment: Segment, looked: bool, differs: bool, apart: bool) -> Recording:
-    """The step as expressions; see RecordingAt for the conditions.
+    """The step as expressions; see TracingContext for the conditions.
 
     Raises:
         NotElementwise: for a step that is more than elements, norms and means.
@@ -35,7 +35,7 @@ def record(segment: Segment, looked: bool, differs: bool, apart: bool) -> Record
     if shaped is not None:  # elements are addressed as those of the parameter
         raise NotElementwise(f"{shaped} has a buffer in another shape than its parameter")
     numbers = [live(i) for i in range(segment.k)]
-    at = RecordingAt(segment.k, [(numbers[b], numbers[p]) for b, p in segment.powers], apart, looked, differs)
+    at = TracingContext(segment.k, [(numbers[b], numbers[p]) for b, p in segment.powers], apart, looked, differs)
     buffers = [read("buffer", place) for place in range(len(segment.buffers))]
     normals = [read("normal", place) for place in range(len(segment.noisy))]
     u, after = segment.flow(segment.bound(numbers), at.x, buffers, normals, at)

@@ -23,7 +23,7 @@ from edsl.engine.stacks import can_stack, function_of, most_in_stack
 from edsl.language.context import NotElementwise
 from edsl.language.pipeline import Pipeline
 from edsl.numerics.dtypes import working_dtype
-from edsl.step.contexts import TensorAt
+from edsl.step.contexts import TorchContext
 from edsl.step.inputs import StepInputs
 from edsl.step.layout import matrix_shape
 from edsl.step.plan import GroupPlan
@@ -139,7 +139,7 @@ def _of_matrices(plan: GroupPlan, segment: Segment, shape: Shape, count: int, dt
     )
     due = [k for k in (1, 1 + segment.stages[0].refresh_every) if segment.refreshes(k)]
     alone = max(
-        peak(lambda: segment.evaluate(TensorAt, theta, x, given, *buffers)),
+        peak(lambda: segment.evaluate(TorchContext, theta, x, given, *buffers)),
         *(peak(lambda k=k: segment.refresh(k, theta, x, given, *buffers)) for k in due),
         0,
     )

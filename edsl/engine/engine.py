@@ -44,7 +44,7 @@ from edsl.language.stage import Estimator
 from edsl.numerics.newton_schulz import orthogonal_factor
 from edsl.step.addresses import MemoryMap, addresses, check_no_fakes, check_no_state, steps_taken
 from edsl.step.checks import check_steppable
-from edsl.step.contexts import WatchingAt
+from edsl.step.contexts import ObservingContext
 from edsl.step.inputs import StepInputs
 from edsl.step.layout import matrix_shape
 from edsl.step.oracle import Oracle, ParameterSlot
@@ -279,8 +279,8 @@ class Engine:
 
         def look(turn: Turn) -> None:
             item = turn.item
-            u, _, at = turn.segment.evaluate(WatchingAt, item.theta, item.x, turn.place, *turn.buffers)
-            assert isinstance(at, WatchingAt)  # made by evaluate
+            u, _, at = turn.segment.evaluate(ObservingContext, item.theta, item.x, turn.place, *turn.buffers)
+            assert isinstance(at, ObservingContext)  # made by evaluate
             through = flows.setdefault(item, {})
             through |= at.flows
             if turn.segment.updates:

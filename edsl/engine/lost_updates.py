@@ -16,7 +16,7 @@ from torch import Tensor
 
 from edsl.engine.work import Turn
 from edsl.numerics.dtypes import HALF
-from edsl.step.contexts import TensorAt
+from edsl.step.contexts import TorchContext
 from edsl.step.oracle import ParameterSlot
 from edsl.step.parameter import ParameterStep
 
@@ -54,7 +54,9 @@ def lost_updates(preview: Callable[..., None], slots: list[ParameterSlot]) -> li
 
     def look(turn: Turn) -> None:
         if not turn.segment.updates:
-            turn.item.x, _, _ = turn.segment.evaluate(TensorAt, turn.item.theta, turn.item.x, turn.place, *turn.buffers)
+            turn.item.x, _, _ = turn.segment.evaluate(
+                TorchContext, turn.item.theta, turn.item.x, turn.place, *turn.buffers
+            )
         elif turn.item.theta.dtype in HALF:
             found.append((turn.item, _counts(turn)))
 
@@ -90,7 +92,7 @@ def _can_be_seen(item: ParameterStep) -> bool:
     return not item.is_sharded_here or (len(plain) == 1 and plain[0] and not item.plan.segments[0].needs_total_norm)
 
 
-class _SampledAt(TensorAt):
+class _SampledAt(TorchContext):
     """Where a step happens on every n-th element of a layer: its norms are estimated."""
 
     stretch: ClassVar[float] = 1.0
@@ -103,7 +105,7 @@ def _counts(turn: Turn) -> Tensor:
     """How many elements should move, and how many of them stay; of a large layer, among every n-th."""
     theta, x, given, buffers = turn.item.theta, turn.item.x, turn.place, turn.buffers
     stride = 1 if turn.item.plan.is_matrix else max(1, theta.numel() // SAMPLE)
-    at_type: type[TensorAt] = TensorAt
+    at_type: type[TorchContext] = TorchContext
     if stride > 1:
         every = slice(None, None, stride)
         theta, x, buffers = theta[every], x[every], [buffer[every] for buffer in buffers]

@@ -18,7 +18,7 @@ from edsl.codegen.trace import record
 from edsl.engine.work import Turn
 from edsl.numerics.stochastic_rounding import rounded
 from edsl.numerics.sums import mean, norm
-from edsl.step.contexts import TensorAt
+from edsl.step.contexts import TorchContext
 from edsl.step.inputs import StepInputs
 from edsl.step.segment import Segment
 
@@ -26,7 +26,7 @@ from edsl.step.segment import Segment
 STACKS = {"cpu": (1 << 16, 8), "cuda": (1 << 23, 2)}
 
 
-class StackedAt(TensorAt):
+class StackContext(TorchContext):
     """Where a step happens on a stack of layers: what is asked about each has shape (n, 1, 1)."""
 
     def __init__(self, theta: Tensor, *place: Any) -> None:
@@ -97,7 +97,7 @@ def function_of(segment: Segment) -> Callable[..., Any]:
     moving = _moving(segment)
 
     def run(theta: Tensor, x: Tensor, given: StepInputs, *buffers: Tensor) -> tuple[Tensor, list[Tensor]]:
-        u, after, at = segment.evaluate(StackedAt, theta, x, given, *buffers)
+        u, after, at = segment.evaluate(StackContext, theta, x, given, *buffers)
         made = at.theta + u if segment.updates else u
         changed = []
         for place in moving:

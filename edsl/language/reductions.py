@@ -57,7 +57,7 @@ def read_stages(stages: Sequence[Stage], memory: Sequence[Any]) -> Reading:
     Args:
         memory: for each stage the type of its memory.
     """
-    at = ReadingAt()
+    at = AnalysisContext()
     u: Any = Depth(0)
     kept = []
     for stage, memory_type in zip(stages, memory):
@@ -93,7 +93,7 @@ def deepest(*values: Any) -> Depth:
     return Depth(max((value.rounds for value in values if isinstance(value, Depth)), default=0))
 
 
-class ReadingAt(At):
+class AnalysisContext(At):
     """Where a step happens on values that know only their depth."""
 
     def __init__(self) -> None:

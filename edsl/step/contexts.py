@@ -15,7 +15,7 @@ from edsl.numerics.sums import mean, norm, total
 from edsl.step.inputs import StepInputs
 
 
-class TensorAt(At):
+class TorchContext(At):
     """Where a step happens, in torch."""
 
     def __init__(
@@ -148,7 +148,7 @@ def _either(x: Any, y: Any, choose: Callable[[Any, Any], Tensor]) -> Tensor:
     return choose(x, y)
 
 
-class AskingAt(TensorAt):
+class ShardContext(TorchContext):
     """Where a step happens on a shard whose questions are not all answered: what it can tell is kept."""
 
     def __init__(self, *place: Any) -> None:
@@ -163,7 +163,7 @@ class AskingAt(TensorAt):
         return self.told[-1] if answer is None else answer
 
 
-class WatchingAt(TensorAt):
+class ObservingContext(TorchContext):
     """Where a step happens while somebody watches: what is taken on the way is kept."""
 
     def __init__(self, *place: Any) -> None:

@@ -11,7 +11,7 @@ from edsl.errors import EdslError, shown
 from edsl.language.pipeline import Pipeline
 from edsl.language.registry.blame import blamed, first_line, is_authored, wrong
 from edsl.language.stage import Stage
-from edsl.step.contexts import TensorAt
+from edsl.step.contexts import TorchContext
 from edsl.step.inputs import StepInputs
 from edsl.step.plan import GroupPlan
 from edsl.step.segment import Segment
@@ -63,13 +63,13 @@ def _through(plan: GroupPlan, segment: Segment, theta: Tensor, x: Tensor) -> Ten
     )
     if segment.refreshes(1):
         segment.refresh(1, theta, x, given, *buffers)
-    u, after, _ = segment.evaluate(_RehearsingAt, theta, x, given, *buffers)
+    u, after, _ = segment.evaluate(_RehearsalContext, theta, x, given, *buffers)
     for name, new, old in zip(segment.buffers, after, buffers):
         _check(f"{name} after its step", new, old.shape)
     return torch.zeros_like(theta) + u
 
 
-class _RehearsingAt(TensorAt):
+class _RehearsalContext(TorchContext):
     """Where a step happens, looking at what each stage makes of x."""
 
     def passed(self, label: str, before: Any, after: Any) -> None:

@@ -14,7 +14,7 @@ from edsl.language.reductions import Reading, read_stages
 from edsl.language.stage import BaseUpdate, Stage
 from edsl.numerics.dtypes import working_dtype
 from edsl.numerics.stochastic_rounding import rounded
-from edsl.step.contexts import AskingAt, TensorAt
+from edsl.step.contexts import ShardContext, TorchContext
 from edsl.step.inputs import StepInputs
 
 
@@ -76,8 +76,8 @@ class Segment:
         return tuple((stage, label) for stage, label in zip(self.stages, self.labels) if stage.needs_noise)
 
     def evaluate(
-        self, at_type: type[TensorAt], theta: Tensor, x: Tensor, given: StepInputs, *buffers: Tensor
-    ) -> tuple[Tensor, list[Tensor], TensorAt]:
+        self, at_type: type[TorchContext], theta: Tensor, x: Tensor, given: StepInputs, *buffers: Tensor
+    ) -> tuple[Tensor, list[Tensor], TorchContext]:
         """What flows out, the next memory, and where it happened; nothing is written."""
         u, at, bound = self._begin(at_type, theta, x, given)
         u, after = self.flow(bound, u, [buffer.to(at.theta.dtype) for buffer in buffers], given.normals, at)
@@ -109,15 +109,15 @@ class Segment:
 
     def refresh(self, k: int, theta: Tensor, x: Tensor, given: StepInputs, *buffers: Tensor) -> None:
         """Bring the first stage's memory up to date before step k, in place."""
-        u, at, (stage, *_) = self._begin(TensorAt, theta, x, given)
+        u, at, (stage, *_) = self._begin(TorchContext, theta, x, given)
         memory = self.memory[0](*(buffer.to(at.theta.dtype) for buffer in buffers[: len(self.memory[0]._fields)]))
         for buffer, new in zip(buffers, (stage.begin if k == 1 else stage.refresh)(u, memory, at)):
             if new is not buffer:
                 buffer.copy_(new)
 
     def _begin(
-        self, at_type: type[TensorAt], theta: Tensor, x: Tensor, given: StepInputs
-    ) -> tuple[Tensor, TensorAt, list[Any]]:
+        self, at_type: type[TorchContext], theta: Tensor, x: Tensor, given: StepInputs
+    ) -> tuple[Tensor, TorchContext, list[Any]]:
         """What flows in, where it happens, and the stages with their live values."""
         work = working_dtype(theta.dtype)
         numbers = [given.live[i] for i in range(self.k + 2)]
@@ -132,8 +132,8 @@ class Segment:
         chosen = [i for i, question in enumerate(self.reading.questions) if question.round == number]
 
         def ask(theta: Tensor, x: Tensor, given: StepInputs, *buffers: Tensor) -> tuple[Tensor, ...]:
-            _, _, at = self.evaluate(AskingAt, theta, x, given, *buffers)
-            assert isinstance(at, AskingAt)  # made by evaluate
+            _, _, at = self.evaluate(ShardContext, theta, x, given, *buffers)
+            assert isinstance(at, ShardContext)  # made by evaluate
             return tuple(at.told[i] for i in chosen)
 
         return ask
@@ -142,7 +142,7 @@ class Segment:
         """(θ, x, given, *memory) → u, or None when θ was updated."""
 
         def run(theta: Tensor, x: Tensor, given: StepInputs, *buffers: Tensor) -> Tensor | None:
-            u, after, at = self.evaluate(TensorAt, theta, x, given, *buffers)
+            u, after, at = self.evaluate(TorchContext, theta, x, given, *buffers)
             # A new buffer may be an old one, or θ itself: copy those before anything is written.
             old = [*buffers, theta]
             after = [new.clone() if any(new is o for o in old) else new for new in after]

@@ -62,7 +62,7 @@ def explained(reason: BaseException) -> str:
     """What an error says, in a line, with what to do where that is known."""
     if isinstance(reason, Branching):
         return _NO_BRANCH
-    unknown = re.match(r"'\w+At' object has no attribute '(\w+)'", str(reason))
+    unknown = re.match(r"'\w+(?:At|Context)' object has no attribute '(\w+)'", str(reason))
     if unknown:
         known = [name for name in dir(At) if not name.startswith("_")]
         return f"at has no {unknown[1]}; {nearest(unknown[1], known, 'it has')}"

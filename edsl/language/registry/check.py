@@ -12,7 +12,7 @@ from typing import Any
 from weakref import WeakSet
 
 from edsl.errors import EdslError, shown
-from edsl.language.reductions import Depth, ReadingAt
+from edsl.language.reductions import AnalysisContext, Depth
 from edsl.language.registry.blame import blamed, explained, is_about_letters, is_authored, is_of_tensors, wrong
 from edsl.language.stage import Adaptor, BaseUpdate, Estimator, Stage, Wrapper
 
@@ -110,7 +110,7 @@ def _check_step(kind: type[Stage], stage: Stage) -> None:
         return
     remembers: Any = type(memory)
     try:
-        made: Any = stage.step(Depth(0), remembers(*(Depth(0) for _ in memory)), ReadingAt())
+        made: Any = stage.step(Depth(0), remembers(*(Depth(0) for _ in memory)), AnalysisContext())
     except Exception as reason:  # somebody else's code may raise anything
         if is_about_letters(reason) and is_of_tensors(reason):  # it can train; who reads it on paper will say so
             return
