@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import prod
 
 from edsl.language.pipeline import Pipeline
-from edsl.language.reductions import read_stages
+from edsl.language.reductions import analyse
 from edsl.language.stage import Stage, segments
 
 ELEMENT = 4  # bytes of a float32, the dtype of state for float32 and half-precision parameters
@@ -95,7 +95,7 @@ def kept_buffers(stages: Sequence[Stage]) -> list[frozenset[str]]:
     """For each stage, the estimator first, the buffers that a step without a refresh leaves as they are."""
     found = [frozenset[str]()]
     for part in segments(stages[1:]):
-        found += read_stages(part, [type(stage.init(0.0)) for stage in part]).kept
+        found += analyse(part, [type(stage.init(0.0)) for stage in part]).kept
     return found
 
 
@@ -104,7 +104,7 @@ def _messages(pipeline: Pipeline, shape: tuple[int, int]) -> tuple[int, float]:
     all_reduces, exchanged = int(bool(pipeline.judges)), 0.0
     for number, stages in enumerate(segments(pipeline.stages[1:])):
         memory = [type(stage.init(0.0)) for stage in stages]
-        reading = read_stages(stages, memory)
+        reading = analyse(stages, memory)
         all_reduces += stages[0].needs_total_norm
         if any(stage.buffer_shapes(1, 1) for stage in stages):
             came = 2 + (number > 0 and reading.reads_gradient) + sum(_elements(stage, shape) for stage in stages)
@@ -112,8 +112,8 @@ def _messages(pipeline: Pipeline, shape: tuple[int, int]) -> tuple[int, float]:
             went = 1 + sum(_elements(stage, shape) for stage in stages) - kept
             exchanged += ELEMENT * (came + went)
             continue
-        all_reduces += len({question.round for question in reading.questions if question.kind != "orthogonal"})
-        for question in reading.questions:
+        all_reduces += len({question.round for question in reading.reductions if question.kind != "orthogonal"})
+        for question in reading.reductions:
             if question.kind == "orthogonal":
                 exchanged += 2 * (2 if "bfloat16" in question.how else ELEMENT)
     return all_reduces, exchanged

@@ -94,7 +94,7 @@ def _within_tensors(plan: GroupPlan, shapes: Sequence[Shape], dtype: torch.dtype
             label = next((s.name for s in segment.stages if s.is_matrix), segment.labels[0])
             yield Temporary(f"matrices of {label}, one tensor or stack at a time", anywhere, on_cpu)
             continue
-        rounds = segment.reading.rounds * largest * work.itemsize
+        rounds = segment.analysis.rounds * largest * work.itemsize
         scratch = kept * max(min(largest, ASIDE), threads * min(largest, SMALL)) * work.itemsize
         what = " and ".join(["noise"] * bool(noise) + ["values kept until a layer's norm is known"] * bool(rounds))
         yield Temporary(f"{what}, one tensor at a time", noise + rounds, noise + scratch)

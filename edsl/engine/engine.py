@@ -358,7 +358,7 @@ class Engine:
                 total_norm=None if total is None else total.to(device),
                 hessian=item.hessian,
                 difference=item.difference,
-                answers=(None,) * len(segment.reading.questions) if asks else None,
+                answers=(None,) * len(segment.analysis.reductions) if asks else None,
                 shape=_size(matrix_shape(item.parameter), live) if asks and item.plan.is_matrix else None,
                 key=torch.tensor(item.key, device=device) if item.plan.rounds_stochastically else None,
             )
@@ -413,13 +413,13 @@ class Engine:
     def _confer(self, turns: list[Turn]) -> None:
         """Answer what sharded items ask about their whole layers, all of a round at once."""
         asking = [turn for turn in turns if turn.given.answers]
-        for number in range(max((turn.segment.reading.rounds for turn in asking), default=0)):
+        for number in range(max((turn.segment.analysis.rounds for turn in asking), default=0)):
             confer([told for turn in asking for told in self._ask(turn, number)], self._orthogonal)
 
     def _ask(self, turn: Turn, number: int) -> Iterator[Told]:
         """What a shard can tell for its questions of one round."""
         item, segment = turn.item, turn.segment
-        asked = [(i, question) for i, question in enumerate(segment.reading.questions) if question.round == number]
+        asked = [(i, question) for i, question in enumerate(segment.analysis.reductions) if question.round == number]
         if not asked:
             return
         parts: Any = [nothing(item.theta, question) for _, question in asked]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from edsl.distributed.collectives import Bundle, collected, handed_back, summed, waves
 from edsl.engine.work import Turn
-from edsl.language.reductions import Question
+from edsl.language.reductions import Reduction
 from edsl.numerics.dtypes import working_dtype
 from edsl.step.layout import matrix_shape
 
@@ -21,7 +21,7 @@ class Told:
 
     turn: Turn
     place: int
-    question: Question
+    question: Reduction
     part: Tensor
 
 
@@ -35,7 +35,7 @@ def confer(told: Sequence[Told], orthogonal: Callable[..., Tensor]) -> None:
     _factor([part for part in told if part.question.kind == "orthogonal"], orthogonal)
 
 
-def nothing(theta: Tensor, question: Question) -> Tensor:
+def nothing(theta: Tensor, question: Reduction) -> Tensor:
     """What a shard without elements has to tell."""
     empty = theta.to(working_dtype(theta.dtype))
     return empty if question.kind == "orthogonal" else empty.sum()

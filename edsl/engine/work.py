@@ -39,13 +39,13 @@ class Turn:
     def gathers(self) -> bool:
         """Whether its matrix is brought together on one process."""
         asks = self.given.answers is not None
-        return self.needs_whole or (asks and any(q.kind == "orthogonal" for q in self.segment.reading.questions))
+        return self.needs_whole or (asks and any(q.kind == "orthogonal" for q in self.segment.analysis.reductions))
 
     @property
     def gradients(self) -> list[Tensor]:
         """The raw gradient, where it is something else than what flows in, and is read."""
         gradient = self.given.gradient
-        return [] if gradient is None or not self.segment.reading.reads_gradient else [gradient]
+        return [] if gradient is None or not self.segment.analysis.reads_gradient else [gradient]
 
     @property
     def changed(self) -> list[int]:

@@ -17,7 +17,7 @@ from edsl.language.stage import BaseUpdate, Stage
 
 
 @dataclass(frozen=True)
-class Question:
+class Reduction:
     """One call of at.norm, at.mean or at.orthogonal.
 
     Attributes:
@@ -32,50 +32,50 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Reading:
+class StepAnalysis:
     """What was found out about some stages without any tensor.
 
     Attributes:
-        questions: in the order in which they are asked.
+        reductions: in the order in which they are asked.
         reads_gradient: the raw gradient is read beside what flows in.
         kept: for each stage the names of the buffers that a step leaves as they are.
     """
 
-    questions: tuple[Question, ...]
+    reductions: tuple[Reduction, ...]
     reads_gradient: bool
     kept: tuple[frozenset[str], ...]
 
     @property
     def rounds(self) -> int:
         """How many times the processes have to talk."""
-        return 1 + max((question.round for question in self.questions), default=-1)
+        return 1 + max((question.round for question in self.reductions), default=-1)
 
 
-def read_stages(stages: Sequence[Stage], memory: Sequence[Any]) -> Reading:
+def analyse(stages: Sequence[Stage], memory: Sequence[Any]) -> StepAnalysis:
     """Run the stages once on values that know nothing but the rounds of answers they stand on.
 
     Args:
         memory: for each stage the type of its memory.
     """
     at = AnalysisContext()
-    u: Any = Depth(0)
+    u: Any = ReductionDepth(0)
     kept = []
     for stage, memory_type in zip(stages, memory):
-        before = memory_type(*(Depth(0) for _ in memory_type._fields))
+        before = memory_type(*(ReductionDepth(0) for _ in memory_type._fields))
         u, after = stage.step(u, before, at)
         kept.append(frozenset(name for name, old, new in zip(before._fields, before, after) if new is old))
         if isinstance(stage, BaseUpdate):
-            at.lr = Depth(0)
-    return Reading(tuple(at.questions), at.reads_gradient, tuple(kept))
+            at.lr = ReductionDepth(0)
+    return StepAnalysis(tuple(at.reductions), at.reads_gradient, tuple(kept))
 
 
-class Depth:
+class ReductionDepth:
     """A value of which only the number of rounds of answers before it is known."""
 
     def __init__(self, rounds: int) -> None:
         self.rounds = rounds
 
-    def _joined(self, *others: Any) -> Depth:
+    def _joined(self, *others: Any) -> ReductionDepth:
         return deepest(self, *others)
 
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _joined
@@ -88,53 +88,53 @@ class Depth:
         raise Branching
 
 
-def deepest(*values: Any) -> Depth:
+def deepest(*values: Any) -> ReductionDepth:
     """A value that stands on all of these."""
-    return Depth(max((value.rounds for value in values if isinstance(value, Depth)), default=0))
+    return ReductionDepth(max((value.rounds for value in values if isinstance(value, ReductionDepth)), default=0))
 
 
 class AnalysisContext(At):
     """Where a step happens on values that know only their depth."""
 
     def __init__(self) -> None:
-        self.questions: list[Question] = []
+        self.reductions: list[Reduction] = []
         self.reads_gradient = False
-        self.theta = self.k = self.lr = self.total_norm = self.normal = Depth(0)
-        self.hessian = self.looks = self.rows = self.columns = Depth(0)
+        self.theta = self.k = self.lr = self.total_norm = self.normal = ReductionDepth(0)
+        self.hessian = self.looks = self.rows = self.columns = ReductionDepth(0)
 
     @property
-    def gradient(self) -> Depth:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def gradient(self) -> ReductionDepth:  # pyright: ignore[reportIncompatibleVariableOverride]
         self.reads_gradient = True
-        return Depth(0)
+        return ReductionDepth(0)
 
-    def function(self, name: str, *arguments: Any) -> Depth:
+    def function(self, name: str, *arguments: Any) -> ReductionDepth:
         return deepest(*arguments)
 
-    def sqrt(self, x: Any) -> Depth:
+    def sqrt(self, x: Any) -> ReductionDepth:
         return deepest(x)
 
-    def debias(self, x: Any, beta: Any, count: Any = None) -> Depth:
+    def debias(self, x: Any, beta: Any, count: Any = None) -> ReductionDepth:
         return deepest(x, count)
 
-    def first(self, x: Any, otherwise: Any) -> Depth:
+    def first(self, x: Any, otherwise: Any) -> ReductionDepth:
         return deepest(x, otherwise)
 
-    def fresh(self, x: Any, otherwise: Any) -> Depth:
+    def fresh(self, x: Any, otherwise: Any) -> ReductionDepth:
         return deepest(x, otherwise)
 
-    def ratio(self, x: Any, y: Any, where: Any = None) -> Depth:
+    def ratio(self, x: Any, y: Any, where: Any = None) -> ReductionDepth:
         return deepest(x, y) if where is None else deepest(x, y, where)
 
-    def norm(self, x: Any) -> Depth:
+    def norm(self, x: Any) -> ReductionDepth:
         return self._ask("norm", x)
 
-    def mean(self, x: Any) -> Depth:
+    def mean(self, x: Any) -> ReductionDepth:
         return self._ask("mean", x)
 
-    def orthogonal(self, x: Any, steps: int, polynomials: str, precision: str) -> Depth:
+    def orthogonal(self, x: Any, steps: int, polynomials: str, precision: str) -> ReductionDepth:
         return self._ask("orthogonal", x, steps, polynomials, precision)
 
-    def _ask(self, kind: str, x: Any, *how: Any) -> Depth:
+    def _ask(self, kind: str, x: Any, *how: Any) -> ReductionDepth:
         about = deepest(x)
-        self.questions.append(Question(kind, about.rounds, how))
-        return Depth(about.rounds + 1)
+        self.reductions.append(Reduction(kind, about.rounds, how))
+        return ReductionDepth(about.rounds + 1)

@@ -188,7 +188,7 @@ class GroupPlan:
     @cached_property
     def asks_about_layers(self) -> bool:
         """Whether a step needs more of its layer, or of all layers, than one element after another."""
-        asks = (bool(segment.reading.questions) or segment.needs_total_norm for segment in self.segments)
+        asks = (bool(segment.analysis.reductions) or segment.needs_total_norm for segment in self.segments)
         return self.is_matrix or any(asks)
 
     @cached_property

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edsl.language.reductions import Reading, read_stages
+from edsl.language.reductions import StepAnalysis, analyse
 from edsl.language.stage import BaseUpdate, Stage
 from edsl.numerics.dtypes import working_dtype
 from edsl.numerics.stochastic_rounding import rounded
@@ -45,14 +45,14 @@ class Segment:
         return period > 0 and (k - 1) % period == 0
 
     @cached_property
-    def reading(self) -> Reading:
+    def analysis(self) -> StepAnalysis:
         """What its stages ask about whole layers, and what they leave alone."""
-        return read_stages(self.stages, self.memory)
+        return analyse(self.stages, self.memory)
 
     @cached_property
     def kept(self) -> frozenset[str]:
         """The buffers that a step without a refresh leaves as they are."""
-        return frozenset(f"{label}.{name}" for label, kept in zip(self.labels, self.reading.kept) for name in kept)
+        return frozenset(f"{label}.{name}" for label, kept in zip(self.labels, self.analysis.kept) for name in kept)
 
     @cached_property
     def serves_all_sizes(self) -> bool:
@@ -129,7 +129,7 @@ class Segment:
 
     def asking(self, number: int) -> Callable[..., Any]:
         """(θ, x, given, *memory) → what a shard can tell for each question of one round."""
-        chosen = [i for i, question in enumerate(self.reading.questions) if question.round == number]
+        chosen = [i for i, question in enumerate(self.analysis.reductions) if question.round == number]
 
         def ask(theta: Tensor, x: Tensor, given: StepInputs, *buffers: Tensor) -> tuple[Tensor, ...]:
             _, _, at = self.evaluate(ShardContext, theta, x, given, *buffers)

@@ -12,7 +12,7 @@ from typing import Any
 from weakref import WeakSet
 
 from edsl.errors import EdslError, shown
-from edsl.language.reductions import AnalysisContext, Depth
+from edsl.language.reductions import AnalysisContext, ReductionDepth
 from edsl.language.registry.blame import blamed, explained, is_about_letters, is_authored, is_of_tensors, wrong
 from edsl.language.stage import Adaptor, BaseUpdate, Estimator, Stage, Wrapper
 
@@ -110,7 +110,7 @@ def _check_step(kind: type[Stage], stage: Stage) -> None:
         return
     remembers: Any = type(memory)
     try:
-        made: Any = stage.step(Depth(0), remembers(*(Depth(0) for _ in memory)), AnalysisContext())
+        made: Any = stage.step(ReductionDepth(0), remembers(*(ReductionDepth(0) for _ in memory)), AnalysisContext())
     except Exception as reason:  # somebody else's code may raise anything
         if is_about_letters(reason) and is_of_tensors(reason):  # it can train; who reads it on paper will say so
             return
@@ -119,7 +119,7 @@ def _check_step(kind: type[Stage], stage: Stage) -> None:
         got = _kind(made)
         raise wrong(kind, f"step must return two things, what flows out and the next memory, got {got}", "step")
     flowing, after = made
-    if not isinstance(flowing, (Depth, int, float)):
+    if not isinstance(flowing, (ReductionDepth, int, float)):
         raise wrong(kind, f"what flows out of step must be a value like x, got {_kind(flowing)}", "step")
     if type(after) is not type(memory):
         wanted, got = type(memory).__name__, _kind(after)
@@ -129,7 +129,7 @@ def _check_step(kind: type[Stage], stage: Stage) -> None:
 def _kind(value: Any) -> str:
     if value is None:
         return "None"
-    if isinstance(value, Depth):
+    if isinstance(value, ReductionDepth):
         return "one value"
     return f"a {type(value).__name__} of {len(value)}" if isinstance(value, tuple) else f"a {type(value).__name__}"
 
