@@ -13,15 +13,15 @@ from collections.abc import Sequence
 import torch
 
 from edsl.codegen.expression import Expression
-from edsl.codegen.loops import Pass, Passes, may_overflow, passes_of, scalars_met, walk
-from edsl.codegen.signature import Form, tensors
-from edsl.codegen.trace import Recording
+from edsl.codegen.loops import Loop, LoopSchedule, may_overflow, scalars_met, schedule, walk
+from edsl.codegen.signature import KernelSignature, tensors
+from edsl.codegen.trace import Trace
 from edsl.numerics.stochastic_rounding import CXX, PLACE
 
 TYPES = {torch.float32: "float", torch.float64: "double", torch.bfloat16: "bfloat16", torch.float16: "float16"}
 BLOCK = 1024  # elements that are added in the working dtype
 SMALL = 1 << 16  # layers below this many elements run one on each thread
-ASIDE = 1 << 20  # layers up to this many elements keep values aside
+SCRATCH = 1 << 20  # layers up to this many elements keep values aside
 LEADING = ("count", "live", "step", "key")  # the entries of a row of the table before the addresses
 
 FUNCTIONS = {"neg": "-{}", "abs": "std::fabs({})", "sqrt": "std::sqrt({})", "isfinite": "(std::fabs({}) <= largest)"}
@@ -66,10 +66,10 @@ def columns(buffers: int, normals: int) -> tuple[str, ...]:
     return (*LEADING, *tensors(buffers, normals))
 
 
-def source(recording: Recording, form: Form, normals: int) -> tuple[str, int]:
+def source(recording: Trace, form: KernelSignature, normals: int) -> tuple[str, int]:
     """The C++ text of a step, and how many values an element it keeps aside."""
     exact = tuple(dtype == form.work for dtype in form.buffers)
-    keeping, lean = passes_of(recording, exact, keep=True), passes_of(recording, exact, keep=False)
+    keeping, lean = schedule(recording, exact, keep=True), schedule(recording, exact, keep=False)
     types = {name: TYPES[dtype] for name, dtype in form.behind(normals, recording.updates).items()}
     names = columns(len(form.buffers), normals)
     parts = [PRELUDE, CXX] if torch.bfloat16 in form.buffers else [PRELUDE]
@@ -78,13 +78,13 @@ def source(recording: Recording, form: Form, normals: int) -> tuple[str, int]:
     work = TYPES[form.work]
     parts.append(f"typedef {work} W;\nstatic const W largest = {'FLT_MAX' if work == 'float' else 'DBL_MAX'};\n")
     parts.append(_layer("keeping", recording, keeping, names, types))
-    if keeping.kept:
+    if keeping.spilled:
         parts.append(_layer("lean", recording, lean, names, types))
-    parts.append(_driver(len(names), keeping.kept))
-    return "\n".join(parts), keeping.kept
+    parts.append(_driver(len(names), keeping.spilled))
+    return "\n".join(parts), keeping.spilled
 
 
-def _layer(name: str, recording: Recording, made: Passes, names: Sequence[str], types: dict[str, str]) -> str:
+def _layer(name: str, recording: Trace, made: LoopSchedule, names: Sequence[str], types: dict[str, str]) -> str:
     """The function that steps one layer."""
     lines = [
         f"static void {name}(const int64_t* row, W* aside, int64_t threads) {{",
@@ -95,14 +95,14 @@ def _layer(name: str, recording: Recording, made: Passes, names: Sequence[str], 
     for place, column in enumerate(names[4:], start=4):
         lines.append(f"  {types[column]}* const {column}_ = ({types[column]}*)row[{place}];")
     lines.append("  (void)live; (void)aside; (void)key;")
-    scalars = Scalars()
+    scalars = ScalarNames()
     for number, one in enumerate(made.passes):
         lines += _pass(recording, one, number, scalars, types)
     lines.append("}")
     return "\n".join(line if line.startswith(" ") or line[-1] in "{}" else f"  {line}" for line in lines) + "\n"
 
 
-class Scalars:
+class ScalarNames:
     """The names of values that a whole layer shares, each declared once."""
 
     def __init__(self) -> None:
@@ -143,7 +143,7 @@ class Scalars:
         return self.names[node] if node.is_condition else self.cast[node]
 
 
-def _pass(recording: Recording, one: Pass, number: int, scalars: Scalars, types: dict[str, str]) -> list[str]:
+def _pass(recording: Trace, one: Loop, number: int, scalars: ScalarNames, types: dict[str, str]) -> list[str]:
     """The lines of one loop over a layer, with the scalars that it needs before and makes after."""
     roots = one.roots(recording)
     nodes = one.elements(roots)
@@ -152,7 +152,7 @@ def _pass(recording: Recording, one: Pass, number: int, scalars: Scalars, types:
     lines = scalars.declare([node for node in shared if node.op not in ("norm", "mean")])
     lines += [line for node in met for line in scalars.widen(node)]
     elements, body = _body(nodes, one, scalars)
-    for place, value in enumerate(one.kept):
+    for place, value in enumerate(one.spilled):
         body.append(f"kept{place}[i] = {elements[value]};")
     values = {**elements, **{node: scalars.beside_elements(node) for node in met}}
     for i in one.buffers:
@@ -172,7 +172,7 @@ def _pass(recording: Recording, one: Pass, number: int, scalars: Scalars, types:
     return lines
 
 
-def _loop(body: list[str], one: Pass, number: int, types: dict[str, str]) -> list[str]:
+def _loop(body: list[str], one: Loop, number: int, types: dict[str, str]) -> list[str]:
     """Loops over blocks of elements, on one thread or several, around what happens to one element."""
     count = len(one.sums)
     text = "\n".join(body)
@@ -211,11 +211,11 @@ def _loop(body: list[str], one: Pass, number: int, types: dict[str, str]) -> lis
     return lines
 
 
-def _known(node: Expression, scalars: Scalars) -> bool:
+def _known(node: Expression, scalars: ScalarNames) -> bool:
     return node not in scalars.names
 
 
-def _body(nodes: Sequence[Expression], one: Pass, scalars: Scalars) -> tuple[dict[Expression, str], list[str]]:
+def _body(nodes: Sequence[Expression], one: Loop, scalars: ScalarNames) -> tuple[dict[Expression, str], list[str]]:
     """The name of each element, and the lines that compute them."""
     names: dict[Expression, str] = {}
     lines = []
@@ -259,7 +259,7 @@ def _number(node: Expression) -> str:
 
 def _driver(width: int, kept: int) -> str:
     """The function that is called: small layers one on each thread, large ones on all."""
-    large = f"(n <= {ASIDE} ? keeping : lean)(row, aside, threads)" if kept else "keeping(row, aside, threads)"
+    large = f"(n <= {SCRATCH} ? keeping : lean)(row, aside, threads)" if kept else "keeping(row, aside, threads)"
     return f"""\
 #ifdef _OPENMP
 #include <omp.h>

@@ -39,68 +39,68 @@ class Expression:
         return self.op in ("<", ">", "<=", ">=", "==", "or", "isfinite")
 
     def __add__(self, other: Any) -> Expression:
-        return combined("+", self, other)
+        return apply("+", self, other)
 
     def __radd__(self, other: Any) -> Expression:
-        return combined("+", other, self)
+        return apply("+", other, self)
 
     def __sub__(self, other: Any) -> Expression:
-        return combined("-", self, other)
+        return apply("-", self, other)
 
     def __rsub__(self, other: Any) -> Expression:
-        return combined("-", other, self)
+        return apply("-", other, self)
 
     def __mul__(self, other: Any) -> Expression:
-        return combined("*", self, other)
+        return apply("*", self, other)
 
     def __rmul__(self, other: Any) -> Expression:
-        return combined("*", other, self)
+        return apply("*", other, self)
 
     def __truediv__(self, other: Any) -> Expression:
-        return combined("/", self, other)
+        return apply("/", self, other)
 
     def __rtruediv__(self, other: Any) -> Expression:
-        return combined("/", other, self)
+        return apply("/", other, self)
 
     def __pow__(self, other: Any) -> Expression:
-        return combined("pow", self, other)
+        return apply("pow", self, other)
 
     def __rpow__(self, other: Any) -> Expression:
-        return combined("pow", other, self)
+        return apply("pow", other, self)
 
     def __neg__(self) -> Expression:
-        return combined("neg", self)
+        return apply("neg", self)
 
     def __abs__(self) -> Expression:
-        return combined("abs", self)
+        return apply("abs", self)
 
     def __lt__(self, other: Any) -> Expression:
-        return combined("<", self, other)
+        return apply("<", self, other)
 
     def __gt__(self, other: Any) -> Expression:
-        return combined(">", self, other)
+        return apply(">", self, other)
 
     def __le__(self, other: Any) -> Expression:
-        return combined("<=", self, other)
+        return apply("<=", self, other)
 
     def __ge__(self, other: Any) -> Expression:
-        return combined(">=", self, other)
+        return apply(">=", self, other)
 
     def __bool__(self) -> NoReturn:
         raise Branching
 
 
-def read(name: str, place: int = 0) -> Expression:
+def load(name: str, place: int = 0) -> Expression:
     """An element of a tensor."""
     return Expression("read", (name, place), True, 0)
 
 
-def live(place: int) -> Expression:
+def live_value(place: int) -> Expression:
     """An entry of the vector of live values."""
     return Expression("live", (place,), False, 0)
 
 
-def combined(op: str, *parts: Any) -> Expression:
+def apply(op: str, *parts: Any) -> Expression:
     """What an operator makes of its parts, of which some may be numbers.
 
     Raises:
@@ -130,11 +130,11 @@ class TracingContext(At):
     def __init__(
         self, k: int, powers: Sequence[tuple[Expression, Expression]], apart: bool, looked: bool, differs: bool
     ) -> None:
-        self.theta = read("theta")
-        self.x = read("x")
-        self.gradient = read("gradient") if apart else self.x
-        self.k, self.looks, self.total_norm = live(k), live(k + 1), live(k + 2)
-        self.hessian = read("hessian") if looked else self.theta
+        self.theta = load("theta")
+        self.x = load("x")
+        self.gradient = load("gradient") if apart else self.x
+        self.k, self.looks, self.total_norm = live_value(k), live_value(k + 1), live_value(k + 2)
+        self.hessian = load("hessian") if looked else self.theta
         self._powers = powers
         self._looked = looked
         self._differs = differs
@@ -143,7 +143,7 @@ class TracingContext(At):
         raise NotElementwise(f"a step asks for at.{name}")
 
     def sqrt(self, x: Any) -> Expression:
-        return combined("sqrt", x)
+        return apply("sqrt", x)
 
     def norm(self, x: Any) -> Expression:
         return self._of_layer("norm", x)
@@ -163,20 +163,20 @@ class TracingContext(At):
         return x * (1 / (1 - (beta**self.k if power is None else power)))
 
     def first(self, x: Any, otherwise: Any) -> Expression:
-        return combined("where", combined("==", self.k, 1), x, otherwise)
+        return apply("where", apply("==", self.k, 1), x, otherwise)
 
     def ratio(self, x: Any, y: Any, where: Any = None) -> Expression:
-        zero = combined("or", combined("==", x if where is None else where, 0), combined("==", y, 0))
-        return combined("where", zero, 1, x / combined("where", zero, 1, y))
+        zero = apply("or", apply("==", x if where is None else where, 0), apply("==", y, 0))
+        return apply("where", zero, 1, x / apply("where", zero, 1, y))
 
     def fresh(self, x: Any, otherwise: Any) -> Any:
         return x if self._looked else otherwise
 
     def difference(self, x: Any, past: Any) -> Any:
-        return read("difference") if self._differs and x is self.gradient else x - past
+        return load("difference") if self._differs and x is self.gradient else x - past
 
     def finite(self, x: Any) -> Expression:
-        return combined("where", combined("isfinite", x), x, 0)
+        return apply("where", apply("isfinite", x), x, 0)
 
     def clamp(self, x: Any, bound: Any) -> Expression:
         return self.minimum(self.maximum(x, -bound), bound)
@@ -190,15 +190,15 @@ class TracingContext(At):
     def _either(self, order: str, x: Any, y: Any) -> Expression:
         """y where it comes before x, or is NaN, which alone does not equal itself; else x."""
         if not isinstance(y, Expression):
-            return combined("where", combined(order, y, x), y, x)  # a number is not NaN
-        return combined("where", combined(order, y, x), y, combined("where", combined("==", y, y), x, y))
+            return apply("where", apply(order, y, x), y, x)  # a number is not NaN
+        return apply("where", apply(order, y, x), y, apply("where", apply("==", y, y), x, y))
 
     def sign(self, x: Any) -> Expression:
-        above, below = (combined("where", combined(">=", side, LEAST), 1, 0) for side in (x, -x))
-        return combined("-", above, below)
+        above, below = (apply("where", apply(">=", side, LEAST), 1, 0) for side in (x, -x))
+        return apply("-", above, below)
 
     def positive(self, x: Any) -> Expression:
-        return combined("where", combined(">", x, 0), 1, 0)
+        return apply("where", apply(">", x, 0), 1, 0)
 
     def every(self, period: int, x: Any, otherwise: Any) -> Expression:
-        return combined("where", combined("==", combined("mod", self.k, period), 0), x, otherwise)
+        return apply("where", apply("==", apply("mod", self.k, period), 0), x, otherwise)

@@ -12,30 +12,30 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from edsl.codegen.expression import Expression
-from edsl.codegen.trace import Recording
+from edsl.codegen.trace import Trace
 
 
 @dataclass(frozen=True)
-class Pass:
+class Loop:
     """One loop over the elements of a layer.
 
     Attributes:
         sums: the norms and means whose sums it takes.
         buffers: the places of the memory that it writes.
         moves: it writes θ, or what flows out.
-        kept: values that it keeps aside for later passes.
+        spilled: values that it keeps aside for later passes.
         available: what it may read instead of computing it: expression → ("buffer" or "kept", place).
     """
 
     sums: tuple[Expression, ...]
     buffers: tuple[int, ...]
     moves: bool
-    kept: tuple[Expression, ...]
+    spilled: tuple[Expression, ...]
     available: dict[Expression, tuple[str, int]]
 
-    def roots(self, recording: Recording) -> list[Expression]:
+    def roots(self, recording: Trace) -> list[Expression]:
         """The values that it is taken for."""
-        roots = [total.parts[0] for total in self.sums] + list(self.kept)
+        roots = [total.parts[0] for total in self.sums] + list(self.spilled)
         return roots + [recording.after[i] for i in self.buffers] + ([recording.made] if self.moves else [])
 
     def tensor_of(self, node: Expression) -> str:
@@ -48,10 +48,10 @@ class Pass:
         name, place = node.parts
         return f"{name}{place}" if name in ("buffer", "normal") else name
 
-    def touched(self, recording: Recording) -> list[str]:
+    def touched(self, recording: Trace) -> list[str]:
         """The tensors that it reads, then those that it writes."""
         read = dict.fromkeys(filter(None, map(self.tensor_of, self.elements(self.roots(recording)))))
-        written = [f"buffer{i}" for i in self.buffers] + [f"kept{i}" for i in range(len(self.kept))]
+        written = [f"buffer{i}" for i in self.buffers] + [f"kept{i}" for i in range(len(self.spilled))]
         return [*read, *written, *(["out"] if self.moves else [])]
 
     def elements(self, roots: Sequence[Expression]) -> list[Expression]:
@@ -70,14 +70,14 @@ class Pass:
 
 
 @dataclass(frozen=True)
-class Passes:
+class LoopSchedule:
     """All passes of a step, and how many values an element they keep aside."""
 
-    passes: tuple[Pass, ...]
-    kept: int
+    passes: tuple[Loop, ...]
+    spilled: int
 
 
-def passes_of(recording: Recording, exact: tuple[bool, ...], keep: bool) -> Passes:
+def schedule(recording: Trace, exact: tuple[bool, ...], keep: bool) -> LoopSchedule:
     """Cut a step into passes.
 
     Args:
@@ -105,15 +105,15 @@ def passes_of(recording: Recording, exact: tuple[bool, ...], keep: bool) -> Pass
     for number in range(last + 1):
         ends = number == last
         made.append(
-            Pass(
+            Loop(
                 sums=tuple(total for total in sums if total.round == number + 1),
                 buffers=tuple(i for i in changed if (i not in early if ends else number == 0 and i in early)),
                 moves=ends,
-                kept=tuple(kept) if number == 0 else (),
+                spilled=tuple(kept) if number == 0 else (),
                 available=available if number > 0 else {},
             )
         )
-    return Passes(tuple(made), len(kept))
+    return LoopSchedule(tuple(made), len(kept))
 
 
 def walk(roots: list[Expression]) -> Iterator[Expression]:

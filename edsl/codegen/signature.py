@@ -8,7 +8,7 @@ import torch
 
 
 @dataclass(frozen=True)
-class Form:
+class KernelSignature:
     """What a step's code depends on besides its expressions: the dtypes of its tensors.
 
     Attributes:

@@ -15,9 +15,9 @@ from itertools import chain
 import torch
 
 from edsl.codegen.expression import Expression
-from edsl.codegen.loops import Pass, may_overflow, passes_of, scalars_met
-from edsl.codegen.signature import Form, tensors
-from edsl.codegen.trace import Recording
+from edsl.codegen.loops import Loop, may_overflow, scalars_met, schedule
+from edsl.codegen.signature import KernelSignature, tensors
+from edsl.codegen.trace import Trace
 from edsl.numerics.stochastic_rounding import PLACE, TRITON
 
 TYPES = {
@@ -60,7 +60,7 @@ def power(x, y):
 
 
 @dataclass(frozen=True)
-class Kernels:
+class TritonSource:
     """The text of a step's kernels.
 
     Attributes:
@@ -88,7 +88,7 @@ def columns(buffers: int, normals: int) -> tuple[str, ...]:
     return (*LEADING, *tensors(buffers, normals))
 
 
-def kernels(recording: Recording, form: Form, normals: int, k: int, block: int = BLOCK) -> Kernels:
+def kernels(recording: Trace, form: KernelSignature, normals: int, k: int, block: int = BLOCK) -> TritonSource:
     """The kernels of a step.
 
     Args:
@@ -96,7 +96,7 @@ def kernels(recording: Recording, form: Form, normals: int, k: int, block: int =
         block: the elements that one program steps, a power of 2.
     """
     exact = tuple(dtype == form.work for dtype in form.buffers)
-    passes = passes_of(recording, exact, keep=False).passes
+    passes = schedule(recording, exact, keep=False).passes
     types = {name: TYPES[dtype] for name, dtype in form.behind(normals, recording.updates).items()}
     slots = _slots(recording, passes)
     writer = _Writer(recording, types, TYPES[form.work], torch.finfo(form.work).max, k, slots, block)
@@ -106,7 +106,7 @@ def kernels(recording: Recording, form: Form, normals: int, k: int, block: int =
         *chain.from_iterable(writer.round(one, number) for number, one in enumerate(passes)),
     ]
     sums = max(len(one.sums) for one in passes)
-    return Kernels("\n\n".join(parts), tuple(writer.names), writer.width, len(slots), sums, block)
+    return TritonSource("\n\n".join(parts), tuple(writer.names), writer.width, len(slots), sums, block)
 
 
 def _total(block: int) -> str:
@@ -124,7 +124,7 @@ def total(row, partials):
 """
 
 
-def _slots(recording: Recording, passes: Sequence[Pass]) -> dict[Expression, int]:
+def _slots(recording: Trace, passes: Sequence[Loop]) -> dict[Expression, int]:
     """The place of each scalar that meets elements, and of each sum, among the numbers of its layer."""
     found: dict[Expression, None] = {}
     for one in passes:
@@ -132,7 +132,7 @@ def _slots(recording: Recording, passes: Sequence[Pass]) -> dict[Expression, int
     return {node: place for place, node in enumerate(found)}
 
 
-def _met(recording: Recording, one: Pass) -> list[Expression]:
+def _met(recording: Trace, one: Loop) -> list[Expression]:
     """The scalars, but for constants, that meet elements in a pass."""
     roots = one.roots(recording)
     return [node for node in scalars_met(one.elements(roots), roots) if node.op != "constant"]
@@ -149,7 +149,7 @@ class _Writer:
 
     def __init__(
         self,
-        recording: Recording,
+        recording: Trace,
         types: dict[str, str],
         work: str,
         largest: float,
@@ -165,7 +165,7 @@ class _Writer:
         self.summed: Sequence[Expression] = ()
         self.width = len(LEADING) + len(types)
 
-    def round(self, one: Pass, number: int) -> list[str]:
+    def round(self, one: Loop, number: int) -> list[str]:
         """The kernels of one pass."""
         met = _met(self.recording, one)
         wanted = [node for node in dict.fromkeys([*self.summed, *met]) if node not in self.stored]
@@ -227,7 +227,7 @@ class _Writer:
             ],
         )
 
-    def _elements(self, one: Pass, number: int, met: Sequence[Expression]) -> str:
+    def _elements(self, one: Loop, number: int, met: Sequence[Expression]) -> str:
         """The function that steps a block."""
         names: dict[Expression, str] = {}
         lines = []
@@ -261,7 +261,7 @@ class _Writer:
     def _root(self, node: Expression, names: dict[Expression, str]) -> str:
         return _constant(node, self.work) if node.op == "constant" else names[node]
 
-    def _written(self, one: Pass) -> list[tuple[str, int, Expression]]:
+    def _written(self, one: Loop) -> list[tuple[str, int, Expression]]:
         """What a pass writes: the tensor, the number of the buffer, the value."""
         written = [(f"buffer{i}", i, self.recording.after[i]) for i in one.buffers]
         return [*written, ("out", 0, self.recording.made)] if one.moves else written

@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from edsl.codegen.cpp import ASIDE, SMALL
-from edsl.codegen.loops import passes_of
+from edsl.codegen.cpp import SCRATCH, SMALL
+from edsl.codegen.loops import schedule
 from edsl.codegen.trace import record
 from edsl.costs.peak import peak
 from edsl.engine.stacks import can_stack, function_of, most_in_stack
@@ -95,7 +95,7 @@ def _within_tensors(plan: GroupPlan, shapes: Sequence[Shape], dtype: torch.dtype
             yield Temporary(f"matrices of {label}, one tensor or stack at a time", anywhere, on_cpu)
             continue
         rounds = segment.analysis.rounds * largest * work.itemsize
-        scratch = kept * max(min(largest, ASIDE), threads * min(largest, SMALL)) * work.itemsize
+        scratch = kept * max(min(largest, SCRATCH), threads * min(largest, SMALL)) * work.itemsize
         what = " and ".join(["noise"] * bool(noise) + ["values kept until a layer's norm is known"] * bool(rounds))
         yield Temporary(f"{what}, one tensor at a time", noise + rounds, noise + scratch)
 
@@ -110,7 +110,7 @@ def _kept_aside(plan: GroupPlan, segment: Segment, number: int, work: torch.dtyp
     except NotElementwise:
         return None
     exact = ((plan.state_dtype or work) == work,) * len(segment.buffers)
-    return passes_of(recording, exact, keep=True).kept
+    return schedule(recording, exact, keep=True).spilled
 
 
 def _of_matrices(plan: GroupPlan, segment: Segment, shape: Shape, count: int, dtype: torch.dtype) -> tuple[int, int]:

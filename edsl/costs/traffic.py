@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import torch
 
-from edsl.codegen.loops import passes_of
-from edsl.codegen.signature import Form
+from edsl.codegen.loops import schedule
+from edsl.codegen.signature import KernelSignature
 from edsl.codegen.trace import record
 from edsl.language.context import NotElementwise
 from edsl.numerics.dtypes import working_dtype
@@ -52,11 +52,11 @@ def _loops(plan: GroupPlan, segment: Segment, place: int, dtype: torch.dtype) ->
         raise NotElementwise(f"{segment.stages[0].name} refreshes its memory")
     recording = record(segment, estimator.gives_hessian, estimator.gives_difference, place > 0)
     buffers = tuple(dtype_of_state(plan.state_dtype, name, dtype) for name in segment.buffers)
-    form = Form(work, dtype, work if place > 0 else dtype, (dtype, dtype, dtype), buffers)
+    form = KernelSignature(work, dtype, work if place > 0 else dtype, (dtype, dtype, dtype), buffers)
     sizes = {name: kind.itemsize for name, kind in form.behind(len(segment.noisy), recording.updates).items()}
     if segment.needs_total_norm:
         yield sizes["x"]  # which is read once for it
     if segment.noisy:
         yield len(segment.noisy) * work.itemsize  # which is drawn
-    for loop in passes_of(recording, tuple(kind == work for kind in buffers), keep=False).passes:
+    for loop in schedule(recording, tuple(kind == work for kind in buffers), keep=False).passes:
         yield sum(sizes[name] for name in loop.touched(recording))

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edsl.codegen.cpp import ASIDE, LEADING, SMALL, columns, source
-from edsl.codegen.signature import Form
+from edsl.codegen.cpp import LEADING, SCRATCH, SMALL, columns, source
+from edsl.codegen.signature import KernelSignature
 from edsl.codegen.trace import record
 from edsl.kernels.kernel import Batch, CompiledSteps, Kernel
 from edsl.kernels.toolchain import compiled
@@ -32,9 +32,9 @@ class NativeKernel(Kernel):
         OSError: without a C++ compiler, or where it fails.
     """
 
-    def __init__(self, segment: Segment, form: Form, looked: bool, differs: bool, apart: bool) -> None:
+    def __init__(self, segment: Segment, form: KernelSignature, looked: bool, differs: bool, apart: bool) -> None:
         super().__init__(segment, form)
-        text, self.kept = source(record(segment, looked, differs, apart), form, len(segment.noisy))
+        text, self.spilled = source(record(segment, looked, differs, apart), form, len(segment.noisy))
         self.width = len(columns(len(form.buffers), len(segment.noisy)))
         self._function = compiled(text).step
         self._function.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
@@ -52,7 +52,7 @@ class NativeKernel(Kernel):
             elements: how many there are in all.
         """
         threads = torch.get_num_threads() if elements >= SHARED and not _forked else 1
-        room = self.kept * max(largest, threads * min(largest, SMALL))
+        room = self.spilled * max(largest, threads * min(largest, SMALL))
         aside = torch.empty(room, dtype=self.work, device="cpu")
         self._function(table.buffer_info()[0], len(table) // self.width, threads, aside.data_ptr())
 
@@ -81,7 +81,7 @@ class NativeBatch(Batch):
         self._elements += item.count
         if self._call.updates and item.step_address:
             item.counts, counted = False, item.step_address
-        if self._largest < item.count <= ASIDE:
+        if self._largest < item.count <= SCRATCH:
             self._largest = item.count
         return item.count, live, counted, item.key
 
@@ -107,6 +107,6 @@ class Native(CompiledSteps):
     device = "cpu"
 
     def _compiled(
-        self, segment: Segment, form: Form, looked: bool, differs: bool, apart: bool, device: Any
+        self, segment: Segment, form: KernelSignature, looked: bool, differs: bool, apart: bool, device: Any
     ) -> NativeKernel:
         return NativeKernel(segment, form, looked, differs, apart)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edsl.codegen.signature import Form
+from edsl.codegen.signature import KernelSignature
 from edsl.codegen.trace import record
 from edsl.codegen.triton import BLOCK, LEADING, kernels
 from edsl.errors import CompilerFailed
@@ -51,7 +51,14 @@ class CudaKernel(Kernel):
     """
 
     def __init__(
-        self, segment: Segment, form: Form, looked: bool, differs: bool, apart: bool, device: torch.device, tile: Tile
+        self,
+        segment: Segment,
+        form: KernelSignature,
+        looked: bool,
+        differs: bool,
+        apart: bool,
+        device: torch.device,
+        tile: Tile,
     ) -> None:
         super().__init__(segment, form)
         self.device, self.warps = device, tile.warps
@@ -194,7 +201,7 @@ class Cuda(CompiledSteps):
         return sum(len(one.names) for one in made)
 
     def _compiled(
-        self, segment: Segment, form: Form, looked: bool, differs: bool, apart: bool, device: torch.device
+        self, segment: Segment, form: KernelSignature, looked: bool, differs: bool, apart: bool, device: torch.device
     ) -> CudaKernel:
         if torch.version.hip is not None:
             raise NotImplementedError("the kernels are written for NVIDIA's GPUs: torch.compile steps on AMD's")

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from edsl.codegen.signature import Form
+from edsl.codegen.signature import KernelSignature
 from edsl.errors import CompilerFailed, EdslWarning
 from edsl.kernels.code_cache import UnusableCache
 from edsl.kernels.progress import compiling
@@ -34,7 +34,7 @@ class Kernel(ABC):
         noisy: it reads noise.
     """
 
-    def __init__(self, segment: Segment, form: Form) -> None:
+    def __init__(self, segment: Segment, form: KernelSignature) -> None:
         self.work = form.work
         self.updates = segment.updates
         self.noisy = bool(segment.noisy)
@@ -138,7 +138,7 @@ class CompiledSteps(ABC):
 
     @abstractmethod
     def _compiled(
-        self, segment: Segment, form: Form, looked: bool, differs: bool, apart: bool, device: torch.device
+        self, segment: Segment, form: KernelSignature, looked: bool, differs: bool, apart: bool, device: torch.device
     ) -> Kernel:
         """A new kernel; any exception leaves the step to torch.compile."""
 
@@ -197,7 +197,7 @@ class CompiledSteps(ABC):
     ) -> Kernel | None:
         x, gradient, hessian, difference = dtypes
         extra = (gradient or torch.float32, hessian or torch.float32, difference or torch.float32)
-        form = Form(working_dtype(theta.dtype), theta.dtype, x, extra, buffers)
+        form = KernelSignature(working_dtype(theta.dtype), theta.dtype, x, extra, buffers)
         if segment.stages[0].refresh_every > 0 or any(dtype not in DTYPES for dtype in form.all):
             return None
         conditions = (hessian is not None, difference is not None, gradient is not None)

@@ -20,7 +20,7 @@ from problem import gradients, parameters, walk
 import edsl
 import edsl.kernels.cuda
 import edsl.stage
-from edsl.codegen.signature import Form
+from edsl.codegen.signature import KernelSignature
 from edsl.codegen.trace import record
 from edsl.codegen.triton import BLOCK, kernels
 from edsl.costs.traffic import bytes_of_loops
@@ -77,7 +77,7 @@ def made(spec, buffers=SINGLE):
         plan = optimizer.engine.plan(index, group, spared=False)
         estimator = plan.pipeline.estimator
         for number, segment in enumerate(plan.segments):
-            form = Form(SINGLE, SINGLE, SINGLE, (SINGLE,) * 3, (buffers,) * len(segment.buffers))
+            form = KernelSignature(SINGLE, SINGLE, SINGLE, (SINGLE,) * 3, (buffers,) * len(segment.buffers))
             try:
                 recording = record(segment, estimator.gives_hessian, estimator.gives_difference, number > 0)
             except NotElementwise:

@@ -11,7 +11,7 @@ from problem import gradients, parameters, walk, worst
 
 import edsl
 import edsl.stage
-from edsl.codegen.cpp import ASIDE, BLOCK, SMALL
+from edsl.codegen.cpp import BLOCK, SCRATCH, SMALL
 from edsl.codegen.trace import record
 from edsl.costs.memory import memory
 from edsl.language.context import NotElementwise
@@ -46,7 +46,7 @@ def test_layers_of_every_size_step_like_eager_ones(spec):
 
 @pytest.mark.parametrize("spec", LAYERWISE)
 def test_layers_too_large_to_keep_values_aside_step_like_eager_ones(spec):
-    shapes = [(ASIDE + 3,)]
+    shapes = [(SCRATCH + 3,)]
     native, _ = run(spec, "compiled", shapes)
     eager, _ = run(spec, "eager", shapes)
     assert (native[-1][0] - eager[-1][0]).norm() <= 1e-6 * eager[-1][0].norm()
@@ -54,7 +54,7 @@ def test_layers_too_large_to_keep_values_aside_step_like_eager_ones(spec):
 
 @pytest.mark.parametrize("spec", ["alto", "eadamw"])
 def test_the_number_of_threads_changes_no_bit(spec, threads):
-    shapes = [*SIZES, (ASIDE + 3,)]
+    shapes = [*SIZES, (SCRATCH + 3,)]
     threads(1)
     one, _ = run(spec, "compiled", shapes)
     threads(2)
@@ -96,7 +96,7 @@ def test_300_steps_with_schedules_missing_gradients_and_a_new_group_compile_noth
 
 
 def test_a_step_of_alto_on_large_layers_allocates_less_than_a_tenth_of_a_byte_a_parameter():
-    shapes = [(2 * ASIDE,), (ASIDE // 64,), (1000,)]
+    shapes = [(2 * SCRATCH,), (SCRATCH // 64,), (1000,)]
     params = parameters(shapes, torch.float32)
     optimizer = edsl.compile("alto", params)
     for parameter in params:
