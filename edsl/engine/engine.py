@@ -35,9 +35,9 @@ from edsl.engine.work import Turn, shifts
 from edsl.errors import EdslError, shown
 from edsl.groups.names import Names
 from edsl.groups.param_groups import Share, is_whole, routes_in, values_on
-from edsl.kernels.cpu import Native
-from edsl.kernels.cuda import Cuda
-from edsl.kernels.kernel import Absent
+from edsl.kernels.cpu import CpuKernels
+from edsl.kernels.cuda import CudaKernels
+from edsl.kernels.kernel import NoKernels
 from edsl.language.domain import Number
 from edsl.language.pipeline import Pipeline
 from edsl.language.stage import Estimator
@@ -66,8 +66,8 @@ class Engine:
         self.names = names or Names()
         self.mode = mode
         self.state_dtype = state_dtype
-        self.native = Native() if mode == "compiled" else Absent()
-        self.cuda = Cuda() if mode == "compiled" else Absent()
+        self.native = CpuKernels() if mode == "compiled" else NoKernels()
+        self.cuda = CudaKernels() if mode == "compiled" else NoKernels()
         self.inductor = Inductor()
         self._plans: dict[tuple[int, Any], GroupPlan] = {}
         self._owners: dict[tuple[int, Any], int] = {}  # the id of the group that each plan was made for

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from edsl.kernels.kernel import Batch, Kernel
+from edsl.kernels.kernel import Kernel, LaunchTable
 from edsl.step.addresses import MemoryMap, addresses, recognizer, storage_bytes
 from edsl.step.parameter import ParameterStep
 from edsl.step.plan import GroupPlan
@@ -65,7 +65,7 @@ class Roster:
         self._places, self._gradients = addresses([*parameters, *kept]), addresses(gradients)
         self._gradient_bytes = [*map(storage_bytes, gradients)]
         self._last_bytes = [item.count * item.raw.element_size() - 1 for item in items]
-        self._batches: dict[Kernel, tuple[Batch, list[int]]] = {}
+        self._batches: dict[Kernel, tuple[LaunchTable, list[int]]] = {}
         for place, item in enumerate(items):
             kernel = item.kernels[0][2]
             batch, places = self._batches.setdefault(kernel, (kernel.batch(0), []))

@@ -14,8 +14,8 @@ from torch import Tensor
 from edsl.codegen.cpp import LEADING, SCRATCH, SMALL, columns, source
 from edsl.codegen.signature import KernelSignature
 from edsl.codegen.trace import record
-from edsl.kernels.kernel import Batch, CompiledSteps, Kernel
-from edsl.kernels.toolchain import compiled
+from edsl.kernels.kernel import Kernel, KernelCache, LaunchTable
+from edsl.kernels.toolchain import compile_library
 from edsl.step.parameter import ParameterStep
 from edsl.step.plan import GroupPlan
 from edsl.step.segment import Segment
@@ -24,7 +24,7 @@ SHARED = 1 << 15  # elements from which threads share a step, as torch's own loo
 _forked = False  # OpenMP's threads are not in a forked child, which would wait for them for ever
 
 
-class NativeKernel(Kernel):
+class CpuKernel(Kernel):
     """A step in C++.
 
     Raises:
@@ -36,12 +36,12 @@ class NativeKernel(Kernel):
         super().__init__(segment, form)
         text, self.spilled = source(record(segment, looked, differs, apart), form, len(segment.noisy))
         self.width = len(columns(len(form.buffers), len(segment.noisy)))
-        self._function = compiled(text).step
+        self._function = compile_library(text).step
         self._function.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
         self._function.restype = None
 
-    def batch(self, number: int) -> NativeBatch:
-        return NativeBatch(self, number)
+    def batch(self, number: int) -> CpuLaunchTable:
+        return CpuLaunchTable(self, number)
 
     def __call__(self, table: array[int], largest: int, elements: int) -> None:
         """Step every layer of a table.
@@ -57,12 +57,12 @@ class NativeKernel(Kernel):
         self._function(table.buffer_info()[0], len(table) // self.width, threads, aside.data_ptr())
 
 
-class NativeBatch(Batch):
+class CpuLaunchTable(LaunchTable):
     """Layers that one call of native code steps; it counts up their steps too."""
 
     leading = LEADING
 
-    def __init__(self, kernel: NativeKernel, number: int) -> None:
+    def __init__(self, kernel: CpuKernel, number: int) -> None:
         super().__init__(kernel, number)
         self._call = kernel
         self._largest = self._elements = 0
@@ -101,12 +101,12 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_note_fork)
 
 
-class Native(CompiledSteps):
+class CpuKernels(KernelCache):
     """All native steps of an optimizer."""
 
     device = "cpu"
 
     def _compiled(
         self, segment: Segment, form: KernelSignature, looked: bool, differs: bool, apart: bool, device: Any
-    ) -> NativeKernel:
-        return NativeKernel(segment, form, looked, differs, apart)
+    ) -> CpuKernel:
+        return CpuKernel(segment, form, looked, differs, apart)

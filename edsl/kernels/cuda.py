@@ -19,8 +19,8 @@ from edsl.codegen.signature import KernelSignature
 from edsl.codegen.trace import record
 from edsl.codegen.triton import BLOCK, LEADING, kernels
 from edsl.errors import CompilerFailed
-from edsl.kernels.kernel import Batch, CompiledSteps, Kernel
-from edsl.kernels.module_cache import generated
+from edsl.kernels.kernel import Kernel, KernelCache, LaunchTable
+from edsl.kernels.module_cache import import_source
 from edsl.numerics.stochastic_rounding import key_of
 from edsl.step.parameter import ParameterStep
 from edsl.step.plan import GroupPlan
@@ -65,15 +65,15 @@ class CudaKernel(Kernel):
         self.total = segment.k + 2  # the place of the total norm among the live values
         self.rounds = torch.bfloat16 in form.buffers
         self.made = kernels(record(segment, looked, differs, apart), form, len(segment.noisy), segment.k, tile.block)
-        module = generated(self.made.text)
+        module = import_source(self.made.text)
         self._functions: list[tuple[Any, bool]] = [
             (getattr(module, name), name.startswith("pass")) for name in self.made.names
         ]
-        self._places: dict[int, Places] = {}
+        self._places: dict[int, DeviceTable] = {}
         self._load()
 
-    def batch(self, number: int) -> CudaBatch:
-        return CudaBatch(self, number)
+    def batch(self, number: int) -> CudaLaunchTable:
+        return CudaLaunchTable(self, number)
 
     def __call__(self, rows: array[int], number: int, numbers: Tensor) -> None:
         """Step every layer of a table.
@@ -85,7 +85,7 @@ class CudaKernel(Kernel):
         """
         places = self._places.get(number)
         if places is None or places.rows != rows:
-            places = self._places[number] = Places(self, rows, places)
+            places = self._places[number] = DeviceTable(self, rows, places)
         self._launch(places.count, places.blocks, places.tensors(numbers), places.aligned)
 
     def uploaded(self, values: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ class CudaKernel(Kernel):
                 function[grid](*tensors, blocks, aligned, num_warps=self.warps, enable_fp_fusion=False)
 
 
-class Places:
+class DeviceTable:
     """Where the layers of a batch lie, on the device, and room for what they share and sum up.
 
     Attributes:
@@ -119,7 +119,7 @@ class Places:
         aligned: every tensor begins at a multiple of 16 bytes.
     """
 
-    def __init__(self, kernel: CudaKernel, rows: array[int], before: Places | None) -> None:
+    def __init__(self, kernel: CudaKernel, rows: array[int], before: DeviceTable | None) -> None:
         made = kernel.made
         self.rows = rows[:]
         table = torch.frombuffer(self.rows, dtype=torch.int64).view(-1, made.width)
@@ -145,7 +145,7 @@ class Places:
         return self._table, self._layers, numbers, self._shared, self._partials
 
 
-class CudaBatch(Batch):
+class CudaLaunchTable(LaunchTable):
     """Layers that the same launches step."""
 
     leading = LEADING
@@ -182,7 +182,7 @@ class CudaBatch(Batch):
         return place
 
 
-class Cuda(CompiledSteps):
+class CudaKernels(KernelCache):
     """All steps of an optimizer in Triton.
 
     Args:

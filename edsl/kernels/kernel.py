@@ -40,11 +40,11 @@ class Kernel(ABC):
         self.noisy = bool(segment.noisy)
 
     @abstractmethod
-    def batch(self, number: int) -> Batch:
+    def batch(self, number: int) -> LaunchTable:
         """An empty batch for a segment of this number."""
 
 
-class Batch(ABC):
+class LaunchTable(ABC):
     """Layers that one call steps: a table with one row each, of leading entries and of where its tensors lie."""
 
     leading: ClassVar[Sequence[str]]  # the names of the entries before the addresses
@@ -116,7 +116,7 @@ class Batch(ABC):
         return found + item.buffer_addresses(segment)
 
 
-class CompiledSteps(ABC):
+class KernelCache(ABC):
     """All steps that an optimizer has compiled for one kind of device.
 
     Attributes:
@@ -152,7 +152,7 @@ class CompiledSteps(ABC):
             totals: for each item the total norm that its segment reads, if any does.
         """
         left: list[ParameterStep] = []
-        batches: dict[Kernel, Batch] = {}
+        batches: dict[Kernel, LaunchTable] = {}
         for place, item in enumerate(items):
             kernel = self._kernel(item, number) if item.device == self.device else None
             if kernel is None:
@@ -214,7 +214,7 @@ class CompiledSteps(ABC):
         return None
 
 
-class Absent:
+class NoKernels:
     """No compiled steps: every item is left."""
 
     kernels: ClassVar[int] = 0

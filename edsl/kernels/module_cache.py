@@ -15,7 +15,7 @@ SOURCE = "kernels.py"
 
 
 @cache
-def generated(text: str) -> ModuleType:
+def import_source(text: str) -> ModuleType:
     """The module that a text is, kept in the cache under its hash.
 
     Raises:

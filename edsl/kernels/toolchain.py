@@ -21,7 +21,7 @@ THREADS = ("-fopenmp", "-fopenmp-simd", "")  # the first that the compiler knows
 
 
 @cache
-def compiled(text: str) -> ctypes.CDLL:
+def compile_library(text: str) -> ctypes.CDLL:
     """The library that a text compiles to, from the cache where it is there.
 
     Raises:

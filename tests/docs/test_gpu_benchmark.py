@@ -424,11 +424,11 @@ def test_other_makers_gpus_are_told_what_they_get(gpu, place, value, said, monke
 
 
 def test_amds_gpus_get_torch_compile(monkeypatch):
-    from edsl.kernels.cuda import Cuda
+    from edsl.kernels.cuda import CudaKernels
 
     params = [torch.nn.Parameter(torch.ones(3))]
     optimizer = edsl.compile("sgd(lr=0.5)", params, mode="eager")
-    optimizer.engine.cuda = Cuda("cpu")
+    optimizer.engine.cuda = CudaKernels("cpu")
     monkeypatch.setattr("torch.version.hip", "6.4")
     params[0].grad = torch.ones(3)
     optimizer.step()

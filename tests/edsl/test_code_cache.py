@@ -31,16 +31,16 @@ HOSTILE = 'extern "C" {{ __attribute__((constructor)) static void ran() {{ fclos
 def folder(tmp_path, monkeypatch):
     """A cache of this test's own, with nothing in it or in memory."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    cxx.compiled.cache_clear()
+    cxx.compile_library.cache_clear()
     code_cache._warn.cache_clear()
     yield tmp_path / "edsl"
-    cxx.compiled.cache_clear()
+    cxx.compile_library.cache_clear()
     code_cache._warn.cache_clear()
 
 
 def step():
     """One native step of SGD; θ after it, and the warnings."""
-    cxx.compiled.cache_clear()  # as in a new process
+    cxx.compile_library.cache_clear()  # as in a new process
     params = parameters([(3,)])
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
@@ -208,17 +208,17 @@ def test_a_whole_entry_that_another_process_has_just_mended_is_left(folder):
 
 
 def test_bytecode_beside_a_text_is_not_run(folder):
-    from edsl.kernels.module_cache import SOURCE, generated
+    from edsl.kernels.module_cache import SOURCE, import_source
 
-    generated.cache_clear()
-    assert generated("VALUE = 1\n").VALUE == 1
+    import_source.cache_clear()
+    assert import_source("VALUE = 1\n").VALUE == 1
     entry = entry_in(folder)
     cached = Path(importlib.util.cache_from_source(str(entry / SOURCE)))
     cached.parent.mkdir(exist_ok=True)
     cached.write_bytes(b"\0" * 10)
-    generated.cache_clear()
-    assert generated("VALUE = 1\n").VALUE == 1
-    generated.cache_clear()
+    import_source.cache_clear()
+    assert import_source("VALUE = 1\n").VALUE == 1
+    import_source.cache_clear()
 
 
 def test_a_user_without_a_home_compiles_for_this_process_alone(monkeypatch):
@@ -296,7 +296,7 @@ def test_a_compiler_that_fails_is_told_and_torch_compile_steps(folder, monkeypat
     monkeypatch.setattr(optimizer.engine, "mode", "eager")
     with pytest.warns(EdslWarning, match=r"the C\+\+ compiler failed \(no message\): using torch.compile"):
         walk(optimizer, params, gradients(1, [(3,)]))
-    assert isinstance(optimizer.engine.native, native.Native)
+    assert isinstance(optimizer.engine.native, native.CpuKernels)
     assert (params[0] == right()).all()
 
 

@@ -25,8 +25,8 @@ from edsl.codegen.trace import record
 from edsl.codegen.triton import BLOCK, kernels
 from edsl.costs.traffic import bytes_of_loops
 from edsl.errors import EdslWarning
-from edsl.kernels.cuda import Cuda
-from edsl.kernels.module_cache import generated
+from edsl.kernels.cuda import CudaKernels
+from edsl.kernels.module_cache import import_source
 from edsl.language.context import NotElementwise
 from edsl.language.registry.recipes import RECIPES
 from edsl.step.plan import GroupPlan
@@ -51,7 +51,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of numpy in
 def on_triton(spec, params, **options):
     """An optimizer whose steps go to Triton where they can, and run eagerly otherwise."""
     optimizer = edsl.compile(spec, params, mode="eager", **options)
-    optimizer.engine.cuda = Cuda("cpu")
+    optimizer.engine.cuda = CudaKernels("cpu")
     return optimizer
 
 
@@ -90,7 +90,7 @@ class Launches:
 
     def __init__(self, monkeypatch):
         self.seen = []
-        monkeypatch.setattr(edsl.kernels.cuda, "generated", lambda text: self)
+        monkeypatch.setattr(edsl.kernels.cuda, "import_source", lambda text: self)
 
     def __getattr__(self, name):
         return Launcher(name, self.seen)
@@ -158,7 +158,7 @@ def test_kernels_compile_for_hopper_with_16_byte_accesses_to_every_tensor(spec):
     from triton.compiler import ASTSource
 
     for one in made(spec):
-        module = generated(one.text)
+        module = import_source(one.text)
         for name in one.names:
             source = ASTSource(
                 fn=getattr(module, name),
@@ -187,7 +187,7 @@ def test_the_number_of_launches_does_not_depend_on_the_number_of_layers(layers, 
 
 
 def test_where_triton_fails_the_step_is_left_with_one_warning(monkeypatch):
-    monkeypatch.setattr(edsl.kernels.cuda, "generated", lambda text: Broken())
+    monkeypatch.setattr(edsl.kernels.cuda, "import_source", lambda text: Broken())
     with pytest.warns(EdslWarning) as told:
         ends, (optimizer, _) = both("grad | clip(norm=1) | alto", SIZES)
     assert [str(one.message) for one in told] == ["Triton failed (ptxas died): using torch.compile"]
@@ -199,7 +199,7 @@ def test_without_triton_the_step_is_left_silently(monkeypatch):
     def absent(text):
         raise ImportError("No module named 'triton'")
 
-    monkeypatch.setattr(edsl.kernels.cuda, "generated", absent)
+    monkeypatch.setattr(edsl.kernels.cuda, "import_source", absent)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         ends, _ = both("alto", SIZES)

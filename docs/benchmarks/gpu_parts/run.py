@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 import edsl
-from edsl.kernels.cuda import Cuda, Tile
+from edsl.kernels.cuda import CudaKernels, Tile
 from edsl.lab.benchmarks.contender import Contender, Entry, Gradients, Place
 from edsl.lab.benchmarks.footprint import kernels
 from edsl.lab.benchmarks.parameter_sets import Shape
@@ -59,7 +59,7 @@ class Run:
             return edsl.compile(spec, parameters, **options)
         options = options if self.on_gpu else {**options, "mode": "eager"}
         optimizer = edsl.compile(spec, parameters, **options)
-        optimizer.engine.cuda = Cuda(self.device, tile)
+        optimizer.engine.cuda = CudaKernels(self.device, tile)
         return optimizer
 
     def contender(self, name: str, shapes: dict[str, Shape], dtype: str, **options: Any) -> Contender:
