@@ -19,7 +19,7 @@ from edsl.codegen.cpp import SCRATCH, SMALL
 from edsl.codegen.loops import schedule
 from edsl.codegen.trace import record
 from edsl.costs.peak import peak
-from edsl.engine.stacks import can_stack, function_of, most_in_stack
+from edsl.engine.stacks import can_stack, most_in_stack, stacked_function
 from edsl.language.context import NotElementwise
 from edsl.language.pipeline import Pipeline
 from edsl.numerics.dtypes import working_dtype
@@ -154,7 +154,7 @@ def _of_matrices(plan: GroupPlan, segment: Segment, shape: Shape, count: int, dt
 
         def step() -> Any:
             read = given if given.gradient is None else given._replace(gradient=stack(given.gradient))
-            return function_of(segment)(stack(theta), stack(x), read, *map(stack, buffers))
+            return stacked_function(segment)(stack(theta), stack(x), read, *map(stack, buffers))
 
         return max(alone, peak(step))
 

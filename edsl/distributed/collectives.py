@@ -137,7 +137,7 @@ def waves(owners: Sequence[Shards | None]) -> list[list[int]]:
     return turns
 
 
-def collected(wave: Sequence[Bundle]) -> list[Tensor] | None:
+def gather_to_owners(wave: Sequence[Bundle]) -> list[Tensor] | None:
     """The whole tensors of the wave's bundle that is this process's turn, or None where none is."""
     group, rank = wave[0].group, wave[0].group.rank()
     own = wave[rank] if rank < len(wave) else None
@@ -147,7 +147,7 @@ def collected(wave: Sequence[Bundle]) -> list[Tensor] | None:
     return None if own is None else own.joined(shares)
 
 
-def handed_back(wave: Sequence[Bundle], wholes: Sequence[Tensor] | None) -> list[list[Tensor]]:
+def scatter_from_owners(wave: Sequence[Bundle], wholes: Sequence[Tensor] | None) -> list[list[Tensor]]:
     """For each bundle of the wave this process's shards of what its owner made of it."""
     group, rank = wave[0].group, wave[0].group.rank()
     send = [[] for _ in range(group.size())] if wholes is None else wave[rank].divided(wholes)

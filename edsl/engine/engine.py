@@ -26,12 +26,12 @@ import torch
 from torch import Tensor
 
 from edsl.distributed.collectives import total_norms
-from edsl.engine.replay import Roster, repeats
-from edsl.engine.sharded import Told, confer, nothing, step_together
-from edsl.engine.stacks import function_of, hand_back, stacked, together
+from edsl.engine.replay import Replay, can_replay
+from edsl.engine.sharded import PartialResult, identity_part, reduce_all, step_gathered
+from edsl.engine.stacks import stack_inputs, stacked, stacked_function, unstack_results
 from edsl.engine.torch_compile import Inductor
 from edsl.engine.watching import Watched
-from edsl.engine.work import Turn, shifts
+from edsl.engine.work import SegmentWork, waves_of
 from edsl.errors import EdslError, shown
 from edsl.groups.names import Names
 from edsl.groups.param_groups import Share, is_whole, routes_in, values_on
@@ -76,7 +76,7 @@ class Engine:
         self._kept: dict[int, ParameterStep] = {}  # from the last general step, by the parameter's id
         self._active: list[ParameterStep] = []  # those that hold tensors
         self._before: list[ParameterStep] = []  # the items of the last general step
-        self._roster: Roster | None = None
+        self._replay: Replay | None = None
         self._memory = MemoryMap((), ())  # of the last general step
         self.kinds: Mapping[str, Sequence[str]] = {}  # of the modules that own each parameter, where they are known
 
@@ -96,7 +96,7 @@ class Engine:
         self._owners.clear()
         self.names.forget()
         self._kept.clear()
-        self._roster = None
+        self._replay = None
 
     def plan(self, index: int, group: dict[str, Any], spared: Any) -> GroupPlan:
         """The plan of a group for its parameters that are, or are not, spared decay.
@@ -212,7 +212,7 @@ class Engine:
         if not items:
             return []
         self._look_at_memory(items)
-        self._flow(items, self._run)
+        self._run_segments(items, self._run)
         moved: list[Tensor] = []
         uncounted: list[Tensor] = []
         for item in items:
@@ -227,9 +227,9 @@ class Engine:
         if uncounted:
             torch._foreach_add_(uncounted, 1)  # pyright: ignore[reportPrivateImportUsage]
         may_repeat = not self.pipeline.judges and not self._memory.shared and self.estimator(groups).passes_grad
-        if may_repeat and repeats(items, self._before):
+        if may_repeat and can_replay(items, self._before):
             plans = {choice: plan for choice, plan in self._plans.items() if any(item.plan is plan for item in items)}
-            self._roster = Roster(groups, items, plans, self._named(groups), self._memory)
+            self._replay = Replay(groups, items, plans, self._named(groups), self._memory)
         self._before = items
         return items
 
@@ -249,23 +249,23 @@ class Engine:
             )
 
     @property
-    def may_repeat(self) -> bool:
+    def can_replay(self) -> bool:
         """Whether the next step may be as the last one was; its estimator is p.grad then."""
-        return self._roster is not None
+        return self._replay is not None
 
-    def repeat(self, groups: list[dict[str, Any]], states: Any) -> bool:
+    def replay(self, groups: list[dict[str, Any]], states: Any) -> bool:
         """Take the next step if it repeats the last one; if it doesn't, nothing was touched."""
-        if self._roster is None:
+        if self._replay is None:
             return False
         check_no_fakes()
-        found = self._roster.find(groups, states)
-        if found is None or not self._plans_stay(self._roster, groups):
-            self._roster = None
+        found = self._replay.find(groups, states)
+        if found is None or not self._plans_stay(self._replay, groups):
+            self._replay = None
             return False
-        self._roster.step(found)
+        self._replay.step(found)
         return True
 
-    def _plans_stay(self, roster: Roster, groups: list[dict[str, Any]]) -> bool:
+    def _plans_stay(self, roster: Replay, groups: list[dict[str, Any]]) -> bool:
         """Whether the plans are those of the roster still, with the groups' values of now."""
         if self._named(groups) is not roster.named:
             return False
@@ -277,7 +277,7 @@ class Engine:
         seen: list[Watched] = []
         flows: dict[ParameterStep, dict[str, tuple[Tensor, Tensor]]] = {}
 
-        def look(turn: Turn) -> None:
+        def look(turn: SegmentWork) -> None:
             item = turn.item
             u, _, at = turn.segment.evaluate(ObservingContext, item.theta, item.x, turn.place, *turn.buffers)
             assert isinstance(at, ObservingContext)  # made by evaluate
@@ -291,7 +291,7 @@ class Engine:
         items = list(self._items(groups, states, slots))
         if any(item.is_sharded_here for item in items):
             raise EdslError("a step can be watched on whole parameters only; these are sharded (DTensor)")
-        self._flow(items, lambda turns: [look(turn) for turn in turns], natively=False)
+        self._run_segments(items, lambda turns: [look(turn) for turn in turns], natively=False)
         return seen
 
     def preview(
@@ -300,13 +300,15 @@ class Engine:
         states: Any,
         slots: list[ParameterSlot],
         chosen: Callable[[ParameterStep], bool],
-        look: Callable[[Turn], None],
+        look: Callable[[SegmentWork], None],
     ) -> None:
         """Let `look` see chosen items before each segment of the next step, which isn't taken."""
         items = [item for item in self._items(groups, states, slots) if chosen(item)]
-        self._flow(items, lambda turns: [look(turn) for turn in turns], natively=False)
+        self._run_segments(items, lambda turns: [look(turn) for turn in turns], natively=False)
 
-    def _flow(self, items: list[ParameterStep], call: Callable[[list[Turn]], Any], natively: bool = True) -> None:
+    def _run_segments(
+        self, items: list[ParameterStep], call: Callable[[list[SegmentWork]], Any], natively: bool = True
+    ) -> None:
         """Take all items that have elements through one segment after the other."""
         items = [item for item in items if item.count > 0 or item.is_sharded_here]
         lengths = [len(plan.segments) for plan in {item.plan for item in items}]
@@ -318,9 +320,9 @@ class Engine:
                 left = self._compiled_steps(lot, number, totals) if natively else lot
                 if not left:
                     continue
-                for turns in shifts(self._turns(left, number, totals)):
+                for turns in waves_of(self._turns(left, number, totals)):
                     self._confer(turns)
-                    step_together([turn for turn in turns if turn.needs_whole], self._step_whole)
+                    step_gathered([turn for turn in turns if turn.needs_whole], self._step_whole)
                     call([turn for turn in turns if not turn.needs_whole and turn.item.count > 0])
 
     def _lots(self, items: list[ParameterStep]) -> list[list[ParameterStep]]:
@@ -340,7 +342,7 @@ class Engine:
             items = steps.run(items, number, norms)
         return items
 
-    def _turns(self, items: list[ParameterStep], number: int, totals: dict[str, Tensor]) -> list[Turn]:
+    def _turns(self, items: list[ParameterStep], number: int, totals: dict[str, Tensor]) -> list[SegmentWork]:
         """The items before their segment of this number, with all that it reads."""
         lives: dict[tuple[int, int, torch.device], Tensor] = {}
         turns = []
@@ -362,7 +364,7 @@ class Engine:
                 shape=_size(matrix_shape(item.parameter), live) if asks and item.plan.is_matrix else None,
                 key=torch.tensor(item.key, device=device) if item.plan.rounds_stochastically else None,
             )
-            turns.append(Turn(item, segment, given, item.memory(segment), needs_whole))
+            turns.append(SegmentWork(item, segment, given, item.memory(segment), needs_whole))
         return turns
 
     def _total_norms(self, items: list[ParameterStep], number: int) -> dict[str, Tensor]:
@@ -381,7 +383,7 @@ class Engine:
         """The route over whose parameters a total norm is taken, "" for all."""
         return "" if item.plan.segments[number].begin < self.pipeline.update_index else item.plan.route
 
-    def _run(self, turns: list[Turn]) -> None:
+    def _run(self, turns: list[SegmentWork]) -> None:
         for stack in stacked(turns) if self.mode != "eager" else ([turn] for turn in turns):
             if len(stack) > 1:
                 self._step_stack(stack)
@@ -390,18 +392,18 @@ class Engine:
             item = turn.item
             item.x = self._step_of(turn.segment, item.k, item.theta, item.x, turn.place, turn.buffers)
 
-    def _step_stack(self, stack: list[Turn]) -> None:
+    def _step_stack(self, stack: list[SegmentWork]) -> None:
         segment = stack[0].segment
         for turn in dict.fromkeys(stack):
             _refresh(segment, turn.item.k, turn.item.theta, turn.item.x, turn.place, turn.buffers)
-        theta, x, given, buffers = together(stack)
+        theta, x, given, buffers = stack_inputs(stack)
         for tensor in (theta, x, given.gradient, given.hessian, given.difference, given.key, *buffers):
             if tensor is not None:  # so that a layer without a gradient compiles nothing
                 torch._dynamo.mark_dynamic(tensor, 0)
         function = self._function(
-            (segment.key, "stack"), partial(function_of, segment), segment.serves_all_sizes, theta, x, given
+            (segment.key, "stack"), partial(stacked_function, segment), segment.serves_all_sizes, theta, x, given
         )
-        hand_back(stack, *function(theta, x, given, *buffers))
+        unstack_results(stack, *function(theta, x, given, *buffers))
 
     def _step_of(
         self, segment: Segment, k: int, theta: Tensor, x: Tensor, given: StepInputs, buffers: list[Tensor]
@@ -410,40 +412,42 @@ class Engine:
         function = self._function(segment.key, segment.function, segment.serves_all_sizes, theta, x, given)
         return function(theta, x, given, *buffers)
 
-    def _confer(self, turns: list[Turn]) -> None:
+    def _confer(self, turns: list[SegmentWork]) -> None:
         """Answer what sharded items ask about their whole layers, all of a round at once."""
         asking = [turn for turn in turns if turn.given.answers]
         for number in range(max((turn.segment.analysis.rounds for turn in asking), default=0)):
-            confer([told for turn in asking for told in self._ask(turn, number)], self._orthogonal)
+            reduce_all([told for turn in asking for told in self._ask(turn, number)], self._orthogonal)
 
-    def _ask(self, turn: Turn, number: int) -> Iterator[Told]:
+    def _ask(self, turn: SegmentWork, number: int) -> Iterator[PartialResult]:
         """What a shard can tell for its questions of one round."""
         item, segment = turn.item, turn.segment
         asked = [(i, question) for i, question in enumerate(segment.analysis.reductions) if question.round == number]
         if not asked:
             return
-        parts: Any = [nothing(item.theta, question) for _, question in asked]
+        parts: Any = [identity_part(item.theta, question) for _, question in asked]
         if item.theta.numel() > 0:
             key = (segment.key, "ask", number)
             given = turn.place
             ask = self._function(key, partial(segment.asking, number), True, item.theta, item.x, given)
             parts = ask(item.theta, item.x, given, *turn.buffers)
         for (place, question), part in zip(asked, parts):
-            yield Told(turn, place, question, part)
+            yield PartialResult(turn, place, question, part)
 
     def _orthogonal(self, whole: Tensor, *how: Any) -> Tensor:
         """A whole matrix's orthogonal factor."""
         key = ("orthogonal", how, whole.dtype, whole.device, _form(whole))
         return self._cached(key, partial(orthogonal_factor, how), True)(whole)
 
-    def _step_whole(self, turn: Turn, theta: Tensor, x: Tensor, given: StepInputs, buffers: list[Tensor]) -> Tensor:
+    def _step_whole(
+        self, turn: SegmentWork, theta: Tensor, x: Tensor, given: StepInputs, buffers: list[Tensor]
+    ) -> Tensor:
         u = self._step_of(turn.segment, turn.item.k, theta, x, given, buffers)
         return theta if u is None else u
 
     def _items(self, groups: list[dict[str, Any]], states: Any, slots: list[ParameterSlot]) -> Iterator[ParameterStep]:
         before, kept = self._kept, {}
         plans: dict[tuple[int, bool], GroupPlan] = {}
-        partners = lru_cache(lambda: Counter(map(_kin, slots)))
+        partners = lru_cache(lambda: Counter(map(_stack_key, slots)))
         for slot in slots:
             if slot.gradient is None:
                 if id(slot.parameter) in before:
@@ -475,7 +479,7 @@ class Engine:
             slot.k = 1
             state.clear()
             state.update(plan.fresh_state(slot.parameter))
-        return ParameterStep(slot, plan, state, plan.is_matrix and partners()[_kin(slot)] > 1)
+        return ParameterStep(slot, plan, state, plan.is_matrix and partners()[_stack_key(slot)] > 1)
 
     def _comes_from_another_route(self, state: dict[str, Any], plan: GroupPlan) -> bool:
         """Whether a parameter was moved, with its state, to a group of another route: it begins there anew."""
@@ -537,7 +541,7 @@ def _refresh(segment: Segment, k: int, theta: Tensor, x: Tensor, given: StepInpu
         segment.refresh(k, theta, x, given, *buffers)
 
 
-def _kin(slot: ParameterSlot) -> Any:
+def _stack_key(slot: ParameterSlot) -> Any:
     """What the parameters that may share a stack have in common."""
     return slot.group, slot.spared, slot.parameter.shape[:1], slot.parameter.numel()
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from edsl.engine.work import Turn
+from edsl.engine.work import SegmentWork
 from edsl.numerics.dtypes import HALF
 from edsl.step.contexts import TorchContext
 from edsl.step.oracle import ParameterSlot
@@ -52,7 +52,7 @@ def lost_updates(preview: Callable[..., None], slots: list[ParameterSlot]) -> li
     """
     found: list[tuple[ParameterStep, Tensor]] = []
 
-    def look(turn: Turn) -> None:
+    def look(turn: SegmentWork) -> None:
         if not turn.segment.updates:
             turn.item.x, _, _ = turn.segment.evaluate(
                 TorchContext, turn.item.theta, turn.item.x, turn.place, *turn.buffers
@@ -101,7 +101,7 @@ class _SampledAt(TorchContext):
         return super().norm(x) * self.stretch
 
 
-def _counts(turn: Turn) -> Tensor:
+def _counts(turn: SegmentWork) -> Tensor:
     """How many elements should move, and how many of them stay; of a large layer, among every n-th."""
     theta, x, given, buffers = turn.item.theta, turn.item.x, turn.place, turn.buffers
     stride = 1 if turn.item.plan.is_matrix else max(1, theta.numel() // SAMPLE)

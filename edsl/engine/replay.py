@@ -34,14 +34,14 @@ class Found(NamedTuple):
     where: array[int]  # the gradients begin
 
 
-class Roster:
+class Replay:
     """The layers of a step in the tables of their kernels, and all by which they are known again.
 
     It keeps addresses and forms, and no tensor: what lies where it lay, in the same form, is the same to a kernel.
 
     Args:
         groups: the optimizer's.
-        items: of a general step that `repeats`, one for each parameter with a gradient.
+        items: of a general step that `can_replay`, one for each parameter with a gradient.
         plans: theirs, by group and by whether a parameter is spared.
         named: the parameters' names, as the engine keeps them.
         memory: what the items take.
@@ -114,7 +114,7 @@ class Roster:
             torch._foreach_add_(uncounted, 1)  # pyright: ignore[reportPrivateImportUsage]
 
 
-def repeats(items: Sequence[ParameterStep], before: Sequence[ParameterStep]) -> bool:
+def can_replay(items: Sequence[ParameterStep], before: Sequence[ParameterStep]) -> bool:
     """Whether a step of these items is worth keeping: they stepped before, each by one kernel on its gradient."""
     return len(items) == len(before) and all(map(is_, items, before)) and all(item.is_replayable for item in items)
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from edsl.codegen.trace import record
-from edsl.engine.work import Turn
+from edsl.engine.work import SegmentWork
 from edsl.numerics.stochastic_rounding import rounded
 from edsl.numerics.sums import mean, norm
 from edsl.step.contexts import TorchContext
@@ -47,12 +47,12 @@ def most_in_stack(rows: int, columns: int, device: str, count: int) -> int:
     return min(most, count) if most >= fewest else 1
 
 
-def stacked(turns: Sequence[Turn]) -> Iterator[list[Turn]]:
+def stacked(turns: Sequence[SegmentWork]) -> Iterator[list[SegmentWork]]:
     """The turns in stacks: those alike together, others, and what is too large, one by one.
 
     One whose partners have no gradient now is a stack with itself, so that nothing is compiled for it alone.
     """
-    alike: dict[Any, list[Turn]] = {}
+    alike: dict[Any, list[SegmentWork]] = {}
     for turn in turns:
         alike.setdefault(_kind(turn), []).append(turn)
     for found in alike.values():
@@ -69,7 +69,7 @@ def stacked(turns: Sequence[Turn]) -> Iterator[list[Turn]]:
             yield [stack[0], stack[0]] if len(stack) == 1 < step else stack
 
 
-def _kind(turn: Turn) -> Any:
+def _kind(turn: SegmentWork) -> Any:
     """What must agree for turns to share a stack; those of one plan at one step share their live values."""
     item, given = turn.item, turn.given
     if not (item.partnered and can_stack(turn.segment)):
@@ -78,7 +78,7 @@ def _kind(turn: Turn) -> Any:
     return id(turn.segment), id(given.live), item.theta.shape, item.theta.dtype, item.x.dtype, has
 
 
-def together(stack: Sequence[Turn]) -> tuple[Tensor, Tensor, StepInputs, list[Tensor]]:
+def stack_inputs(stack: Sequence[SegmentWork]) -> tuple[Tensor, Tensor, StepInputs, list[Tensor]]:
     """θ, what flows in, what is read beside, and the memory, of all turns of a stack."""
     first = stack[0].given
 
@@ -92,7 +92,7 @@ def together(stack: Sequence[Turn]) -> tuple[Tensor, Tensor, StepInputs, list[Te
     return theta, x, given, [torch.stack(buffers) for buffers in zip(*(turn.buffers for turn in stack))]
 
 
-def function_of(segment: Segment) -> Callable[..., Any]:
+def stacked_function(segment: Segment) -> Callable[..., Any]:
     """(θ, x, given, *memory), all stacked → (the next θ or u, the next of the buffers that change)."""
     moving = _moving(segment)
 
@@ -110,7 +110,7 @@ def function_of(segment: Segment) -> Callable[..., Any]:
     return run
 
 
-def hand_back(stack: Sequence[Turn], made: Tensor, changed: Sequence[Tensor]) -> None:
+def unstack_results(stack: Sequence[SegmentWork], made: Tensor, changed: Sequence[Tensor]) -> None:
     """Copy what a stack's step made to where it belongs."""
     segment = stack[0].segment
     if segment.updates:

@@ -14,7 +14,7 @@ from edsl.step.segment import Segment
 
 
 @dataclass(eq=False)
-class Turn:
+class SegmentWork:
     """One item before one segment.
 
     Attributes:
@@ -53,14 +53,14 @@ class Turn:
         kept = frozenset() if self.segment.refreshes(self.item.k) else self.segment.kept
         return [place for place, name in enumerate(self.segment.buffers) if name not in kept]
 
-    def learn(self, place: int, answer: Tensor) -> None:
+    def set_result(self, place: int, answer: Tensor) -> None:
         """Take the answer to the segment's question of this number."""
         answers = list(self.given.answers or ())
         answers[place] = answer
         self.given = self.given._replace(answers=tuple(answers))
 
 
-def shifts(turns: Sequence[Turn]) -> Iterator[list[Turn]]:
+def waves_of(turns: Sequence[SegmentWork]) -> Iterator[list[SegmentWork]]:
     """First all turns that gather no matrix; then those that do, so many that each process gets one."""
     yield [turn for turn in turns if not turn.gathers]
     gathering = [turn for turn in turns if turn.gathers]

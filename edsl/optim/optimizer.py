@@ -235,13 +235,13 @@ class PipelineOptimizer(torch.optim.Optimizer):
         if closure is None and self.pipeline.estimator.needs_closure and self._at_rest():
             return self._make_state()
         looks = is_due(self._steps + 1) and not self._told and in_half_precision(self.param_groups)
-        if self.engine.may_repeat and not self.watchers and not looks:
+        if self.engine.can_replay and not self.watchers and not looks:
             loss = None
             if closure is not None:
                 with torch.enable_grad():
                     loss = closure()
                 closure = lambda: loss  # noqa: E731 - it was called: a general step asks for no more
-            if self.engine.repeat(self.param_groups, self.state):
+            if self.engine.replay(self.param_groups, self.state):
                 self._steps += 1
                 return loss
         oracle = self.engine.oracle(self.param_groups, self.state, closure)

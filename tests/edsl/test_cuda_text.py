@@ -313,6 +313,6 @@ def test_interpreter_repeats_steps_with_new_gradients_and_numbers():
                 parameter.grad = gradient.clone()
             optimizer.step()
         ends.append([p.detach() for p in params])
-        assert optimizer.engine.may_repeat is (build is on_triton)
+        assert optimizer.engine.can_replay is (build is on_triton)
         assert [state["step"].item() for state in optimizer.state.values()] == [7.0] * 3
     assert distance(ends) <= 1e-6

@@ -48,7 +48,7 @@ def test_a_scheduled_step_builds_no_pipeline_and_keeps_the_roster(spec, kind, mo
         group["lr"] = value
     for _ in range(3):
         optimizer.step()
-    roster = optimizer.engine._roster
+    roster = optimizer.engine._replay
     assert roster is not None
 
     def built(self):
@@ -62,7 +62,7 @@ def test_a_scheduled_step_builds_no_pipeline_and_keeps_the_roster(spec, kind, mo
             else:
                 group["lr"].fill_(0.01 / (k + 2))
         optimizer.step()
-    assert optimizer.engine._roster is roster
+    assert optimizer.engine._replay is roster
     assert optimizer.engine.plan(0, optimizer.param_groups[0], spared=False).values["lr"] == pytest.approx(0.002)
 
 
