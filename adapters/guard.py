@@ -37,7 +37,7 @@ class Guard(Adaptor):
     nonfinite: str = field("skip", Choice(("skip", "raise", "zero")))
 
     @property
-    def judges(self) -> str:
+    def nonfinite_policy(self) -> str:
         return self.nonfinite
 
     def step(self, x: Value, memory: NoMemory, at: At) -> tuple[Value, NoMemory]:

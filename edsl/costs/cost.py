@@ -101,7 +101,7 @@ def kept_buffers(stages: Sequence[Stage]) -> list[frozenset[str]]:
 
 def _messages(pipeline: Pipeline, shape: tuple[int, int]) -> tuple[int, float]:
     """All-reduces of a step on shards, and bytes exchanged for an element."""
-    all_reduces, exchanged = int(bool(pipeline.judges)), 0.0
+    all_reduces, exchanged = int(bool(pipeline.nonfinite_policy)), 0.0
     for number, stages in enumerate(segments(pipeline.stages[1:])):
         memory = [type(stage.init(0.0)) for stage in stages]
         reading = analyse(stages, memory)

@@ -200,7 +200,7 @@ class _Share:
     @cached_property
     def pipelines(self) -> dict[str, Pipeline]:
         """The pipeline that each parameter gets."""
-        spared = self.pipeline.spared()
+        spared = self.pipeline.without_decay()
         return {name: spared if name in self.excluded else self.pipeline for name in self.shapes}
 
     @property

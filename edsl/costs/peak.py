@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 _EIGH, _QR = torch.ops.aten._linalg_eigh.default, torch.ops.aten.linalg_qr.default
 
 
-def peak(function: Callable[[], Any]) -> int:
+def peak_bytes(function: Callable[[], Any]) -> int:
     """Bytes of all tensors that the function makes, at the moment when most of them are alive.
 
     On the meta device tensors have shapes and no memory, so that any size can be asked about. What
@@ -22,9 +22,9 @@ def peak(function: Callable[[], Any]) -> int:
 
     Example:
         >>> import torch
-        >>> from edsl.costs.peak import peak
+        >>> from edsl.costs.peak import peak_bytes
         >>> x = torch.empty(1000, 1000, device="meta")
-        >>> peak(lambda: (x + 1) * 2)
+        >>> peak_bytes(lambda: (x + 1) * 2)
         8000000
     """
     watch = _Watch()

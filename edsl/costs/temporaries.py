@@ -18,7 +18,7 @@ import torch
 from edsl.codegen.cpp import SCRATCH, SMALL
 from edsl.codegen.loops import schedule
 from edsl.codegen.trace import record
-from edsl.costs.peak import peak
+from edsl.costs.peak import peak_bytes
 from edsl.engine.stacks import can_stack, most_in_stack, stacked_function
 from edsl.language.context import NotElementwise
 from edsl.language.pipeline import Pipeline
@@ -139,8 +139,8 @@ def _of_matrices(plan: GroupPlan, segment: Segment, shape: Shape, count: int, dt
     )
     due = [k for k in (1, 1 + segment.stages[0].refresh_every) if segment.refreshes(k)]
     alone = max(
-        peak(lambda: segment.evaluate(TorchContext, theta, x, given, *buffers)),
-        *(peak(lambda k=k: segment.refresh(k, theta, x, given, *buffers)) for k in due),
+        peak_bytes(lambda: segment.evaluate(TorchContext, theta, x, given, *buffers)),
+        *(peak_bytes(lambda k=k: segment.refresh(k, theta, x, given, *buffers)) for k in due),
         0,
     )
 
@@ -156,7 +156,7 @@ def _of_matrices(plan: GroupPlan, segment: Segment, shape: Shape, count: int, dt
             read = given if given.gradient is None else given._replace(gradient=stack(given.gradient))
             return stacked_function(segment)(stack(theta), stack(x), read, *map(stack, buffers))
 
-        return max(alone, peak(step))
+        return max(alone, peak_bytes(step))
 
     return on("cuda"), on("cpu")
 
@@ -172,6 +172,6 @@ def _estimate(taken: Sequence[tuple[GroupPlan, Sequence[Shape]]], dtype: torch.d
     elif estimator.copies > 1:
         copies += max(elements) * 2 * size
     yield Temporary(f"copies of {estimator.name}, without the graph of the loss", copies, copies)
-    if any(plan.pipeline.judges for plan, _ in taken):
+    if any(plan.pipeline.nonfinite_policy for plan, _ in taken):
         looked = 3 * max(elements) * size
         yield Temporary("guard's look at one gradient", looked, looked)

@@ -226,7 +226,9 @@ class Engine:
             torch.autograd.graph.increment_version(moved)
         if uncounted:
             torch._foreach_add_(uncounted, 1)  # pyright: ignore[reportPrivateImportUsage]
-        may_repeat = not self.pipeline.judges and not self._memory.shared and self.estimator(groups).passes_grad
+        may_repeat = (
+            not self.pipeline.nonfinite_policy and not self._memory.shared and self.estimator(groups).passes_grad
+        )
         if may_repeat and can_replay(items, self._before):
             plans = {choice: plan for choice, plan in self._plans.items() if any(item.plan is plan for item in items)}
             self._replay = Replay(groups, items, plans, self._named(groups), self._memory)

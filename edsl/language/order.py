@@ -27,7 +27,12 @@ def check_order(stages: Sequence[Stage]) -> None:
             raise OrderError(f"{stage.name} ({stage.kind}) can't follow {before.name} ({before.kind}); {ORDER}", index)
         if isinstance(stage, Wrapper) and before.rank < BaseUpdate.rank:
             raise OrderError(f"{stage.name} (wrapper) stands behind a base update, got {before.name} before it", index)
-        if isinstance(before, Wrapper) and before.evaluated and isinstance(stage, Wrapper) and not stage.evaluated:
+        if (
+            isinstance(before, Wrapper)
+            and before.evaluation_buffer
+            and isinstance(stage, Wrapper)
+            and not stage.evaluation_buffer
+        ):
             raise OrderError(f"{before.name} averages the steps that it sees: put {stage.name} before it", index)
         if isinstance(before, BaseUpdate) and before.moves_weights:
             raise OrderError(f"{before.name} moves the weights itself: no wrapper can stand behind it", index)

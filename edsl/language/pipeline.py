@@ -128,19 +128,24 @@ class Pipeline(Chain):
         return tuple(key for key in self.keys if any(names.get(key) in live[r] for r, names in self.names_on.items()))
 
     @cached_property
-    def evaluated(self) -> str:
+    def evaluation_buffer(self) -> str:
         """The name of the buffer that holds weights to evaluate with, or "": the last wrapper's that has one."""
         names = [
-            f"{label}.{stage.evaluated}"
+            f"{label}.{stage.evaluation_buffer}"
             for stage, label in zip(self.stages, self.labels)
-            if isinstance(stage, Wrapper) and stage.evaluated
+            if isinstance(stage, Wrapper) and stage.evaluation_buffer
         ]
         return names[-1] if names else ""
 
     @cached_property
-    def judges(self) -> str:
+    def nonfinite_policy(self) -> str:
         """What is done with gradients that aren't finite; the first stage that says so decides, on any route."""
-        said = [stage.judges for branch in self.branches.values() for stage in branch.stages if stage.judges]
+        said = [
+            stage.nonfinite_policy
+            for branch in self.branches.values()
+            for stage in branch.stages
+            if stage.nonfinite_policy
+        ]
         return said[0] if said else ""
 
     @cached_property
@@ -221,7 +226,7 @@ class Pipeline(Chain):
         made.__dict__["stages"] = stages
         return made
 
-    def spared(self) -> Pipeline:
+    def without_decay(self) -> Pipeline:
         """The pipeline that parameters get which are left out of decay and layerwise scaling."""
         return Pipeline(
             tuple(

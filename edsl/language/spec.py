@@ -90,9 +90,9 @@ class _Reader:
         stages: list[Stage] = []
         places: list[int] = []
         for node in links:
-            found = self.link(node, first=not stages)
+            found = self.stages_of(node, first=not stages)
             stages.extend(found)
-            places.extend([self.place(node)] * len(found))
+            places.extend([self.column_of(node)] * len(found))
         if isinstance(stages[0], BaseUpdate):
             stages.insert(0, build(stages[0].estimator, {}))
             places.insert(0, places[0])
@@ -139,18 +139,18 @@ class _Reader:
             if depth > MOST_NESTING:
                 raise self.error(f"brackets are nested more than {MOST_NESTING} deep", place)
 
-    def link(self, node: ast.expr, first: bool) -> tuple[Stage, ...]:
+    def stages_of(self, node: ast.expr, first: bool) -> tuple[Stage, ...]:
         """The stages that one link of the chain stands for."""
         function = node.func if isinstance(node, ast.Call) else node
         name = self.name(function)
         known = name in self.own or name in RECIPES or "." in name or is_stage(name)
         if not known:
             hint = nearest(name, [*self.own, *stage_names(), *RECIPES], "stages and recipes")
-            raise self.error(f"unknown stage {shown(name)}; {hint}", self.place(function))
+            raise self.error(f"unknown stage {shown(name)}; {hint}", self.column_of(function))
         try:
             cls = self.own.get(name) or (None if name in RECIPES or "." in name else stage_class(name))
         except EdslError as error:  # a plugin that can't be loaded
-            raise self.error(str(error), self.place(function)) from None
+            raise self.error(str(error), self.column_of(function)) from None
         if cls is not None and cls.takes_stages:
             return (self.route(cls, name, node),)
         given, nodes = self.arguments(name, node) if isinstance(node, ast.Call) else ({}, {})
@@ -165,11 +165,11 @@ class _Reader:
             return (build(name, given),)
         except FieldError as error:
             at = nodes.get(error.field, function)
-            raise self.error(error.message, self.place(at)) from None
+            raise self.error(error.message, self.column_of(at)) from None
         except SpecError:
             raise
         except EdslError as error:
-            raise self.error(str(error), self.place(function)) from None
+            raise self.error(str(error), self.column_of(function)) from None
 
     def behind(self, name: str, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
         """A recipe's stages where others stand before it, which leaves a gradient's estimator to them."""
@@ -187,28 +187,28 @@ class _Reader:
         for entry in call.args:
             pair = entry.elts if isinstance(entry, ast.Tuple) else []
             if len(pair) != 2 or not isinstance(pair[0], ast.Constant) or not isinstance(pair[0].value, str):
-                raise self.error(f"{name}: expected a kind=stages or a pair ('name.*', stages)", self.place(entry))
+                raise self.error(f"{name}: expected a kind=stages or a pair ('name.*', stages)", self.column_of(entry))
             pairs.append((pair[0].value, self.branch(pair[1])))
         for keyword in call.keywords:
             if keyword.arg is None or keyword.arg in kinds:
-                raise self.error(f"{name}: each kind is given once, by its name", self.place(keyword))
+                raise self.error(f"{name}: each kind is given once, by its name", self.column_of(keyword))
             kinds[keyword.arg] = self.branch(keyword.value)
             nodes[keyword.arg] = keyword
         try:
             return cls.written(pairs, kinds)
         except FieldError as error:
-            raise self.error(error.message, self.place(nodes.get(error.field, node))) from None
+            raise self.error(error.message, self.column_of(nodes.get(error.field, node))) from None
         except EdslError as error:
-            raise self.error(str(error), self.place(node)) from None
+            raise self.error(str(error), self.column_of(node)) from None
 
     def branch(self, node: ast.expr) -> Chain:
         stages: list[Stage] = []
         for link in _links(node):
-            stages.extend(self.link(link, first=False))
+            stages.extend(self.stages_of(link, first=False))
         try:
             return Chain(tuple(stages))
         except OrderError as error:
-            raise self.error(error.message, self.place(node)) from None
+            raise self.error(error.message, self.column_of(node)) from None
 
     def name(self, node: ast.expr) -> str:
         if isinstance(node, ast.Name):
@@ -219,21 +219,21 @@ class _Reader:
                 return f"{package}.{node.attr}"
             packages = " and ".join(FOREIGN_PACKAGES)
             raise self.error(
-                f"a dotted name is an optimizer of {packages}, got {package}.{node.attr}", self.place(node)
+                f"a dotted name is an optimizer of {packages}, got {package}.{node.attr}", self.column_of(node)
             )
-        raise self.error(f"expected a stage such as e(alpha=-5), got {_what(node)}", self.place(node))
+        raise self.error(f"expected a stage such as e(alpha=-5), got {_what(node)}", self.column_of(node))
 
     def arguments(self, name: str, call: ast.Call) -> tuple[dict[str, Any], dict[str, ast.AST]]:
         """Values and places of a call's arguments, by name."""
         if call.args:
-            raise self.error(f"{name}: arguments are given by name, as in lr=0.01", self.place(call.args[0]))
+            raise self.error(f"{name}: arguments are given by name, as in lr=0.01", self.column_of(call.args[0]))
         values: dict[str, Any] = {}
         nodes: dict[str, ast.AST] = {}
         for keyword in call.keywords:
             if keyword.arg is None:
-                raise self.error(f"{name}: arguments are given one by one, without **", self.place(keyword))
+                raise self.error(f"{name}: arguments are given one by one, without **", self.column_of(keyword))
             if keyword.arg in values:
-                raise self.error(f"{name}: {keyword.arg} is given twice", self.place(keyword))
+                raise self.error(f"{name}: {keyword.arg} is given twice", self.column_of(keyword))
             values[keyword.arg] = self.literal(keyword.value)
             nodes[keyword.arg] = keyword
         return values, nodes
@@ -247,9 +247,9 @@ class _Reader:
             number = node.operand.value if isinstance(node.operand, ast.Constant) else None
             if isinstance(number, (int, float)) and not isinstance(number, bool):
                 return -number if isinstance(node.op, ast.USub) else number
-        raise self.error(f"a value is a number, a string, True, False or None, got {_what(node)}", self.place(node))
+        raise self.error(f"a value is a number, a string, True, False or None, got {_what(node)}", self.column_of(node))
 
-    def place(self, node: ast.AST) -> int:
+    def column_of(self, node: ast.AST) -> int:
         """Where a node begins, in characters of the given text; `ast` counts UTF-8 bytes."""
         offset: int = getattr(node, "col_offset", 0)
         return self.indent + len(self.source.encode()[:offset].decode(errors="replace"))

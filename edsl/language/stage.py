@@ -96,7 +96,7 @@ class Stage:
         return False
 
     @property
-    def judges(self) -> str:
+    def nonfinite_policy(self) -> str:
         """What is done with a step whose gradients aren't finite: "skip", "raise", "zero", or "" for nothing."""
         return ""
 
@@ -341,12 +341,12 @@ class Wrapper(Stage):
     """Behind the base update: `step` maps Δθ to another Δθ.
 
     Attributes:
-        evaluated: the buffer that holds weights to evaluate with, instead of the trained ones.
+        evaluation_buffer: the buffer that holds weights to evaluate with, instead of the trained ones.
     """
 
     kind: ClassVar[str] = "wrapper"
     rank: ClassVar[int] = 3
-    evaluated: ClassVar[str] = ""
+    evaluation_buffer: ClassVar[str] = ""
 
 
 @lru_cache

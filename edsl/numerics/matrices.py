@@ -18,7 +18,7 @@ def blocks(x: Tensor, size: int) -> Tensor:
     return padded.view(*stack, rows, p, columns, q).transpose(-3, -2).contiguous()
 
 
-def whole(x: Tensor, rows: int, columns: int) -> Tensor:
+def unblock(x: Tensor, rows: int, columns: int) -> Tensor:
     """The rows × columns matrices that `blocks` cut."""
     *stack, r, c, p, q = x.shape
     if r == c == 1:

@@ -56,7 +56,7 @@ def compile(
         optimizer = update.build(params.parameters() if isinstance(params, nn.Module) else params, tensors)
         optimizer.pipeline = pipeline
         return optimizer
-    from edsl.optim.foreign import AroundOptimizer
+    from edsl.optim.foreign import ForeignOptimizer
 
     climbs = maximize or bool(update.defaults().get("maximize"))
-    return AroundOptimizer(params, spec, mode=mode, exclude=(), maximize=climbs, **hyperparameters)
+    return ForeignOptimizer(params, spec, mode=mode, exclude=(), maximize=climbs, **hyperparameters)

@@ -18,7 +18,7 @@ from edsl.step.parameter import ParameterStep
 from edsl.updates.foreign import Foreign
 
 
-class AroundOptimizer(PipelineOptimizer):
+class ForeignOptimizer(PipelineOptimizer):
     """Adaptors before a foreign optimizer, as one optimizer with one state_dict.
 
     The adaptors turn each g into u; the foreign optimizer steps on u and finds g put back after.

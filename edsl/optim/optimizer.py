@@ -123,7 +123,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         }
         if pipeline.estimator.calls > 1:
             defaults["calls"] = 0
-        if pipeline.judges:
+        if pipeline.nonfinite_policy:
             defaults["nonfinite_steps"] = 0
         if "" not in pipeline.branches:
             defaults["route"] = ""
@@ -232,7 +232,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         if not self._agreed:
             check_agreement(self.pipeline, self.param_groups, self.state_dtype)
             self._agreed = True
-        if closure is None and self.pipeline.estimator.needs_closure and self._at_rest():
+        if closure is None and self.pipeline.estimator.needs_closure and self._only_makes_state():
             return self._make_state()
         looks = is_due(self._steps + 1) and not self._told and in_half_precision(self.param_groups)
         if self.engine.can_replay and not self.watchers and not looks:
@@ -246,7 +246,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
                 return loss
         oracle = self.engine.oracle(self.param_groups, self.state, closure)
         loss = oracle.estimator.evaluate(oracle)
-        if oracle.ready and self._let_pass(oracle.slots):
+        if oracle.ready and self._allowed_by_guard(oracle.slots):
             with torch.no_grad():
                 for watcher in self.watchers:
                     watcher(self.engine.watch(self.param_groups, self.state, oracle.slots))
@@ -259,7 +259,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
                 group["calls"] = 0 if oracle.ready else oracle.calls + 1
         return loss
 
-    def _at_rest(self) -> bool:
+    def _only_makes_state(self) -> bool:
         """Whether a step on the gradients that are there moves nothing: they, and every lr, are 0."""
         gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
         rates = [group.get("lr", 1) for group in self.param_groups]
@@ -276,9 +276,9 @@ class PipelineOptimizer(torch.optim.Optimizer):
         for slot in new:
             self.state[slot.parameter]["step"].zero_()
 
-    def _let_pass(self, slots: list[ParameterSlot]) -> bool:
+    def _allowed_by_guard(self, slots: list[ParameterSlot]) -> bool:
         """Whether the step may happen, by the pipeline's guard."""
-        policy = self.pipeline.judges
+        policy = self.pipeline.nonfinite_policy
         name = nonfinite(slots) if policy else None
         if name is None:
             return True
@@ -332,7 +332,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         """Each parameter that has taken a step and keeps other weights to evaluate with, and these."""
         for group in self.param_groups:
             for parameter in group["params"]:
-                name = self.pipeline.branch(self._route_in(group, parameter)).evaluated
+                name = self.pipeline.branch(self._route_in(group, parameter)).evaluation_buffer
                 state = self.state.get(parameter, {})
                 if name in state and int(state["step"]) > 0:
                     if state[name].shape != parameter.shape:

@@ -123,7 +123,7 @@ class TorchContext(At):
         return matrices.blocks(x, size)
 
     def whole(self, x: Tensor) -> Tensor:
-        return matrices.whole(x, self.rows, self.columns)
+        return matrices.unblock(x, self.rows, self.columns)
 
     def inverse_power(self, x: Tensor, exponent: Any, eps: Any) -> Tensor:
         return matrices.inverse_power(x, exponent, eps)

@@ -78,7 +78,7 @@ class GroupPlan:
 
     def _with_values(self, values: dict[str, Any]) -> Pipeline:
         pipeline = self.base.override(**values)
-        return pipeline.spared() if self.spared else pipeline
+        return pipeline.without_decay() if self.spared else pipeline
 
     def _segments(self) -> Iterator[Segment]:
         stages, running = self.pipeline.stages, self.engine_stages

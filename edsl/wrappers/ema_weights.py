@@ -36,7 +36,7 @@ class EmaWeights(Wrapper):
     """
 
     name: ClassVar[str] = "ema_weights"
-    evaluated: ClassVar[str] = "average"
+    evaluation_buffer: ClassVar[str] = "average"
     decay: float = field(0.999, DECAY, "d")
 
     def init(self, zero: Value) -> AverageWeights:

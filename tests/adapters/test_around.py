@@ -130,7 +130,7 @@ def test_step_hooks_fire_once_in_torchs_order_and_see_the_whole_optimizer():
         for handle in handles:
             handle.remove()
     own = ["global before", "before", "after", "global after"]
-    assert seen == [(what, "AroundOptimizer") for what in [*own, "global before", "global after"]]
+    assert seen == [(what, "ForeignOptimizer") for what in [*own, "global before", "global after"]]
 
 
 def pickled(optimizer, model):

@@ -39,8 +39,8 @@ def parting_step(first: Pipeline, second: Pipeline, reading: Reading = EXACT) ->
     if not may_agree(first, second, reading):
         return 1
     pairs = [(first, second)]
-    if "spared" not in reading.ideal and (first.spared(), second.spared()) != pairs[0]:
-        pairs.append((first.spared(), second.spared()))
+    if "spared" not in reading.ideal and (first.without_decay(), second.without_decay()) != pairs[0]:
+        pairs.append((first.without_decay(), second.without_decay()))
     found = [step for pair in pairs if (step := _parting_step(*pair, reading)) is not None]
     return min(found, default=None)
 
@@ -49,8 +49,8 @@ def may_agree(first: Pipeline, second: Pipeline, reading: Reading = EXACT) -> bo
     """Whether they have the same estimator, judge and kind of evaluated weights, which no numbers make up for."""
     return (
         ("estimator" in reading.ideal or str(first.estimator) == str(second.estimator))
-        and ("guard" in reading.ideal or first.judges == second.judges)
-        and ("evaluated" in reading.ideal or bool(first.evaluated) == bool(second.evaluated))
+        and ("guard" in reading.ideal or first.nonfinite_policy == second.nonfinite_policy)
+        and ("evaluated" in reading.ideal or bool(first.evaluation_buffer) == bool(second.evaluation_buffer))
     )
 
 

@@ -251,8 +251,8 @@ def walked(pipeline: Pipeline, walk: Walk, reading: Reading = EXACT, values: Map
         found.steps.append(np.broadcast_to(x, shape))
         found.size.append(abs(theta).max((-2, -1), keepdims=True))
         theta = theta + x
-        if pipeline.evaluated:
-            label, _, name = pipeline.evaluated.rpartition(".")
+        if pipeline.evaluation_buffer:
+            label, _, name = pipeline.evaluation_buffer.rpartition(".")
             found.evaluated.append(getattr(memory[pipeline.labels.index(label)], name))
     return found
 

@@ -101,7 +101,7 @@ def _reads_all_together(pipeline: Pipeline) -> bool:
     return (
         estimator.needs_closure
         or pipeline.update.moves_weights
-        or bool(pipeline.judges)
+        or bool(pipeline.nonfinite_policy)
         or any(stage.needs_total_norm for one in pipeline.branches.values() for stage in one.stages)
     )
 
