@@ -66,16 +66,16 @@ def columns(buffers: int, normals: int) -> tuple[str, ...]:
     return (*LEADING, *tensors(buffers, normals))
 
 
-def source(recording: Trace, form: KernelSignature, normals: int) -> tuple[str, int]:
+def source(recording: Trace, signature: KernelSignature, normals: int) -> tuple[str, int]:
     """The C++ text of a step, and how many values an element it keeps aside."""
-    exact = tuple(dtype == form.work for dtype in form.buffers)
+    exact = tuple(dtype == signature.work for dtype in signature.buffers)
     keeping, lean = schedule(recording, exact, keep=True), schedule(recording, exact, keep=False)
-    types = {name: TYPES[dtype] for name, dtype in form.behind(normals, recording.updates).items()}
-    names = columns(len(form.buffers), normals)
-    parts = [PRELUDE, CXX] if torch.bfloat16 in form.buffers else [PRELUDE]
-    if torch.float16 in form.all:
+    types = {name: TYPES[dtype] for name, dtype in signature.behind(normals, recording.updates).items()}
+    names = columns(len(signature.buffers), normals)
+    parts = [PRELUDE, CXX] if torch.bfloat16 in signature.buffers else [PRELUDE]
+    if torch.float16 in signature.all:
         parts.append(HALF)
-    work = TYPES[form.work]
+    work = TYPES[signature.work]
     parts.append(f"typedef {work} W;\nstatic const W largest = {'FLT_MAX' if work == 'float' else 'DBL_MAX'};\n")
     parts.append(_layer("keeping", recording, keeping, names, types))
     if keeping.spilled:

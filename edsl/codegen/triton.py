@@ -88,18 +88,18 @@ def columns(buffers: int, normals: int) -> tuple[str, ...]:
     return (*LEADING, *tensors(buffers, normals))
 
 
-def kernels(recording: Trace, form: KernelSignature, normals: int, k: int, block: int = BLOCK) -> TritonSource:
+def kernels(recording: Trace, signature: KernelSignature, normals: int, k: int, block: int = BLOCK) -> TritonSource:
     """The kernels of a step.
 
     Args:
         k: the place of the step's number among the live values.
         block: the elements that one program steps, a power of 2.
     """
-    exact = tuple(dtype == form.work for dtype in form.buffers)
+    exact = tuple(dtype == signature.work for dtype in signature.buffers)
     passes = schedule(recording, exact, keep=False).passes
-    types = {name: TYPES[dtype] for name, dtype in form.behind(normals, recording.updates).items()}
+    types = {name: TYPES[dtype] for name, dtype in signature.behind(normals, recording.updates).items()}
     slots = _slots(recording, passes)
-    writer = _Writer(recording, types, TYPES[form.work], torch.finfo(form.work).max, k, slots, block)
+    writer = _Writer(recording, types, TYPES[signature.work], torch.finfo(signature.work).max, k, slots, block)
     parts = [
         PRELUDE,
         _total(block),

@@ -112,10 +112,10 @@ def _messages(pipeline: Pipeline, shape: tuple[int, int]) -> tuple[int, float]:
             went = 1 + sum(_elements(stage, shape) for stage in stages) - kept
             exchanged += ELEMENT * (came + went)
             continue
-        all_reduces += len({question.round for question in reading.reductions if question.kind != "orthogonal"})
-        for question in reading.reductions:
-            if question.kind == "orthogonal":
-                exchanged += 2 * (2 if "bfloat16" in question.how else ELEMENT)
+        all_reduces += len({reduction.round for reduction in reading.reductions if reduction.kind != "orthogonal"})
+        for reduction in reading.reductions:
+            if reduction.kind == "orthogonal":
+                exchanged += 2 * (2 if "bfloat16" in reduction.how else ELEMENT)
     return all_reduces, exchanged
 
 

@@ -52,8 +52,8 @@ def _loops(plan: GroupPlan, segment: Segment, place: int, dtype: torch.dtype) ->
         raise NotElementwise(f"{segment.stages[0].name} refreshes its memory")
     recording = record(segment, estimator.gives_hessian, estimator.gives_difference, place > 0)
     buffers = tuple(dtype_of_state(plan.state_dtype, name, dtype) for name in segment.buffers)
-    form = KernelSignature(work, dtype, work if place > 0 else dtype, (dtype, dtype, dtype), buffers)
-    sizes = {name: kind.itemsize for name, kind in form.behind(len(segment.noisy), recording.updates).items()}
+    signature = KernelSignature(work, dtype, work if place > 0 else dtype, (dtype, dtype, dtype), buffers)
+    sizes = {name: kind.itemsize for name, kind in signature.behind(len(segment.noisy), recording.updates).items()}
     if segment.needs_total_norm:
         yield sizes["x"]  # which is read once for it
     if segment.noisy:

@@ -267,11 +267,11 @@ class Engine:
         self._replay.step(found)
         return True
 
-    def _plans_stay(self, roster: Replay, groups: list[dict[str, Any]]) -> bool:
+    def _plans_stay(self, replay: Replay, groups: list[dict[str, Any]]) -> bool:
         """Whether the plans are those of the roster still, with the groups' values of now."""
-        if self._named(groups) is not roster.named:
+        if self._named(groups) is not replay.named:
             return False
-        found = [(self.plan(index, groups[index], spared), plan) for (index, spared), plan in roster.plans.items()]
+        found = [(self.plan(index, groups[index], spared), plan) for (index, spared), plan in replay.plans.items()]
         return all(now is plan and now.estimator.passes_grad for now, plan in found)
 
     def watch(self, groups: list[dict[str, Any]], states: Any, slots: list[ParameterSlot]) -> list[Watched]:
@@ -279,13 +279,13 @@ class Engine:
         seen: list[Watched] = []
         flows: dict[ParameterStep, dict[str, tuple[Tensor, Tensor]]] = {}
 
-        def look(turn: SegmentWork) -> None:
-            item = turn.item
-            u, _, at = turn.segment.evaluate(ObservingContext, item.theta, item.x, turn.place, *turn.buffers)
+        def look(work: SegmentWork) -> None:
+            item = work.item
+            u, _, at = work.segment.evaluate(ObservingContext, item.theta, item.x, work.place, *work.buffers)
             assert isinstance(at, ObservingContext)  # made by evaluate
             through = flows.setdefault(item, {})
             through |= at.flows
-            if turn.segment.updates:
+            if work.segment.updates:
                 update = item.plan.pipeline.update
                 seen.append(Watched(item.parameter, item.k, update, at.roots, at.norms, at.ratios, through))
             item.x = u
@@ -293,7 +293,7 @@ class Engine:
         items = list(self._items(groups, states, slots))
         if any(item.is_sharded_here for item in items):
             raise EdslError("a step can be watched on whole parameters only; these are sharded (DTensor)")
-        self._run_segments(items, lambda turns: [look(turn) for turn in turns], natively=False)
+        self._run_segments(items, lambda works: [look(work) for work in works], natively=False)
         return seen
 
     def preview(
@@ -306,7 +306,7 @@ class Engine:
     ) -> None:
         """Let `look` see chosen items before each segment of the next step, which isn't taken."""
         items = [item for item in self._items(groups, states, slots) if chosen(item)]
-        self._run_segments(items, lambda turns: [look(turn) for turn in turns], natively=False)
+        self._run_segments(items, lambda works: [look(work) for work in works], natively=False)
 
     def _run_segments(
         self, items: list[ParameterStep], call: Callable[[list[SegmentWork]], Any], natively: bool = True
@@ -322,10 +322,10 @@ class Engine:
                 left = self._compiled_steps(lot, number, totals) if natively else lot
                 if not left:
                     continue
-                for turns in waves_of(self._turns(left, number, totals)):
-                    self._confer(turns)
-                    step_gathered([turn for turn in turns if turn.needs_whole], self._step_whole)
-                    call([turn for turn in turns if not turn.needs_whole and turn.item.count > 0])
+                for works in waves_of(self._turns(left, number, totals)):
+                    self._confer(works)
+                    step_gathered([work for work in works if work.needs_whole], self._step_whole)
+                    call([work for work in works if not work.needs_whole and work.item.count > 0])
 
     def _lots(self, items: list[ParameterStep]) -> list[list[ParameterStep]]:
         """The items that may step at once, then one by one those that share memory."""
@@ -347,7 +347,7 @@ class Engine:
     def _turns(self, items: list[ParameterStep], number: int, totals: dict[str, Tensor]) -> list[SegmentWork]:
         """The items before their segment of this number, with all that it reads."""
         lives: dict[tuple[int, int, torch.device], Tensor] = {}
-        turns = []
+        works = []
         for item in items:
             segment, device = item.plan.segments[number], item.theta.device
             total = totals.get(self._pool(item, number))
@@ -356,7 +356,7 @@ class Engine:
                 live = lives[id(item.plan), item.k, device] = item.plan.live(item.k, device)
             needs_whole = item.is_sharded_here and not segment.serves_all_sizes
             asks = item.is_sharded_here and not needs_whole
-            given = StepInputs(
+            inputs = StepInputs(
                 gradient=item.gradient if number > 0 else None,
                 live=live,
                 total_norm=None if total is None else total.to(device),
@@ -366,8 +366,8 @@ class Engine:
                 shape=_size(matrix_shape(item.parameter), live) if asks and item.plan.is_matrix else None,
                 key=torch.tensor(item.key, device=device) if item.plan.rounds_stochastically else None,
             )
-            turns.append(SegmentWork(item, segment, given, item.memory(segment), needs_whole))
-        return turns
+            works.append(SegmentWork(item, segment, inputs, item.memory(segment), needs_whole))
+        return works
 
     def _total_norms(self, items: list[ParameterStep], number: int) -> dict[str, Tensor]:
         """The norms that a segment needs: over all parameters, or behind a route over its own."""
@@ -385,55 +385,55 @@ class Engine:
         """The route over whose parameters a total norm is taken, "" for all."""
         return "" if item.plan.segments[number].begin < self.pipeline.update_index else item.plan.route
 
-    def _run(self, turns: list[SegmentWork]) -> None:
-        for stack in stacked(turns) if self.mode != "eager" else ([turn] for turn in turns):
+    def _run(self, works: list[SegmentWork]) -> None:
+        for stack in stacked(works) if self.mode != "eager" else ([work] for work in works):
             if len(stack) > 1:
                 self._step_stack(stack)
                 continue
-            (turn,) = stack
-            item = turn.item
-            item.x = self._step_of(turn.segment, item.k, item.theta, item.x, turn.place, turn.buffers)
+            (work,) = stack
+            item = work.item
+            item.x = self._step_of(work.segment, item.k, item.theta, item.x, work.place, work.buffers)
 
     def _step_stack(self, stack: list[SegmentWork]) -> None:
         segment = stack[0].segment
-        for turn in dict.fromkeys(stack):
-            _refresh(segment, turn.item.k, turn.item.theta, turn.item.x, turn.place, turn.buffers)
-        theta, x, given, buffers = stack_inputs(stack)
-        for tensor in (theta, x, given.gradient, given.hessian, given.difference, given.key, *buffers):
+        for work in dict.fromkeys(stack):
+            _refresh(segment, work.item.k, work.item.theta, work.item.x, work.place, work.buffers)
+        theta, x, inputs, buffers = stack_inputs(stack)
+        for tensor in (theta, x, inputs.gradient, inputs.hessian, inputs.difference, inputs.key, *buffers):
             if tensor is not None:  # so that a layer without a gradient compiles nothing
                 torch._dynamo.mark_dynamic(tensor, 0)
         function = self._function(
-            (segment.key, "stack"), partial(stacked_function, segment), segment.serves_all_sizes, theta, x, given
+            (segment.key, "stack"), partial(stacked_function, segment), segment.serves_all_sizes, theta, x, inputs
         )
-        unstack_results(stack, *function(theta, x, given, *buffers))
+        unstack_results(stack, *function(theta, x, inputs, *buffers))
 
     def _step_of(
-        self, segment: Segment, k: int, theta: Tensor, x: Tensor, given: StepInputs, buffers: list[Tensor]
+        self, segment: Segment, k: int, theta: Tensor, x: Tensor, inputs: StepInputs, buffers: list[Tensor]
     ) -> Tensor | None:
-        _refresh(segment, k, theta, x, given, buffers)
-        function = self._function(segment.key, segment.function, segment.serves_all_sizes, theta, x, given)
-        return function(theta, x, given, *buffers)
+        _refresh(segment, k, theta, x, inputs, buffers)
+        function = self._function(segment.key, segment.function, segment.serves_all_sizes, theta, x, inputs)
+        return function(theta, x, inputs, *buffers)
 
-    def _confer(self, turns: list[SegmentWork]) -> None:
+    def _confer(self, works: list[SegmentWork]) -> None:
         """Answer what sharded items ask about their whole layers, all of a round at once."""
-        asking = [turn for turn in turns if turn.given.answers]
-        for number in range(max((turn.segment.analysis.rounds for turn in asking), default=0)):
-            reduce_all([told for turn in asking for told in self._ask(turn, number)], self._orthogonal)
+        asking = [work for work in works if work.inputs.answers]
+        for number in range(max((work.segment.analysis.rounds for work in asking), default=0)):
+            reduce_all([told for work in asking for told in self._ask(work, number)], self._orthogonal)
 
-    def _ask(self, turn: SegmentWork, number: int) -> Iterator[PartialResult]:
+    def _ask(self, work: SegmentWork, number: int) -> Iterator[PartialResult]:
         """What a shard can tell for its questions of one round."""
-        item, segment = turn.item, turn.segment
+        item, segment = work.item, work.segment
         asked = [(i, question) for i, question in enumerate(segment.analysis.reductions) if question.round == number]
         if not asked:
             return
         parts: Any = [identity_part(item.theta, question) for _, question in asked]
         if item.theta.numel() > 0:
             key = (segment.key, "ask", number)
-            given = turn.place
-            ask = self._function(key, partial(segment.asking, number), True, item.theta, item.x, given)
-            parts = ask(item.theta, item.x, given, *turn.buffers)
+            inputs = work.place
+            ask = self._function(key, partial(segment.asking, number), True, item.theta, item.x, inputs)
+            parts = ask(item.theta, item.x, inputs, *work.buffers)
         for (place, question), part in zip(asked, parts):
-            yield PartialResult(turn, place, question, part)
+            yield PartialResult(work, place, question, part)
 
     def _orthogonal(self, whole: Tensor, *how: Any) -> Tensor:
         """A whole matrix's orthogonal factor."""
@@ -441,9 +441,9 @@ class Engine:
         return self._cached(key, partial(orthogonal_factor, how), True)(whole)
 
     def _step_whole(
-        self, turn: SegmentWork, theta: Tensor, x: Tensor, given: StepInputs, buffers: list[Tensor]
+        self, work: SegmentWork, theta: Tensor, x: Tensor, inputs: StepInputs, buffers: list[Tensor]
     ) -> Tensor:
-        u = self._step_of(turn.segment, turn.item.k, theta, x, given, buffers)
+        u = self._step_of(work.segment, work.item.k, theta, x, inputs, buffers)
         return theta if u is None else u
 
     def _items(self, groups: list[dict[str, Any]], states: Any, slots: list[ParameterSlot]) -> Iterator[ParameterStep]:
@@ -496,11 +496,17 @@ class Engine:
         self._active = []
 
     def _function(
-        self, key: Any, make: Callable[[], Any], dynamic: bool, theta: Tensor, x: Tensor, given: StepInputs
+        self, key: Any, make: Callable[[], Any], dynamic: bool, theta: Tensor, x: Tensor, inputs: StepInputs
     ) -> Callable[..., Any]:
         form = _form(theta) if dynamic else theta.shape[-2:]
-        known = tuple(answer is None for answer in given.answers or ())
-        has = (given.hessian is None, given.difference is None, given.gradient is None, given.answers is None, known)
+        known = tuple(answer is None for answer in inputs.answers or ())
+        has = (
+            inputs.hessian is None,
+            inputs.difference is None,
+            inputs.gradient is None,
+            inputs.answers is None,
+            known,
+        )
         return self._cached((key, theta.dtype, x.dtype, theta.device, form, has), make, dynamic)
 
     def _cached(self, key: tuple[Any, ...], make: Callable[[], Any], dynamic: bool) -> Callable[..., Any]:
@@ -538,9 +544,9 @@ def _form(theta: Tensor) -> tuple[bool, ...]:
     return (rows > columns, rows == columns, rows == 1, columns == 1, *equal)
 
 
-def _refresh(segment: Segment, k: int, theta: Tensor, x: Tensor, given: StepInputs, buffers: list[Tensor]) -> None:
+def _refresh(segment: Segment, k: int, theta: Tensor, x: Tensor, inputs: StepInputs, buffers: list[Tensor]) -> None:
     if segment.refreshes(k):
-        segment.refresh(k, theta, x, given, *buffers)
+        segment.refresh(k, theta, x, inputs, *buffers)
 
 
 def _stack_key(slot: ParameterSlot) -> Any:

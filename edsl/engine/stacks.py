@@ -47,18 +47,18 @@ def most_in_stack(rows: int, columns: int, device: str, count: int) -> int:
     return min(most, count) if most >= fewest else 1
 
 
-def stacked(turns: Sequence[SegmentWork]) -> Iterator[list[SegmentWork]]:
+def stacked(works: Sequence[SegmentWork]) -> Iterator[list[SegmentWork]]:
     """The turns in stacks: those alike together, others, and what is too large, one by one.
 
     One whose partners have no gradient now is a stack with itself, so that nothing is compiled for it alone.
     """
     alike: dict[Any, list[SegmentWork]] = {}
-    for turn in turns:
-        alike.setdefault(_kind(turn), []).append(turn)
+    for work in works:
+        alike.setdefault(_kind(work), []).append(work)
     for found in alike.values():
         item = found[0].item
-        if not (item.partnered and can_stack(found[0].segment) and found[0].given.answers is None):
-            yield from ([turn] for turn in found)
+        if not (item.partnered and can_stack(found[0].segment) and found[0].inputs.answers is None):
+            yield from ([work] for work in found)
             continue
         rows, columns = item.theta.shape
         count = max(2, len(found))
@@ -69,41 +69,41 @@ def stacked(turns: Sequence[SegmentWork]) -> Iterator[list[SegmentWork]]:
             yield [stack[0], stack[0]] if len(stack) == 1 < step else stack
 
 
-def _kind(turn: SegmentWork) -> Any:
+def _kind(work: SegmentWork) -> Any:
     """What must agree for turns to share a stack; those of one plan at one step share their live values."""
-    item, given = turn.item, turn.given
-    if not (item.partnered and can_stack(turn.segment)):
-        return id(turn)
-    has = (given.gradient is None, given.hessian is None, given.difference is None, given.answers is None)
-    return id(turn.segment), id(given.live), item.theta.shape, item.theta.dtype, item.x.dtype, has
+    item, inputs = work.item, work.inputs
+    if not (item.partnered and can_stack(work.segment)):
+        return id(work)
+    has = (inputs.gradient is None, inputs.hessian is None, inputs.difference is None, inputs.answers is None)
+    return id(work.segment), id(inputs.live), item.theta.shape, item.theta.dtype, item.x.dtype, has
 
 
 def stack_inputs(stack: Sequence[SegmentWork]) -> tuple[Tensor, Tensor, StepInputs, list[Tensor]]:
     """θ, what flows in, what is read beside, and the memory, of all turns of a stack."""
-    first = stack[0].given
+    first = stack[0].inputs
 
     def all_of(name: str) -> Tensor | None:
-        found = [getattr(turn.given, name) for turn in stack]
+        found = [getattr(work.inputs, name) for work in stack]
         return None if found[0] is None else torch.stack(found)
 
-    given = first._replace(**{name: all_of(name) for name in ("gradient", "hessian", "difference", "key")})
-    theta = torch.stack([turn.item.theta for turn in stack])
-    x = torch.stack([turn.item.x for turn in stack])
-    return theta, x, given, [torch.stack(buffers) for buffers in zip(*(turn.buffers for turn in stack))]
+    inputs = first._replace(**{name: all_of(name) for name in ("gradient", "hessian", "difference", "key")})
+    theta = torch.stack([work.item.theta for work in stack])
+    x = torch.stack([work.item.x for work in stack])
+    return theta, x, inputs, [torch.stack(buffers) for buffers in zip(*(work.buffers for work in stack))]
 
 
 def stacked_function(segment: Segment) -> Callable[..., Any]:
     """(θ, x, given, *memory), all stacked → (the next θ or u, the next of the buffers that change)."""
     moving = _moving(segment)
 
-    def run(theta: Tensor, x: Tensor, given: StepInputs, *buffers: Tensor) -> tuple[Tensor, list[Tensor]]:
-        u, after, at = segment.evaluate(StackContext, theta, x, given, *buffers)
+    def run(theta: Tensor, x: Tensor, inputs: StepInputs, *buffers: Tensor) -> tuple[Tensor, list[Tensor]]:
+        u, after, at = segment.evaluate(StackContext, theta, x, inputs, *buffers)
         made = at.theta + u if segment.updates else u
         changed = []
         for place in moving:
             new = after[place]
-            if given.key is not None and buffers[place].dtype is torch.bfloat16:
-                new = rounded(new, given.key, place)
+            if inputs.key is not None and buffers[place].dtype is torch.bfloat16:
+                new = rounded(new, inputs.key, place)
             changed.append(new)
         return made, changed
 
@@ -114,12 +114,12 @@ def unstack_results(stack: Sequence[SegmentWork], made: Tensor, changed: Sequenc
     """Copy what a stack's step made to where it belongs."""
     segment = stack[0].segment
     if segment.updates:
-        _copy([turn.item.theta for turn in stack], made)
+        _copy([work.item.theta for work in stack], made)
     else:
-        for turn, u in zip(stack, made):
-            turn.item.x = u
+        for work, u in zip(stack, made):
+            work.item.x = u
     for place, new in zip(_moving(segment), changed):
-        _copy([turn.buffers[place] for turn in stack], new)
+        _copy([work.buffers[place] for work in stack], new)
 
 
 def _moving(segment: Segment) -> list[int]:

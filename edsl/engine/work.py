@@ -24,7 +24,7 @@ class SegmentWork:
 
     item: ParameterStep
     segment: Segment
-    given: StepInputs
+    inputs: StepInputs
     buffers: list[Tensor]
     needs_whole: bool
 
@@ -33,18 +33,18 @@ class SegmentWork:
         """What the step reads; noise is drawn now, so that no more of it than this item's is kept."""
         noisy = self.segment.noisy
         normals = tuple(self.item.normal(stage, label, self.needs_whole) for stage, label in noisy)
-        return self.given._replace(normals=normals) if noisy else self.given
+        return self.inputs._replace(normals=normals) if noisy else self.inputs
 
     @property
     def gathers(self) -> bool:
         """Whether its matrix is brought together on one process."""
-        asks = self.given.answers is not None
+        asks = self.inputs.answers is not None
         return self.needs_whole or (asks and any(q.kind == "orthogonal" for q in self.segment.analysis.reductions))
 
     @property
     def gradients(self) -> list[Tensor]:
         """The raw gradient, where it is something else than what flows in, and is read."""
-        gradient = self.given.gradient
+        gradient = self.inputs.gradient
         return [] if gradient is None or not self.segment.analysis.reads_gradient else [gradient]
 
     @property
@@ -55,14 +55,14 @@ class SegmentWork:
 
     def set_result(self, place: int, answer: Tensor) -> None:
         """Take the answer to the segment's question of this number."""
-        answers = list(self.given.answers or ())
+        answers = list(self.inputs.answers or ())
         answers[place] = answer
-        self.given = self.given._replace(answers=tuple(answers))
+        self.inputs = self.inputs._replace(answers=tuple(answers))
 
 
-def waves_of(turns: Sequence[SegmentWork]) -> Iterator[list[SegmentWork]]:
+def waves_of(works: Sequence[SegmentWork]) -> Iterator[list[SegmentWork]]:
     """First all turns that gather no matrix; then those that do, so many that each process gets one."""
-    yield [turn for turn in turns if not turn.gathers]
-    gathering = [turn for turn in turns if turn.gathers]
-    for wave in waves([turn.item.shards for turn in gathering]):
+    yield [work for work in works if not work.gathers]
+    gathering = [work for work in works if work.gathers]
+    for wave in waves([work.item.shards for work in gathering]):
         yield [gathering[i] for i in wave]

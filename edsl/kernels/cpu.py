@@ -32,10 +32,10 @@ class CpuKernel(Kernel):
         OSError: without a C++ compiler, or where it fails.
     """
 
-    def __init__(self, segment: Segment, form: KernelSignature, looked: bool, differs: bool, apart: bool) -> None:
-        super().__init__(segment, form)
-        text, self.spilled = source(record(segment, looked, differs, apart), form, len(segment.noisy))
-        self.width = len(columns(len(form.buffers), len(segment.noisy)))
+    def __init__(self, segment: Segment, signature: KernelSignature, looked: bool, differs: bool, apart: bool) -> None:
+        super().__init__(segment, signature)
+        text, self.spilled = source(record(segment, looked, differs, apart), signature, len(segment.noisy))
+        self.width = len(columns(len(signature.buffers), len(segment.noisy)))
         self._function = compile_library(text).step
         self._function.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
         self._function.restype = None
@@ -107,6 +107,6 @@ class CpuKernels(KernelCache):
     device = "cpu"
 
     def _compiled(
-        self, segment: Segment, form: KernelSignature, looked: bool, differs: bool, apart: bool, device: Any
+        self, segment: Segment, signature: KernelSignature, looked: bool, differs: bool, apart: bool, device: Any
     ) -> CpuKernel:
-        return CpuKernel(segment, form, looked, differs, apart)
+        return CpuKernel(segment, signature, looked, differs, apart)

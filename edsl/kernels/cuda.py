@@ -53,18 +53,20 @@ class CudaKernel(Kernel):
     def __init__(
         self,
         segment: Segment,
-        form: KernelSignature,
+        signature: KernelSignature,
         looked: bool,
         differs: bool,
         apart: bool,
         device: torch.device,
         tile: Tile,
     ) -> None:
-        super().__init__(segment, form)
+        super().__init__(segment, signature)
         self.device, self.warps = device, tile.warps
         self.total = segment.k + 2  # the place of the total norm among the live values
-        self.rounds = torch.bfloat16 in form.buffers
-        self.made = kernels(record(segment, looked, differs, apart), form, len(segment.noisy), segment.k, tile.block)
+        self.rounds = torch.bfloat16 in signature.buffers
+        self.made = kernels(
+            record(segment, looked, differs, apart), signature, len(segment.noisy), segment.k, tile.block
+        )
         module = import_source(self.made.text)
         self._functions: list[tuple[Any, bool]] = [
             (getattr(module, name), name.startswith("pass")) for name in self.made.names
@@ -201,11 +203,17 @@ class CudaKernels(KernelCache):
         return sum(len(one.names) for one in made)
 
     def _compiled(
-        self, segment: Segment, form: KernelSignature, looked: bool, differs: bool, apart: bool, device: torch.device
+        self,
+        segment: Segment,
+        signature: KernelSignature,
+        looked: bool,
+        differs: bool,
+        apart: bool,
+        device: torch.device,
     ) -> CudaKernel:
         if torch.version.hip is not None:
             raise NotImplementedError("the kernels are written for NVIDIA's GPUs: torch.compile steps on AMD's")
-        return CudaKernel(segment, form, looked, differs, apart, device, self.tile)
+        return CudaKernel(segment, signature, looked, differs, apart, device, self.tile)
 
 
 def _blocks(count: Any, block: int) -> Any:

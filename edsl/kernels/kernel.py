@@ -34,8 +34,8 @@ class Kernel(ABC):
         noisy: it reads noise.
     """
 
-    def __init__(self, segment: Segment, form: KernelSignature) -> None:
-        self.work = form.work
+    def __init__(self, segment: Segment, signature: KernelSignature) -> None:
+        self.work = signature.work
         self.updates = segment.updates
         self.noisy = bool(segment.noisy)
 
@@ -138,7 +138,13 @@ class KernelCache(ABC):
 
     @abstractmethod
     def _compiled(
-        self, segment: Segment, form: KernelSignature, looked: bool, differs: bool, apart: bool, device: torch.device
+        self,
+        segment: Segment,
+        signature: KernelSignature,
+        looked: bool,
+        differs: bool,
+        apart: bool,
+        device: torch.device,
     ) -> Kernel:
         """A new kernel; any exception leaves the step to torch.compile."""
 
@@ -197,13 +203,13 @@ class KernelCache(ABC):
     ) -> Kernel | None:
         x, gradient, hessian, difference = dtypes
         extra = (gradient or torch.float32, hessian or torch.float32, difference or torch.float32)
-        form = KernelSignature(working_dtype(theta.dtype), theta.dtype, x, extra, buffers)
-        if segment.stages[0].refresh_every > 0 or any(dtype not in DTYPES for dtype in form.all):
+        signature = KernelSignature(working_dtype(theta.dtype), theta.dtype, x, extra, buffers)
+        if segment.stages[0].refresh_every > 0 or any(dtype not in DTYPES for dtype in signature.all):
             return None
         conditions = (hessian is not None, difference is not None, gradient is not None)
         try:
             with compiling(self.kernels + 1):
-                return self._compiled(segment, form, *conditions, theta.device)
+                return self._compiled(segment, signature, *conditions, theta.device)
         except (CompilerFailed, UnusableCache) as reason:
             if not self._warned:
                 warnings.warn(f"{reason}: using torch.compile", EdslWarning, stacklevel=2)

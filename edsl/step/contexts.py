@@ -19,19 +19,19 @@ class TorchContext(At):
     """Where a step happens, in torch."""
 
     def __init__(
-        self, theta: Tensor, gradient: Tensor, given: StepInputs, k: Tensor, looks: Tensor, powers: list[Any]
+        self, theta: Tensor, gradient: Tensor, inputs: StepInputs, k: Tensor, looks: Tensor, powers: list[Any]
     ) -> None:
         self.theta = theta
         self.gradient = gradient
         self.k = k
         self.looks = looks
         self.powers = powers  # (β, βᵏ) for every decay
-        self.total_norm = given.total_norm
-        self.looked = given.hessian is not None
-        self.hessian = theta if given.hessian is None else given.hessian.to(theta.dtype)
-        self._difference = given.difference
-        self._shape = theta.shape if given.shape is None else given.shape
-        self._answers = given.answers
+        self.total_norm = inputs.total_norm
+        self.looked = inputs.hessian is not None
+        self.hessian = theta if inputs.hessian is None else inputs.hessian.to(theta.dtype)
+        self._difference = inputs.difference
+        self._shape = theta.shape if inputs.shape is None else inputs.shape
+        self._answers = inputs.answers
         self._asked = 0
 
     @property

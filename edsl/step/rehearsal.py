@@ -54,7 +54,7 @@ def _through(plan: GroupPlan, segment: Segment, theta: Tensor, x: Tensor) -> Ten
     """What flows out of a segment, checked with its next memory."""
     shapes = plan.shapes(theta)
     buffers = [torch.zeros(shapes[name], device="cpu") for name in segment.buffers]
-    given = StepInputs(
+    inputs = StepInputs(
         gradient=x.clone(),
         live=plan.live(1, theta.device),
         total_norm=x.norm(),
@@ -62,8 +62,8 @@ def _through(plan: GroupPlan, segment: Segment, theta: Tensor, x: Tensor) -> Ten
         hessian=torch.ones_like(theta) if any(stage.needs_hessian for stage in segment.stages) else None,
     )
     if segment.refreshes(1):
-        segment.refresh(1, theta, x, given, *buffers)
-    u, after, _ = segment.evaluate(_RehearsalContext, theta, x, given, *buffers)
+        segment.refresh(1, theta, x, inputs, *buffers)
+    u, after, _ = segment.evaluate(_RehearsalContext, theta, x, inputs, *buffers)
     for name, new, old in zip(segment.buffers, after, buffers):
         _check(f"{name} after its step", new, old.shape)
     return torch.zeros_like(theta) + u

@@ -76,11 +76,11 @@ class Segment:
         return tuple((stage, label) for stage, label in zip(self.stages, self.labels) if stage.needs_noise)
 
     def evaluate(
-        self, at_type: type[TorchContext], theta: Tensor, x: Tensor, given: StepInputs, *buffers: Tensor
+        self, at_type: type[TorchContext], theta: Tensor, x: Tensor, inputs: StepInputs, *buffers: Tensor
     ) -> tuple[Tensor, list[Tensor], TorchContext]:
         """What flows out, the next memory, and where it happened; nothing is written."""
-        u, at, bound = self._begin(at_type, theta, x, given)
-        u, after = self.flow(bound, u, [buffer.to(at.theta.dtype) for buffer in buffers], given.normals, at)
+        u, at, bound = self._begin(at_type, theta, x, inputs)
+        u, after = self.flow(bound, u, [buffer.to(at.theta.dtype) for buffer in buffers], inputs.normals, at)
         return u, after, at
 
     def flow(
@@ -107,32 +107,32 @@ class Segment:
         """The stages with live values."""
         return [stage.bind({name: numbers[i] for name, i in places}) for stage, places in zip(self.stages, self.places)]
 
-    def refresh(self, k: int, theta: Tensor, x: Tensor, given: StepInputs, *buffers: Tensor) -> None:
+    def refresh(self, k: int, theta: Tensor, x: Tensor, inputs: StepInputs, *buffers: Tensor) -> None:
         """Bring the first stage's memory up to date before step k, in place."""
-        u, at, (stage, *_) = self._begin(TorchContext, theta, x, given)
+        u, at, (stage, *_) = self._begin(TorchContext, theta, x, inputs)
         memory = self.memory[0](*(buffer.to(at.theta.dtype) for buffer in buffers[: len(self.memory[0]._fields)]))
         for buffer, new in zip(buffers, (stage.begin if k == 1 else stage.refresh)(u, memory, at)):
             if new is not buffer:
                 buffer.copy_(new)
 
     def _begin(
-        self, at_type: type[TorchContext], theta: Tensor, x: Tensor, given: StepInputs
+        self, at_type: type[TorchContext], theta: Tensor, x: Tensor, inputs: StepInputs
     ) -> tuple[Tensor, TorchContext, list[Any]]:
         """What flows in, where it happens, and the stages with their live values."""
         work = working_dtype(theta.dtype)
-        numbers = [given.live[i] for i in range(self.k + 2)]
+        numbers = [inputs.live[i] for i in range(self.k + 2)]
         u = x.to(work)
-        raw = u if given.gradient is None else given.gradient.to(work)
+        raw = u if inputs.gradient is None else inputs.gradient.to(work)
         powers = [(numbers[b], numbers[p]) for b, p in self.powers]
-        at = at_type(theta.to(work), raw, given, numbers[self.k], numbers[self.k + 1], powers)
+        at = at_type(theta.to(work), raw, inputs, numbers[self.k], numbers[self.k + 1], powers)
         return u, at, self.bound(numbers)
 
     def asking(self, number: int) -> Callable[..., Any]:
         """(θ, x, given, *memory) → what a shard can tell for each question of one round."""
-        chosen = [i for i, question in enumerate(self.analysis.reductions) if question.round == number]
+        chosen = [i for i, reduction in enumerate(self.analysis.reductions) if reduction.round == number]
 
-        def ask(theta: Tensor, x: Tensor, given: StepInputs, *buffers: Tensor) -> tuple[Tensor, ...]:
-            _, _, at = self.evaluate(ShardContext, theta, x, given, *buffers)
+        def ask(theta: Tensor, x: Tensor, inputs: StepInputs, *buffers: Tensor) -> tuple[Tensor, ...]:
+            _, _, at = self.evaluate(ShardContext, theta, x, inputs, *buffers)
             assert isinstance(at, ShardContext)  # made by evaluate
             return tuple(at.told[i] for i in chosen)
 
@@ -141,14 +141,14 @@ class Segment:
     def function(self) -> Callable[..., Any]:
         """(θ, x, given, *memory) → u, or None when θ was updated."""
 
-        def run(theta: Tensor, x: Tensor, given: StepInputs, *buffers: Tensor) -> Tensor | None:
-            u, after, at = self.evaluate(TorchContext, theta, x, given, *buffers)
+        def run(theta: Tensor, x: Tensor, inputs: StepInputs, *buffers: Tensor) -> Tensor | None:
+            u, after, at = self.evaluate(TorchContext, theta, x, inputs, *buffers)
             # A new buffer may be an old one, or θ itself: copy those before anything is written.
             old = [*buffers, theta]
             after = [new.clone() if any(new is o for o in old) else new for new in after]
             for place, (buffer, new) in enumerate(zip(buffers, after)):
-                if given.key is not None and buffer.dtype is torch.bfloat16 and new is not old[place]:
-                    new = rounded(new, given.key, place)
+                if inputs.key is not None and buffer.dtype is torch.bfloat16 and new is not old[place]:
+                    new = rounded(new, inputs.key, place)
                 buffer.copy_(new)
             if not self.updates:
                 return u
