@@ -8,7 +8,7 @@ from typing import Any
 from edsl.errors import EdslError
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#555555"  # of Okabe and Ito, told apart by the colour-blind
-GREEN, PURPLE, SKY, YELLOW = "#009E73", "#CC79A7", "#56B4E9", "#E69F00"
+YELLOW = "#E69F00"
 ENDINGS = (".png", ".svg", ".pdf")
 
 

@@ -20,7 +20,6 @@ from edsl.language.spec import parse
 
 TUNING_SEEDS_FROM = 1_000_000  # seeds that no final run uses
 METRICS = {"accuracy": True, "loss": False, "train": False}  # name: whether more is better
-TUNED = {"accuracy": "validation_accuracy", "loss": "validation_loss", "train": "train_loss"}  # what tuning looks at
 
 
 @dataclass(frozen=True)
