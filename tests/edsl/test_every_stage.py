@@ -37,7 +37,7 @@ VARIANTS = [
 ]
 SPECS = [pipeline_with(name) for name in STAGES] + list(RECIPES) + VARIANTS
 STEPS = 200
-MATRICES = [(4, 3), (2, 2, 3)]
+MATRICES = [(4, 3), (2, 2, 1, 3)]
 
 
 def shapes_for(spec):

@@ -107,7 +107,7 @@ def test_three_hundred_optimizers_in_one_process_take_the_memory_and_the_graphs_
         assert alive(seen) == 0
         sizes.append(resident())
         graphs.append(counters["stats"]["unique_graphs"])
-    assert graphs[-1] == graphs[0]
+    assert graphs[-1] == graphs[9] <= graphs[0] + 1, "torch may make one more, for sizes of all kinds"
     assert max(sizes[10:]) - sizes[9] < 16 << 20, "one holds 1.5 MiB: three hundred would hold 450"
 
 

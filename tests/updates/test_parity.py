@@ -20,7 +20,7 @@ from edsl.numerics.newton_schulz import JORDAN, MARGIN, MINIMAX, SMALLEST, newto
 
 STEPS = 50
 TOLERANCE = 1e-10
-MATRICES = [(4, 3), (3, 5), (2, 2, 3)]
+MATRICES = [(4, 3), (3, 5), (2, 2, 1, 3)]
 
 
 def apart(history, expected):
@@ -451,11 +451,11 @@ def test_shampoo_is_its_papers_loop_within_1e_10(options):
 
 
 SOAP = [
-    ([(4, 4), (2, 2), (3, 3, 1)], {"lr": 0.01}),
+    ([(4, 4), (2, 2), (3, 3, 1, 1)], {"lr": 0.01}),
     ([(4, 4), (5, 5)], {"lr": 0.01, "every": 3, "beta2": 0.8, "beta3": 0.9, "beta4": 0.7, "weight_decay": 0.2}),
     ([(4, 4), (3, 3)], {"lr": 0.01, "every": 1, "eps1": 1e-4}),
-    ([(4, 6), (6, 2), (2, 2, 3)], {"lr": 0.01, "every": 4, "block": 2}),
-    ([(6, 6), (3, 3, 2)], {"lr": 0.01, "every": 2, "block": 3, "weight_decay": 0.1}),
+    ([(4, 6), (6, 2), (2, 2, 1, 3)], {"lr": 0.01, "every": 4, "block": 2}),
+    ([(6, 6), (3, 3, 1, 2)], {"lr": 0.01, "every": 2, "block": 3, "weight_decay": 0.1}),
     ([(5, 5), (2, 3), (4, 5)], {"lr": 0.01, "every": 3, "block": 3}),  # blocks of unequal size, padded with zeros
     ([(5, 3), (7, 1)], {"lr": 0.01, "every": 3, "block": 1}),
 ]
@@ -474,7 +474,7 @@ def test_soap_is_its_papers_loop_within_1e_10(shapes, options):
 )
 def test_soap_of_long_matrices_is_its_papers_loop_from_the_bases_that_it_chose(options):
     """U Uᵀ of a tall U has the eigenvalue 0 more than once: any basis of those eigenvectors will do."""
-    shapes = [(6, 3), (3, 5), (2, 2, 3)]
+    shapes = [(6, 3), (3, 5), (2, 2, 1, 3)]
     begun, rows, history, _ = trajectory(f"grad | {written('soap', options)}", shapes)
     params = parameters(shapes)
     optimizer = edsl.compile(f"grad | {written('soap', options)}", params, mode="eager")
