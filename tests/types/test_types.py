@@ -11,6 +11,7 @@ import sysconfig
 import venv
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import stubs
@@ -66,21 +67,38 @@ def defined_in_the_stub() -> list[ast.FunctionDef | ast.ClassDef]:
     return [node for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name[0] != "_"]
 
 
-@pytest.mark.parametrize("node", defined_in_the_stub(), ids=lambda node: node.name)
-def test_what_the_stub_takes_is_taken_with_its_defaults(node):
-    made = getattr(edsl, node.name)
+def arguments(node: ast.FunctionDef | ast.ClassDef) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The keywords that it has a default for, and for each synonym a value that it takes."""
     signature = node.body[-1] if isinstance(node, ast.ClassDef) else node
     assert isinstance(signature, ast.FunctionDef)
-    defaults = dict(zip([one.arg for one in signature.args.kwonlyargs], signature.args.kw_defaults))
-    values = {name: ast.literal_eval(value) for name, value in defaults.items() if value and ast.unparse(value) != "..."}
-    if node.name == "route":
-        assert list(defaults) == list(stubs.KINDS)
-    elif isinstance(node, ast.ClassDef):
-        given = made([torch.zeros(2, 2, requires_grad=True)], **{**values, "mode": "eager"})
-        assert str(given.pipeline) == str(made([torch.zeros(2, 2, requires_grad=True)], mode="eager").pipeline)
-    else:
-        given = {name: value for name, value in values.items() if name != "batch_size"}
-        assert str(made(**given)) == str(made())
+    defaults, synonyms = {}, {}
+    for argument, default in zip(signature.args.kwonlyargs, signature.args.kw_defaults):
+        kind, value = ast.unparse(argument.annotation or ast.Constant(0)), ast.unparse(default or ast.Constant(0))
+        if value != "...":
+            defaults[argument.arg] = ast.literal_eval(value)
+        else:
+            synonyms[argument.arg] = (0.5,) * kind.count("_Number") if kind.startswith("tuple") else 0.5
+    defaults.pop("batch_size", None)  # None is not given
+    return defaults, synonyms
+
+
+def made(node: ast.FunctionDef | ast.ClassDef, given: dict[str, Any]) -> str:
+    """What it makes of these arguments, as text."""
+    make = getattr(edsl, node.name)
+    if isinstance(node, ast.ClassDef):
+        return str(make([torch.zeros(2, 2, requires_grad=True)], **{**given, "mode": "eager"}).pipeline)
+    needed = {"clip": {"norm": 1.0}}.get(node.name, {})
+    return str(make(**{**given, **needed}))
+
+
+NODES = [node for node in defined_in_the_stub() if node.name != "route"]
+
+
+@pytest.mark.parametrize("node", NODES, ids=[node.name for node in NODES])
+def test_what_the_stub_lists_is_taken_with_the_default_that_it_tells(node):
+    defaults, synonyms = arguments(node)
+    assert made(node, defaults) == made(node, {})
+    assert not synonyms or made(node, synonyms) != made(node, {})
 
 
 @pytest.fixture(scope="module")
