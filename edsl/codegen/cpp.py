@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import torch
 
-from edsl.codegen.expression import Expression
-from edsl.codegen.loops import Loop, LoopSchedule, may_overflow, scalars_met, schedule, walk
+from edsl.codegen.expression import Expression, postorder
+from edsl.codegen.loops import Loop, LoopSchedule, may_overflow, scalars_met, schedule
 from edsl.codegen.signature import KernelSignature, tensors
 from edsl.codegen.trace import Trace
 from edsl.numerics.stochastic_rounding import CXX, PLACE
@@ -148,7 +148,7 @@ def _pass(recording: Trace, one: Loop, number: int, scalars: ScalarNames, types:
     roots = one.roots(recording)
     nodes = one.elements(roots)
     met = scalars_met(nodes, roots)
-    shared = [node for node in walk(met) if not node.is_element and _known(node, scalars)]
+    shared = [node for node in postorder(met) if not node.is_element and _known(node, scalars)]
     lines = scalars.declare([node for node in shared if node.op not in ("norm", "mean")])
     lines += [line for node in met for line in scalars.widen(node)]
     elements, body = _body(nodes, one, scalars)

@@ -7,7 +7,7 @@ before a value is its round, as in edsl.language.reductions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -33,6 +33,11 @@ class Expression:
     @property
     def is_leaf(self) -> bool:
         return self.op in ("live", "constant", "read")
+
+    @property
+    def operands(self) -> tuple[Expression, ...]:
+        """The expressions that it is made of."""
+        return () if self.is_leaf else self.parts
 
     @property
     def is_condition(self) -> bool:
@@ -88,6 +93,30 @@ class Expression:
 
     def __bool__(self) -> NoReturn:
         raise Branching
+
+
+def _operands(node: Expression) -> Iterable[Expression]:
+    return node.operands
+
+
+def postorder(
+    roots: Iterable[Expression], needed: Callable[[Expression], Iterable[Expression]] = _operands
+) -> list[Expression]:
+    """All expressions that these are made of, each once, parts first.
+
+    Args:
+        needed: what an expression is made of, where it is not all of its operands.
+    """
+    order: dict[Expression, None] = {}
+    stack = [(root, False) for root in reversed([*roots])]
+    while stack:
+        node, ready = stack.pop()
+        if ready:
+            order[node] = None
+        elif node not in order:
+            stack.append((node, True))
+            stack.extend((part, False) for part in reversed([*needed(node)]))
+    return list(order)
 
 
 def load(name: str, place: int = 0) -> Expression:

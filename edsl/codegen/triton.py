@@ -14,7 +14,7 @@ from itertools import chain
 
 import torch
 
-from edsl.codegen.expression import Expression
+from edsl.codegen.expression import Expression, postorder
 from edsl.codegen.loops import Loop, may_overflow, scalars_met, schedule
 from edsl.codegen.signature import KernelSignature, tensors
 from edsl.codegen.trace import Trace
@@ -306,17 +306,7 @@ class _Writer:
 
 def _scalars_needed(roots: Sequence[Expression]) -> list[Expression]:
     """What scalars are computed from, parts first, down to sums over the layer."""
-    order: dict[Expression, None] = {}
-    stack = [(root, False) for root in reversed(roots)]
-    while stack:
-        node, ready = stack.pop()
-        if ready:
-            order[node] = None
-        elif node not in order:
-            stack.append((node, True))
-            if not node.is_leaf and node.op not in ("norm", "mean"):
-                stack.extend((part, False) for part in reversed(node.parts))
-    return list(order)
+    return postorder(roots, lambda node: () if node.op in ("norm", "mean") else node.operands)
 
 
 def _call(node: Expression, parts: Sequence[str], dtype: str, largest: float) -> str:

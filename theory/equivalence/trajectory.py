@@ -15,7 +15,7 @@ from zlib import crc32
 
 import numpy as np
 
-from edsl.errors import EdslError
+from edsl.errors import EdslError, first_line
 from edsl.language.context import At
 from edsl.language.pipeline import Pipeline
 from edsl.language.stage import BaseUpdate, Stage
@@ -278,8 +278,7 @@ def _stepped(stage: Stage, x: Any, memory: Any, at: NumberAt) -> tuple[Any, Any]
     except EdslError:
         raise
     except Exception as reason:  # a plugin's step may be written for torch alone
-        said = (str(reason).splitlines() or [""])[0]
-        raise Unreadable(f"{stage.name} can't be read: {type(reason).__name__}: {said}") from None
+        raise Unreadable(f"{stage.name} can't be read: {first_line(reason)}") from None
 
 
 def _opaque(stage: Stage, x: Any, theta: Any, reading: Reading) -> Any:

@@ -17,7 +17,7 @@ from typing import Any
 
 import sympy
 
-from edsl.errors import EdslError
+from edsl.errors import EdslError, brief
 from edsl.language.context import At
 from edsl.language.pipeline import Pipeline
 from edsl.language.stage import Stage
@@ -176,8 +176,8 @@ def run(
     except EdslError as reason:  # another package's optimizer has no step to run
         raise NotLinear(str(reason)) from None
     except Exception as reason:  # a plugin's step may do what symbols can't, such as to branch on a value
-        said = str(reason).strip().splitlines()[:1] or [type(reason).__name__]
-        raise NotLinear(f"{stage.name} has no linear model: its step can't be run on symbols: {said[0]}") from None
+        said = brief(reason)
+        raise NotLinear(f"{stage.name} has no linear model: its step can't be run on symbols: {said}") from None
     # A buffer that is only seen through a frozen root is frozen with it.
     rooted = {symbol for x in at.frozen.values() for symbol in sympy.sympify(x).free_symbols}
     hidden = (rooted & set(old)) - _reached(out, entries)
