@@ -82,20 +82,13 @@ def of_stage(cls: Any) -> list[str]:
 
 
 def of_pipeline(pipeline: Pipeline) -> list[str]:
-    domains = {name: field_of(pipeline, name) for name in pipeline.keys if name.isidentifier()}
+    owners = {name: pipeline.owner_of(name) for name in pipeline.keys if name.isidentifier()}
+    domains = {
+        name: (type(stage).__dataclass_fields__[field].metadata["domain"], getattr(stage, field))
+        for name, (stage, field) in owners.items()
+    }
     batch_size = ["batch_size: int | None = None"] if {"alpha", "beta1"} <= domains.keys() else []
     return [*signature_of(domains, pipeline.betas), *batch_size]
-
-
-def field_of(pipeline: Pipeline, argument: str) -> tuple[Domain, Any]:
-    """The domain of an argument and its value in this pipeline, within the route that it belongs to."""
-    index, name = pipeline.keys[argument]
-    stage: Any = pipeline.stages[index]
-    if index == pipeline.update_index and pipeline.update.routes:
-        route, within, name = pipeline.update.owner_of(name)
-        stage = pipeline.update.routes[route][within - 1]
-    metadata = type(stage).__dataclass_fields__[name].metadata
-    return metadata["domain"], getattr(stage, name)
 
 
 def function(name: str, parameters: Iterable[str], result: str, about: str) -> str:

@@ -9,20 +9,21 @@ import numpy as np
 from edsl.language.domain import plain
 from edsl.language.pipeline import Pipeline
 from edsl.theory.statements.relations import Relation, relations
+from edsl.theory.systems.exploration import places_of_e
 
 
 def relations_between(first: Pipeline, second: Pipeline) -> tuple[Relation, ...]:
     """By which known relations two pipelines that agree do so."""
     found = _of_several(_explorations(first), _explorations(second))
     for one, other in ((first, second), (second, first)):
-        before: list[Any] = list(one.stages[1 : one.update_index])
-        if [stage.name for stage in before] == ["e"] and not _explorations(other):
+        before = one.stages[1 : one.update_index]
+        if len(before) == 1 and _explorations(one) == [*before] and not _explorations(other):
             found += _of_one(one, before[0], other.update)
     return tuple(found)
 
 
 def _explorations(pipeline: Pipeline) -> list[Any]:
-    return [stage for stage in pipeline.stages if stage.name == "e"]
+    return [pipeline.stages[place] for place in places_of_e(pipeline)]
 
 
 def _of_one(one: Pipeline, e: Any, other: Any) -> list[Relation]:
