@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from edsl.language.context import LEAST, At, Branching, NotElementwise
+from edsl.language.operations import OPERATIONS, function_named
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +42,7 @@ class Expression:
 
     @property
     def is_condition(self) -> bool:
-        return self.op in ("<", ">", "<=", ">=", "==", "or", "isfinite")
+        return self.op in OPERATIONS and OPERATIONS[self.op].is_condition
 
     def __add__(self, other: Any) -> Expression:
         return apply("+", self, other)
@@ -170,6 +171,10 @@ class TracingContext(At):
 
     def function(self, name: str, *arguments: Any) -> NoReturn:
         raise NotElementwise(f"a step asks for at.{name}")
+
+    def elementwise(self, name: str, *parts: Any) -> Expression:
+        function_named(name)
+        return apply(name, *parts)
 
     def sqrt(self, x: Any) -> Expression:
         return apply("sqrt", x)

@@ -17,6 +17,7 @@ import numpy as np
 
 from edsl.errors import EdslError, first_line
 from edsl.language.context import At
+from edsl.language.operations import function_named
 from edsl.language.pipeline import Pipeline
 from edsl.language.stage import BaseUpdate, Stage
 
@@ -146,6 +147,10 @@ class NumberAt(At):
                 raise Unreadable(f"{self.stage.name} is about matrices")
             return _REAL[name](*arguments)
         return stand_in(name, *arguments)
+
+    def elementwise(self, name: str, *parts: Any) -> Any:
+        self.trajectory.functions.add(name)
+        return getattr(np, function_named(name).method)(*parts) if self.reading.real else stand_in(name, *parts)
 
     def sqrt(self, x: Any) -> Any:
         self.trajectory.idealised.add(("root", self.stage.name))

@@ -19,6 +19,7 @@ import sympy
 
 from edsl.errors import EdslError, brief
 from edsl.language.context import At
+from edsl.language.operations import OPERATIONS
 from edsl.language.pipeline import Pipeline
 from edsl.language.stage import Stage
 
@@ -109,7 +110,10 @@ class LinearAt(At):
         return self._refuse("a bound on the norm of all gradients")
 
     def function(self, name: str, *arguments: Any) -> Any:
-        return self._refuse(_REFUSED.get(name, _MATRIX))
+        return self._refuse(f"{name} of each element" if name in OPERATIONS else _REFUSED.get(name, _MATRIX))
+
+    def elementwise(self, name: str, *parts: Any) -> Any:
+        return self.function(name, *parts)
 
     def sqrt(self, x: Any) -> Any:
         if sympy.sympify(x).free_symbols <= set(self.constants):

@@ -70,6 +70,9 @@ class Writer(At):
             return arguments[0]  # how a matrix is cut is no part of the recurrence
         return Formula(name, *arguments)
 
+    def elementwise(self, name: str, *parts: Any) -> Any:
+        return self.function(name, *parts)
+
     def sqrt(self, x: Any) -> Formula:
         return Formula("√", x)
 
