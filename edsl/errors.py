@@ -77,6 +77,17 @@ def nearest(name: str, known, what: str) -> str:
     return f"did you mean {close[0]!r}?" if close else f"{what}: {', '.join(known)}"
 
 
+def brief(reason: BaseException, most: int | None = None) -> str:
+    """What an error says, in one line of at most so many characters; its type where it says nothing."""
+    return (str(reason).strip().splitlines() or [type(reason).__name__])[0][:most]
+
+
+def first_line(reason: BaseException, most: int | None = None) -> str:
+    """The type of an error, and what it says in one line of at most so many characters."""
+    said = (str(reason).strip().splitlines() or [""])[0][:most]
+    return f"{type(reason).__name__}: {said}".removesuffix(": ")
+
+
 def shown(value: object) -> str:
     """A value as an error quotes it: its repr, cut to one short line."""
     try:

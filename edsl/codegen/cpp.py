@@ -12,10 +12,11 @@ from collections.abc import Sequence
 
 import torch
 
-from edsl.codegen.expression import Expression
-from edsl.codegen.loops import Loop, LoopSchedule, may_overflow, scalars_met, schedule, walk
+from edsl.codegen.expression import Expression, postorder
+from edsl.codegen.loops import Loop, LoopSchedule, may_overflow, scalars_met, schedule
 from edsl.codegen.signature import KernelSignature, tensors
 from edsl.codegen.trace import Trace
+from edsl.language.operations import OPERATIONS
 from edsl.numerics.stochastic_rounding import CXX, PLACE
 
 TYPES = {torch.float32: "float", torch.float64: "double", torch.bfloat16: "bfloat16", torch.float16: "float16"}
@@ -23,9 +24,6 @@ BLOCK = 1024  # elements that are added in the working dtype
 SMALL = 1 << 16  # layers below this many elements run one on each thread
 SCRATCH = 1 << 20  # layers up to this many elements keep values aside
 LEADING = ("count", "live", "step", "key")  # the entries of a row of the table before the addresses
-
-FUNCTIONS = {"neg": "-{}", "abs": "std::fabs({})", "sqrt": "std::sqrt({})", "isfinite": "(std::fabs({}) <= largest)"}
-OPERATORS = {"+", "-", "*", "/", "<", ">", "<=", ">=", "=="}
 
 PRELUDE = """\
 #include <cfloat>
@@ -148,7 +146,7 @@ def _pass(recording: Trace, one: Loop, number: int, scalars: ScalarNames, types:
     roots = one.roots(recording)
     nodes = one.elements(roots)
     met = scalars_met(nodes, roots)
-    shared = [node for node in walk(met) if not node.is_element and _known(node, scalars)]
+    shared = [node for node in postorder(met) if not node.is_element and _known(node, scalars)]
     lines = scalars.declare([node for node in shared if node.op not in ("norm", "mean")])
     lines += [line for node in met for line in scalars.widen(node)]
     elements, body = _body(nodes, one, scalars)
@@ -241,15 +239,7 @@ def _value(node: Expression, values: dict[Expression, str]) -> str:
 
 
 def _call(node: Expression, parts: Sequence[str]) -> str:
-    if node.op in FUNCTIONS:
-        return FUNCTIONS[node.op].format(*parts)
-    if node.op in OPERATORS:
-        return f"({parts[0]} {node.op} {parts[1]})"
-    if node.op == "where":
-        return f"({parts[0]} ? {parts[1]} : {parts[2]})"
-    if node.op == "or":
-        return f"({parts[0]} || {parts[1]})"
-    return {"pow": "std::pow({}, {})", "mod": "std::fmod({}, {})"}[node.op].format(*parts)
+    return OPERATIONS[node.op].cpp.format(*parts)
 
 
 def _number(node: Expression) -> str:

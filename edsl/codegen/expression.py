@@ -7,11 +7,12 @@ before a value is its round, as in edsl.language.reductions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from edsl.language.context import LEAST, At, Branching, NotElementwise
+from edsl.language.operations import OPERATIONS, function_named
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +36,13 @@ class Expression:
         return self.op in ("live", "constant", "read")
 
     @property
+    def operands(self) -> tuple[Expression, ...]:
+        """The expressions that it is made of."""
+        return () if self.is_leaf else self.parts
+
+    @property
     def is_condition(self) -> bool:
-        return self.op in ("<", ">", "<=", ">=", "==", "or", "isfinite")
+        return self.op in OPERATIONS and OPERATIONS[self.op].is_condition
 
     def __add__(self, other: Any) -> Expression:
         return apply("+", self, other)
@@ -90,6 +96,30 @@ class Expression:
         raise Branching
 
 
+def _operands(node: Expression) -> Iterable[Expression]:
+    return node.operands
+
+
+def postorder(
+    roots: Iterable[Expression], needed: Callable[[Expression], Iterable[Expression]] = _operands
+) -> list[Expression]:
+    """All expressions that these are made of, each once, parts first.
+
+    Args:
+        needed: what an expression is made of, where it is not all of its operands.
+    """
+    order: dict[Expression, None] = {}
+    stack = [(root, False) for root in reversed([*roots])]
+    while stack:
+        node, ready = stack.pop()
+        if ready:
+            order[node] = None
+        elif node not in order:
+            stack.append((node, True))
+            stack.extend((part, False) for part in reversed([*needed(node)]))
+    return list(order)
+
+
 def load(name: str, place: int = 0) -> Expression:
     """An element of a tensor."""
     return Expression("read", (name, place), True, 0)
@@ -141,6 +171,10 @@ class TracingContext(At):
 
     def function(self, name: str, *arguments: Any) -> NoReturn:
         raise NotElementwise(f"a step asks for at.{name}")
+
+    def elementwise(self, name: str, *parts: Any) -> Expression:
+        function_named(name)
+        return apply(name, *parts)
 
     def sqrt(self, x: Any) -> Expression:
         return apply("sqrt", x)

@@ -8,10 +8,10 @@ memory by then: the new moments. Then nothing is allocated, and each tensor pass
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from edsl.codegen.expression import Expression
+from edsl.codegen.expression import Expression, postorder
 from edsl.codegen.trace import Trace
 
 
@@ -56,17 +56,11 @@ class Loop:
 
     def elements(self, roots: Sequence[Expression]) -> list[Expression]:
         """The elements that it computes or reads for these values, parts first."""
-        order: dict[Expression, None] = {}
-        stack = [(root, False) for root in reversed(roots)]
-        while stack:
-            node, ready = stack.pop()
-            if ready:
-                order[node] = None
-            elif node not in order and node.is_element:
-                stack.append((node, True))
-                if not node.is_leaf and node not in self.available:
-                    stack.extend((part, False) for part in reversed(node.parts))
-        return list(order)
+
+        def needed(node: Expression) -> Iterable[Expression]:
+            return () if node in self.available else (part for part in node.operands if part.is_element)
+
+        return postorder([root for root in roots if root.is_element], needed)
 
 
 @dataclass(frozen=True)
@@ -116,21 +110,6 @@ def schedule(recording: Trace, exact: tuple[bool, ...], keep: bool) -> LoopSched
     return LoopSchedule(tuple(made), len(kept))
 
 
-def walk(roots: list[Expression]) -> Iterator[Expression]:
-    """All expressions that these are made of, each once, parts first."""
-    seen: set[Expression] = set()
-    stack = [(root, False) for root in reversed(roots)]
-    while stack:
-        node, ready = stack.pop()
-        if ready:
-            yield node
-        elif node not in seen:
-            seen.add(node)
-            stack.append((node, True))
-            if not node.is_leaf:
-                stack.extend((part, False) for part in reversed(node.parts))
-
-
 def scalars_met(elements: Sequence[Expression], roots: Sequence[Expression]) -> list[Expression]:
     """The scalars that meet elements, or are written for each."""
     parts = [part for node in elements if not node.is_leaf for part in node.parts]
@@ -138,7 +117,7 @@ def scalars_met(elements: Sequence[Expression], roots: Sequence[Expression]) -> 
 
 
 def _sums(roots: list[Expression]) -> list[Expression]:
-    return [node for node in walk(roots) if node.op in ("norm", "mean")]
+    return [node for node in postorder(roots) if node.op in ("norm", "mean")]
 
 
 def _frontier(

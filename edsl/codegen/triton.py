@@ -14,10 +14,11 @@ from itertools import chain
 
 import torch
 
-from edsl.codegen.expression import Expression
+from edsl.codegen.expression import Expression, postorder
 from edsl.codegen.loops import Loop, may_overflow, scalars_met, schedule
 from edsl.codegen.signature import KernelSignature, tensors
 from edsl.codegen.trace import Trace
+from edsl.language.operations import OPERATIONS
 from edsl.numerics.stochastic_rounding import PLACE, TRITON
 
 TYPES = {
@@ -306,39 +307,16 @@ class _Writer:
 
 def _scalars_needed(roots: Sequence[Expression]) -> list[Expression]:
     """What scalars are computed from, parts first, down to sums over the layer."""
-    order: dict[Expression, None] = {}
-    stack = [(root, False) for root in reversed(roots)]
-    while stack:
-        node, ready = stack.pop()
-        if ready:
-            order[node] = None
-        elif node not in order:
-            stack.append((node, True))
-            if not node.is_leaf and node.op not in ("norm", "mean"):
-                stack.extend((part, False) for part in reversed(node.parts))
-    return list(order)
+    return postorder(roots, lambda node: () if node.op in ("norm", "mean") else node.operands)
 
 
 def _call(node: Expression, parts: Sequence[str], dtype: str, largest: float) -> str:
     """What an operator makes of its parts; in float32 too rounded as the standard says."""
-    single = dtype == "tl.float32"
-    if node.op in ("+", "-", "*", "<", ">", "<=", ">=", "==") or (node.op == "/" and not single):
-        return f"{parts[0]} {node.op} {parts[1]}"
-    if node.op == "mod":  # of whole numbers
-        return f"{parts[0]} - tl.floor({parts[0]} / {parts[1]}) * {parts[1]}"
     if node.op == "pow" and node.parts[1].op == "constant" and node.parts[1].parts[0] == 2:
         return f"{parts[0]} * {parts[0]}"
-    text = {
-        "/": "tl.div_rn({}, {})",
-        "sqrt": "tl.sqrt_rn({})" if single else "tl.sqrt({})",
-        "neg": "-{}",
-        "abs": "tl.abs({})",
-        "isfinite": f"tl.abs({{}}) <= {largest!r}",
-        "where": "tl.where({}, {}, {})",
-        "or": "{} | {}",
-        "pow": f"power({{}}, {{}}).to({dtype})",
-    }[node.op]
-    return text.format(*parts)
+    row = OPERATIONS[node.op]
+    text = row.single if row.single and dtype == "tl.float32" else row.triton
+    return text.format(*parts, dtype=dtype, largest=largest)
 
 
 def _constant(node: Expression, dtype: str) -> str:

@@ -37,7 +37,7 @@ class Cost:
     exchanged: float
 
 
-REFERENCE = (1024, 1024)  # the matrix for which buffers of other shapes are counted
+REFERENCE_SHAPE = (1024, 1024)  # the matrix for which buffers of other shapes are counted
 
 
 def stage_state(stage: Stage, rows: int, columns: int) -> float:
@@ -52,7 +52,7 @@ def _elements(stage: Stage, shape: tuple[int, int], names: Collection[str] | Non
     return sum(prod(own[name]) / prod(shape) if name in own else 1 for name in chosen)
 
 
-def cost(pipeline: Pipeline, shape: tuple[int, int] = REFERENCE) -> Cost | None:
+def cost(pipeline: Pipeline, shape: tuple[int, int] = REFERENCE_SHAPE) -> Cost | None:
     """The cost of a pipeline, or None where another package's optimizer keeps its own state.
 
     Args:

@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
-from edsl.errors import EdslWarning
+from edsl.errors import EdslWarning, brief
 
 T = TypeVar("T")
 _CHECKSUM = "sha256"  # the file of an entry that holds its checksum
@@ -83,7 +83,7 @@ def _kept_in(folder: Path, key: str, name: str, make: Callable[[Path], None], lo
     try:
         return load(entry / name)
     except OSError as reason:
-        raise UnusableCache(f"{entry / name} can't be loaded ({_first_line(reason)})") from reason
+        raise UnusableCache(f"{entry / name} can't be loaded ({brief(reason, 200)})") from reason
 
 
 def _prepare(folder: Path) -> None:
@@ -223,7 +223,3 @@ def _is_torchs_own(folder: Path) -> bool:
 def _warn(message: str) -> None:
     """Warn, once for each message."""
     warnings.warn(message, EdslWarning, stacklevel=2)
-
-
-def _first_line(reason: OSError) -> str:
-    return (str(reason).splitlines() or [type(reason).__name__])[0][:200]

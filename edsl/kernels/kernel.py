@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from edsl.codegen.signature import KernelSignature
-from edsl.errors import CompilerFailed, EdslWarning
+from edsl.errors import CompilerFailed, EdslWarning, first_line
 from edsl.kernels.code_cache import UnusableCache
 from edsl.kernels.progress import compiling
 from edsl.numerics.dtypes import working_dtype
@@ -216,7 +216,7 @@ class KernelCache(ABC):
             self._warned = True
             self.reasons.append(str(reason))
         except Exception as reason:  # a stage that kernels can't follow, or no compiler: torch.compile can, or says why
-            self.reasons.append(f"{type(reason).__name__}: {(str(reason).splitlines() or [''])[0][:200]}")
+            self.reasons.append(first_line(reason, 200))
         return None
 
 

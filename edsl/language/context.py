@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from edsl.errors import EdslError
+from edsl.language.operations import function_named
 
 Value = Any  # a tensor, a float or a symbol
 LEAST = 2.0**-126  # float32's least normal number: an EMA of zeros sticks below it, and never comes to 0
@@ -45,6 +46,10 @@ class At(ABC):
     @abstractmethod
     def function(self, name: str, *arguments: Value) -> Value:
         """A named function of what it is given."""
+
+    def elementwise(self, name: str, *parts: Value) -> Value:
+        """A function of `edsl.language.operations`, element by element: of tensors their own method."""
+        return getattr(parts[0], function_named(name).method)(*parts[1:])
 
     @abstractmethod
     def sqrt(self, x: Value) -> Value:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from edsl.errors import OrderError
-from edsl.language.stage import BaseUpdate, Estimator, Stage, Wrapper
+from edsl.language.stage import Adaptor, BaseUpdate, Estimator, Stage, Wrapper
 
 ORDER = "the order is estimator | adaptors | base update | wrappers"
 MOST_STAGES = 64
@@ -62,8 +62,7 @@ def check_complete(stages: Sequence[Stage]) -> None:
 
 def _check_difference(estimator: Estimator, behind: Sequence[Stage]) -> None:
     """spsa(common=True) has a difference to give: the first stage must be the E that averages it."""
-    reads = behind[0].name == "e" and getattr(behind[0], "buffers", 0) == 2
-    if not reads:
+    if not (isinstance(behind[0], Adaptor) and behind[0].averages_difference):
         raise OrderError(
             f"{estimator.name}(common=True) estimates the difference of gradients that E averages: put e(buffers=2) "
             f"behind it, got {behind[0].name}",

@@ -13,7 +13,7 @@ from edsl.language.arguments import read_arguments
 from edsl.language.batch_size import for_batch
 from edsl.language.doubts import keep_settled
 from edsl.language.order import check_complete, check_order
-from edsl.language.stage import BaseUpdate, Estimator, Stage, Wrapper, check_authored
+from edsl.language.stage import Adaptor, BaseUpdate, Estimator, Stage, Wrapper, check_authored
 
 _WITHOUT_NUMBERS = ("update_index", "labels", "keys", "structure")  # what is known of a pipeline by then
 
@@ -169,6 +169,22 @@ class Pipeline(Chain):
                 keys[name] = (index, field)
         return keys
 
+    def owner_of(self, argument: str) -> tuple[Stage, str]:
+        """The stage that an argument belongs to, within its route if it has one, and the field."""
+        index, field = self.keys[argument]
+        if index != self.update_index or not self.update.routes:
+            return self.stages[index], field
+        route, within, field = self.update.owner_of(field)
+        return self.update.routes[route][within - 1], field  # its pipeline has an estimator in front
+
+    @cached_property
+    def _arguments_of_e(self) -> dict[str, str]:
+        """By field, what the arguments of the first E are called here; nothing without one."""
+        owners = {argument: self.owner_of(argument) for argument in self.keys}
+        first = next((stage for stage, _ in owners.values() if isinstance(stage, Adaptor) and stage.explores), None)
+        own = [(field, argument) for argument, (stage, field) in owners.items() if stage is first]
+        return dict(reversed(own))  # of a stage that stands there twice, those of the first place
+
     @cached_property
     def hyperparameters(self) -> dict[str, Any]:
         """The live values by name: what `param_groups` holds and a schedule may change."""
@@ -203,11 +219,12 @@ class Pipeline(Chain):
         """
         if not arguments:
             return self
-        adapted = {"alpha", "beta1"} <= self.keys.keys()
-        known = [*self.keys, "batch_size"] if adapted else self.keys
+        of_e = self._arguments_of_e
+        known = [*self.keys, "batch_size"] if {"alpha", "beta1"} <= of_e.keys() else self.keys
         values = read_arguments(self.update.name, arguments, known, self.betas).values
         if "batch_size" in values:
-            values = {**for_batch(values.pop("batch_size")), **values}
+            chosen = for_batch(values.pop("batch_size"))
+            values = {**{of_e[field]: value for field, value in chosen.items()}, **values}
         changes: dict[int, dict[str, Any]] = {}
         for name, value in values.items():
             index, field = self.keys[name]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from edsl.language.context import At, Branching
+from edsl.language.operations import function_named
 from edsl.language.stage import BaseUpdate, Stage
 
 
@@ -109,6 +110,10 @@ class AnalysisContext(At):
 
     def function(self, name: str, *arguments: Any) -> ReductionDepth:
         return deepest(*arguments)
+
+    def elementwise(self, name: str, *parts: Any) -> ReductionDepth:
+        function_named(name)
+        return deepest(*parts)
 
     def sqrt(self, x: Any) -> ReductionDepth:
         return deepest(x)

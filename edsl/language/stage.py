@@ -281,10 +281,20 @@ class Estimator(Stage):
 
 @dataclasses.dataclass(frozen=True)
 class Adaptor(Stage):
-    """Between gradient and update: `step` maps g to u of the same shape."""
+    """Between gradient and update: `step` maps g to u of the same shape.
+
+    Attributes:
+        explores: it is E or a variant of it, so that races run the same pipeline without it beside.
+    """
 
     kind: ClassVar[str] = "adaptor"
     rank: ClassVar[int] = 1
+    explores: ClassVar[bool] = False
+
+    @property
+    def averages_difference(self) -> bool:
+        """Whether it averages the difference of gradients, which an estimator may give by itself."""
+        return False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from edsl.errors import EdslError, FieldError, nearest
+from edsl.errors import EdslError, FieldError, brief, nearest
 from edsl.language.context import At, Value
 from edsl.language.domain import Number, plain
 from edsl.language.registry.stages import load
@@ -49,8 +49,7 @@ class Foreign(BaseUpdate):
         try:
             self.defaults()
         except Exception as reason:  # another package's constructor may raise anything
-            said = (str(reason).splitlines() or [type(reason).__name__])[0]
-            raise EdslError(f"{self.name} refuses these arguments: {said}") from None
+            raise EdslError(f"{self.name} refuses these arguments: {brief(reason)}") from None
 
     @property
     def stands_alone(self) -> bool:

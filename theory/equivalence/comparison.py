@@ -14,8 +14,8 @@ from edsl.language.pipeline import Pipeline
 from edsl.theory.equivalence.agreement import RUN_TOLERANCE, agree, first_parting, is_linear, open_walk, run_difference
 from edsl.theory.equivalence.mapping import find_map
 from edsl.theory.equivalence.trajectory import IDEALS, LINEAR, Reading, walked
-from edsl.theory.statements.identities import Relation, relations_between
-from edsl.theory.statements.identities import known_relations as known_relations
+from edsl.theory.statements.identities import relations_between
+from edsl.theory.statements.relations import Relation
 from edsl.theory.systems.filter import update_filter
 from edsl.theory.systems.linearise import NotLinear, linearise
 

@@ -15,8 +15,9 @@ from zlib import crc32
 
 import numpy as np
 
-from edsl.errors import EdslError
+from edsl.errors import EdslError, first_line
 from edsl.language.context import At
+from edsl.language.operations import function_named
 from edsl.language.pipeline import Pipeline
 from edsl.language.stage import BaseUpdate, Stage
 
@@ -146,6 +147,10 @@ class NumberAt(At):
                 raise Unreadable(f"{self.stage.name} is about matrices")
             return _REAL[name](*arguments)
         return stand_in(name, *arguments)
+
+    def elementwise(self, name: str, *parts: Any) -> Any:
+        self.trajectory.functions.add(name)
+        return getattr(np, function_named(name).method)(*parts) if self.reading.real else stand_in(name, *parts)
 
     def sqrt(self, x: Any) -> Any:
         self.trajectory.idealised.add(("root", self.stage.name))
@@ -278,8 +283,7 @@ def _stepped(stage: Stage, x: Any, memory: Any, at: NumberAt) -> tuple[Any, Any]
     except EdslError:
         raise
     except Exception as reason:  # a plugin's step may be written for torch alone
-        said = (str(reason).splitlines() or [""])[0]
-        raise Unreadable(f"{stage.name} can't be read: {type(reason).__name__}: {said}") from None
+        raise Unreadable(f"{stage.name} can't be read: {first_line(reason)}") from None
 
 
 def _opaque(stage: Stage, x: Any, theta: Any, reading: Reading) -> Any:

@@ -18,6 +18,19 @@ from edsl.theory.systems.polynomial import Polynomial, add, multiply, scale
 from edsl.theory.systems.state_space import of_pipeline
 from edsl.theory.text.figure import figure
 
+SOURCES = {
+    "QHM": "Ma and Yarats 2019",
+    "heavy ball": "Polyak 1964",
+    "Nesterov": "Nesterov 1983",
+    "optimistic gradient": "Daskalakis et al. 2018",
+    "MARS (approximate)": "Yuan et al. 2024",
+    "two EMAs": "Zhao et al. 2025, eq. 3",
+    "one EMA": "Zhao et al. 2025, eq. 3",
+    "Grokfast-EMA": "Lee et al. 2024",
+    "reordered E's": "Zhao et al. 2025, eq. 3",
+    "one buffer for two": "Zhao et al. 2025, Algorithm 5",
+}
+
 
 @dataclass(frozen=True)
 class Relation:
@@ -25,6 +38,10 @@ class Relation:
 
     name: str
     statement: str
+
+    @property
+    def source(self) -> str:
+        return SOURCES[self.name]
 
 
 def relations(pipeline: Pipeline) -> list[Relation]:

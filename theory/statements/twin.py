@@ -37,8 +37,9 @@ def linear_twin(pipeline: Pipeline, base: Pipeline) -> Twin:
     """
     places = places_of_e(pipeline)
     if not places:
-        on_routes = any(places_of_e(branch) for branch in pipeline.branches.values())
-        return Twin(None, "its E is on a route: a twin is defined for one E before all routes" if on_routes else "no E")
+        if any(places_of_e(branch) for branch in pipeline.branches.values()):
+            return Twin(None, "its E is on a route: a twin is defined for one E before all routes")
+        return Twin(None, "its E is not edsl's own: a twin is defined for that alone")
     if len(places) > 1:
         return Twin(None, "more than one E: no one momentum is as slow")
     stage: Any = pipeline.stages[places[0]]

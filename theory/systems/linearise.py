@@ -17,8 +17,9 @@ from typing import Any
 
 import sympy
 
-from edsl.errors import EdslError
+from edsl.errors import EdslError, brief
 from edsl.language.context import At
+from edsl.language.operations import OPERATIONS
 from edsl.language.pipeline import Pipeline
 from edsl.language.stage import Stage
 
@@ -109,7 +110,10 @@ class LinearAt(At):
         return self._refuse("a bound on the norm of all gradients")
 
     def function(self, name: str, *arguments: Any) -> Any:
-        return self._refuse(_REFUSED.get(name, _MATRIX))
+        return self._refuse(f"{name} of each element" if name in OPERATIONS else _REFUSED.get(name, _MATRIX))
+
+    def elementwise(self, name: str, *parts: Any) -> Any:
+        return self.function(name, *parts)
 
     def sqrt(self, x: Any) -> Any:
         if sympy.sympify(x).free_symbols <= set(self.constants):
@@ -176,8 +180,8 @@ def run(
     except EdslError as reason:  # another package's optimizer has no step to run
         raise NotLinear(str(reason)) from None
     except Exception as reason:  # a plugin's step may do what symbols can't, such as to branch on a value
-        said = str(reason).strip().splitlines()[:1] or [type(reason).__name__]
-        raise NotLinear(f"{stage.name} has no linear model: its step can't be run on symbols: {said[0]}") from None
+        said = brief(reason)
+        raise NotLinear(f"{stage.name} has no linear model: its step can't be run on symbols: {said}") from None
     # A buffer that is only seen through a frozen root is frozen with it.
     rooted = {symbol for x in at.frozen.values() for symbol in sympy.sympify(x).free_symbols}
     hidden = (rooted & set(old)) - _reached(out, entries)

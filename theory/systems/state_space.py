@@ -66,15 +66,6 @@ def of_pipeline(pipeline: Pipeline, **instead: Any) -> StateSpace:
     return _of_stages(pipeline, len(pipeline.stages), tuple(sorted(instead.items())))
 
 
-def of_adaptors(pipeline: Pipeline) -> StateSpace:
-    """The adaptors alone, between g and u.
-
-    Raises:
-        NotLinear: for a stage that has no linear model, by name.
-    """
-    return _of_stages(pipeline, pipeline.update_index, ())
-
-
 @lru_cache(maxsize=256)
 def _of_stages(pipeline: Pipeline, end: int, instead: tuple[tuple[str, Any], ...]) -> StateSpace:
     own = {key: exact(value) for key, value in {**pipeline.hyperparameters, **dict(instead)}.items()}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from edsl.language.operations import OPERATIONS
+
 _LETTERS = {
     "α": r"\alpha", "β": r"\beta", "γ": r"\gamma", "ε": r"\varepsilon", "η": r"\eta", "θ": r"\theta",
     "λ": r"\lambda", "μ": r"\mu", "ν": r"\nu", "ρ": r"\rho", "σ": r"\sigma", "ξ": r"\xi", "φ": r"\varphi",
@@ -36,6 +38,9 @@ def latex(line: str) -> str:
     text = _roots(line)
     text = re.sub(r"(\d)e−0?(\d+)", r"\1 \\cdot 10^{-\2}", text)
     text = re.sub(rf"\b({'|'.join(_WORDS)})(?=[₀-₉]*\(| /|,|\))", r"\\operatorname{\1}", text)
+    for name, row in OPERATIONS.items():
+        if row.latex:
+            text = re.sub(rf"\b{name}(?=\()", lambda found, command=row.latex: command, text)
     text = _PHRASE.sub(r"\\text{ \1 }", text)
     text = text.replace("‖all ", r"‖\text{all }")
     text = re.sub("‖([^‖]*)‖", r"\\lVert \1 \\rVert", text)

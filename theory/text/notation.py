@@ -17,7 +17,7 @@ from edsl.language.domain import plain
 from edsl.language.pipeline import Pipeline
 from edsl.language.stage import BaseUpdate, Estimator, Stage, Wrapper
 from edsl.theory.text.alphabet import Alphabet
-from edsl.theory.text.expression import ATOM, POWER, PRODUCT, QUOTIENT, SUM, Expression, is_number, letter
+from edsl.theory.text.formula import ATOM, POWER, PRODUCT, QUOTIENT, SUM, Formula, is_number, letter
 
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 _INDEX = re.compile("(⁽[⁰¹²³⁴⁵⁶⁷⁸⁹]+⁾)?ₖ")
@@ -48,49 +48,52 @@ class Writer(At):
         self.rows = letter("rows")
         self.columns = letter("columns")
         self.looks_each_step = True
-        self.noise: Expression | None = None
+        self.noise: Formula | None = None
         self.lines: list[str] = []
         self.named: dict[str, str] = {}  # the name of what a line has defined, by its text
 
     @property
-    def normal(self) -> Expression:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def normal(self) -> Formula:  # pyright: ignore[reportIncompatibleVariableOverride]
         if self.noise is None:
             self.noise = letter(f"{self.alphabet.claim('ξ')}ₖ")
             self.lines.append(f"{self.noise.name} ~ N(0, 1) for every element")
         return self.noise
 
     def fresh(self, x: Any, otherwise: Any) -> Any:
-        return x if self.looks_each_step else Expression("fresh", x, otherwise)
+        return x if self.looks_each_step else Formula("fresh", x, otherwise)
 
     def finite(self, x: Any) -> Any:
-        return Expression("finite", x)
+        return Formula("finite", x)
 
     def function(self, name: str, *arguments: Any) -> Any:
         if name in ("blocks", "whole"):
             return arguments[0]  # how a matrix is cut is no part of the recurrence
-        return Expression(name, *arguments)
+        return Formula(name, *arguments)
 
-    def sqrt(self, x: Any) -> Expression:
-        return Expression("√", x)
+    def elementwise(self, name: str, *parts: Any) -> Any:
+        return self.function(name, *parts)
 
-    def norm(self, x: Any) -> Expression:
-        return Expression("‖", x)
+    def sqrt(self, x: Any) -> Formula:
+        return Formula("√", x)
 
-    def debias(self, x: Any, beta: Any, count: Any = None) -> Expression:
-        return x if is_number(beta, 0) else Expression("debias", x, beta, self.k if count is None else count)
+    def norm(self, x: Any) -> Formula:
+        return Formula("‖", x)
 
-    def first(self, x: Any, otherwise: Any) -> Expression:
-        return Expression("first", x, otherwise)
+    def debias(self, x: Any, beta: Any, count: Any = None) -> Formula:
+        return x if is_number(beta, 0) else Formula("debias", x, beta, self.k if count is None else count)
 
-    def ratio(self, x: Any, y: Any, where: Any = None) -> Expression:
-        return Expression("/", x, y)
+    def first(self, x: Any, otherwise: Any) -> Formula:
+        return Formula("first", x, otherwise)
+
+    def ratio(self, x: Any, y: Any, where: Any = None) -> Formula:
+        return Formula("/", x, y)
 
     def define(self, name: str, value: Any) -> None:
         """A line `name = value`; from here on the value prints as its name."""
         text = self.text(value)
         if text != name:
             self.lines.append(f"{name} = {text}")
-        if isinstance(value, Expression) and value.name is None:
+        if isinstance(value, Formula) and value.name is None:
             value.name = name
             self.named[text] = name
 
@@ -99,7 +102,7 @@ class Writer(At):
 
     def _write(self, value: Any) -> tuple[str, int]:
         """An expression's text, and how tightly it binds."""
-        if not isinstance(value, Expression):
+        if not isinstance(value, Formula):
             text = _number(value)
             return text, PRODUCT if text.startswith("−") else ATOM
         if value.name is not None:
@@ -306,7 +309,7 @@ def _wanted(stage: Stage) -> dict[str, str]:
 
 
 def _run(
-    stage: Stage, flow: Expression, at: Writer, named: dict[str, str], fresh: set[str]
+    stage: Stage, flow: Formula, at: Writer, named: dict[str, str], fresh: set[str]
 ) -> tuple[Any, list[tuple[str, Any]]]:
     """A step on letters: what flows out, and each new memory entry with its name."""
     kind: Any = type(stage.init(0.0))
@@ -321,7 +324,7 @@ def _run(
     return out, kept
 
 
-def _refreshed(stage: Stage, flow: Expression, at: Writer, named: dict[str, str]) -> list[tuple[str, Any, str]]:
+def _refreshed(stage: Stage, flow: Formula, at: Writer, named: dict[str, str]) -> list[tuple[str, Any, str]]:
     """What a stage computes only every few steps: (field, entry, when)."""
     if stage.refresh_every == 0:
         return []

@@ -26,7 +26,7 @@ from edsl.numerics.dtypes import working_dtype
 from edsl.optim.compile import compile
 from edsl.optim.state import state_bytes
 
-REFERENCE = "torch.AdamW"  # fused, which all others are measured by
+BASELINE = "torch.AdamW"  # fused, which all others are measured by
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 WARM_UP = 3  # rounds before those that are timed
 _GIB = 2**30
@@ -42,7 +42,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Row:
+class BenchmarkRow:
     """One optimizer.
 
     Attributes:
@@ -76,7 +76,7 @@ class Report:
     versions: dict[str, str]
     copy_ms: Spread
     copy_bytes: int
-    rows: tuple[Row, ...]
+    rows: tuple[BenchmarkRow, ...]
     absent: tuple[str, ...]
 
     def record(self) -> dict[str, Any]:
@@ -139,7 +139,7 @@ class Bench:
             try:
                 firsts[entry.name] = first_step(entry, self.shapes, self.place, self.threads)
             except TooSlow as reason:
-                if not entry.is_peer or entry.name == REFERENCE:
+                if not entry.is_peer or entry.name == BASELINE:
                     raise EdslError(f"{entry.name}: {reason}; --no-first-step measures without it") from None
                 slow[entry.name] = str(reason)
         return firsts, slow
@@ -159,10 +159,10 @@ class Bench:
         for contender in contenders:
             watch(f"memory of {contender.name}")
             own = seconds[contender.name]
-            row = Row(
+            row = BenchmarkRow(
                 optimizer=contender.name,
                 step_ms=_spread(own),
-                to_adamw=_ratio(own, seconds[REFERENCE]),
+                to_adamw=_ratio(own, seconds[BASELINE]),
                 to_copy=_ratio(own, seconds[copy.name]),
                 first_step_s=firsts.get(contender.name),
                 graphs=contender.graphs,
@@ -247,7 +247,7 @@ def bench(
     shapes = parameter_set(params)
     for spec in specs:
         _check_spec(spec, shapes)
-    peers, absent = _present(list(dict.fromkeys(against if REFERENCE in against else [REFERENCE, *against])))
+    peers, absent = _present(list(dict.fromkeys(against if BASELINE in against else [BASELINE, *against])))
     entries = (*map(Entry, specs), *(Entry(name, is_peer=True) for name in peers))
     seen: set[str] = set()
     for entry in entries:

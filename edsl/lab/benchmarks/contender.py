@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edsl.errors import EdslError
+from edsl.errors import EdslError, brief
 from edsl.lab.benchmarks.parameter_sets import Shape
-from edsl.lab.benchmarks.peers import build_peer, first_line
+from edsl.lab.benchmarks.peers import build_peer
 from edsl.optim.compile import compile
 from edsl.optim.optimizer import PipelineOptimizer
 
@@ -105,7 +105,7 @@ class Contender:
         except EdslError:
             raise
         except Exception as reason:  # another package's optimizer may raise anything
-            raise EdslError(f"{self.name} can't take this step: {first_line(reason)}") from None
+            raise EdslError(f"{self.name} can't take this step: {brief(reason, 200)}") from None
         self._graphs += _dynamo_graphs() - before
 
     @property

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from edsl.errors import EdslError, shown
+from edsl.errors import EdslError, brief, shown
 
 MODULES = {  # of each package
     "torch": "torch.optim",
@@ -60,12 +60,7 @@ def build_peer(name: str, parameters: list[torch.nn.Parameter]) -> Any:
     try:
         return kind(parameters, fused=True) if can_be_fused else kind(parameters)
     except Exception as reason:  # another package's constructor may raise anything
-        raise EdslError(f"{name} can't be built with its defaults: {first_line(reason)}") from None
-
-
-def first_line(reason: Exception) -> str:
-    """What an exception of another package says, in short."""
-    return (str(reason).strip().splitlines() or [type(reason).__name__])[0][:200]
+        raise EdslError(f"{name} can't be built with its defaults: {brief(reason, 200)}") from None
 
 
 @lru_cache
@@ -77,9 +72,9 @@ def _optimizers(package: str) -> dict[str, Any]:
     except ModuleNotFoundError as reason:
         if reason.name == package:
             raise AbsentPackage(f"{package} is not installed") from None
-        raise AbsentPackage(f"{package} doesn't load: {first_line(reason)}") from None
+        raise AbsentPackage(f"{package} doesn't load: {brief(reason, 200)}") from None
     except Exception as reason:  # as it loads, another package may raise anything
-        raise AbsentPackage(f"{package} doesn't load: {first_line(reason)}") from None
+        raise AbsentPackage(f"{package} doesn't load: {brief(reason, 200)}") from None
     base = torch.optim.Optimizer
     return {
         key: value

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from edsl.costs.memory import routes
-from edsl.errors import EdslError
+from edsl.errors import EdslError, brief
 from edsl.groups.exclusion import excluded_names
 from edsl.kernels.code_cache import UnusableCache, cache_folder
 from edsl.kernels.toolchain import LIBRARY
@@ -132,8 +132,8 @@ def _zeros(shape: Sequence[int], dtype: torch.dtype, device: str) -> Tensor:
     try:
         return torch.zeros(tuple(shape), dtype=dtype, device=device, requires_grad=True)
     except RuntimeError as reason:
-        said = (str(reason).splitlines() or [type(reason).__name__])[0]
-        raise EdslError(f"no memory for a tensor of shape {tuple(shape)} on {device}: {said[:100]}") from None
+        said = brief(reason, 100)
+        raise EdslError(f"no memory for a tensor of shape {tuple(shape)} on {device}: {said}") from None
 
 
 def _compiled() -> int:

@@ -11,7 +11,7 @@ from edsl.lab.claims.raced import raced
 from edsl.lab.races.build import race
 from edsl.lab.report.matched_loss import picture
 from edsl.lab.results.matched_loss import Matched, matched, seen_in
-from edsl.lab.results.statistics import LEVEL, Interval, holm
+from edsl.lab.results.statistics import LEVEL, ConfidenceInterval, holm
 from edsl.lab.trials.levels import END
 
 LR = 0.003
@@ -62,7 +62,7 @@ def run(out: Path, quick: bool) -> Claim:
     )
 
 
-def _shown(*claimed: tuple[Interval | None, int]) -> list[bool]:
+def _shown(*claimed: tuple[ConfidenceInterval | None, int]) -> list[bool]:
     """Whether each difference lies on the side that is claimed, family-wise among them (Holm)."""
     raised = holm([1.0 if interval is None or interval.p is None else interval.p for interval, _ in claimed])
     return [
@@ -71,7 +71,7 @@ def _shown(*claimed: tuple[Interval | None, int]) -> list[bool]:
     ]
 
 
-def _text(interval: Interval | None) -> str:
+def _text(interval: ConfidenceInterval | None) -> str:
     if interval is None:
         return "–"
     ends = "" if interval.low is None else f" [{interval.low:.3f}, {interval.high:.3f}]"

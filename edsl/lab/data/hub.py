@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edsl.errors import EdslError
+from edsl.errors import EdslError, first_line
 
 
 def splits(
@@ -33,7 +33,7 @@ def splits(
         asked = (source, configuration) if folder is None else (str(folder), None)
         found = datasets.load_dataset(*asked)
     except Exception as reason:  # of many packages: no connection, no such format, a damaged file
-        said = f"{type(reason).__name__}: {(str(reason).strip().splitlines() or [''])[0][:120]}"
+        said = first_line(reason, 120)
         if folder is not None:
             raise EdslError(f"task {task}: datasets can't read {folder} ({said})") from None
         raise EdslError(

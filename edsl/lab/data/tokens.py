@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from edsl.errors import EdslError, EdslWarning, shown
+from edsl.errors import EdslError, EdslWarning, first_line, shown
 from edsl.lab.data.cache import is_kept, mapped
 
 VOCABULARY = {"gpt2": 50_257, "bytes": 256}
@@ -120,6 +120,6 @@ def gpt2_tokenizer() -> Callable[[str], list[int]]:
             hf_hub_download(name, "tokenizer.json")  # one file first: without a connection each is tried for long
             found = AutoTokenizer.from_pretrained(name)
         except Exception as reason:
-            said = f"{type(reason).__name__}: {(str(reason).strip().splitlines() or [''])[0][:80]}"
+            said = first_line(reason, 80)
             raise EdslError(f"GPT-2's tokenizer is not here and can't be downloaded ({said})") from None
     return lambda text: found(text, add_special_tokens=False, verbose=False)["input_ids"]

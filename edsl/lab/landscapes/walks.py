@@ -191,7 +191,7 @@ def covered(valley: Valley, begins: np.ndarray, ends: np.ndarray, lengths: np.nd
 
 
 @dataclass(frozen=True)
-class Interval:
+class MedianInterval:
     """A median over starts and its 95 % bootstrap interval, equal ends where nothing varies."""
 
     median: float
@@ -199,13 +199,13 @@ class Interval:
     high: float
 
 
-def median_interval(values: Sequence[float], seed: int = 0) -> Interval:
+def median_interval(values: Sequence[float], seed: int = 0) -> MedianInterval:
     """The median with scipy's BCa interval, or the percentiles' where that is undefined.
 
     Example:
         >>> from edsl.lab.landscapes.walks import median_interval
         >>> median_interval([1.0, 1.0, 1.0])
-        Interval(median=1.0, low=1.0, high=1.0)
+        MedianInterval(median=1.0, low=1.0, high=1.0)
     """
     import warnings
 
@@ -214,10 +214,10 @@ def median_interval(values: Sequence[float], seed: int = 0) -> Interval:
     sample = np.asarray(values, float)
     sample = sample[np.isfinite(sample)]
     if len(sample) == 0:
-        return Interval(math.nan, math.nan, math.nan)
+        return MedianInterval(math.nan, math.nan, math.nan)
     median = float(np.median(sample))
     if len(sample) < 3 or np.ptp(sample) == 0:
-        return Interval(median, float(sample.min()), float(sample.max()))
+        return MedianInterval(median, float(sample.min()), float(sample.max()))
     low, high = math.nan, math.nan
     for method in ("BCa", "percentile"):
         with warnings.catch_warnings():
@@ -228,7 +228,7 @@ def median_interval(values: Sequence[float], seed: int = 0) -> Interval:
         low, high = float(found.low), float(found.high)
         if math.isfinite(low) and math.isfinite(high):
             break
-    return Interval(median, low, high)
+    return MedianInterval(median, low, high)
 
 
 @dataclass(frozen=True)
@@ -237,11 +237,11 @@ class Tour:
 
     name: str
     spec: str
-    arc: Interval
-    covered: Interval
+    arc: MedianInterval
+    covered: MedianInterval
     reached: float
-    final: Interval
-    flattest: Interval
+    final: MedianInterval
+    flattest: MedianInterval
     visits: tuple[Visit, ...]
 
     def record(self) -> dict[str, Any]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edsl.language.pipeline import Chain, Pipeline
-from edsl.language.registry.lookup import stage_class
-from edsl.language.stage import Stage
+from edsl.language.stage import Adaptor, Stage
 
 WITHOUT, TWIN = "without E", "twin"
 
@@ -22,7 +21,7 @@ class Control:
 
 def explores(pipeline: Pipeline) -> bool:
     """Whether a pipeline has an E, on any of its routes."""
-    return any(_is_e(stage) for branch in pipeline.branches.values() for stage in branch.stages)
+    return any(_explores(stage) for branch in pipeline.branches.values() for stage in branch.stages)
 
 
 def controls_of(pipeline: Pipeline) -> tuple[Control, ...]:
@@ -57,8 +56,8 @@ def why_no_twin(pipeline: Pipeline) -> str:
     return found if isinstance(found, str) else ""
 
 
-def _is_e(stage: Stage) -> bool:
-    return isinstance(stage, stage_class("e"))
+def _explores(stage: Stage) -> bool:
+    return isinstance(stage, Adaptor) and stage.explores
 
 
 def _without_e(pipeline: Pipeline) -> Pipeline:
@@ -69,9 +68,9 @@ def _without_e(pipeline: Pipeline) -> Pipeline:
         estimator = estimator.replace({"common": False})
     base = update
     if isinstance(update, Route):
-        routes = {name: tuple(part for part in chain.stages if not _is_e(part)) for name, chain in update.branches}
+        routes = {name: tuple(part for part in chain.stages if not _explores(part)) for name, chain in update.branches}
         base = Route(tuple((name, Chain(stages)) for name, stages in routes.items()))
-    stages = (base if stage is update else stage for stage in pipeline.stages[1:] if not _is_e(stage))
+    stages = (base if stage is update else stage for stage in pipeline.stages[1:] if not _explores(stage))
     return Pipeline((estimator, *stages))
 
 

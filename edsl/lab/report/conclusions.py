@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from edsl.lab.races.controls import TWIN, WITHOUT, why_no_twin
 from edsl.lab.races.race import Race
 from edsl.lab.results.result_tables import MISSING, difference_texts, metric_scale
-from edsl.lab.results.results import NAMES, Effect, Results, Row
+from edsl.lab.results.results import NAMES, Effect, ResultRow, Results
 from edsl.lab.results.statistics import BETTER, FEWEST, UNDECIDED, WORSE
 from edsl.language.spec import parse
 
@@ -90,7 +90,7 @@ def _amount(race: Race, effect: Effect, several: bool) -> str:
     return f" ({'; '.join(said)})" if said else ""
 
 
-def _against(race: Race, row: Row, effect: Effect, several: bool) -> str:
+def _against(race: Race, row: ResultRow, effect: Effect, several: bool) -> str:
     amount, metric = _amount(race, effect, several), NAMES[race.metric]
     if effect.verdict in (BETTER, WORSE):
         return f"{row.name} has a {effect.verdict} {metric} than {effect.against}{amount}."
@@ -99,20 +99,20 @@ def _against(race: Race, row: Row, effect: Effect, several: bool) -> str:
     return f"{row.name} and {effect.against}: {effect.verdict}{amount}."
 
 
-def _of_e(race: Race, row: Row, effects: Sequence[Effect], several: bool) -> str:
+def _of_e(race: Race, row: ResultRow, effects: Sequence[Effect], several: bool) -> str:
     """Whether what E does is E's: read from both controls, as far as there are two."""
     parts = [f"against {_called(row, effect)}: {effect.verdict}{_amount(race, effect, several)}" for effect in effects]
     verdicts = {effect.control: effect.verdict for effect in effects}
     return f"E in {row.name}, {'; '.join(parts)}. {_reading(row, verdicts)}"
 
 
-def _called(row: Row, effect: Effect) -> str:
+def _called(row: ResultRow, effect: Effect) -> str:
     """A control by what it is, and by its name where it runs under one of its own."""
     what = {WITHOUT: "the same without E", TWIN: "its twin"}[effect.control]
     return what if effect.against == f"{row.name}, {effect.control}" else f"{what}, {effect.against}"
 
 
-def _reading(row: Row, verdicts: Mapping[str, str]) -> str:
+def _reading(row: ResultRow, verdicts: Mapping[str, str]) -> str:
     """What the verdicts against the controls say together."""
     base, twin = verdicts.get(WITHOUT, ""), verdicts.get(TWIN, "")
     if not base:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from edsl.lab.races.race import Race
 from edsl.lab.results.matched_loss import FLATTER, SHARPER, Matched
 from edsl.lab.results.result_tables import MISSING, WORDS, number_text
-from edsl.lab.results.statistics import FEWEST, UNDECIDED, Interval
+from edsl.lab.results.statistics import FEWEST, UNDECIDED, ConfidenceInterval
 from edsl.lab.trials.levels import END
 
 TITLES = (
@@ -99,7 +99,7 @@ def _cells(row: Matched) -> tuple[str, ...]:
     )
 
 
-def _interval(interval: Interval | None) -> str:
+def _interval(interval: ConfidenceInterval | None) -> str:
     """A mean with its interval, as 1.02 (0.98 to 1.06)."""
     if interval is None:
         return ""

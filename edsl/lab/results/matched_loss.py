@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from edsl.lab.races.race import Race
-from edsl.lab.results.statistics import BETTER, RESOLUTION, WORSE, Interval, holm, paired, verdict
+from edsl.lab.results.statistics import BETTER, RESOLUTION, WORSE, ConfidenceInterval, holm, paired, verdict
 from edsl.lab.trials.levels import END, Look
 
 SHARPER, FLATTER = "sharper", "flatter"
@@ -41,8 +41,8 @@ class Matched:
     steps: float
     sharpness: float
     drift: float
-    sharpness_ratio: Interval | None
-    drift_difference: Interval | None
+    sharpness_ratio: ConfidenceInterval | None
+    drift_difference: ConfidenceInterval | None
     verdict: str = ""
     family_wise: str = ""
 
@@ -92,7 +92,7 @@ def matched(race: Race, found: Sequence[Seen]) -> list[Matched]:
     ]
 
 
-def _verdict(ratio: Interval | None, p: float | None = None) -> str:
+def _verdict(ratio: ConfidenceInterval | None, p: float | None = None) -> str:
     said = verdict(ratio, True, p)
     return {BETTER: SHARPER, WORSE: FLATTER}.get(said, said)
 
@@ -119,7 +119,7 @@ def _row(race: Race, name: str, level: float, own: Mapping[int, Seen], first: Ma
     )
 
 
-def exponential(interval: Interval) -> Interval:
+def exponential(interval: ConfidenceInterval) -> ConfidenceInterval:
     """The interval of a ratio, from that of its logarithm."""
     ends = [None if end is None else math.exp(end) for end in (interval.low, interval.high)]
     return replace(interval, mean=math.exp(interval.mean), low=ends[0], high=ends[1])

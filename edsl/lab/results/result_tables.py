@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edsl.lab.races.race import Race
-from edsl.lab.results.results import Figure, Reached, Results, Row
-from edsl.lab.results.statistics import FEWEST, FEWEST_RANKED, Interval
+from edsl.lab.results.results import Figure, Reached, ResultRow, Results
+from edsl.lab.results.statistics import FEWEST, FEWEST_RANKED, ConfidenceInterval
 from edsl.lab.trials.trial import CHECKPOINTS
 
 MISSING = "–"
@@ -89,7 +89,7 @@ def figure_text(figure: Figure | None, scale: float = 1.0) -> str:
     return format(figure.mean * scale, form) + ("" if figure.sd is None else f" ± {figure.sd * scale:{spread}}")
 
 
-def difference_texts(interval: Interval | None, scale: float = 1.0) -> tuple[str, str]:
+def difference_texts(interval: ConfidenceInterval | None, scale: float = 1.0) -> tuple[str, str]:
     """A mean difference, and its interval."""
     if interval is None or math.isnan(interval.mean):
         return MISSING, MISSING
@@ -162,17 +162,17 @@ def _costs(race: Race, found: Results) -> Iterator[tuple[str, list[str]]]:
         yield name, [figure_text(row.measures.get(name)) for row in rows]
 
 
-def _to_baseline(race: Race, row: Row) -> Interval | None:
+def _to_baseline(race: Race, row: ResultRow) -> ConfidenceInterval | None:
     return next((effect.interval for effect in row.effects if effect.against == race.baseline), None)
 
 
-def _verdict(race: Race, row: Row) -> str:
+def _verdict(race: Race, row: ResultRow) -> str:
     if row.name == race.baseline:
         return "baseline"
     return next((effect.verdict for effect in row.effects if effect.against == race.baseline), MISSING)
 
 
-def _family_wise(race: Race, row: Row) -> str:
+def _family_wise(race: Race, row: ResultRow) -> str:
     judged = [effect for effect in row.effects if effect.interval is not None and effect.interval.p is not None]
     return next((effect.family_wise for effect in judged if effect.against == race.baseline), MISSING)
 
@@ -187,11 +187,11 @@ def _steps(target: Reached | None) -> str:
     )
 
 
-def _rates(row: Row) -> str:
+def _rates(row: ResultRow) -> str:
     return ", ".join(f"{rate:.3g}" for rate in row.lr.values()) + (" (edge)" if row.lr_on_edge else "") or MISSING
 
 
-def _ended(row: Row) -> str:
+def _ended(row: ResultRow) -> str:
     counts = {"diverged": row.diverged, "failed": row.failed}
     return ", ".join(
         f"{count} of {row.ok + row.diverged + row.failed} {word}" for word, count in counts.items() if count

@@ -12,7 +12,15 @@ from edsl.errors import EdslError
 from edsl.lab.races.entrant import Entrant
 from edsl.lab.races.learning_rate import learning_rates
 from edsl.lab.races.race import Race
-from edsl.lab.results.statistics import FEWEST_RANKED, NOT_COMPARABLE, RESOLUTION, Interval, compared, holm, verdict
+from edsl.lab.results.statistics import (
+    FEWEST_RANKED,
+    NOT_COMPARABLE,
+    RESOLUTION,
+    ConfidenceInterval,
+    compared,
+    holm,
+    verdict,
+)
 from edsl.lab.trials.setting import UNITS
 from edsl.language.spec import parse
 
@@ -42,7 +50,7 @@ class Effect:
     """
 
     against: str
-    interval: Interval | None
+    interval: ConfidenceInterval | None
     verdict: str
     family_wise: str
     control: str = ""
@@ -63,7 +71,7 @@ class Reached:
 
 
 @dataclass(frozen=True)
-class Row:
+class ResultRow:
     """One entrant. Figures are None where no trial ended well.
 
     Attributes:
@@ -111,7 +119,7 @@ class Row:
 class Results:
     """A race's rows, the target that time was taken to, and how many differences are judged with these."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[ResultRow, ...]
     target: float | None
     verdicts: int
 
@@ -144,7 +152,7 @@ def together(found: Sequence[tuple[Race, Results]]) -> list[Results]:
     }
     raised = dict(zip(probabilities, holm(list(probabilities.values()))))
 
-    def judged(number: int, race: Race, row: Row, effect: Effect) -> Effect:
+    def judged(number: int, race: Race, row: ResultRow, effect: Effect) -> Effect:
         p = raised.get((number, frozenset((row.name, effect.against))))
         return effect if p is None else replace(effect, family_wise=verdict(effect.interval, race.higher_is_better, p))
 
@@ -196,7 +204,7 @@ def _row(
     trials: Trials,
     finals: Mapping[str, Mapping[int, dict[str, Any]]],
     target: float | None,
-) -> Row:
+) -> ResultRow:
     own = finals[entrant.name]
     well = list(_well(own).values())
     spec, edge, tried = race.chosen(entrant, trials)
@@ -213,7 +221,7 @@ def _row(
 
     least = None if race.task.optimum is None else race.task.optimum()
     at_default = _well(_finals(race, entrant, trials, entrant.spec)).values()
-    return Row(
+    return ResultRow(
         name=entrant.name,
         spec=spec,
         control_of=entrant.control_of,

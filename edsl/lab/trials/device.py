@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
-from edsl.errors import EdslError, shown
+from edsl.errors import EdslError, brief, shown
 
 _GROUP = Path("/sys/fs/cgroup")
 
@@ -25,9 +25,9 @@ def usable_device(name: str) -> str:
             warnings.simplefilter("ignore")
             torch.empty(1, device=name).item()
     except Exception as reason:  # each kind of device has its own way to be missing
-        said = (str(reason).splitlines() or [type(reason).__name__])[0].split(". ")[0]
-        brief = said if len(said) <= 100 else f"{said[:97]}..."
-        raise EdslError(f"device {shown(name)} can't be used here, take cpu or auto: {brief}") from None
+        said = brief(reason).split(". ")[0]
+        short = said if len(said) <= 100 else f"{said[:97]}..."
+        raise EdslError(f"device {shown(name)} can't be used here, take cpu or auto: {short}") from None
     return name
 
 

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import torch
 
-from edsl.errors import EdslError
+from edsl.errors import EdslError, first_line
 from edsl.lab.tasks.task import Task
 from edsl.lab.trials.parallel import Group
 from edsl.lab.trials.setting import Setting
 from edsl.lab.trials.training import Training
-from edsl.lab.trials.trial import Trial, failed, first_line
+from edsl.lab.trials.trial import Trial, failed
 from edsl.language.spec import parse
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edsl.errors import EdslError
+from edsl.errors import EdslError, first_line
 from edsl.groups.exclusion import names_in_module
 from edsl.lab.closure import closure_for
 from edsl.lab.tasks.task import Split, Task
@@ -23,7 +23,7 @@ from edsl.lab.trials.levels import Looking
 from edsl.lab.trials.parallel import Group
 from edsl.lab.trials.schedule import schedule
 from edsl.lab.trials.setting import UNITS, Setting
-from edsl.lab.trials.trial import CHECKPOINTS, CURVE_POINTS, Trial, first_line
+from edsl.lab.trials.trial import CHECKPOINTS, CURVE_POINTS, Trial
 from edsl.language.pipeline import Pipeline
 from edsl.optim.compile import compile
 from edsl.optim.optimizer import PipelineOptimizer

@@ -69,7 +69,3 @@ def failed(spec: str, seed: int, reason: str) -> Trial:
     return Trial(
         spec, seed, "failed", reason, nan, nan, nan, nan, None, None, 0, 0, 0.0, nan, nan, nan, nan, (), (), (), None
     )
-
-
-def first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

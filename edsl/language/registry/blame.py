@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from edsl.errors import EdslError, nearest
+from edsl.errors import EdslError, brief, first_line, nearest
 from edsl.language.context import At, Branching
 from edsl.language.registry.stages import load
 from edsl.language.stage import Stage
@@ -33,12 +33,6 @@ def blamed(reason: BaseException) -> EdslError | None:
     line = [line for frame, line in found[begin:] if frame.f_code.co_filename == file][-1]
     name = type(found[begin][0].f_locals["self"]).__name__
     return EdslError(f"{file}, line {line}: {name}: {explained(reason)}")
-
-
-def first_line(reason: BaseException) -> str:
-    """An error of somebody else's code in one line."""
-    first = (str(reason).strip().splitlines() or [""])[0]
-    return f"{type(reason).__name__}: {first}".removesuffix(": ")
 
 
 def line_of(reason: BaseException, file: Any) -> str:
@@ -66,7 +60,7 @@ def explained(reason: BaseException) -> str:
     if unknown:
         known = [name for name in dir(At) if not name.startswith("_")]
         return f"at has no {unknown[1]}; {nearest(unknown[1], known, 'it has')}"
-    said = str(reason).splitlines()[0] if isinstance(reason, EdslError) else first_line(reason)
+    said = brief(reason) if isinstance(reason, EdslError) else first_line(reason)
     return f"{said}; {_ON_LETTERS}" if is_about_letters(reason) else said
 
 

@@ -19,8 +19,8 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
-from edsl.errors import EdslError, shown
-from edsl.language.registry.blame import file_of, first_line, line_of
+from edsl.errors import EdslError, first_line, shown
+from edsl.language.registry.blame import file_of, line_of
 from edsl.language.stage import Adaptor, BaseUpdate, Estimator, Stage, Wrapper, check_authored
 
 GROUP = "edsl.stages"

@@ -7,7 +7,7 @@ from typing import Any
 SUM, QUOTIENT, PRODUCT, POWER, ATOM = 1, 2, 3, 4, 5  # how tightly an expression binds
 
 
-class Expression:
+class Formula:
     """A number-like value that remembers how it was made; `name` once it has one."""
 
     def __init__(self, operation: str, *parts: Any) -> None:
@@ -16,16 +16,16 @@ class Expression:
         self.name: str | None = None
 
     def __add__(self, other: Any) -> Any:
-        return self if is_number(other, 0) else Expression("+", self, other)
+        return self if is_number(other, 0) else Formula("+", self, other)
 
     def __radd__(self, other: Any) -> Any:
-        return self if is_number(other, 0) else Expression("+", other, self)
+        return self if is_number(other, 0) else Formula("+", other, self)
 
     def __sub__(self, other: Any) -> Any:
-        return self if is_number(other, 0) else Expression("−", self, other)
+        return self if is_number(other, 0) else Formula("−", self, other)
 
     def __rsub__(self, other: Any) -> Any:
-        return Expression("−", other, self)
+        return Formula("−", other, self)
 
     def __mul__(self, other: Any) -> Any:
         return _product(self, other)
@@ -34,33 +34,33 @@ class Expression:
         return _product(other, self)
 
     def __truediv__(self, other: Any) -> Any:
-        return self if is_number(other, 1) else Expression("/", self, other)
+        return self if is_number(other, 1) else Formula("/", self, other)
 
     def __rtruediv__(self, other: Any) -> Any:
-        return Expression("/", other, self)
+        return Formula("/", other, self)
 
     def __pow__(self, other: Any) -> Any:
-        return 1 if is_number(other, 0) else Expression("^", self, other)
+        return 1 if is_number(other, 0) else Formula("^", self, other)
 
     def __rpow__(self, other: Any) -> Any:
-        return Expression("^", other, self)
+        return Formula("^", other, self)
 
     def __neg__(self) -> Any:
-        return Expression("neg", self)
+        return Formula("neg", self)
 
     def __abs__(self) -> Any:
-        return Expression("abs", self)
+        return Formula("abs", self)
 
 
-def letter(text: str) -> Expression:
+def letter(text: str) -> Formula:
     """A symbol, printed as it is."""
-    symbol = Expression("letter")
+    symbol = Formula("letter")
     symbol.name = text
     return symbol
 
 
 def is_number(value: Any, number: int) -> bool:
-    return not isinstance(value, Expression) and value == number
+    return not isinstance(value, Formula) and value == number
 
 
 def _product(left: Any, right: Any) -> Any:
@@ -68,4 +68,4 @@ def _product(left: Any, right: Any) -> Any:
         return 0
     if is_number(left, 1):
         return right
-    return left if is_number(right, 1) else Expression("·", left, right)
+    return left if is_number(right, 1) else Formula("·", left, right)
