@@ -38,8 +38,8 @@ SHARED: dict[str, tuple[Any, Any]] = {
         Annotated[
             str,
             typer.Option(
-                help="Learning rates: default (as in the specs), auto (tuned, --trials per optimizer), or factors on the "
-                "specs' own, such as 0.1,1,10."
+                help="Learning rates: default (as in the specs), auto (tuned, --trials per optimizer), or factors on "
+                "the specs' own, such as 0.1,1,10."
             ),
         ],
         "default",
