@@ -81,7 +81,7 @@ def held_in(folder: Path) -> Any:
 def _extended(race: Any, seeds: int, folder: Path) -> Any:
     if seeds < race.seeds:
         raise EdslError(
-            f"--seeds {seeds} is less than the {race.seeds} of the race in {folder}: a race is extended, never cut; "
+            f"--seeds {seeds} is less than the {race.seeds} of the race in {folder}: a race can only be extended; "
             "leave it out, or name another --out"
         )
     if seeds > race.seeds:

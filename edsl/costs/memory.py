@@ -134,7 +134,7 @@ def memory(spec: Any, shapes: Shapes, dtype: Any = "float32", state_dtype: Any =
     pipeline = as_pipeline(spec)
     given, kept = read_dtype(dtype, "dtype") or torch.float32, read_dtype(state_dtype)
     if kept is not None and pipeline.update.moves_weights:
-        raise EdslError(f"state_dtype is edsl's own; {pipeline.update.name} keeps its state as it does")
+        raise EdslError(f"state_dtype applies to edsl's updates only; {pipeline.update.name} chooses its own")
     own = routes(pipeline, shapes)
     excluded = frozenset(excluded_names(None, tuple(shapes)))
     dtypes = (given, kept or working_dtype(given), kept)

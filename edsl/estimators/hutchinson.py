@@ -74,7 +74,7 @@ class Hutchinson(Estimator):
     def noise(self) -> str:
         law = f"Σⱼ Hᵢⱼ² {'−' if self.distribution == 'rademacher' else '+'} Hᵢᵢ²"
         law = f"({law})/{self.samples}" if self.samples > 1 else law
-        return f"the gradient's is the batch's; variance {law} in element i of the diagonal"
+        return f"minibatch for the gradient; variance {law} in element i of the diagonal"
 
     def evaluate(self, oracle: Oracle) -> Any:
         due = [slot for slot in oracle.slots if self.looks(slot.k) > self.looks(slot.k - 1)]

@@ -175,8 +175,8 @@ class _Reader:
         """A recipe's stages where others stand before it, which leaves a gradient's estimator to them."""
         if stages[0].name not in ("grad", "hutchinson"):  # an update says itself when it lacks a Hessian
             raise EdslError(
-                f"{name} begins with {stages[0].name}, and nothing can stand before that; "
-                f"write what is behind it: {' | '.join(stage.name for stage in stages[1:])}"
+                f"{name} begins with {stages[0].name}, which must come first; "
+                f"write only what follows it: {' | '.join(stage.name for stage in stages[1:])}"
             )
         return stages[1:]
 

@@ -183,7 +183,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
     @torch._disable_dynamo  # pyright: ignore[reportPrivateImportUsage]
     def _step(self, closure: Callable[[], Any] | None) -> Any:
         if self._evaluating:
-            raise EdslError("step() inside evaluation_weights(): leave it first, to train the weights themselves")
+            raise EdslError("step() inside evaluation_weights(): leave the block before training")
         self._check_alone()
         self._check_unscaled()
         self._stepping = get_ident()
@@ -207,11 +207,9 @@ class PipelineOptimizer(torch.optim.Optimizer):
     def _check_alone(self) -> None:
         """Raises EdslError while another step of this optimizer is under way."""
         if self._stepping == get_ident():
-            raise EdslError("step() inside its own closure: a closure computes the loss; step outside of it")
+            raise EdslError("step() called from its own closure: the closure must only compute the loss")
         if self._stepping:
-            raise EdslError(
-                "step() while another thread takes a step of this optimizer: let one at a time step, under a lock"
-            )
+            raise EdslError("step() called while another thread is inside step() of this optimizer: use a lock")
 
     @property
     def _step_supports_amp_scaling(self) -> bool:
@@ -225,7 +223,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
             return
         raise EdslError(
             f"{self.pipeline.estimator.name} evaluates the loss itself, which a GradScaler can't unscale: call "
-            "step(closure) without the scaler, on the loss as it is (bfloat16 autocast needs no scaler)"
+            "step(closure) without the scaler, on the unscaled loss (bfloat16 autocast needs no scaler)"
         )
 
     def _evaluate_and_update(self, closure: Callable[[], Any] | None) -> Any:
@@ -313,7 +311,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
             ...     _ = model(torch.ones(2, 3))
         """
         if self._evaluating:
-            raise EdslError("evaluation_weights() is entered already")
+            raise EdslError("evaluation_weights() is already active: leave it before entering it again")
         trained: list[tuple[Tensor, Tensor]] = []
         self._evaluating = True
         try:
@@ -421,7 +419,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
     def _checked(self, group: dict[str, Any]) -> dict[str, Any]:
         """The group with its hyper-parameters under their canonical names, each in its domain."""
         if group.get("pipeline", self.defaults["pipeline"]) != self.defaults["pipeline"]:
-            raise EdslError("param group: all groups of an optimizer have one pipeline; build another optimizer")
+            raise EdslError("param group: all groups share one pipeline; build a second optimizer for another")
         if not isinstance(group.get("maximize", False), bool):
             raise EdslError(f"param group: maximize must be True or False, got {shown(group['maximize'])}")
         if is_whole(self.pipeline, group):
@@ -456,7 +454,8 @@ class PipelineOptimizer(torch.optim.Optimizer):
             elsewhere = key not in live and key in self.pipeline.keys
             if elsewhere and key not in names and key not in self.defaults:
                 raise EdslError(
-                    f"param group: {key} is another route's; a group of {group['route']} has {', '.join(live)}"
+                    f"param group: {key} belongs to another route; a group of route {group['route']} has "
+                    f"{', '.join(live)}"
                 )
             found[names[key] if elsewhere and key in names else key] = value
         return found
@@ -472,7 +471,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         Where both sides know names, parameters may have come into another order within a group.
 
         Raises:
-            EdslError: when the checkpoint is not whole or belongs to another pipeline; the
+            EdslError: when the checkpoint is malformed or belongs to another pipeline; the
                 optimizer is then unchanged.
         """
         if not isinstance(state_dict, dict):

@@ -101,8 +101,8 @@ class Oracle:
             sharded = next((slot.name for slot in slots if is_sharded(slot.parameter)), None)
             if sharded is not None:
                 raise EdslError(
-                    f"{estimator.name} can't work on sharded parameters (DTensor), as {sharded} is: "
-                    "use grad or sam, or DDP, which shards none"
+                    f"{estimator.name} can't work on sharded parameters (DTensor) such as {sharded}: "
+                    "use grad or sam, or DDP instead of sharding"
                 )
 
     def _check_processes(self) -> None:

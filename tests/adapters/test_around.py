@@ -255,7 +255,7 @@ def test_edsls_own_checkpoints_take_numbers_for_steps_and_defaults_for_options(s
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda saved: saved["state"][0].update(step=2.5), "a step must be one whole number"),
+        (lambda saved: saved["state"][0].update(step=2.5), "a step must be a whole number"),
         (lambda saved: saved["state"][0].update(step=True), "has no step"),
         (lambda saved: saved["state"][0].pop("torch.AdamW.exp_avg"), None),
         (lambda saved: [saved["state"][0].pop(f"torch.AdamW.{k}") for k in ("exp_avg", "exp_avg_sq")], "none of torch"),

@@ -297,7 +297,7 @@ def test_an_optimizer_whose_trials_failed_is_judged_by_ranks_or_not_at_all():
     assert (effect.verdict, effect.interval.method, effect.interval.low) == ("worse", "signed ranks", None)
     fewer = race("digits", ["sgd", "adam"], seeds=5, steps=2)
     effect = results(fewer, ends(fewer, {"sgd": well[:5], "adam": [None] * 5})).rows[1].effects[0]
-    assert effect.verdict == "not comparable: trials that did not end well: 5 here"
+    assert effect.verdict == "not comparable: trials that diverged or failed: 5 here"
 
 
 def test_a_resumed_race_takes_more_seeds_and_nothing_else(tmp_path):

@@ -139,9 +139,9 @@ def _read(place: Path) -> tuple[list[dict[str, Any]], int]:
         try:
             trial = json.loads(line, parse_constant=_not_json)
         except (ValueError, RecursionError):
-            raise EdslError(f"{place}, line {number} is not JSON; mend or delete that line") from None
+            raise EdslError(f"{place}, line {number} is not JSON; fix or delete that line") from None
         if not is_trial(trial):
-            raise EdslError(f"{place}, line {number} is not a trial's result; mend or delete that line")
+            raise EdslError(f"{place}, line {number} is not a trial's result; fix or delete that line")
         finished.append(trial)
     return finished, sum(len(line) + 1 for line in lines[:-1])
 
