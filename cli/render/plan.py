@@ -17,12 +17,12 @@ _TITLES = (
     "state\nB/param",
     "temporaries\n≤",
     "on a CPU\n≤",
-    "traffic a step\n≥",
+    "traffic per step\n≥",
     "moved by\nits loops",
-    "a step\n≥ ms",
+    "step\n≥ ms",
     "its loops\nms",
 )
-_TIMES = ("a step\n≥ ms", "its loops\nms")  # which need a bandwidth
+_TIMES = ("step\n≥ ms", "its loops\nms")  # which need a bandwidth
 
 
 def print_plans(params: str, found: Sequence[dict[str, Any]]) -> None:
