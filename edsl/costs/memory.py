@@ -115,7 +115,7 @@ class Memory:
 def memory(spec: Any, shapes: Shapes, dtype: Any = "float32", state_dtype: Any = None) -> Memory:
     """What a pipeline needs for parameters of these names and shapes.
 
-    Biases and norms are left out of weight decay by name, and routes are told by name, as far as names
+    Biases and norms are excluded from weight decay by name, and routes are decided by name, as far as names
     tell: see `kinds_in_names`.
 
     Args:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Hutchinson(Estimator):
-    """Gradient and diagonal Hessian by differentiating twice, for updates of second order.
+    """Gradient and Hessian diagonal by differentiating twice, for second-order updates.
 
         g_k = ∇f(θ),   D_k = (1/n) Σ_i z_i ⊙ ∇(∇f(θ)·z_i)        z_i = ±1 or N(0, 1) per element
 

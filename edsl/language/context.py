@@ -70,7 +70,7 @@ class At(ABC):
         """Told what a stage took in and gave; kept by whoever watches."""
 
     def fresh(self, x: Value, otherwise: Value) -> Value:
-        """x at a step whose estimator took a new look at the Hessian, `otherwise` at others."""
+        """x at a step with a new estimate of the Hessian, `otherwise` at others."""
         return x
 
     def difference(self, x: Value, past: Value) -> Value:

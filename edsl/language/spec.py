@@ -35,11 +35,11 @@ def parse(text: str, stages: Iterable[type[Stage]] = ()) -> Pipeline:
     """The pipeline that a spec writes.
 
     Where the first stage is a base update, an estimator is implied: `grad`, or `hutchinson` for an
-    update of second order. A recipe stands for its stages, without its own
-    `grad` where other stages stand before it.
+    second-order update. A recipe expands to its stages, without its own
+    `grad` if other stages precede it.
 
     Args:
-        stages: classes that the text may name beside the registered ones.
+        stages: classes that the text may name in addition to the registered ones.
 
     Raises:
         SpecError: one message, the text, and a caret under the place.
@@ -291,7 +291,7 @@ def _what(node: ast.expr) -> str:
 
 
 def expand(name: str, given: Mapping[str, Any]) -> Any:
-    """The pipeline that a recipe stands for.
+    """The pipeline that a recipe expands to.
 
     Raises:
         FieldError: for an unknown argument or a value outside its domain.

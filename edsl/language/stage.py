@@ -294,7 +294,7 @@ class BaseUpdate(Stage):
     Attributes:
         has_moments: m and v are EMAs of u and u² with decays beta2 and beta3, and the step is along
             m̂/(√v̂ + ε₁): what the paper's theorems are about.
-        betas: what `betas` stands for, in the order in which its paper counts them.
+        betas: the names that `betas` sets, in the order of the update's paper.
     """
 
     kind: ClassVar[str] = "base update"

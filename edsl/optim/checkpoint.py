@@ -155,7 +155,7 @@ def _check_group(saved: Any, pipeline: Pipeline, keys: Iterable[str], parse: Cal
         raise _broken(f"maximize must be True or False, got {shown(saved['maximize'])}")
     for count in ("calls", "nonfinite_steps"):
         if type(saved.get(count, 0)) is not int or saved.get(count, 0) < 0:
-            raise _broken(f"{count} must be a whole number from 0, got {shown(saved[count])}")
+            raise _broken(f"{count} must be a whole number ≥ 0, got {shown(saved[count])}")
     if saved.get("calls", 0) >= pipeline.estimator.calls:
         raise _broken(f"calls must be below {pipeline.estimator.calls}, got {saved['calls']}")
     several = is_whole(pipeline, saved)
@@ -175,7 +175,7 @@ def _check_state(state: Any, parameter: Tensor, shapes: dict[str, tuple[int, ...
             raise _broken(f"a parameter's state has no {name}")
     step = state["step"]
     if step.numel() != 1 or step.is_complex() or step.device.type == "meta" or not _counts(float(step)):
-        raise _broken("a step must be one whole number from 0")
+        raise _broken("a step must be a whole number ≥ 0")
     for name, shape in shapes.items():
         buffer = state[name]
         if tuple(buffer.shape) != shape:

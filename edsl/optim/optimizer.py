@@ -53,10 +53,10 @@ class PipelineOptimizer(torch.optim.Optimizer):
         spec: a spec, a Pipeline, or a base update alone.
         mode: "compiled": native code on a CPU, torch.compile (fullgraph) for what that can't do;
             "inductor": torch.compile alone; "eager": the same definitions uncompiled.
-        exclude: which parameters are left out of weight decay and layerwise scaling: "bias",
+        exclude: which parameters are excluded from weight decay and layerwise scaling: "bias",
             "norm", names, or patterns such as "*.embed.*". The default is ("bias", "norm") where
             names are known (a module or named parameters), and none for bare tensors.
-        maximize: climb instead of descend; every param group may say so for itself.
+        maximize: maximize the loss instead of minimizing it; param groups can override this.
         state_dtype: "float32", "bfloat16", … for all state, whatever the parameters' dtype, or for some
             buffers, as {"lamb.m": "bfloat16"}; arithmetic stays in the parameters' dtype, or in float32.
             bfloat16 state is rounded stochastically.
@@ -153,22 +153,22 @@ class PipelineOptimizer(torch.optim.Optimizer):
 
     @property
     def compiled_graphs(self) -> int:
-        """How many steps were compiled so far, natively or by torch."""
+        """Number of compiled steps so far, native or by torch.compile."""
         return self.engine.graphs
 
     @property
     def fallbacks(self) -> list[str]:
-        """Why graphs that could not be compiled run eagerly; empty when all is compiled."""
+        """Why some graphs run eagerly instead of compiled; empty if all are compiled."""
         return self.engine.fallbacks
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step of every parameter that has a gradient.
 
         Args:
-            closure: computes the loss. With `grad` and `sam` it is a whole training step's: zero the
-                gradients, compute the loss, backward(). `spsa` and `hutchinson` want the loss alone.
-                With every lr and gradient 0 none of them needs it: such a step only makes the state,
-                as torch.distributed.checkpoint asks for before it loads.
+            closure: computes the loss. With `grad` and `sam` it must do a training step's work: zero the
+                gradients, compute the loss, call backward(). `spsa` and `hutchinson` need the loss only.
+                If every lr and gradient is 0, none of them needs it: such a step only initialises the state,
+                as torch.distributed.checkpoint requires before it loads.
 
         Returns:
             The loss, or None without a closure.
@@ -298,10 +298,10 @@ class PipelineOptimizer(torch.optim.Optimizer):
 
     @contextmanager
     def evaluation_weights(self) -> Iterator[None]:
-        """Inside, the parameters are the weights to evaluate with, such as `ema_weights` keeps.
+        """A context in which the parameters are the weights for evaluation, such as those of `ema_weights`.
 
-        Afterwards they are the trained ones again, bit for bit. Without a stage that keeps such
-        weights, and before the first step, they are the trained ones inside too.
+        On exit the trained weights are restored, bit for bit. Without a stage that keeps such
+        weights, and before the first step, nothing changes.
 
         Example:
             >>> import torch, edsl
@@ -338,11 +338,11 @@ class PipelineOptimizer(torch.optim.Optimizer):
                     yield parameter, state[name]
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters with hyper-parameters of their own; the others take the defaults.
+        """Add parameters with their own hyper-parameters; missing ones take the defaults.
 
-        Where the pipeline has routes, the group names hyper-parameters as keywords do (lr, other_lr), and its
-        parameters make a group for each route they take. Where the optimizer was built from a module, tensors may
-        come without names: they have those of the module.
+        If the pipeline has routes, the group uses the names of keyword arguments (lr, other_lr), and its
+        parameters form one group per route. If the optimizer was built from a module, tensors may
+        come without names: they get those of the module.
 
         Raises:
             EdslError: for a value outside its domain, complex parameters, an exclusion without
@@ -466,9 +466,9 @@ class PipelineOptimizer(torch.optim.Optimizer):
         return {name: tensor for name, tensor in named.items() if name}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over hyper-parameters and state; the dict's tensors are copied.
+        """Load hyper-parameters and state; the dict's tensors are copied.
 
-        Where both sides know names, parameters may have come into another order within a group.
+        If both sides have parameter names, parameters may be reordered within a group.
 
         Raises:
             EdslError: when the checkpoint is malformed or belongs to another pipeline; the

@@ -118,7 +118,7 @@ def steps_taken(state: dict[str, Any] | None, name: str) -> int | None:
     """How many steps a parameter has taken by its state, None where it has none.
 
     Raises:
-        EdslError: for what is no whole number from 0.
+        EdslError: for anything but a whole number ≥ 0.
     """
     step = None if state is None else state.get("step")
     if step is None:

@@ -121,7 +121,7 @@ class Oracle:
         return "with a closure that computes the loss and returns it, without backward()"
 
     def backprop(self, again: bool = False) -> Any:
-        """Run the closure, if there is one, and take the gradients that lie in `p.grad`.
+        """Run the closure, if there is one, and read the gradients from `p.grad`.
 
         `again` forgets those of the first run, should the closure not zero them.
         """
@@ -159,7 +159,7 @@ class Oracle:
     def differentiate(self, create_graph: bool) -> Any:
         """The closure's loss and its gradients, which may then be differentiated again.
 
-        Both are this process's own; `averaged` makes them everybody's.
+        Both are local to this process; `averaged` averages them over all.
         """
         with torch.enable_grad():
             loss = self._evaluate()

@@ -67,7 +67,7 @@ def _pair(entry: Any) -> tuple[str, Chain]:
 
 @dataclass(frozen=True)
 class Route(BaseUpdate):
-    """Each parameter goes to exactly one of several updates, which make param groups of their own.
+    """Sends each parameter to exactly one of several updates, each with its own param groups.
 
     A route is a kind of parameter or, as a pair, a pattern of names. The more specific wins,
     whatever the order:

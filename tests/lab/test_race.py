@@ -129,14 +129,14 @@ def test_loss_above_its_start_counts_as_diverged():
 def test_second_run_into_the_same_folder_is_an_error_unless_resumed(tmp_path):
     chosen = race("digits", ["sgd"], steps=2, seeds=1)
     rows = rows_of(chosen, open_record(chosen, tmp_path, False), ignore)
-    with pytest.raises(edsl.EdslError, match="--resume finishes it"):
+    with pytest.raises(edsl.EdslError, match="continue it with --resume"):
         open_record(chosen, tmp_path, False)
     assert rows_of(chosen, open_record(chosen, tmp_path, True), pytest.fail) == rows
 
 
 def test_folder_of_another_race_is_an_error_that_shows_the_difference(tmp_path):
     open_record(race("digits", ["sgd"], steps=2), tmp_path, False)
-    with pytest.raises(edsl.EdslError, match="holds another race \\(budget 2 there, 3 here\\)"):
+    with pytest.raises(edsl.EdslError, match="holds another race \\(budget 2 in the record, 3 here\\)"):
         open_record(race("digits", ["sgd"], steps=3), tmp_path, True)
 
 
@@ -309,7 +309,7 @@ def test_a_resumed_race_takes_more_seeds_and_nothing_else(tmp_path):
     assert read_configuration(tmp_path / "a")["seeds"] == 3
     at_once = rows_of(more, open_record(more, tmp_path / "b", False))
     assert [row.test_loss for row in extended] == [row.test_loss for row in at_once]
-    with pytest.raises(edsl.EdslError, match=r"holds another race \(seeds 3 there, 1 here\)"):
+    with pytest.raises(edsl.EdslError, match=r"holds another race \(seeds 3 in the record, 1 here\)"):
         open_record(fewer, tmp_path / "a", True)
     with pytest.raises(edsl.EdslError, match="holds another race"):
         open_record(race("digits", ["sgd"], steps=2, seeds=9), tmp_path / "a", True)

@@ -94,7 +94,9 @@ def test_a_race_with_an_edited_plugin_is_another_race(raced):
     file, folder = raced
     file.write_text(STAGE.replace("return self.by", "return 2 * self.by"))
     edsl.load_plugin(file)
-    with pytest.raises(edsl.EdslError, match=r"holds another race \(plugin mine\.py \w{12} there, \w{12} here\)"):
+    with pytest.raises(
+        edsl.EdslError, match=r"holds another race \(plugin mine\.py \w{12} in the record, \w{12} here\)"
+    ):
         open_record(race("digits", SPECS, model="linear", steps=2, seeds=1), folder, True)
 
 

@@ -41,7 +41,7 @@ def compared(saved: Any, own: str) -> list[str]:
             continue
         if place != place_here:
             raise EdslError(
-                f"this checkpoint has a different stage {name}: {_said(place, text)} there, "
+                f"this checkpoint has a different stage {name}: {_said(place, text)} in the checkpoint, "
                 f"{_said(place_here, text_here)} here; to load it anyway, delete {KEY!r} from its param groups"
             )
         edited.append(
