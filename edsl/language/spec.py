@@ -62,10 +62,10 @@ def read(text: str, stages: Iterable[type[Stage]] = ()) -> Pipeline:
 
 
 def as_pipeline(spec: Any) -> Pipeline:
-    """A pipeline from whatever names one: a text, a pipeline, or a base update alone.
+    """A pipeline from a text, a pipeline, or a base update alone.
 
     Raises:
-        EdslError: when it names none.
+        EdslError: for anything else.
     """
     if isinstance(spec, Pipeline):
         return spec
