@@ -100,7 +100,7 @@ def test_resume_with_specs_begins_where_nothing_is_yet(tmp_path, edsl):
         (("compare", "digits", "sgd", "--lr", "1,2", "--tuner", "grid"), "--tuner has no effect without --lr auto"),
         (("compare", "digits", "sgd", "--tune-seeds", "4"), "--tune-seeds has no effect without --lr auto, or factors"),
         (("sharpness", "sgd", "--task", "digits", "--address", "auto"), "--address has no effect without --engine ray"),
-        (("sweep", "alto", "--resume", "--out", "."), "give SPEC and --grid both, or neither"),
+        (("sweep", "alto", "--resume", "--out", "."), "give both SPEC and --grid, or neither"),
     ],
 )
 def test_options_that_the_last_would_win_or_that_do_nothing_are_one_line(words, said, edsl):

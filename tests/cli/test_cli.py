@@ -91,7 +91,7 @@ BAD = [
     (("sweep", "alto", "--task", "digits"), "a sweep needs at least one grid"),
     (("sweep", "alto", "--task", "digits", "--grid", "alpha"), "a grid is NAME=VALUE,VALUE"),
     (("sweep", "--resume"), "--resume needs --out"),
-    (("ablate", "sgd", "--task", "digits"), "sgd has no part that could be left out"),
+    (("ablate", "sgd", "--task", "digits"), "sgd has nothing to ablate"),
     (("report", "nothing-here"), "nothing-here holds no race"),
     (("reproduce", "fig2"), "unknown claim 'fig2'"),
     (("nonsense",), "nonsense"),

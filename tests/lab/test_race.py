@@ -251,7 +251,7 @@ def test_an_e_without_a_twin_is_not_said_to_lack_its_controls():
     assert "did not run" not in said
     alone = race("digits", ["eadam"], seeds=3, steps=2)
     said = " ".join(conclusions.doubts(alone, results(alone, [])))
-    assert "eadam did not run without E beside" in said
+    assert "eadam did not run without E, so" in said
     assert "The linear twin of eadam did not run" in said
 
 

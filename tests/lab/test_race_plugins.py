@@ -103,7 +103,7 @@ def test_a_race_with_an_edited_plugin_is_another_race(raced):
 def test_a_missing_plugin_says_so_and_a_copy_of_it_does(raced, tmp_path):
     file, folder = raced
     file.rename(tmp_path / "moved.py")
-    with pytest.raises(edsl.EdslError, match=r"mine\.py of the race in .* is missing .* name a copy with --plugin"):
+    with pytest.raises(edsl.EdslError, match=r"mine\.py of the race in .* is missing .* pass a copy with --plugin"):
         again(folder)
     edsl.load_plugin(tmp_path / "moved.py")
     assert open_record(again(folder), folder, True).finished
