@@ -15,7 +15,7 @@ POSITIVE = Number(0, open_low=True, optional=True)
 
 @dataclass(frozen=True)
 class Clip(Adaptor):
-    """Gradient clipping, by the norm over all parameters, by element, or both in this order.
+    """Gradient clipping: by the norm over all parameters, by element, or both in this order.
 
         u = g · min(1, c/‖g‖)  with ‖g‖ over all parameters;   u = max(−v, min(v, g))
 

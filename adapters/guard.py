@@ -12,7 +12,7 @@ from edsl.language.stage import Adaptor, NoMemory
 
 @dataclass(frozen=True)
 class Guard(Adaptor):
-    """Judges every step by the estimator's gradients (and Hessian), wherever it stands.
+    """Skips, rejects or repairs steps whose gradients (or Hessian) are not finite, at any place in a pipeline.
 
         skip:   any element of any of them not finite: no step; parameters, state and k stay as they are
         raise:  the same, as an EdslError with the parameter's name

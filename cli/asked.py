@@ -61,7 +61,7 @@ def resumed(running: Running, task: str | None, specs: Sequence[Any]) -> Any:
     said = [*_contradictions(race, asked), *_other_specs(race, specs)]
     if said:
         raise EdslError(
-            f"{'; '.join(said)}: this is not the race in {running.out}; leave it out, or name another --out"
+            f"{'; '.join(said)}: this is not the race in {running.out}; drop the option, or choose another --out"
         )
     return _extended(race, asked.get("seeds", race.seeds), running.out)
 
@@ -81,8 +81,8 @@ def held_in(folder: Path) -> Any:
 def _extended(race: Any, seeds: int, folder: Path) -> Any:
     if seeds < race.seeds:
         raise EdslError(
-            f"--seeds {seeds} is less than the {race.seeds} of the race in {folder}: a race is extended, never cut; "
-            "leave it out, or name another --out"
+            f"--seeds {seeds} is less than the {race.seeds} of the race in {folder}: a race can only be extended; "
+            "drop the option, or choose another --out"
         )
     if seeds > race.seeds:
         print_note(f"the race in {folder} goes on from {race.seeds} to {seeds} seeds")
@@ -95,7 +95,7 @@ def _contradictions(race: Any, asked: Mapping[str, Any]) -> Iterator[str]:
             continue
         here, there = _READERS[name](race, value)
         if here != there:
-            yield f"{_written(name)} is {_shown(here)} here, {_shown(there)} there"
+            yield f"{_written(name)} is {_shown(here)}, but {_shown(there)} in the record"
 
 
 def _other_specs(race: Any, specs: Sequence[Any]) -> Iterator[str]:
@@ -108,10 +108,10 @@ def _other_specs(race: Any, specs: Sequence[Any]) -> Iterator[str]:
     there = {one.spec: one.name for one in race.entrants if not one.control_of}
     for spec, one in here.items():
         if spec not in there:
-            yield f"only here: {one.name if isinstance(one, Entrant) else one}"
+            yield f"not in the record: {one.name if isinstance(one, Entrant) else one}"
     for spec, name in there.items():
         if spec not in here:
-            yield f"only there: {name}"
+            yield f"only in the record: {name}"
 
 
 def _budget(unit: str) -> Any:

@@ -19,7 +19,7 @@ def catalogue(as_json: bool) -> None:
         "stages": [_stage(name) for name in stage_names()],
         "recipes": [{"recipe": name, "spec": recipe.text, "about": recipe.about} for name, recipe in RECIPES.items()],
         "tasks": [{"task": name, "about": about} for name, (_, about) in TASKS.items()],
-        "foreign": "torch.X(…) and torch_optimizer.X(…): any optimizer X of these packages, as base update",
+        "foreign": "torch.X(…) and torch_optimizer.X(…): any optimizer X of these packages, as a base update",
     }
     if as_json:
         print_json(words)

@@ -70,7 +70,7 @@ def run(race: Any, running: Running) -> Any:
         with race_progress() as watch:
             run_to_end(race, record, watch, engine)
     except KeyboardInterrupt:
-        raise Interrupted(f"interrupted; edsl compare --resume --out {folder} finishes it") from None
+        raise Interrupted(f"interrupted; continue with: edsl compare --resume --out {folder}") from None
     found = results(race, record.finished, running.target)
     if race.setting.levels:
         from edsl.cli.matched_loss import tell

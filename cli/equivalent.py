@@ -32,7 +32,7 @@ def equivalent(first: str, second: str, as_json: bool) -> None:
     if comparison.equal and pipelines[0] != pipelines[1]:
         run = _run(*pipelines, STRICT if comparison.run is None else LOOSE)
         if run["parted"] is not None:
-            raise EdslError("the two are one recurrence, but runs part: edsl verify shows where")
+            raise EdslError("the recurrences are equal, but runs diverge: see edsl verify")
     maps = [values for values in comparison.maps if _is_confirmed(pipelines[0], pipelines[1].override(**values))]
     if as_json:
         print_json(

@@ -27,7 +27,7 @@ def landscape(
     place = find(name)
     flat = place.dimension == 1
     if flat and starts is not None:
-        raise EdslError(f"{name} has one start and many learning rates: leave --starts away")
+        raise EdslError(f"{name} has one start and many learning rates: drop --starts")
     count = len(RATES) if flat else 20 if starts is None else starts
     for what, value, least in (("--starts", count, 1), ("--steps", steps, 1), ("--seed", seed, 0)):
         if value < least:

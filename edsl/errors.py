@@ -8,7 +8,7 @@ _WINDOW = 72  # characters of a long spec shown around the caret
 
 
 class EdslError(ValueError):
-    """Bad input of a user. Its message is complete; the command line prints it and exits with 2."""
+    """Bad input from a user. The message is complete; the command line prints it and exits with 2."""
 
 
 class FieldError(EdslError):
@@ -51,11 +51,11 @@ class CompilerFailed(EdslError):
 
 
 class Interrupted(Exception):
-    """Ctrl-C in the middle of something that can be finished later; its message says how."""
+    """Ctrl-C during something that can be continued later; the message says how."""
 
 
 class EdslWarning(UserWarning):
-    """Something that runs, but not as its writer may think."""
+    """Something that runs, but may not do what its author intended."""
 
 
 def _pointed(text: str, place: int) -> str:

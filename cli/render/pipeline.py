@@ -51,7 +51,7 @@ def print_pipeline(pipeline: dict[str, Any]) -> None:
         f"a step costs {estimator['forwards']:g} forward and {estimator['backwards']:g} backward"
         + (f", over {estimator['calls']} calls" if estimator["calls"] > 1 else "")
         + (f"; step(closure) needs a closure: {estimator['closure']}" if estimator["closure"] else "")
-        + f"\nnoise of the gradient: {escape(estimator['noise'])}",
+        + f"\ngradient noise: {escape(estimator['noise'])}",
         soft_wrap=True,
     )
     for line in pipeline["notes"]:
@@ -105,18 +105,18 @@ def facts(explanation: dict[str, Any]) -> list[tuple[str, str]]:
         said += [
             ("transfer function g → u", f"H(z) {found['written']}"),
             ("gain of a constant gradient", figure(found["dc_gain"])),
-            ("gain of one that flips sign each step", figure(found["nyquist_gain"])),
+            ("gain of a gradient that flips sign each step", figure(found["nyquist_gain"])),
             ("gain of the newest gradient", figure(found["first_gain"])),
-            ("variance of white noise, out over in", figure(found["noise_gain"])),
+            ("white-noise variance gain", figure(found["noise_gain"])),
             ("minimum phase", "yes" if found["minimum_phase"] else "no"),
-            ("buffers of the adaptors, and needed", f"{found['buffers']}, {found['buffers_needed']}"),
+            ("adaptor buffers: used, needed", f"{found['buffers']}, {found['buffers_needed']}"),
             *(("note", note) for note in found["notes"]),
         ]
     if isinstance(stability, str):
         said.append(("stability", stability))
     else:
         said += [("stability", stability["verdict"]), *(("note", note) for note in stability["notes"])]
-    said += [(f"otherwise known as {r['name']}", r["statement"]) for r in explanation["relations"]]
+    said += [(f"equivalent to {r['name']}", r["statement"]) for r in explanation["relations"]]
     if explanation["no_twin"]:
         said.append(("linear twin, a control", f"none: {explanation['no_twin']}"))
     return said + [

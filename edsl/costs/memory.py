@@ -115,7 +115,7 @@ class Memory:
 def memory(spec: Any, shapes: Shapes, dtype: Any = "float32", state_dtype: Any = None) -> Memory:
     """What a pipeline needs for parameters of these names and shapes.
 
-    Biases and norms are left out of weight decay by name, and routes are told by name, as far as names
+    Biases and norms are excluded from weight decay by name, and routes are decided by name, as far as names
     tell: see `kinds_in_names`.
 
     Args:
@@ -134,7 +134,7 @@ def memory(spec: Any, shapes: Shapes, dtype: Any = "float32", state_dtype: Any =
     pipeline = as_pipeline(spec)
     given, kept = read_dtype(dtype, "dtype") or torch.float32, read_dtype(state_dtype)
     if kept is not None and pipeline.update.moves_weights:
-        raise EdslError(f"state_dtype is edsl's own; {pipeline.update.name} keeps its state as it does")
+        raise EdslError(f"state_dtype applies to edsl's updates only; {pipeline.update.name} chooses its own")
     own = routes(pipeline, shapes)
     excluded = frozenset(excluded_names(None, tuple(shapes)))
     dtypes = (given, kept or working_dtype(given), kept)

@@ -118,7 +118,7 @@ def _compare(ranks: tuple[int, ...], own: dict[str, Any]) -> None:
     if what := _difference(own, other):
         here, there = sorted((own, other), key=lambda told: told["rank"])
         raise EdslError(
-            f"the processes that train these parameters must step them alike, and differ in {what}: "
+            f"the processes that train these parameters must use the same settings, but differ in {what}: "
             f"rank {here['rank']} has {here.get(what)}, rank {there['rank']} has {there.get(what)}"
         )
 

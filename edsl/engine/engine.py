@@ -130,7 +130,7 @@ class Engine:
         if route != plan.route:
             raise EdslError(
                 f"param group {index}: its route is fixed, got {shown(route)} instead of {shown(plan.route)}; "
-                "put its parameters into a group of that route"
+                "move its parameters to a group of that route"
             )
         _check_keys(index, group, [key for key in moved if key != "route"])
         now = {key: _number(key, group[key]) for key in moved if key in plan.values}
@@ -292,7 +292,7 @@ class Engine:
 
         items = list(self._items(groups, states, slots))
         if any(item.is_sharded_here for item in items):
-            raise EdslError("a step can be watched on whole parameters only; these are sharded (DTensor)")
+            raise EdslError("only unsharded parameters can be watched; these are sharded (DTensor)")
         self._run_segments(items, lambda works: [look(work) for work in works], natively=False)
         return seen
 
@@ -520,7 +520,7 @@ class Engine:
 def _check_keys(index: int, group: dict[str, Any], keys: Sequence[str]) -> None:
     missing = [key for key in keys if key not in group]
     if missing:
-        raise EdslError(f"param group {index} has lost its {', '.join(missing)}")
+        raise EdslError(f"param group {index} is missing {', '.join(missing)}")
 
 
 def check_flattened(pipeline: Pipeline, parameter: Tensor, name: str) -> None:
@@ -530,8 +530,8 @@ def check_flattened(pipeline: Pipeline, parameter: Tensor, name: str) -> None:
     which = f"parameter {name}" if name else "a parameter"
     if any(GroupPlan(one, False, dict(one.hyperparameters)).asks_about_layers for one in pipeline.branches.values()):
         raise EdslError(
-            f"{which} is a piece of what FullyShardedDataParallel (FSDP1) has flattened, where norms and matrices of "
-            "layers are not to be had: shard with fully_shard (FSDP2), or take an element-wise pipeline such as adamw"
+            f"{which} is part of a flat parameter of FullyShardedDataParallel (FSDP1), which hides the norms and "
+            "matrices of layers: shard with fully_shard (FSDP2), or use an element-wise pipeline such as adamw"
         )
 
 

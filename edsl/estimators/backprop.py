@@ -72,7 +72,7 @@ class Backprop(Estimator):
     @property
     def noise(self) -> str:
         parts = f", divided by {self.accumulate}" if self.accumulate > 1 else ""
-        return f"the batch's: the variance of an example's gradient over the batch size{parts}"
+        return f"minibatch (per-example variance / batch size){parts}"
 
     def init(self, zero: Value) -> NoMemory | Accumulated:
         return Accumulated(zero) if self.accumulate > 1 else NoMemory()

@@ -63,7 +63,7 @@ class Sam(Estimator):
 
     @property
     def noise(self) -> str:
-        return "the batch's, and a bias of about ρ H ∇f/‖∇f‖ by design"
+        return "minibatch, and a bias of about ρ H ∇f/‖∇f‖ by design"
 
     def evaluate(self, oracle: Oracle) -> Any:
         loss = oracle.backprop()

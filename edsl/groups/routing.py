@@ -149,5 +149,5 @@ def route_of(parameter: Any, name: str | None, routes: Sequence[str], kinds: dic
             if route in routes:
                 return route
         which = f"parameter {name}" if name else "a parameter"
-        raise EdslError(f"route: nothing takes {which} of shape {tuple(parameter.shape)}; add other=…, such as adamw")
+        raise EdslError(f"route: no route takes {which} of shape {tuple(parameter.shape)}; add other=…, such as adamw")
     return routes[0]  # no tensor: torch will say so

@@ -66,7 +66,7 @@ def kept(key: str, name: str, make: Callable[[Path], None], load: Callable[[Path
     try:
         return _kept_in(cache_folder(), key, name, make, load)
     except UnusableCache as reason:
-        _warn(f"compiled steps can't be kept: {reason}; they are compiled anew in each process")
+        _warn(f"compiled steps can't be cached: {reason}; each process compiles them again")
         return _kept_in(_private_folder(), key, name, make, load)
 
 
@@ -74,7 +74,7 @@ def _kept_in(folder: Path, key: str, name: str, make: Callable[[Path], None], lo
     _prepare(folder)
     entry = folder / key
     if _is_there(entry) and not _is_whole(entry, name):
-        warnings.warn(f"{entry} was damaged: it is compiled anew", EdslWarning, stacklevel=2)
+        warnings.warn(f"{entry} was damaged: compiling it again", EdslWarning, stacklevel=2)
         _remove(entry, name)
         if _is_there(entry) and not _is_whole(entry, name):
             raise UnusableCache(f"{entry} is damaged and can't be removed")

@@ -212,7 +212,7 @@ class CudaKernels(KernelCache):
         device: torch.device,
     ) -> CudaKernel:
         if torch.version.hip is not None:
-            raise NotImplementedError("the kernels are written for NVIDIA's GPUs: torch.compile steps on AMD's")
+            raise NotImplementedError("edsl's Triton kernels need an NVIDIA GPU")
         return CudaKernel(segment, signature, looked, differs, apart, device, self.tile)
 
 

@@ -13,22 +13,22 @@ LEAST = 2.0**-126  # float32's least normal number: an EMA of zeros sticks below
 
 
 class At(ABC):
-    """Where a step happens: this parameter, at step k, under one backend.
+    """The context of a step: this parameter, at step k, under one backend.
 
-    What a backend has no reading of its own for goes to `function`, by name.
+    Functions that a backend does not implement go to `function`, by name.
 
     Attributes:
         theta: the parameter θ_{k−1} that the step will change.
         k: the number of this step, from 1.
-        gradient: the estimator's raw gradient, whatever the adaptors made of it since.
-        lr: the base update's η, for the stages behind it.
+        gradient: the estimator's raw gradient, before any adaptor.
+        lr: the base update's η, for the wrappers after it.
         total_norm: the 2-norm of the incoming quantity over all parameters; only for a stage
             with `needs_total_norm`.
         normal: independent standard normal noise in the shape of theta; only for a stage with
             `needs_noise`.
         hessian: the estimator's newest estimate of the Hessian's diagonal; only for a stage with
             `needs_hessian`.
-        looks: how many estimates of the Hessian there were so far, this one included.
+        looks: the number of Hessian estimates so far, including this one.
         rows, columns: the shape of theta; only for a stage that `is_matrix`.
     """
 
@@ -61,7 +61,7 @@ class At(ABC):
 
     @abstractmethod
     def debias(self, x: Value, beta: Value, count: Value = None) -> Value:
-        """x / (1 − βᵏ): an EMA that began at zero, freed of that start; `count` stands for k if given."""
+        """x / (1 − βᵏ): an EMA that started at zero, corrected for that bias; `count` replaces k if given."""
 
     @abstractmethod
     def first(self, x: Value, otherwise: Value) -> Value:
@@ -75,11 +75,11 @@ class At(ABC):
         """Told what a stage took in and gave; kept by whoever watches."""
 
     def fresh(self, x: Value, otherwise: Value) -> Value:
-        """x at a step whose estimator took a new look at the Hessian, `otherwise` at others."""
+        """x at a step with a new estimate of the Hessian, `otherwise` at others."""
         return x
 
     def difference(self, x: Value, past: Value) -> Value:
-        """x − past; of raw gradients, whatever better the estimator knows (spsa with common=True)."""
+        """x − past; for raw gradients, the estimator's better estimate if it has one (spsa with common=True)."""
         return x - past
 
     def finite(self, x: Value) -> Value:
@@ -87,7 +87,7 @@ class At(ABC):
         return x
 
     def clamp(self, x: Value, bound: Value) -> Value:
-        """x with every element brought into [−bound, bound]; NaN stays NaN."""
+        """x with every element clamped to [−bound, bound]; NaN stays NaN."""
         return self.function("clamp", x, bound)
 
     def minimum(self, x: Value, y: Value) -> Value:
@@ -111,7 +111,7 @@ class At(ABC):
         return self.function("mean", x)
 
     def every(self, period: int, x: Value, otherwise: Value) -> Value:
-        """x at steps whose number `period` divides, `otherwise` at others."""
+        """x at every `period`-th step, `otherwise` at others."""
         return self.function("every", period, x, otherwise)
 
     def transpose(self, x: Value) -> Value:
@@ -123,11 +123,11 @@ class At(ABC):
         return self.function("product", x, y)
 
     def blocks(self, x: Value, size: int) -> Value:
-        """A matrix in blocks of at most size × size, padded with zeros to equal ones."""
+        """A matrix split into equal blocks of at most size × size, padded with zeros."""
         return self.function("blocks", x, size)
 
     def whole(self, x: Value) -> Value:
-        """The matrix in theta's shape that these blocks are of."""
+        """The matrix in theta's shape that consists of these blocks."""
         return self.function("whole", x)
 
     def orthogonal(self, x: Value, steps: int, polynomials: str, precision: str) -> Value:
@@ -143,7 +143,7 @@ class At(ABC):
         return self.function("eigenbasis", x)
 
     def refined(self, basis: Value, x: Value) -> Value:
-        """An eigenbasis brought nearer to that of x by one power iteration and a QR factorisation."""
+        """An eigenbasis refined towards that of x by one power iteration and a QR factorisation."""
         return self.function("refined", basis, x)
 
 

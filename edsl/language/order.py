@@ -26,7 +26,7 @@ def check_order(stages: Sequence[Stage]) -> None:
         if stage.rank < before.rank:
             raise OrderError(f"{stage.name} ({stage.kind}) can't follow {before.name} ({before.kind}); {ORDER}", index)
         if isinstance(stage, Wrapper) and before.rank < BaseUpdate.rank:
-            raise OrderError(f"{stage.name} (wrapper) stands behind a base update, got {before.name} before it", index)
+            raise OrderError(f"{stage.name} (wrapper) must follow a base update, got {before.name} before it", index)
         if (
             isinstance(before, Wrapper)
             and before.evaluation_buffer
@@ -35,7 +35,7 @@ def check_order(stages: Sequence[Stage]) -> None:
         ):
             raise OrderError(f"{before.name} averages the steps that it sees: put {stage.name} before it", index)
         if isinstance(before, BaseUpdate) and before.moves_weights:
-            raise OrderError(f"{before.name} moves the weights itself: no wrapper can stand behind it", index)
+            raise OrderError(f"{before.name} moves the weights itself: no wrapper can follow it", index)
 
 
 def check_complete(stages: Sequence[Stage]) -> None:
@@ -49,7 +49,9 @@ def check_complete(stages: Sequence[Stage]) -> None:
         implied = update.estimator
         raise OrderError(f"no estimator: begin the pipeline with {implied}, as in {implied} | {stages[0].name} | …", 0)
     if update.stands_alone and (len(stages) > 2 or estimator.needs_closure or estimator.calls > 1):
-        raise OrderError(f"{update.name} evaluates the closure many times a step: no other stage can stand by it", 1)
+        raise OrderError(
+            f"{update.name} evaluates the closure many times a step: it can't be combined with other stages", 1
+        )
     if update.needs_hessian and not estimator.gives_hessian:
         raise OrderError(
             f"{update.name} reads the Hessian's diagonal, which {estimator.name} does not estimate: "

@@ -35,11 +35,11 @@ def parse(text: str, stages: Iterable[type[Stage]] = ()) -> Pipeline:
     """The pipeline that a spec writes.
 
     Where the first stage is a base update, an estimator is implied: `grad`, or `hutchinson` for an
-    update of second order. A recipe stands for its stages, without its own
-    `grad` where other stages stand before it.
+    second-order update. A recipe expands to its stages, without its own
+    `grad` if other stages precede it.
 
     Args:
-        stages: classes that the text may name beside the registered ones.
+        stages: classes that the text may name in addition to the registered ones.
 
     Raises:
         SpecError: one message, the text, and a caret under the place.
@@ -62,10 +62,10 @@ def read(text: str, stages: Iterable[type[Stage]] = ()) -> Pipeline:
 
 
 def as_pipeline(spec: Any) -> Pipeline:
-    """A pipeline from whatever names one: a text, a pipeline, or a base update alone.
+    """A pipeline from a text, a pipeline, or a base update alone.
 
     Raises:
-        EdslError: when it names none.
+        EdslError: for anything else.
     """
     if isinstance(spec, Pipeline):
         return spec
@@ -175,8 +175,8 @@ class _Reader:
         """A recipe's stages where others stand before it, which leaves a gradient's estimator to them."""
         if stages[0].name not in ("grad", "hutchinson"):  # an update says itself when it lacks a Hessian
             raise EdslError(
-                f"{name} begins with {stages[0].name}, and nothing can stand before that; "
-                f"write what is behind it: {' | '.join(stage.name for stage in stages[1:])}"
+                f"{name} begins with {stages[0].name}, which must come first; "
+                f"write only what follows it: {' | '.join(stage.name for stage in stages[1:])}"
             )
         return stages[1:]
 
@@ -291,7 +291,7 @@ def _what(node: ast.expr) -> str:
 
 
 def expand(name: str, given: Mapping[str, Any]) -> Any:
-    """The pipeline that a recipe stands for.
+    """The pipeline that a recipe expands to.
 
     Raises:
         FieldError: for an unknown argument or a value outside its domain.

@@ -2,8 +2,8 @@
 
 A stage is a frozen dataclass with two pure methods. `init(zero)` gives the memory before the first
 step, `step(x, memory, at)` maps the incoming quantity to the outgoing one and to the next memory.
-Both work on any number-like value: the engine passes tensors, theory passes symbols. `at` is the
-only door to whatever the operators of Python do not give.
+Both work on any number-like value: the engine passes tensors, theory passes symbols. `at` provides
+whatever Python's operators do not.
 
 There are four kinds, in this order: an estimator, adaptors, one base update, wrappers.
 """
@@ -34,7 +34,7 @@ def _as_torch_says(name: str, value: Any) -> str:
 
 
 class NoMemory(NamedTuple):
-    """The memory of a stage that remembers nothing."""
+    """The memory of a stage without state."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Stage:
 
     @property
     def doubt(self) -> str:
-        """What runs, but perhaps not as its writer means, in a line; "" for nothing."""
+        """A warning about values that run but may not be intended, in one line; "" for none."""
         return ""
 
     @property
@@ -97,12 +97,12 @@ class Stage:
 
     @property
     def nonfinite_policy(self) -> str:
-        """What is done with a step whose gradients aren't finite: "skip", "raise", "zero", or "" for nothing."""
+        """What to do if gradients aren't finite: "skip" the step, "raise", "zero" them, or "" for nothing."""
         return ""
 
     @property
     def refresh_every(self) -> int:
-        """How many steps lie between two calls of `refresh`; 0 without one."""
+        """Number of steps between two calls of `refresh`; 0 without one."""
         return 0
 
     @property
@@ -112,7 +112,7 @@ class Stage:
 
     @property
     def constant(self) -> tuple[str, ...]:
-        """Live fields whose change while training makes the recurrence inexact."""
+        """Live fields that make the recurrence inexact if they change while training."""
         return ()
 
     def check(self) -> None:
@@ -130,13 +130,13 @@ class Stage:
         return {}
 
     def begin(self, x: Value, memory: Any, at: At) -> NamedTuple:
-        """What `refresh` is at the first step, where it is something else."""
+        """`refresh` at the first step, if that is different."""
         return self.refresh(x, memory, at)
 
     def refresh(self, x: Value, memory: Any, at: At) -> NamedTuple:
-        """The memory with what is costly brought up to date, before the step.
+        """The memory with its expensive parts recomputed, before the step.
 
-        It happens at step 1 and every `refresh_every` steps, and is not compiled.
+        Called at step 1 and every `refresh_every` steps, uncompiled.
         """
         return memory
 
@@ -197,7 +197,7 @@ class Stage:
         return f"{self.name}({arguments})" if arguments else self.name
 
     def arguments(self) -> dict[str, Any]:
-        """What the canonical text says: every number, and each other field that isn't its default."""
+        """The arguments in the canonical text: every number, and every other field that isn't its default."""
         return {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
@@ -210,16 +210,16 @@ class Stage:
 class Estimator(Stage):
     """First of a pipeline: where the gradient comes from, and what it costs.
 
-    It runs before the compiled step, on all parameters at once; it has no `step`. Its memory, if it
-    has one, is kept with the others'.
+    It runs before the compiled step, on all parameters at once; it has no `step`. Its memory, if any,
+    is kept with that of the other stages.
 
     Attributes:
         needs_closure: it evaluates the loss itself, so `step()` must get a closure.
-        calls_backward: the closure is a training step's: it zeroes gradients, computes the loss and
+        calls_backward: the closure does a training step's work: it zeroes gradients, computes the loss and
             calls backward(). Otherwise it computes the loss and returns it.
         gives_hessian: it estimates the Hessian's diagonal too.
-        draws_directions: each estimate is along random directions of its own.
-        is_linear: on a quadratic its gradient is hθ, but for noise.
+        draws_directions: each estimate draws new random directions.
+        is_linear: on a quadratic its gradient is hθ, apart from noise.
     """
 
     kind: ClassVar[str] = "estimator"
@@ -247,12 +247,12 @@ class Estimator(Stage):
 
     @property
     def passes_grad(self) -> bool:
-        """Whether it does no more than to pass on what lies in `p.grad`, at every call."""
+        """Whether it only passes on `p.grad`, at every call."""
         return False
 
     @property
     def copies(self) -> int:
-        """Values of every element that it keeps beside the gradient while it estimates."""
+        """Number of values per element that it keeps in addition to the gradient while estimating."""
         return 0
 
     def looks(self, k: int) -> int:
@@ -304,7 +304,7 @@ class BaseUpdate(Stage):
     Attributes:
         has_moments: m and v are EMAs of u and u² with decays beta2 and beta3, and the step is along
             m̂/(√v̂ + ε₁): what the paper's theorems are about.
-        betas: what `betas` stands for, in the order in which its paper counts them.
+        betas: the names that `betas` sets, in the order of the update's paper.
     """
 
     kind: ClassVar[str] = "base update"
@@ -337,7 +337,7 @@ class BaseUpdate(Stage):
 
     @property
     def stands_alone(self) -> bool:
-        """Whether no other stage can stand beside it."""
+        """Whether it can't be combined with other stages."""
         return False
 
     @property

@@ -50,7 +50,7 @@ def check_checkpoint(
         EdslError: one line that says what is wrong.
     """
     if not isinstance(checkpoint, dict) or not {"state", "param_groups"} <= checkpoint.keys():
-        raise EdslError("this is no optimizer's state_dict: it needs the keys 'state' and 'param_groups'")
+        raise EdslError("not an optimizer's state_dict: expected the keys 'state' and 'param_groups'")
     states, saved_groups = checkpoint["state"], checkpoint["param_groups"]
     if not isinstance(states, dict) or not isinstance(saved_groups, list):
         raise _broken("its 'state' must be a dict and its 'param_groups' a list")
@@ -137,7 +137,7 @@ def _check_group(saved: Any, pipeline: Pipeline, keys: Iterable[str], parse: Cal
     if not isinstance(saved, dict):
         raise _broken(f"a param group must be a dict, got {shown(saved)}")
     if not isinstance(saved.get("pipeline"), str):
-        raise EdslError(f"this checkpoint is not of an edsl optimizer; expected one of: {pipeline}")
+        raise EdslError(f"this checkpoint is not from an edsl optimizer; expected one of: {pipeline}")
     if parse(saved["pipeline"]).structure != pipeline.structure:
         raise EdslError(f"this checkpoint is of: {saved['pipeline']}\nthis optimizer is: {pipeline}")
     missing = [key for key in ("params", *keys) if key not in saved]
@@ -155,7 +155,7 @@ def _check_group(saved: Any, pipeline: Pipeline, keys: Iterable[str], parse: Cal
         raise _broken(f"maximize must be True or False, got {shown(saved['maximize'])}")
     for count in ("calls", "nonfinite_steps"):
         if type(saved.get(count, 0)) is not int or saved.get(count, 0) < 0:
-            raise _broken(f"{count} must be a whole number from 0, got {shown(saved[count])}")
+            raise _broken(f"{count} must be a whole number ≥ 0, got {shown(saved[count])}")
     if saved.get("calls", 0) >= pipeline.estimator.calls:
         raise _broken(f"calls must be below {pipeline.estimator.calls}, got {saved['calls']}")
     several = is_whole(pipeline, saved)
@@ -175,7 +175,7 @@ def _check_state(state: Any, parameter: Tensor, shapes: dict[str, tuple[int, ...
             raise _broken(f"a parameter's state has no {name}")
     step = state["step"]
     if step.numel() != 1 or step.is_complex() or step.device.type == "meta" or not _counts(float(step)):
-        raise _broken("a step must be one whole number from 0")
+        raise _broken("a step must be a whole number ≥ 0")
     for name, shape in shapes.items():
         buffer = state[name]
         if tuple(buffer.shape) != shape:
@@ -186,7 +186,7 @@ def _check_state(state: Any, parameter: Tensor, shapes: dict[str, tuple[int, ...
         if is_sharded(buffer) and not is_sharded(parameter):
             raise EdslError(
                 f"this checkpoint is sharded ({name} is a DTensor), this optimizer is not: load it with "
-                "torch.distributed.checkpoint, which brings the shards together"
+                "torch.distributed.checkpoint, which reassembles the shards"
             )
         if not buffer.is_floating_point() or buffer.layout != parameter.layout or buffer.device.type == "meta":
             raise _broken(f"{name} must be a dense floating-point tensor, got {buffer.layout}, {buffer.dtype}")
@@ -197,4 +197,4 @@ def _counts(step: float) -> bool:
 
 
 def _broken(what: str) -> EdslError:
-    return EdslError(f"this checkpoint is not whole: {what}")
+    return EdslError(f"malformed checkpoint: {what}")

@@ -65,7 +65,7 @@ class EAdamW(RecipeOptimizer):
 class EMuon(RecipeOptimizer):
     """E before Muon, and before AdamW for embeddings, heads and vectors: `grad | e | route(matrix=muon, other=adamw)`.
 
-    Which layers are embeddings and heads, a module tells: pass the model, not `model.parameters()`.
+    Embeddings and heads are recognised from the module: pass the model, not `model.parameters()`.
     """
 
     recipe = "emuon"

@@ -48,9 +48,9 @@ def compile(
     assert isinstance(update, Foreign)  # overriding keeps the stages
     alone = len(pipeline.stages) == 2 and not pipeline.estimator.needs_closure and pipeline.estimator.calls == 1
     if state_dtype is not None or (maximize and alone):
-        raise EdslError(f"maximize and state_dtype are edsl's own; give {update.name} its own arguments instead")
+        raise EdslError(f"maximize and state_dtype apply to edsl's updates only; use {update.name}'s own arguments")
     if exclude:
-        raise EdslError(f"exclude does not reach into {update.name}; give it param groups instead")
+        raise EdslError(f"exclude does not apply to {update.name}; use param groups instead")
     if alone:
         tensors = {key: value for key, value in hyperparameters.items() if isinstance(value, Tensor)}
         optimizer = update.build(params.parameters() if isinstance(params, nn.Module) else params, tensors)

@@ -46,7 +46,7 @@ class ForeignOptimizer(PipelineOptimizer):
         for group in self.param_groups:
             if group.get("differentiable"):
                 name = self.pipeline.update.name
-                raise EdslError(f"{name}: differentiable=True can't reach through the stages before it; leave it out")
+                raise EdslError(f"{name}: differentiable=True is not supported behind other stages; remove it")
         self._wrapped()  # which may refuse the parameters, and notes its groups' learning rates
 
     @staticmethod
@@ -148,7 +148,7 @@ class ForeignOptimizer(PipelineOptimizer):
             return
         for state in checkpoint["state"].values():
             if int(state["step"]) > 0 and not any(key.startswith(self._prefix) for key in state):
-                raise EdslError(f"this checkpoint is not whole: a parameter's state has none of {name}")
+                raise EdslError(f"malformed checkpoint: a parameter's state has none of {name}")
 
     @property
     def _keeps_state(self) -> bool:

@@ -53,10 +53,10 @@ class PipelineOptimizer(torch.optim.Optimizer):
         spec: a spec, a Pipeline, or a base update alone.
         mode: "compiled": native code on a CPU, torch.compile (fullgraph) for what that can't do;
             "inductor": torch.compile alone; "eager": the same definitions uncompiled.
-        exclude: which parameters are left out of weight decay and layerwise scaling: "bias",
+        exclude: which parameters are excluded from weight decay and layerwise scaling: "bias",
             "norm", names, or patterns such as "*.embed.*". The default is ("bias", "norm") where
             names are known (a module or named parameters), and none for bare tensors.
-        maximize: climb instead of descend; every param group may say so for itself.
+        maximize: maximize the loss instead of minimizing it; param groups can override this.
         state_dtype: "float32", "bfloat16", … for all state, whatever the parameters' dtype, or for some
             buffers, as {"lamb.m": "bfloat16"}; arithmetic stays in the parameters' dtype, or in float32.
             bfloat16 state is rounded stochastically.
@@ -153,22 +153,22 @@ class PipelineOptimizer(torch.optim.Optimizer):
 
     @property
     def compiled_graphs(self) -> int:
-        """How many steps were compiled so far, natively or by torch."""
+        """Number of compiled steps so far, native or by torch.compile."""
         return self.engine.graphs
 
     @property
     def fallbacks(self) -> list[str]:
-        """Why graphs that could not be compiled run eagerly; empty when all is compiled."""
+        """Why some graphs run eagerly instead of compiled; empty if all are compiled."""
         return self.engine.fallbacks
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step of every parameter that has a gradient.
 
         Args:
-            closure: computes the loss. With `grad` and `sam` it is a whole training step's: zero the
-                gradients, compute the loss, backward(). `spsa` and `hutchinson` want the loss alone.
-                With every lr and gradient 0 none of them needs it: such a step only makes the state,
-                as torch.distributed.checkpoint asks for before it loads.
+            closure: computes the loss. With `grad` and `sam` it must do a training step's work: zero the
+                gradients, compute the loss, call backward(). `spsa` and `hutchinson` need the loss only.
+                If every lr and gradient is 0, none of them needs it: such a step only initialises the state,
+                as torch.distributed.checkpoint requires before it loads.
 
         Returns:
             The loss, or None without a closure.
@@ -183,7 +183,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
     @torch._disable_dynamo  # pyright: ignore[reportPrivateImportUsage]
     def _step(self, closure: Callable[[], Any] | None) -> Any:
         if self._evaluating:
-            raise EdslError("step() inside evaluation_weights(): leave it first, to train the weights themselves")
+            raise EdslError("step() inside evaluation_weights(): leave the block before training")
         self._check_alone()
         self._check_unscaled()
         self._stepping = get_ident()
@@ -207,11 +207,9 @@ class PipelineOptimizer(torch.optim.Optimizer):
     def _check_alone(self) -> None:
         """Raises EdslError while another step of this optimizer is under way."""
         if self._stepping == get_ident():
-            raise EdslError("step() inside its own closure: a closure computes the loss; step outside of it")
+            raise EdslError("step() called from its own closure: the closure must only compute the loss")
         if self._stepping:
-            raise EdslError(
-                "step() while another thread takes a step of this optimizer: let one at a time step, under a lock"
-            )
+            raise EdslError("step() called while another thread is inside step() of this optimizer: use a lock")
 
     @property
     def _step_supports_amp_scaling(self) -> bool:
@@ -225,7 +223,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
             return
         raise EdslError(
             f"{self.pipeline.estimator.name} evaluates the loss itself, which a GradScaler can't unscale: call "
-            "step(closure) without the scaler, on the loss as it is (bfloat16 autocast needs no scaler)"
+            "step(closure) without the scaler, on the unscaled loss (bfloat16 autocast needs no scaler)"
         )
 
     def _evaluate_and_update(self, closure: Callable[[], Any] | None) -> Any:
@@ -300,10 +298,10 @@ class PipelineOptimizer(torch.optim.Optimizer):
 
     @contextmanager
     def evaluation_weights(self) -> Iterator[None]:
-        """Inside, the parameters are the weights to evaluate with, such as `ema_weights` keeps.
+        """A context in which the parameters are the weights for evaluation, such as those of `ema_weights`.
 
-        Afterwards they are the trained ones again, bit for bit. Without a stage that keeps such
-        weights, and before the first step, they are the trained ones inside too.
+        On exit the trained weights are restored, bit for bit. Without a stage that keeps such
+        weights, and before the first step, nothing changes.
 
         Example:
             >>> import torch, edsl
@@ -313,7 +311,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
             ...     _ = model(torch.ones(2, 3))
         """
         if self._evaluating:
-            raise EdslError("evaluation_weights() is entered already")
+            raise EdslError("evaluation_weights() is already active: leave it before entering it again")
         trained: list[tuple[Tensor, Tensor]] = []
         self._evaluating = True
         try:
@@ -340,11 +338,11 @@ class PipelineOptimizer(torch.optim.Optimizer):
                     yield parameter, state[name]
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters with hyper-parameters of their own; the others take the defaults.
+        """Add parameters with their own hyper-parameters; missing ones take the defaults.
 
-        Where the pipeline has routes, the group names hyper-parameters as keywords do (lr, other_lr), and its
-        parameters make a group for each route they take. Where the optimizer was built from a module, tensors may
-        come without names: they have those of the module.
+        If the pipeline has routes, the group uses the names of keyword arguments (lr, other_lr), and its
+        parameters form one group per route. If the optimizer was built from a module, tensors may
+        come without names: they get those of the module.
 
         Raises:
             EdslError: for a value outside its domain, complex parameters, an exclusion without
@@ -421,7 +419,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
     def _checked(self, group: dict[str, Any]) -> dict[str, Any]:
         """The group with its hyper-parameters under their canonical names, each in its domain."""
         if group.get("pipeline", self.defaults["pipeline"]) != self.defaults["pipeline"]:
-            raise EdslError("param group: all groups of an optimizer have one pipeline; build another optimizer")
+            raise EdslError("param group: all groups share one pipeline; build a second optimizer for another")
         if not isinstance(group.get("maximize", False), bool):
             raise EdslError(f"param group: maximize must be True or False, got {shown(group['maximize'])}")
         if is_whole(self.pipeline, group):
@@ -456,7 +454,8 @@ class PipelineOptimizer(torch.optim.Optimizer):
             elsewhere = key not in live and key in self.pipeline.keys
             if elsewhere and key not in names and key not in self.defaults:
                 raise EdslError(
-                    f"param group: {key} is another route's; a group of {group['route']} has {', '.join(live)}"
+                    f"param group: {key} belongs to another route; a group of route {group['route']} has "
+                    f"{', '.join(live)}"
                 )
             found[names[key] if elsewhere and key in names else key] = value
         return found
@@ -467,12 +466,12 @@ class PipelineOptimizer(torch.optim.Optimizer):
         return {name: tensor for name, tensor in named.items() if name}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over hyper-parameters and state; the dict's tensors are copied.
+        """Load hyper-parameters and state; the dict's tensors are copied.
 
-        Where both sides know names, parameters may have come into another order within a group.
+        If both sides have parameter names, parameters may be reordered within a group.
 
         Raises:
-            EdslError: when the checkpoint is not whole or belongs to another pipeline; the
+            EdslError: when the checkpoint is malformed or belongs to another pipeline; the
                 optimizer is then unchanged.
         """
         if not isinstance(state_dict, dict):

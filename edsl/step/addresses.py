@@ -75,10 +75,10 @@ def check_gradient(gradient: Any, parameter: Tensor, which: str) -> None:
 
 
 def check_no_state(state: dict[str, Any], buffers: Iterable[str], which: str) -> None:
-    """Raises EdslError for state that has buffers, but has lost its count of steps."""
+    """Raises EdslError for state that has buffers, but no step count."""
     found = next((name for name in buffers if name in state), None)
     if found:
-        raise EdslError(f"{which}: its state has {found}, but no step; delete its state to start it afresh")
+        raise EdslError(f"{which}: its state has {found}, but no step; delete its state to start over")
 
 
 def check_state(state: dict[str, Any], shapes: dict[str, tuple[int, ...]], parameter: Tensor, which: str) -> None:
@@ -91,7 +91,7 @@ def check_state(state: dict[str, Any], shapes: dict[str, tuple[int, ...]], param
         buffer = state.get(name)
         if not isinstance(buffer, Tensor):
             what = f"no {name}" if name not in state else f"{shown(buffer)} as {name}"
-            raise EdslError(f"{which}: its state has {what}; delete the state of this parameter to start it afresh")
+            raise EdslError(f"{which}: its state has {what}; delete the state of this parameter to start over")
         if tuple(buffer.shape) != shape:
             raise EdslError(
                 f"{which} has shape {tuple(parameter.shape)}, its state {name} {tuple(buffer.shape)}: "
@@ -118,7 +118,7 @@ def steps_taken(state: dict[str, Any] | None, name: str) -> int | None:
     """How many steps a parameter has taken by its state, None where it has none.
 
     Raises:
-        EdslError: for what is no whole number from 0.
+        EdslError: for anything but a whole number ≥ 0.
     """
     step = None if state is None else state.get("step")
     if step is None:
@@ -129,7 +129,7 @@ def steps_taken(state: dict[str, Any] | None, name: str) -> int | None:
     except (TypeError, ValueError, OverflowError, RuntimeError):
         number, taken = step, -1
     if taken < 0 or taken != number:
-        raise EdslError(f"parameter {name}: its state's step must be one whole number from 0, got {shown(step)}")
+        raise EdslError(f"parameter {name}: its state's step must be a whole number ≥ 0, got {shown(step)}")
     return taken
 
 
@@ -142,8 +142,8 @@ def check_no_fakes() -> None:
     """Raises EdslError where tensors that are made now would have no memory."""
     if _fake_mode() is not None:
         raise EdslError(
-            "step() under FakeTensorMode, where tensors have no memory: step outside of it; "
-            "edsl plan and edsl.costs.memory tell what a step takes"
+            "step() under FakeTensorMode, where tensors have no memory: call step() outside "
+            "of it; to estimate memory, use edsl plan or edsl.costs.memory"
         )
 
 

@@ -43,7 +43,7 @@ class TorchContext(At):
         return self._shape[1]
 
     def function(self, name: str, *arguments: Any) -> Any:
-        raise NotImplementedError(f"at.{name} has no reading in torch")
+        raise NotImplementedError(f"at.{name} is not implemented for torch")
 
     def sqrt(self, x: Any) -> Any:
         return x.sqrt() if isinstance(x, Tensor) else x**0.5  # the root of a size is a number

@@ -45,10 +45,14 @@ def check_foldable(stage: str, shape: Sequence[int], name: str, kinds: Collectio
     if len(shape) in _FOLDED or KERNEL in (kinds or ()):
         return
     pattern = re.sub(r"(?<![^.])\d+(?![^.])", "*", name) or "experts.*"
-    known = "" if kinds is not None else "; kernels of convolutions are known by the module, edsl.compile(spec, model)"
+    known = (
+        ""
+        if kinds is not None
+        else "; pass the module to have convolution kernels recognised: edsl.compile(spec, model)"
+    )
     choice = f"route(({pattern!r}, adamw), matrix={stage}, other=adamw)"
     raise EdslError(
-        f"{stage} takes matrices, and kernels of convolutions as matrices; {which} has shape {shape} and would be "
-        f"taken as one matrix of {shape[0]} × {prod(shape[1:])}, also if it is a stack of experts: give it another "
-        f"update, {choice}, or make each matrix a parameter of its own{known}"
+        f"{stage} takes matrices and convolution kernels; {which} has shape {shape} and would be "
+        f"treated as one matrix of {shape[0]} × {prod(shape[1:])}, even if it is a stack of experts: route it to "
+        f"another update, {choice}, or make each matrix its own parameter{known}"
     )

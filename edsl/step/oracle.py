@@ -101,8 +101,8 @@ class Oracle:
             sharded = next((slot.name for slot in slots if is_sharded(slot.parameter)), None)
             if sharded is not None:
                 raise EdslError(
-                    f"{estimator.name} can't work on sharded parameters (DTensor), as {sharded} is: "
-                    "use grad or sam, or DDP, which shards none"
+                    f"{estimator.name} can't work on sharded parameters (DTensor) such as {sharded}: "
+                    "use grad or sam, or DDP instead of sharding"
                 )
 
     def _check_processes(self) -> None:
@@ -121,7 +121,7 @@ class Oracle:
         return "with a closure that computes the loss and returns it, without backward()"
 
     def backprop(self, again: bool = False) -> Any:
-        """Run the closure, if there is one, and take the gradients that lie in `p.grad`.
+        """Run the closure, if there is one, and read the gradients from `p.grad`.
 
         `again` forgets those of the first run, should the closure not zero them.
         """
@@ -159,7 +159,7 @@ class Oracle:
     def differentiate(self, create_graph: bool) -> Any:
         """The closure's loss and its gradients, which may then be differentiated again.
 
-        Both are this process's own; `averaged` makes them everybody's.
+        Both are local to this process; `averaged` averages them over all.
         """
         with torch.enable_grad():
             loss = self._evaluate()

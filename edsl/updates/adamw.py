@@ -13,7 +13,7 @@ from edsl.updates.moments import Moments
 
 @dataclass(frozen=True)
 class AdamW(BaseUpdate):
-    """Adam whose weight decay does not pass through the moments.
+    """Adam with decoupled weight decay, which does not pass through the moments.
 
         m = β₂ m + (1−β₂) u,   v = β₃ v + (1−β₃) u²
         Δθ = −η (m̂ / (√v̂ + ε₁) + λ θ),   m̂ = m/(1−β₂ᵏ),  v̂ = v/(1−β₃ᵏ)

@@ -49,7 +49,7 @@ class Foreign(BaseUpdate):
         try:
             self.defaults()
         except Exception as reason:  # another package's constructor may raise anything
-            raise EdslError(f"{self.name} refuses these arguments: {brief(reason)}") from None
+            raise EdslError(f"{self.name} rejected these arguments: {brief(reason)}") from None
 
     @property
     def stands_alone(self) -> bool:
@@ -91,7 +91,7 @@ class Foreign(BaseUpdate):
         return dict(self.given)
 
     def step(self, x: Value, memory: Any, at: At) -> Any:
-        raise EdslError(f"{self.name} is another package's optimizer: its recurrence can't be read, only run")
+        raise EdslError(f"{self.name} is another package's optimizer: edsl does not know its recurrence")
 
     def __str__(self) -> str:
         return f"{self.name}({', '.join(f'{key}={plain(value)}' for key, value in self.given)})"

@@ -16,7 +16,7 @@ class Momentum(NamedTuple):
 
 @dataclass(frozen=True)
 class Lion(BaseUpdate):
-    """Every element steps by η, in the direction of a momentum that the newest gradient leans on.
+    """Every element steps by η, in the direction of a momentum that leans towards the newest gradient.
 
         c = β₂ m + (1−β₂) u,   m = β₃ m + (1−β₃) u
         Δθ = −η (sign(c) + λ θ)

@@ -54,20 +54,20 @@ def _pair(entry: Any) -> tuple[str, Chain]:
     if not isinstance(stages, Chain):
         raise ValueError(f"must lead to stages such as muon(lr=0.02), got {shown(stages)} for {name}")
     if isinstance(stages.stages[0], Estimator):
-        raise ValueError(f"shares one estimator, so that none can stand in {name}: write it before route")
+        raise ValueError(f"shares one estimator among all routes: move the one in {name} before route")
     updates = [stage for stage in stages.stages if isinstance(stage, BaseUpdate)]
     if not updates:
         raise ValueError(f"must lead to a base update, such as {name}=… | adamw(lr=0.001)")
     if isinstance(updates[0], Route):
-        raise ValueError(f"can't stand in a route, as {name} would have it: give all routes in one")
+        raise ValueError(f"can't be nested, got a route inside {name}: list all routes in one")
     if updates[0].moves_weights:
-        raise ValueError(f"leads to edsl's own updates; {updates[0].name} of {name} steps by itself")
+        raise ValueError(f"takes edsl's own updates only, got {updates[0].name} for {name}")
     return name, stages
 
 
 @dataclass(frozen=True)
 class Route(BaseUpdate):
-    """Each parameter goes to exactly one of several updates, which make param groups of their own.
+    """Sends each parameter to exactly one of several updates, each with its own param groups.
 
     A route is a kind of parameter or, as a pair, a pattern of names. The more specific wins,
     whatever the order:
@@ -191,7 +191,7 @@ class Route(BaseUpdate):
         return {name: str(chain) for name, chain in self.branches}
 
     def step(self, x: Value, memory: Any, at: At) -> Any:
-        raise EdslError(f"route leads to several updates: take one of them alone, such as {self.branches[0][1]}")
+        raise EdslError(f"route has several updates: take one of them alone, such as {self.branches[0][1]}")
 
     def __str__(self) -> str:
         return f"route({', '.join(self._written())})"

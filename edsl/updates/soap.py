@@ -25,7 +25,7 @@ class RotatedMoments(NamedTuple):
 
 @dataclass(frozen=True)
 class Soap(BaseUpdate):
-    """Adam on the gradient as seen in the eigenvectors of its covariances.
+    """Adam in the eigenbasis of the gradient's covariances.
 
         m = β₂ m + (1−β₂) U,   v = β₃ v + (1−β₃) (Qₗᵀ U Qᵣ)²
         Δθ = −η (Qₗ [Qₗᵀ m̂ Qᵣ / (√v̂ + ε₁)] Qᵣᵀ + λ θ)      0 at the first step, which sets the bases

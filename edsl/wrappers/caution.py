@@ -12,7 +12,7 @@ from edsl.language.stage import NoMemory, Wrapper
 
 @dataclass(frozen=True)
 class Caution(Wrapper):
-    """Drops the elements of a step that would climb, and lengthens the others by as much.
+    """Drops the elements of a step that oppose the gradient, and scales up the others to compensate.
 
         φ = [−Δθ · g > 0],   Δθ ← Δθ φ / max(mean(φ), ε)        the mean over the layer
 

@@ -12,7 +12,7 @@ from edsl.language.stage import NoMemory, Wrapper
 
 @dataclass(frozen=True)
 class Decay(Wrapper):
-    """Weights shrink by themselves, whatever the update does.
+    """Decoupled weight decay, after any update.
 
         Δθ ← Δθ − η λ θ        η the base update's learning rate
 

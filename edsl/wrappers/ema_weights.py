@@ -16,7 +16,7 @@ class AverageWeights(NamedTuple):
 
 @dataclass(frozen=True)
 class EmaWeights(Wrapper):
-    """An average of the weights over the last steps; training goes on with the weights themselves.
+    """An average of the weights over the last steps, for evaluation; training continues with the weights themselves.
 
         θ̄₁ = θ₁,   θ̄_k = d θ̄_{k−1} + (1−d) θ_k
 

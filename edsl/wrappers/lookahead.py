@@ -16,7 +16,7 @@ class SlowWeights(NamedTuple):
 
 @dataclass(frozen=True)
 class Lookahead(Wrapper):
-    """Every n steps the weights return part of the way to where they were n steps before.
+    """Every n steps, moves the weights back part of the way to where they were n steps before.
 
         φ₀ = θ₀;   every n steps: φ ← φ + a (θ − φ), θ ← φ
 

@@ -119,7 +119,7 @@ def test_a_damaged_library_is_compiled_anew_once_with_one_warning(damage, folder
     damage(entry_in(folder) / cxx.LIBRARY)
     found, told = step()
     assert (found == right()).all()
-    assert told == [f"{entry_in(folder)} was damaged: it is compiled anew"]
+    assert told == [f"{entry_in(folder)} was damaged: compiling it again"]
     found, told = step()
     assert (found == right()).all()
     assert told == []
@@ -156,7 +156,7 @@ def test_another_users_library_is_not_loaded(whose, somebody, hostile):
     assert not marker.exists()
     assert (found == right()).all()
     assert len(told) == 1
-    assert f"{place} belongs to another user (uid {somebody}); they are compiled anew in each process" in told[0]
+    assert f"{place} belongs to another user (uid {somebody}); each process compiles them again" in told[0]
 
 
 @as_root
@@ -271,7 +271,7 @@ def test_a_disk_that_cant_be_executed_from_says_why_and_another_folder_is_used(f
             raise OSError("failed to map segment from shared object: Operation not permitted")
         return place.read_text()
 
-    with pytest.warns(EdslWarning, match="failed to map segment .* compiled anew in each process"):
+    with pytest.warns(EdslWarning, match="failed to map segment .* each process compiles them again"):
         assert kept("key", "name", lambda place: place.write_text("made") and None, load) == "made"
 
 

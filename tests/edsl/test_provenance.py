@@ -109,7 +109,7 @@ def test_a_stage_with_the_name_of_one_of_edsls_is_told_from_it():
     params = parameters()
     saved = edsl.compile(edsl.grad() | Mine(), params, mode="eager").state_dict()
     assert saved["param_groups"][0]["stages"].startswith("qhm=")
-    with pytest.raises(edsl.EdslError, match=r"this checkpoint is of another stage qhm: .* edsl's own here"):
+    with pytest.raises(edsl.EdslError, match=r"this checkpoint has a different stage qhm: .* edsl's own here"):
         edsl.compile("qhm", parameters(), mode="eager").load_state_dict(saved)
 
 

@@ -96,5 +96,5 @@ def test_a_bad_value_is_one_error_that_changes_nothing(key, value, message):
     group[key] = good
     optimizer.step()
     del group[key]
-    with pytest.raises(edsl.EdslError, match=f"param group 0 has lost its {key}"):
+    with pytest.raises(edsl.EdslError, match=f"param group 0 is missing {key}"):
         optimizer.step()

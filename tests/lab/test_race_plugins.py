@@ -94,14 +94,16 @@ def test_a_race_with_an_edited_plugin_is_another_race(raced):
     file, folder = raced
     file.write_text(STAGE.replace("return self.by", "return 2 * self.by"))
     edsl.load_plugin(file)
-    with pytest.raises(edsl.EdslError, match=r"holds another race \(plugin mine\.py \w{12} there, \w{12} here\)"):
+    with pytest.raises(
+        edsl.EdslError, match=r"holds another race \(plugin mine\.py \w{12} in the record, \w{12} here\)"
+    ):
         open_record(race("digits", SPECS, model="linear", steps=2, seeds=1), folder, True)
 
 
 def test_a_missing_plugin_says_so_and_a_copy_of_it_does(raced, tmp_path):
     file, folder = raced
     file.rename(tmp_path / "moved.py")
-    with pytest.raises(edsl.EdslError, match=r"mine\.py of the race in .* is missing .* name a copy with --plugin"):
+    with pytest.raises(edsl.EdslError, match=r"mine\.py of the race in .* is missing .* pass a copy with --plugin"):
         again(folder)
     edsl.load_plugin(tmp_path / "moved.py")
     assert open_record(again(folder), folder, True).finished

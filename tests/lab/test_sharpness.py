@@ -95,9 +95,9 @@ def test_runs_that_end_badly_are_at_no_end_and_levels_of_nobody_are_named(tmp_pa
     assert code == 0, err
     assert re.search(r"sgd\(lr=0\.1\) +2 of 2 +20 ", out)
     assert re.search(r"sgd\(lr=5000\) +0 of 2 +never ", out)
-    assert "No run came to a training loss of 0.001" in out
+    assert "No run reached a training loss of 0.001" in out
     assert "seed 1: the training loss went from" in err
-    assert "no picture: no run came to a level" in err
+    assert "no picture: no run reached a level" in err
     code, _, err = run("report", str(tmp_path / "sharp"))
     assert (code, "sharpness.png" in err) == (0, False)
 

@@ -402,7 +402,7 @@ def test_text_of_a_folder_is_bytes_where_gpt2s_tokenizer_cannot_be_had(books, ow
 
     monkeypatch.setattr(tokens, "gpt2_tokenizer", missing)
     chosen = task(f"text:{books}")
-    with pytest.warns(EdslWarning, match="tokens are bytes, since GPT-2's tokenizer is not here"):
+    with pytest.warns(EdslWarning, match="using byte tokens, since GPT-2's tokenizer is not here"):
         data = chosen.data()
     whole = b"".join(sorted(bytes(row.tolist()) for row in data.train.inputs))
     assert b"one one" in whole

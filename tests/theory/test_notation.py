@@ -53,7 +53,7 @@ def test_alto_prints_as_the_paper_writes_it():
         ("sam | sgd", "gₖ = ∇f(θₖ₋₁ + ρ ĝₖ / ‖all ĝₖ‖)"),
         ("hutchinson(every=5) | sophia", "hₖ = [β₃ hₖ₋₁ + (1 − β₃) Dₖ if Dₖ is new else hₖ₋₁]"),
         ("adahessian", "v̂ₖ = vₖ / (1 − β₃^(j))"),
-        ("torch.AdamW()", "torch.AdamW is another package's optimizer: its recurrence can't be read, only run"),
+        ("torch.AdamW()", "torch.AdamW is another package's optimizer: edsl does not know its recurrence"),
     ],
 )
 def test_switches_and_zero_terms_change_what_is_printed(spec, line):

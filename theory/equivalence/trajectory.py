@@ -289,5 +289,5 @@ def _stepped(stage: Stage, x: Any, memory: Any, at: NumberAt) -> tuple[Any, Any]
 def _opaque(stage: Stage, x: Any, theta: Any, reading: Reading) -> Any:
     """Another package's optimizer: some step that depends on its text, on u and on θ."""
     if reading.real:
-        raise Unreadable(f"{stage.name} is another package's optimizer: its recurrence can't be read, only run")
+        raise Unreadable(f"{stage.name} is another package's optimizer: edsl does not know its recurrence")
     return -stand_in(str(stage), x, theta) / 100

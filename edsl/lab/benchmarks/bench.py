@@ -264,7 +264,7 @@ def bench(
 def _check_spec(spec: str, shapes: dict[str, Shape]) -> None:
     estimator = parse(spec).estimator
     if estimator.needs_closure or estimator.calls > 1:
-        raise EdslError(f"{shown(spec)} can't be measured: a benchmark has gradients, no loss; it takes grad alone")
+        raise EdslError(f"{shown(spec)} can't be benchmarked: there is no loss to evaluate; use the estimator grad")
     empty = [(name, torch.nn.Parameter(torch.empty(shape, device="meta"))) for name, shape in shapes.items()]
     compile(spec, empty, mode="eager")
 

@@ -47,7 +47,7 @@ def tokenizer_of(task: str, text: str) -> str:
         except EdslError as error:
             reason = str(error)
     warnings.warn(
-        f"task {task}: its tokens are bytes, since {reason}; EDSL_TOKENIZER=gpt2 or bytes decides",
+        f"task {task}: using byte tokens, since {reason}; set EDSL_TOKENIZER to gpt2 or bytes to choose",
         EdslWarning,
         stacklevel=2,
     )

@@ -36,7 +36,7 @@ def ablation(spec: str) -> tuple[Entrant, ...]:
             less = str(_without(pipeline, index))
             entrants.setdefault(less, Entrant(f"{spec} −{label}", less, "", f"without {stage}"))
     if len(entrants) == 1:
-        raise EdslError(f"{spec} has no part that could be left out: no adaptor, wrapper or switch")
+        raise EdslError(f"{spec} has nothing to ablate: no adaptor, wrapper or switch")
     return tuple(entrants.values())
 
 

@@ -67,10 +67,10 @@ def race(
         tuner: "grid" or "tpe", of lr="auto".
         metric: "accuracy", "loss" or "train"; accuracy where the task has one, else loss.
         baseline: the spec, as given, that the others are compared to; the first by default.
-        controls: run E's controls beside every spec with E.
+        controls: also run E's controls for every spec with E.
         threads: of the CPU; one is fastest for small models, and gives the same bits on every machine.
         measures: names of `edsl.lab.measures.catalogue`.
-        levels: training losses at which sharpness and drift are looked at.
+        levels: training losses at which sharpness and drift are measured.
         plugins: files with stages for workers to load, beside those that brought stages of the specs.
 
     Raises:

@@ -175,7 +175,7 @@ class Race:
         return self.spec_at(entrant, best_factor(scores)), on_edge(scores), len(scores)
 
     def score(self, trial: dict[str, Any]) -> float:
-        """What tuning minimises: infinite for a trial that did not end well."""
+        """What tuning minimises: infinite for a trial that diverged or failed."""
         if trial["status"] != "ok":
             return math.inf
         value = trial[

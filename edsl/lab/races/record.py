@@ -58,13 +58,15 @@ class Record:
             extends = resume and _extends(before, configuration)
             if _agreed(before) != _agreed(configuration) and not extends:
                 raise EdslError(
-                    f"{self.folder} holds another race ({_difference(before, configuration)}); name another --out"
+                    f"{self.folder} holds another race ({_difference(before, configuration)}); choose another --out"
                 )
             if not resume:
-                raise EdslError(f"{self.folder} holds this race already; --resume finishes it, or name another --out")
+                raise EdslError(
+                    f"{self.folder} holds this race already; continue it with --resume, or choose another --out"
+                )
             self._extension = configuration if extends else None
         elif (self.folder / TRIALS).exists():
-            raise EdslError(f"{self.folder} holds {TRIALS} without {CONFIGURATION}; name another --out")
+            raise EdslError(f"{self.folder} holds {TRIALS} without {CONFIGURATION}; choose another --out")
         else:
             self._write_configuration(configuration)
         (self.folder / TRIALS).touch()
@@ -139,9 +141,9 @@ def _read(place: Path) -> tuple[list[dict[str, Any]], int]:
         try:
             trial = json.loads(line, parse_constant=_not_json)
         except (ValueError, RecursionError):
-            raise EdslError(f"{place}, line {number} is not JSON; mend or delete that line") from None
+            raise EdslError(f"{place}, line {number} is not JSON; fix or delete that line") from None
         if not is_trial(trial):
-            raise EdslError(f"{place}, line {number} is not a trial's result; mend or delete that line")
+            raise EdslError(f"{place}, line {number} is not a trial's result; fix or delete that line")
         finished.append(trial)
     return finished, sum(len(line) + 1 for line in lines[:-1])
 
@@ -203,12 +205,12 @@ def _difference(before: Any, now: dict[str, Any]) -> str:
         return "its configuration can't be read"
     there, here = _flat(before), _flat(now)
     said = [
-        f"{key} {there.get(key)!r} there, {here.get(key)!r} here"
+        f"{key} {there.get(key)!r} in the record, {here.get(key)!r} here"
         for key in dict.fromkeys([*there, *here])
         if there.get(key) != here.get(key)
     ]
     specs = [{e["spec"]: e["name"] for e in _listed(one, "entrants", "spec", "name")} for one in (before, now)]
-    for place, ours, others in (("there", specs[0], specs[1]), ("here", specs[1], specs[0])):
+    for place, ours, others in (("in the record", specs[0], specs[1]), ("here", specs[1], specs[0])):
         names = [name for spec, name in ours.items() if spec not in others]
         if names:
             said.append(f"only {place}: {', '.join(names)}")
@@ -222,7 +224,7 @@ def _plugins_that_differ(before: dict[str, Any], now: dict[str, Any]) -> list[st
         for one in (before, now)
     )
     return [
-        f"plugin {name} {there.get(name, 'not')} there, {here.get(name, 'not')} here"
+        f"plugin {name} {there.get(name, 'not')} in the record, {here.get(name, 'not')} here"
         for name in dict.fromkeys([*there, *here])
         if there.get(name) != here.get(name)
     ]

@@ -23,7 +23,7 @@ def picture(race: Race, found: Sequence[Seen]) -> Any:
     from edsl.lab.report.pictures import figure_class, styles
 
     if all(look.level == END for look in found):
-        raise EdslError("no run came to a level of --match-loss")
+        raise EdslError("no run reached a level of --match-loss")
     figure = figure_class()(figsize=(10, 4.3), layout="constrained")
     left, right = figure.subplots(1, 2)
     style = styles(race)

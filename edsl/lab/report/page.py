@@ -18,13 +18,13 @@ from edsl.lab.results.results import Results
 from edsl.lab.trials.levels import END
 
 CAPTIONS = {
-    "curves": "Medians over seeds, bands from the least to the most.",
-    "differences": "Paired differences to the baseline. Grey: no difference is shown; hollow: not among all verdicts.",
+    "curves": "Medians over seeds, bands from minimum to maximum.",
+    "differences": "Paired differences to the baseline. Grey: none shown; hollow: holds alone, not family-wise.",
     "boxes": "Each box is one combination over its seeds; the points are the trials.",
     "stability": "Darker: unstable at smaller curvatures, as the exact linear recurrence says; blank: at any.",
-    "tuning": "Every learning rate that was tried.",
-    "measured": "What was measured along the way: medians, bands from the least to the most.",
-    "sharpness": "At the same training loss, wherever each run was by then: medians, bands from the least to the most.",
+    "tuning": "Every learning rate tried.",
+    "measured": "Measurements during training: medians, bands from minimum to maximum.",
+    "sharpness": "At matched training loss, whatever the step: medians, bands from minimum to maximum.",
 }
 
 

@@ -13,7 +13,7 @@ from edsl.lab.trials.levels import END
 
 TITLES = (
     "optimizer",
-    "seeds\nthere",
+    "seeds that\nreached it",
     "step",
     "sharpness",
     "over the first's",
@@ -41,7 +41,7 @@ def footnotes(race: Race, rows: Sequence[Matched]) -> list[str]:
     """How to read the tables, and which levels nobody came to."""
     missed = sorted({*race.setting.levels} - {row.level for row in rows}, reverse=True)
     return [
-        *(f"No run came to a training loss of {level:g}: give more steps, or higher levels." for level in missed),
+        *(f"No run reached a training loss of {level:g}: give more steps, or higher levels." for level in missed),
         f"The first is {race.entrants[0].name}; geometric mean ratios and mean differences, paired by seed, "
         "95 % intervals by Student's t.",
         *_judged(race, rows),

@@ -75,7 +75,7 @@ def reading(race: Race, found: Results) -> list[str]:
         )
     if any(row.diverged or row.failed for row in found.rows):
         said.append(
-            "beside a trial that did not end well, verdicts are by exact signed ranks, such a trial the worst: "
+            "where trials diverged or failed, verdicts are by exact signed ranks, such trials ranked worst: "
             f"{FEWEST_RANKED} seeds are the fewest that can decide"
         )
     return said

@@ -277,13 +277,13 @@ def _effect(
     lost = {"here": ours.count(None), f"of {against}": theirs.count(None)}
     if any(lost.values()) and sum(one != two for one, two in zip(ours, theirs)) < FEWEST_RANKED:
         counts = ", ".join(f"{count} {whose}" for whose, count in lost.items() if count)
-        said = f"{NOT_COMPARABLE}: trials that did not end well: {counts}"
+        said = f"{NOT_COMPARABLE}: trials that diverged or failed: {counts}"
         interval = None if interval is None else replace(interval, p=None)
     return Effect(against, interval, said, said, control)
 
 
 def _end(race: Race, trial: Mapping[str, Any]) -> float | None:
-    """The metric of a final trial, or None for one that did not end well."""
+    """The metric of a final trial, or None for one that diverged or failed."""
     return trial[FINAL[race.metric]] if trial["status"] == "ok" else None
 
 

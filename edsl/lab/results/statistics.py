@@ -29,8 +29,8 @@ class ConfidenceInterval:
     Attributes:
         low, high: None where there is no interval.
         n: pairs.
-        method: "t"; "signed ranks" where a run did not end well; "no spread" where all differences are the
-            same, which leaves nothing to judge by; "too few" below 3 pairs.
+        method: "t"; "signed ranks" where a run diverged or failed; "no spread" where all differences are the
+            same, so there is no spread to test; "too few" below 3 pairs.
         p: two-sided, were both distributed alike; None where nothing can be compared.
         sign: 1 or −1, where the differences lie; 0 for neither.
     """
@@ -131,7 +131,7 @@ def ranked(differences: Sequence[float], resolution: float = 0.0) -> ConfidenceI
 def compared(
     ours: Sequence[float | None], theirs: Sequence[float | None], higher_is_better: bool, resolution: float = 0.0
 ) -> ConfidenceInterval:
-    """Ours minus theirs, seed by seed, where None is a run that did not end well.
+    """Ours minus theirs, seed by seed, where None is a run that diverged or failed.
 
     By paired t where all ended well; else by signed ranks, such a run worse than any that did, two of them alike.
     What is asked depends on what ended well, which is the same for both under the hypothesis that they are alike.

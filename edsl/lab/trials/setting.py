@@ -26,7 +26,7 @@ class Setting:
         threads: of the CPU; their number changes the order of sums, and so the last bits.
         monitor: "regret" to watch the condition of Theorem 2 that shows only while training, or "".
         measures: names of `edsl.lab.measures.catalogue`, measured at the checkpoints.
-        levels: training losses at which sharpness and drift are looked at, see `edsl.lab.trials.levels`.
+        levels: training losses at which sharpness and drift are measured, see `edsl.lab.trials.levels`.
     """
 
     task: str

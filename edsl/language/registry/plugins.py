@@ -99,7 +99,10 @@ def _load(plugin: Plugin, file: Path) -> tuple[str, ...]:
         raise EdslError(f"plugin {file}{line_of(reason, file)}: {first_line(reason)}") from None
     found = [value for value in vars(module).values() if _is_stage(value) and value.__module__ == name]
     if not found:
-        raise EdslError(f"plugin {file}: it defines no stage, a dataclass of a kind such as edsl.stage.Adaptor")
+        raise EdslError(
+            f"plugin {file}: no stage found; define a frozen dataclass that subclasses edsl.stage.Adaptor, BaseUpdate, "
+            "Estimator or Wrapper"
+        )
     for cls in found:
         _check_name(cls, file, found)
     _loaded.update({cls.name: cls for cls in found})
@@ -161,7 +164,7 @@ def find_again(plugins: Iterable[Plugin], whose: str) -> None:
         if now.sha256 != plugin.sha256:
             raise EdslError(
                 f"plugin {plugin.path} has changed since {whose} began: sha256 {plugin.sha256[:12]} then, "
-                f"{now.sha256[:12]} now; put the old text back, or begin anew in another folder\n"
+                f"{now.sha256[:12]} now; restore the old file, or start over in another folder\n"
                 f"{difference(plugin.text, now.text)}"
             )
         if not plugin.place:
@@ -178,7 +181,7 @@ def _now(plugin: Plugin, whose: str) -> Plugin:
         return Plugin.read(file)
     if not Path(plugin.path).is_file():
         raise EdslError(
-            f"plugin {plugin.path} of {whose} is missing (sha256 {plugin.sha256[:12]}); put it back, or name a copy "
+            f"plugin {plugin.path} of {whose} is missing (sha256 {plugin.sha256[:12]}); restore it, or pass a copy "
             "with --plugin"
         )
     return Plugin.read(plugin.path)

@@ -32,7 +32,7 @@ def compared(saved: Any, own: str) -> list[str]:
         EdslError: for a stage that is another altogether: written elsewhere, in other words.
     """
     if not isinstance(saved, str):
-        raise EdslError(f"this checkpoint is not whole: {KEY} must be a text, got {shown(saved)}")
+        raise EdslError(f"malformed checkpoint: {KEY} must be a text, got {shown(saved)}")
     there, here = _read(saved), _read(own)
     edited = []
     for name in sorted(there.keys() | here.keys()):
@@ -41,8 +41,8 @@ def compared(saved: Any, own: str) -> list[str]:
             continue
         if place != place_here:
             raise EdslError(
-                f"this checkpoint is of another stage {name}: {_said(place, text)} there, "
-                f"{_said(place_here, text_here)} here; to load it all the same delete {KEY!r} from its param groups"
+                f"this checkpoint has a different stage {name}: {_said(place, text)} in the checkpoint, "
+                f"{_said(place_here, text_here)} here; to load it anyway, delete {KEY!r} from its param groups"
             )
         edited.append(
             f"the stage {name} was edited since this checkpoint was saved (sha256 {text} then, {text_here} now): its "
