@@ -12,10 +12,12 @@ from typing import Annotated, Any
 
 import typer
 
-from edsl.cli.options import RACE, RUNNING, TRAINING, OnceEach, Options, takes, words
+from edsl.cli import analysis
+from edsl.cli.options import RACE, RUNNING, TRAINING, AsJson, OnceEach, Options, Spec, Specs, takes, words
 from edsl.errors import EdslError, Interrupted, printable
 
 _INTERRUPTED = 130  # the exit code after Ctrl-C
+_TAKES_NEGATIVE_NUMBERS = {"ignore_unknown_options": True, "help_option_names": ["-h", "--help"]}
 _UsageError: Any = typer.BadParameter.__base__  # typer exports the class but not its base
 
 app = typer.Typer(
@@ -26,12 +28,6 @@ app = typer.Typer(
 )
 
 command = functools.partial(app.command, cls=OnceEach)
-
-Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A spec, such as 'grad | e | lamb(lr=0.01)'.")]
-
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Specs = Annotated[list[str], typer.Argument(metavar="SPEC", help="The optimizers, such as 'alto(lr=0.01)'.")]
 
 
 @command("compare")
@@ -175,18 +171,7 @@ def ablate_command(options: Options, spec: OneSpec = None) -> None:
     ablate(spec, options["task"], options.settings, options.running)
 
 
-@command("show")
-def show_command(
-    spec: Spec,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Show what a spec means: its canonical text, stages, cost and recurrences.
-
-    Example: edsl show 'grad | e | lamb(lr=0.01)'
-    """
-    from edsl.cli.show import show
-
-    show(spec, as_json)
+command("show")(analysis.show_command)
 
 
 Params = Annotated[
@@ -254,119 +239,11 @@ def list_command(
     catalogue(as_json)
 
 
-_TAKES_NEGATIVE_NUMBERS = {"ignore_unknown_options": True, "help_option_names": ["-h", "--help"]}
-Out = Annotated[Path, typer.Option(help="The picture to write: .png, .svg or .pdf.")]
-
-
-@command("check-stability", context_settings=_TAKES_NEGATIVE_NUMBERS)
-def check_stability_command(
-    alpha: Annotated[str | None, typer.Argument(metavar="ALPHA", help="E's strength, such as -5.")] = None,
-    beta1: Annotated[str | None, typer.Argument(metavar="BETA1", help="E's decay in [0, 1).")] = None,
-    spec: Annotated[str | None, typer.Option(help="Any linear pipeline instead of ALPHA BETA1.")] = None,
-    beta2: Annotated[float, typer.Option(help="The momentum's decay in [0, 1).")] = 0.9,
-    momentum: Annotated[str, typer.Option(help="ema, as Adam and Lamb, or sum, as E-SGD.")] = "ema",
-    lr: Annotated[float | None, typer.Option(help="The learning rate; needs --curvature.")] = None,
-    curvature: Annotated[
-        str | None, typer.Option(metavar="LOW:HIGH", help="Range of f″, preconditioned for Adam.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Check convergence on a quadratic: the paper's bounds, the ODE's, and the exact condition.
-
-    Stable means that every curvature in (0, HIGH] converges. Without --lr and
-    --curvature: that some lr does, and |alpha| is within the paper's bound.
-
-    Exit code 0 stable, 1 not stable, 2 bad input.
-
-    Example: edsl check-stability -5 0.99 --lr 0.01 --curvature -1:100
-    """
-    from edsl.cli.check_stability import check_stability
-
-    check_stability(alpha, beta1, spec, beta2, momentum, lr, curvature, as_json)
-
-
-@command("check-regret")
-def check_regret_command(
-    beta2: Annotated[float | None, typer.Option(help="First moment's decay; the spec's by default.")] = None,
-    beta3: Annotated[float | None, typer.Option(help="Second moment's decay; the spec's by default.")] = None,
-    spec: Annotated[str | None, typer.Option(help="A pipeline with two moments; alto by default.")] = None,
-    lr_schedule: Annotated[str | None, typer.Option(help="Factor on lr, a formula in k; 1/sqrt(k) is assumed.")] = None,
-    alpha_schedule: Annotated[
-        str | None, typer.Option(help="Factor on alpha, a formula in k; 1/sqrt(k) is assumed.")
-    ] = None,
-    decay_schedule: Annotated[
-        str | None, typer.Option(help="Factor on weight decay, a formula in k; 1/sqrt(k) is assumed.")
-    ] = None,
-    gradient_bound: Annotated[float, typer.Option(help="G∞, the largest gradient entry, for Theorem 1.")] = 1.0,
-    as_json: AsJson = False,
-) -> None:
-    """Check the conditions of the paper's Theorems 2 (convex regret) and 1 (non-convex rate).
-
-    Exit code 0 if all that hyper-parameters decide for Theorem 2 holds, 1 if not.
-
-    Example: edsl check-regret --beta2 0.9 --beta3 0.99 --lr-schedule '1/sqrt(k)'
-    """
-    from edsl.cli.check_regret import check_regret
-
-    check_regret(beta2, beta3, spec, lr_schedule, alpha_schedule, decay_schedule, gradient_bound, as_json)
-
-
-@command("explain")
-def explain_command(
-    spec: Spec,
-    latex: Annotated[bool, typer.Option("--latex", help="The recurrences as LaTeX.")] = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Everything as Markdown.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Explain a spec: recurrences, transfer function, gains, stability, what it is otherwise known as.
-
-    Example: edsl explain 'grad | e(alpha=-9, beta1=0.9) | sgd(lr=0.1)'
-    """
-    from edsl.cli.explain import explain
-
-    explain(spec, latex, markdown, as_json)
-
-
-@command("equivalent")
-def equivalent_command(
-    first: Annotated[str, typer.Argument(metavar="SPEC", help="One pipeline.")],
-    second: Annotated[str, typer.Argument(metavar="SPEC", help="Another.")],
-    as_json: AsJson = False,
-) -> None:
-    """Say whether two specs take the same steps: equal, equal in the linear part alone, or different.
-
-    Equal is shown by the recurrences and by runs in float64; of the linear
-    part it says what is left out. Else: where they differ, and values of
-    the second's hyper-parameters that make them equal.
-    Exit code 0 equal, 3 linear part, 1 different, 2 bad input.
-
-    Example: edsl equivalent 'sgd(lr=0.1, momentum=0.9)' 'grad | e | sgd'
-    """
-    from edsl.cli.equivalent import equivalent
-
-    equivalent(first, second, as_json)
-
-
-@command("verify")
-def verify_command(
-    spec: Spec,
-    against: Annotated[str, typer.Option(metavar="SPEC", help="The other, such as 'torch.AdamW(lr=0.001)'.")],
-    steps: Annotated[int, typer.Option(help="Steps to compare.")] = 50,
-    tolerance: Annotated[float, typer.Option(help="Largest |a − b| / max(1, |a|) of two equal weights.")] = 1e-10,
-    seed: Annotated[int, typer.Option(help="Of the network's weights and the batches.")] = 0,
-    mode: Annotated[str, typer.Option(help="eager, or compiled as in training.")] = "eager",
-    as_json: AsJson = False,
-) -> None:
-    """Verify that two specs take the same steps: one small network, the same batches, float64.
-
-    Prints the largest difference, or the first step and tensor where they part.
-    Exit code 0 equal, 1 not, 2 bad input.
-
-    Example: edsl verify 'adamw(lr=0.001)' --against 'torch.AdamW(lr=0.001)'
-    """
-    from edsl.cli.verify import verify
-
-    verify(spec, against, steps, tolerance, seed, mode, as_json)
+command("check-stability", context_settings=_TAKES_NEGATIVE_NUMBERS)(analysis.check_stability_command)
+command("check-regret")(analysis.check_regret_command)
+command("explain")(analysis.explain_command)
+command("equivalent")(analysis.equivalent_command)
+command("verify")(analysis.verify_command)
 
 
 @command("bench")
@@ -411,56 +288,9 @@ def bench_command(
     bench(specs, params, against, dtype, device, threads, steps, first_steps, as_json)
 
 
-@command("map")
-def map_command(
-    spec: Spec,
-    out: Out,
-    x: Annotated[str, typer.Option(metavar="NAME=LOW:HIGH", help="Horizontal axis.")] = "alpha=-100:100",
-    y: Annotated[str, typer.Option(metavar="NAME=LOW:HIGH", help="Vertical axis.")] = "beta1=0:0.999",
-    curvature: Annotated[float | None, typer.Option(help="Of the left panel; 1/lr by default.")] = None,
-) -> None:
-    """Draw spectral radius and stable sharpness over two hyper-parameters, with the paper's bound.
-
-    Example: edsl map esgd --x alpha=-100:100 --y beta1=0:0.999 --out map.png
-    """
-    from edsl.cli.plots import stability_map
-
-    stability_map(spec, x, y, curvature, out)
-
-
-@command("frequency")
-def frequency_command(spec: Spec, out: Out) -> None:
-    """Draw gain and phase over frequency, and poles and zeros.
-
-    Example: edsl frequency 'grad | e | adam' --out bode.png
-    """
-    from edsl.cli.plots import frequency
-
-    frequency(spec, out)
-
-
-@command("landscape")
-def landscape_command(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="cardioid, rosenbrock, f1 or f2.")],
-    specs: Specs,
-    out: Out,
-    starts: Annotated[int | None, typer.Option(help="Seeded starts in the plane; 20 by default.")] = None,
-    steps: Annotated[int, typer.Option(help="Steps of each walk, in float64.")] = 4000,
-    seed: Annotated[int, typer.Option(help="Of the starts.")] = 0,
-    controls: Annotated[
-        bool, typer.Option("--controls/--no-controls", help="Beside E: without it, and a momentum as slow.")
-    ] = True,
-    as_json: AsJson = False,
-) -> None:
-    """Walk on a function with valleys or several minima: how far optimizers explore, counted and drawn.
-
-    In the plane (cardioid, rosenbrock) from many starts; on a line (f1, f2) at 51 learning rates.
-
-    Example: edsl landscape cardioid 'adam(lr=0.01)' 'grad | e(alpha=-90) | adam(lr=0.01)' --out valley.png
-    """
-    from edsl.cli.landscape import landscape
-
-    landscape(name, specs, starts, steps, seed, controls, as_json, out)
+command("map")(analysis.map_command)
+command("frequency")(analysis.frequency_command)
+command("landscape")(analysis.landscape_command)
 
 
 def version(value: bool) -> None:
