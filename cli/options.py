@@ -15,6 +15,10 @@ from typer.core import TyperCommand
 
 from edsl.errors import EdslError
 
+Spec = Annotated[str, typer.Argument(metavar="SPEC", help="Spec, such as 'grad | e | lamb(lr=0.01)'.")]
+Specs = Annotated[list[str], typer.Argument(metavar="SPEC", help="Optimizers, such as 'alto(lr=0.01)'.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
 # name: (type with its help, default)
 SHARED: dict[str, tuple[Any, Any]] = {
     "task": (

@@ -12,7 +12,7 @@ alone, so that the other routes' rates follow it: each is what the group says ti
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
@@ -100,7 +100,7 @@ def is_whole(pipeline: Pipeline, group: dict[str, Any]) -> bool:
     return group.get("route") == "" and "" not in pipeline.branches
 
 
-def whole(pipeline: Pipeline, group: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
+def whole(pipeline: Pipeline, group: dict[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """A whole group with all that it must hold, checked.
 
     Args:
@@ -110,7 +110,7 @@ def whole(pipeline: Pipeline, group: dict[str, Any], tensors: dict[str, Tensor])
     values = {key: value for key, value in group.items() if key in live}
     if pipeline.override(**values).structure != pipeline.structure:
         raise EdslError("param group: a value that is None in one group must be None in all, and in the spec")
-    first = {key: default_of(pipeline, key) for key in live} | tensors
+    first = {key: default_of(pipeline, key) for key in live} | dict(tensors)
     found = {**first, **group}
     return {**found, NOMINAL: float(found["lr"])} if "lr" in live and NOMINAL not in found else found
 
@@ -130,6 +130,13 @@ def values_on(pipeline: Pipeline, route: str, group: dict[str, Any]) -> dict[str
     if follows and group["lr"] != group[NOMINAL]:
         own["lr"] = float(own["lr"]) * (float(group["lr"]) / group[NOMINAL])
     return {**rest, **own, "route": route}
+
+
+def route_in(pipeline: Pipeline, group: dict[str, Any], parameter: Tensor) -> str:
+    """The route that a parameter of a group takes."""
+    if is_whole(pipeline, group):
+        return route_of(parameter, None, tuple(pipeline.branches), None)
+    return group.get("route", "")
 
 
 def routes_in(pipeline: Pipeline, group: dict[str, Any]) -> list[str]:

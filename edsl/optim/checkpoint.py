@@ -3,48 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import lru_cache, partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from edsl.distributed.sharding import is_sharded
+from edsl.engine.engine import Engine
 from edsl.errors import EdslError, shown
-from edsl.groups.param_groups import is_whole
+from edsl.groups.param_groups import Share, is_whole, route_in
 from edsl.language.caller import warn_user
 from edsl.language.pipeline import Pipeline
 from edsl.language.registry.provenance import KEY, compared, marks
+from edsl.language.spec import read
 from edsl.step.plan import GroupPlan
 
-_BETWEEN = (
-    "edsl.optim.optimizer",
-    "edsl.optim.compile",
-    "edsl.optim.foreign",
-    "torch.optim.",
-    "torch._compile",
-    "torch._dynamo.",
-)
+_WITHIN = ("edsl.optim.", "torch.optim.", "torch._compile", "torch._dynamo.")
 
 
 def check_checkpoint(
     checkpoint: Any,
     pipeline: Pipeline,
     keys: Iterable[str],
-    parse: Callable[[str], Pipeline],
     groups: list[dict[str, Any]],
-    plan: Callable[[dict[str, Any], str], GroupPlan],
-    route: Callable[[dict[str, Any], Tensor], str],
 ) -> None:
     """Check a state_dict against the optimizer that would load it.
 
     Args:
         keys: what every param group must hold.
-        parse: reads a saved pipeline's text.
         groups: the optimizer's own param groups, in the checkpoint's order.
-        plan: what a saved group's parameters of a route share, the shapes of their buffers among it.
-        route: which of its routes a parameter of a group takes.
 
     Raises:
         EdslError: one line that says what is wrong.
@@ -56,7 +44,7 @@ def check_checkpoint(
         raise _broken("its 'state' must be a dict and its 'param_groups' a list")
     edited = [line for saved in saved_groups for line in _compared(saved, pipeline)]
     for saved in saved_groups:
-        _check_group(saved, pipeline, keys, parse)
+        _check_group(saved, pipeline, keys)
     if len({saved.get("calls", 0) for saved in saved_groups}) > 1:
         raise _broken("its groups are at different calls of an accumulation")
     numbers = [number for saved in saved_groups for number in saved["params"]]
@@ -66,66 +54,27 @@ def check_checkpoint(
         theirs, own = saved.get("route", ""), group.get("route", "")
         if theirs != own:
             raise EdslError(f"this checkpoint has the route {theirs!r} where this optimizer has {own!r}")
-        plan_of = lru_cache(partial(plan, saved))
+        plan_on = lru_cache(partial(plan_of, pipeline, saved))
         for parameter, number in zip(group["params"], saved["params"]):
             if number in states:
-                _check_state(states[number], parameter, plan_of(route(group, parameter)).shapes(parameter))
-    warn_user(edited, (__name__, *_BETWEEN))
+                _check_state(states[number], parameter, plan_on(route_in(pipeline, group, parameter)).shapes(parameter))
+    warn_user(edited, _WITHIN)
 
 
-def completed(checkpoint: Any, options: dict[str, Any]) -> Any:
-    """The checkpoint with the defaults of options that its groups don't know, and with steps as tensors."""
-    if not isinstance(checkpoint, dict):
-        return checkpoint
-    groups, states = checkpoint.get("param_groups"), checkpoint.get("state")
-    if not isinstance(groups, list) or not isinstance(states, dict):
-        return checkpoint
-    return {
-        **checkpoint,
-        "param_groups": [
-            {**group, **_lacking(options, group)} if isinstance(group, dict) else group for group in groups
-        ],
-        "state": {number: _with_tensor(state) for number, state in states.items()},
-    }
+def plan_of(pipeline: Pipeline, saved_group: dict[str, Any], route: str) -> GroupPlan:
+    """What parameters of a route share under a saved group's values, the shapes of their buffers among it."""
+    return Engine(pipeline, "eager").plan(0, saved_group, Share(route, spared=False))
 
 
-def _lacking(options: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in options.items() if key not in group}
+def counts(step: float) -> bool:
+    """Whether a number of steps is one."""
+    return math.isfinite(step) and step >= 0 and step == int(step)
 
 
-def _with_tensor(state: Any) -> Any:
-    step = state.get("step") if isinstance(state, dict) else None
-    if isinstance(step, bool) or not isinstance(step, (int, float)):
-        return state
-    dtype = torch.int64 if _counts(step) else torch.float64
-    return {**state, "step": torch.tensor(step, dtype=dtype, device="cpu")}
-
-
-def in_order_of_names(checkpoint: Any, groups: list[dict[str, Any]]) -> Any:
-    """The checkpoint with each group's parameters in the optimizer's order, where both know the same names.
-
-    torch.distributed.checkpoint has brought them into that order already, and calls them by their names in
-    the model; of a group it keeps the saved names, and loses what is empty.
-    """
-    saved_groups = checkpoint.get("param_groups") if isinstance(checkpoint, dict) else None
-    if not isinstance(saved_groups, list) or len(saved_groups) != len(groups):
-        return checkpoint
-    return {**checkpoint, "param_groups": [_reordered(saved, group) for saved, group in zip(saved_groups, groups)]}
-
-
-def _reordered(saved: Any, group: dict[str, Any]) -> Any:
-    names = group.get("param_names")
-    had = saved.get("param_names") if isinstance(saved, dict) else None
-    numbers = saved.get("params") if isinstance(saved, dict) else None
-    if isinstance(numbers, list) and numbers and all(isinstance(number, str) for number in numbers):
-        own = {"param_names": list(names)} if names else {}
-        return {"exclude": (), **saved, **own}
-    if not names or not isinstance(had, (list, tuple)) or not isinstance(numbers, (list, tuple)):
-        return saved
-    if list(had) == list(names) or len(had) != len(numbers) or sorted(map(str, had)) != sorted(names):
-        return saved
-    places = dict(zip(had, numbers))
-    return {**saved, "params": [places[name] for name in names], "param_names": list(names)}
+def _parse(text: str, pipeline: Pipeline) -> Pipeline:
+    """A saved pipeline, which may hold stages that only this optimizer knows."""
+    stages = [stage for branch in pipeline.branches.values() for stage in branch.stages]
+    return read(text, [type(stage) for stage in stages if not stage.moves_weights])
 
 
 def _compared(saved: Any, pipeline: Pipeline) -> list[str]:
@@ -133,12 +82,12 @@ def _compared(saved: Any, pipeline: Pipeline) -> list[str]:
     return compared(saved.get(KEY, ""), marks(pipeline)) if isinstance(saved, dict) else []
 
 
-def _check_group(saved: Any, pipeline: Pipeline, keys: Iterable[str], parse: Callable[[str], Pipeline]) -> None:
+def _check_group(saved: Any, pipeline: Pipeline, keys: Iterable[str]) -> None:
     if not isinstance(saved, dict):
         raise _broken(f"a param group must be a dict, got {shown(saved)}")
     if not isinstance(saved.get("pipeline"), str):
         raise EdslError(f"this checkpoint is not from an edsl optimizer; expected one of: {pipeline}")
-    if parse(saved["pipeline"]).structure != pipeline.structure:
+    if _parse(saved["pipeline"], pipeline).structure != pipeline.structure:
         raise EdslError(f"this checkpoint is of: {saved['pipeline']}\nthis optimizer is: {pipeline}")
     missing = [key for key in ("params", *keys) if key not in saved]
     if missing:
@@ -174,7 +123,7 @@ def _check_state(state: Any, parameter: Tensor, shapes: dict[str, tuple[int, ...
         if not isinstance(state.get(name), Tensor):
             raise _broken(f"a parameter's state has no {name}")
     step = state["step"]
-    if step.numel() != 1 or step.is_complex() or step.device.type == "meta" or not _counts(float(step)):
+    if step.numel() != 1 or step.is_complex() or step.device.type == "meta" or not counts(float(step)):
         raise _broken("a step must be a whole number ≥ 0")
     for name, shape in shapes.items():
         buffer = state[name]
@@ -190,10 +139,6 @@ def _check_state(state: Any, parameter: Tensor, shapes: dict[str, tuple[int, ...
             )
         if not buffer.is_floating_point() or buffer.layout != parameter.layout or buffer.device.type == "meta":
             raise _broken(f"{name} must be a dense floating-point tensor, got {buffer.layout}, {buffer.dtype}")
-
-
-def _counts(step: float) -> bool:
-    return math.isfinite(step) and step >= 0 and step == int(step)
 
 
 def _broken(what: str) -> EdslError:

@@ -66,7 +66,7 @@ class ForeignOptimizer(PipelineOptimizer):
         items = self.engine.step(self.param_groups, self.state, slots)
         inner.param_groups = self.param_groups
         self._lend(inner, items)
-        with _stepping_on_u(items), _descending(self.param_groups), self._autocast():
+        with _stepping_on_u(items), _descending(self.param_groups), self._steps.autocast():
             _step_without_hooks(inner)
         self._take_back(inner, items)
 
@@ -126,9 +126,16 @@ class ForeignOptimizer(PipelineOptimizer):
         super().load_state_dict(state_dict)
         self._counted = {}
 
-    def _completed(self, checkpoint: Any) -> Any:
+    def _accepted(self, checkpoint: Any) -> dict[str, Any]:
+        accepted = super()._accepted(self._flattened(checkpoint))
+        for state in accepted["state"].values() if self._keeps_state else ():
+            if int(state["step"]) > 0 and not any(key.startswith(self._prefix) for key in state):
+                name = self.pipeline.update.name
+                raise EdslError(f"malformed checkpoint: a parameter's state has none of {name}")
+        return accepted
+
+    def _flattened(self, checkpoint: Any) -> Any:
         """Flat, where it is of a version that kept the foreign optimizer's state as one dictionary."""
-        checkpoint = super()._completed(checkpoint)
         states = checkpoint.get("state") if isinstance(checkpoint, dict) else None
         if not isinstance(states, dict):
             return checkpoint
@@ -141,22 +148,13 @@ class ForeignOptimizer(PipelineOptimizer):
         own = {self._prefix + key: value for key, value in state[name].items() if key != "step"}
         return {**{key: value for key, value in state.items() if key != name}, **own}
 
-    def _check_checkpoint(self, checkpoint: Any) -> None:
-        super()._check_checkpoint(checkpoint)
-        name = self.pipeline.update.name
-        if not self._keeps_state:
-            return
-        for state in checkpoint["state"].values():
-            if int(state["step"]) > 0 and not any(key.startswith(self._prefix) for key in state):
-                raise EdslError(f"malformed checkpoint: a parameter's state has none of {name}")
-
     @property
     def _keeps_state(self) -> bool:
         """Whether the foreign optimizer keeps anything beside a count of steps."""
         return any(key != "step" for key in _state_of(_foreign(self.pipeline)))
 
-    def _restore_precision(self, checkpoint: dict[str, Any]) -> None:
-        super()._restore_precision(checkpoint)
+    def _take_over(self, checkpoint: dict[str, Any]) -> None:
+        super()._take_over(checkpoint)
         for state in self.state.values():
             for key, value in state.items():
                 if key.startswith(self._prefix) and isinstance(value, Tensor):

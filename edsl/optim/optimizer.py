@@ -2,42 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from difflib import get_close_matches
-from functools import lru_cache, partial
-from threading import get_ident
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from edsl.distributed.agreement import check_agreement
-from edsl.distributed.collectives import is_zero
-from edsl.distributed.sharding import placed
-from edsl.engine.engine import MODES, Engine, check_flattened
-from edsl.engine.lost_updates import in_half_precision, is_due, lost_updates, warning
+from edsl.engine.engine import MODES, Engine
 from edsl.engine.watching import Watched
 from edsl.errors import EdslError, shown
 from edsl.groups.exclusion import excluded_names, names_in_module
 from edsl.groups.names import Names
-from edsl.groups.param_groups import Share, is_whole, split, whole
-from edsl.groups.routing import check_patterns, kinds_in_module, route_of
-from edsl.language.arguments import read_arguments
+from edsl.groups.routing import check_patterns, kinds_in_module
 from edsl.language.caller import warn_user
 from edsl.language.doubts import disordered, outside_bounds
 from edsl.language.pipeline import Pipeline
-from edsl.language.registry.blame import blamed
-from edsl.language.registry.provenance import KEY, marks
-from edsl.language.spec import as_pipeline, read
-from edsl.optim.autocast import Switch, autocast_off, called_in, is_autocast_on
-from edsl.optim.checkpoint import check_checkpoint, completed, in_order_of_names
-from edsl.step.checks import check_steppable
-from edsl.step.layout import check_parameter
-from edsl.step.oracle import Oracle, ParameterSlot, nonfinite
-from edsl.step.plan import GroupPlan, buffer_names
+from edsl.language.registry.provenance import KEY
+from edsl.language.spec import as_pipeline
+from edsl.optim.checkpoint import check_checkpoint
+from edsl.optim.evaluation import evaluated, in_place_of_trained
+from edsl.optim.param_groups import (
+    check_members,
+    check_trainable,
+    checked,
+    options_of,
+    parts_of,
+    shared_hyperparameters,
+)
+from edsl.optim.restore import around_loading, completed, in_order_of_names, restore_state
+from edsl.optim.steps import Steps, check_unscaled
+from edsl.step.oracle import ParameterSlot
+from edsl.step.plan import buffer_names
 from edsl.step.rehearsal import rehearse
-from edsl.step.state_dtype import dtype_of_state, read_state_dtype
+from edsl.step.state_dtype import read_state_dtype
 
 
 class PipelineOptimizer(torch.optim.Optimizer):
@@ -76,11 +74,6 @@ class PipelineOptimizer(torch.optim.Optimizer):
 
     mode = "compiled"
     _evaluating = False
-    _stepping = 0  # the thread that takes a step
-    _steps = 0  # in this process
-    _told = False  # that updates round away
-    _agreed = False  # with the other processes that train the same parameters
-    _autocast: Switch = nullcontext  # the user's, while a step is taken
 
     def __init__(
         self,
@@ -98,10 +91,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
             raise EdslError(f"maximize must be True or False, got {shown(maximize)}")
         base = as_pipeline(spec)
         pipeline = base.override(**hyperparameters)
-        warn_user(
-            self._doubts(spec, base, pipeline),
-            (__name__, "edsl.optim.compile", "edsl.optim.classes", "edsl.optim.foreign"),
-        )
+        warn_user(_doubts(spec, base, pipeline), ("edsl.optim.",))
         rehearse(pipeline)
         self.kinds: dict[str, tuple[str, ...]] | None = None  # by name, where it is built from a module
         names = Names()
@@ -115,41 +105,20 @@ class PipelineOptimizer(torch.optim.Optimizer):
         self.state_dtype = read_state_dtype(state_dtype, buffer_names(pipeline))
         self.engine = Engine(pipeline, mode, self.state_dtype, names)
         self.engine.kinds = self.kinds or {}
-        defaults = {
-            **self._hyperparameters(pipeline),
-            "pipeline": str(pipeline),
-            "exclude": exclude,
-            "maximize": maximize,
-        }
-        if pipeline.estimator.calls > 1:
-            defaults["calls"] = 0
-        if pipeline.nonfinite_policy:
-            defaults["nonfinite_steps"] = 0
-        if "" not in pipeline.branches:
-            defaults["route"] = ""
-        if authored := marks(pipeline):
-            defaults[KEY] = authored
+        self._steps = Steps(self.engine)
+        defaults = {**self._hyperparameters(pipeline), **options_of(pipeline, exclude, maximize)}
         given = hyperparameters.items()
         self.tensors = {key: value for key, value in given if key in pipeline.keys and isinstance(value, Tensor)}
         self.pipeline = pipeline
         self.watchers: list[Callable[[list[Watched]], None]] = []
         tensors = {key: value for key, value in self.tensors.items() if key in defaults}
         super().__init__(params, {**defaults, **tensors})
-        self._check_trainable()
-
-    @staticmethod
-    def _doubts(spec: Any, base: Pipeline, pipeline: Pipeline) -> list[str]:
-        """What to tell who builds the optimizer, but for what they heard when they built its stages."""
-        heard = [] if isinstance(spec, str) else outside_bounds(base.stages)
-        said = [line for line in outside_bounds(pipeline.stages) if line not in heard]
-        return [*said, *disordered(pipeline.stages)]
+        check_trainable(self.param_groups)
 
     @staticmethod
     def _hyperparameters(pipeline: Pipeline) -> dict[str, Any]:
-        """What every param group holds: of a pipeline with routes, what all routes have."""
-        first, *others = pipeline.branches.values()
-        shared = [key for key in first.hyperparameters if all(key in other.hyperparameters for other in others)]
-        return {key: first.hyperparameters[key] for key in shared}
+        """The hyper-parameters that every param group holds."""
+        return shared_hyperparameters(pipeline)
 
     @property
     def compiled_graphs(self) -> int:
@@ -184,114 +153,13 @@ class PipelineOptimizer(torch.optim.Optimizer):
     def _step(self, closure: Callable[[], Any] | None) -> Any:
         if self._evaluating:
             raise EdslError("step() inside evaluation_weights(): leave the block before training")
-        self._check_alone()
-        self._check_unscaled()
-        self._stepping = get_ident()
-        try:
-            if not is_autocast_on():
-                return self._evaluate_and_update(closure)
-            with autocast_off() as self._autocast:
-                return self._evaluate_and_update(None if closure is None else called_in(self._autocast, closure))
-        except EdslError:
-            raise
-        except Exception as reason:
-            of_stage = blamed(reason)
-            if of_stage is None:
-                raise
-            raise of_stage from reason
-        finally:
-            self._stepping = 0
-            self._autocast = nullcontext
-            self.engine.release_gradients()
-
-    def _check_alone(self) -> None:
-        """Raises EdslError while another step of this optimizer is under way."""
-        if self._stepping == get_ident():
-            raise EdslError("step() called from its own closure: the closure must only compute the loss")
-        if self._stepping:
-            raise EdslError("step() called while another thread is inside step() of this optimizer: use a lock")
+        check_unscaled(self.pipeline, self.__dict__)
+        return self._steps.take(self.param_groups, self.state, closure, self._update, self.watchers)
 
     @property
     def _step_supports_amp_scaling(self) -> bool:
         """Asked by torch's GradScaler, which tells its scale to an optimizer that can do something with it: refuse."""
         return self.pipeline.estimator.needs_closure
-
-    def _check_unscaled(self) -> None:
-        """Raises EdslError where a GradScaler steps, whose scaled loss an estimator would take for the loss."""
-        told = [self.__dict__.pop(name, None) for name in ("grad_scale", "found_inf")]
-        if told == [None, None]:
-            return
-        raise EdslError(
-            f"{self.pipeline.estimator.name} evaluates the loss itself, which a GradScaler can't unscale: call "
-            "step(closure) without the scaler, on the unscaled loss (bfloat16 autocast needs no scaler)"
-        )
-
-    def _evaluate_and_update(self, closure: Callable[[], Any] | None) -> Any:
-        if not self._agreed:
-            check_agreement(self.pipeline, self.param_groups, self.state_dtype)
-            self._agreed = True
-        if closure is None and self.pipeline.estimator.needs_closure and self._only_makes_state():
-            return self._make_state()
-        looks = is_due(self._steps + 1) and not self._told and in_half_precision(self.param_groups)
-        if self.engine.can_replay and not self.watchers and not looks:
-            loss = None
-            if closure is not None:
-                with torch.enable_grad():
-                    loss = closure()
-                closure = lambda: loss  # noqa: E731 - it was called: a general step asks for no more
-            if self.engine.replay(self.param_groups, self.state):
-                self._steps += 1
-                return loss
-        oracle = self.engine.oracle(self.param_groups, self.state, closure)
-        loss = oracle.estimator.evaluate(oracle)
-        if oracle.ready and self._allowed_by_guard(oracle.slots):
-            with torch.no_grad():
-                for watcher in self.watchers:
-                    watcher(self.engine.watch(self.param_groups, self.state, oracle.slots))
-                if looks:
-                    self._tell_of_lost_updates(oracle)
-                self._update(oracle.slots)
-            self._steps += 1
-        if oracle.estimator.calls > 1:
-            for group in self.param_groups:
-                group["calls"] = 0 if oracle.ready else oracle.calls + 1
-        return loss
-
-    def _only_makes_state(self) -> bool:
-        """Whether a step on the gradients that are there moves nothing: they, and every lr, are 0."""
-        gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
-        rates = [group.get("lr", 1) for group in self.param_groups]
-        return bool(gradients) and not any(map(bool, rates)) and all(map(is_zero, gradients))
-
-    def _make_state(self) -> None:
-        """Give every parameter with a gradient its whole state, as it is before the first step."""
-        slots = self.engine.oracle(self.param_groups, self.state, lambda: None).slots
-        new = [slot for slot in slots if not slot.is_known]
-        for slot in new:
-            slot.gradient = slot.parameter.grad
-        with torch.no_grad():
-            self._update(new)
-        for slot in new:
-            self.state[slot.parameter]["step"].zero_()
-
-    def _allowed_by_guard(self, slots: list[ParameterSlot]) -> bool:
-        """Whether the step may happen, by the pipeline's guard."""
-        policy = self.pipeline.nonfinite_policy
-        name = nonfinite(slots) if policy else None
-        if name is None:
-            return True
-        if policy == "raise":
-            raise EdslError(f"the gradient of parameter {name} is not finite; nothing was changed")
-        for group in self.param_groups:
-            group["nonfinite_steps"] += 1
-        return policy == "zero"
-
-    def _tell_of_lost_updates(self, oracle: Oracle) -> None:
-        """Warn, once, where the next step rounds most updates of a parameter in half precision away."""
-        preview = partial(self.engine.preview, self.param_groups, self.state)
-        said = warning(lost_updates(preview, oracle.slots), oracle.k)
-        self._told = bool(said)
-        warn_user([said] if said else [], ("edsl.", "torch.", "contextlib"))
 
     def _update(self, slots: list[ParameterSlot]) -> None:
         self.engine.step(self.param_groups, self.state, slots)
@@ -312,30 +180,12 @@ class PipelineOptimizer(torch.optim.Optimizer):
         """
         if self._evaluating:
             raise EdslError("evaluation_weights() is already active: leave it before entering it again")
-        trained: list[tuple[Tensor, Tensor]] = []
         self._evaluating = True
         try:
-            with torch.no_grad():
-                for parameter, weights in self._evaluated():
-                    trained.append((parameter, parameter.detach().clone()))
-                    parameter.copy_(weights)
-            yield
+            with in_place_of_trained(evaluated(self.pipeline, self.param_groups, self.state)):
+                yield
         finally:
             self._evaluating = False
-            with torch.no_grad():
-                for parameter, weights in trained:
-                    parameter.copy_(weights)
-
-    def _evaluated(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Each parameter that has taken a step and keeps other weights to evaluate with, and these."""
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                name = self.pipeline.branch(self._route_in(group, parameter)).evaluation_buffer
-                state = self.state.get(parameter, {})
-                if name in state and int(state["step"]) > 0:
-                    if state[name].shape != parameter.shape:
-                        raise EdslError("a parameter changed its shape: build a new optimizer")
-                    yield parameter, state[name]
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with their own hyper-parameters; missing ones take the defaults.
@@ -350,120 +200,21 @@ class PipelineOptimizer(torch.optim.Optimizer):
         """
         before = len(self.param_groups)
         try:
-            for group in self._parts(param_group) if isinstance(param_group, dict) else [param_group]:
-                self._add(group)
+            for part in parts_of(param_group, self.pipeline, self.engine.names, self.kinds, self.param_groups):
+                self._add(part)
         except BaseException:
             del self.param_groups[before:]
             raise
 
-    def _parts(self, group: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """The group, or what becomes of it where the pipeline has routes."""
-        group = self._with_names(group)
-        if "" in self.pipeline.branches or "route" in group:
-            return iter([group])
-        return split(self.pipeline, group, self._kinds())
-
-    def _with_names(self, group: dict[str, Any]) -> dict[str, Any]:
-        """A group of tensors without names, with those that the module or a number gives them.
-
-        torch mixes no named and unnamed groups; here the names of the others are edsl's own doing.
-        """
-        params = group.get("params")
-        if self.kinds is None or params is None or isinstance(params, set):
-            return group
-        listed = [params] if isinstance(params, Tensor) else list(params)
-        if "param_names" in group or not all(isinstance(entry, Tensor) for entry in listed):
-            return {**group, "params": listed}
-        names = self.engine.names
-        taken = [name for other in self.param_groups for name in other.get("param_names", ())]
-        new = names.of_new(listed, len(self.param_groups), taken)
-        return {"exclude": names.excluded(new), **group, "params": list(zip(new, listed))}
-
-    def _kinds(self) -> dict[str, tuple[str, ...]] | None:
-        """The kinds of the module's parameters, as it is now; of what is not in it none."""
-        module = self.engine.names.module
-        return self.kinds if module is None else kinds_in_module(module)
-
-    def _add(self, group: dict[str, Any]) -> None:
+    def _add(self, group: Any) -> None:
+        """Add a group whose parameters take one route, or whose names are the whole pipeline's."""
         if isinstance(group, dict):
-            group = self._checked(group)
+            group = checked(group, self.pipeline, self.defaults, self.tensors)
         super().add_param_group(group)
         group = self.param_groups[-1]
         group["exclude"] = excluded_names(group["exclude"], group.get("param_names"))
-        names = group.get("param_names", [""] * len(group["params"]))
-        for name, parameter in zip(names, group["params"]):
-            if parameter.requires_grad:  # a frozen one may be what it likes
-                check_steppable(self.pipeline.branch(self._route_in(group, parameter)), parameter, name, self.kinds)
-                check_flattened(self.pipeline, parameter, name)
+        check_members(group, self.pipeline, self.kinds)
         self.engine.names.meet(group)
-
-    def _check_trainable(self) -> None:
-        """Raises EdslError where no parameter can ever be stepped, as none of whole numbers can."""
-        refused: EdslError | None = None
-        for parameter in (parameter for group in self.param_groups for parameter in group["params"]):
-            try:
-                check_parameter(parameter)
-            except EdslError as reason:
-                refused = refused or reason
-            else:
-                return
-        if refused is not None:
-            raise refused
-
-    def _route_in(self, group: dict[str, Any], parameter: Tensor) -> str:
-        """The route that a parameter of a group takes."""
-        if is_whole(self.pipeline, group):
-            return route_of(parameter, None, tuple(self.pipeline.branches), None)
-        return group.get("route", "")
-
-    def _checked(self, group: dict[str, Any]) -> dict[str, Any]:
-        """The group with its hyper-parameters under their canonical names, each in its domain."""
-        if group.get("pipeline", self.defaults["pipeline"]) != self.defaults["pipeline"]:
-            raise EdslError("param group: all groups share one pipeline; build a second optimizer for another")
-        if not isinstance(group.get("maximize", False), bool):
-            raise EdslError(f"param group: maximize must be True or False, got {shown(group['maximize'])}")
-        if is_whole(self.pipeline, group):
-            return whole(self.pipeline, group, self.tensors)
-        pipeline = self.pipeline.branch(group.get("route", ""))
-        live = pipeline.hyperparameters
-        if "" not in self.pipeline.branches:
-            group = self._on_route(group, live)
-        fixed = [key for key in group if key in pipeline.keys and key not in live and key not in self.defaults]
-        if fixed:
-            raise EdslError(f"param group: {fixed[0]} is fixed once the optimizer is built; write it in the spec")
-        given = {
-            key: value
-            for key, value in group.items()
-            if key in live or (key in ("betas", "eps") and key not in self.defaults)
-        }
-        values = read_arguments("param group", given, live, {"": pipeline.update.betas}).values
-        if pipeline.override(**values).structure != pipeline.structure:
-            raise EdslError("param group: a value that is None in one group must be None in all, and in the spec")
-        for key in group:
-            near = get_close_matches(key, live, n=1, cutoff=0.85)
-            if near and key not in given and key not in self.defaults:
-                raise EdslError(f"param group: unknown hyper-parameter {key!r}; did you mean {near[0]!r}?")
-        own = {} if "" in self.pipeline.branches else {**live, **self._tensors_of(group["route"])}
-        return {**own, **{key: value for key, value in group.items() if key not in given}, **values}
-
-    def _on_route(self, group: dict[str, Any], live: Collection[str]) -> dict[str, Any]:
-        """A group that names its route, with what it says under names of the whole pipeline under the route's own."""
-        names = self.pipeline.names_on[group["route"]]
-        found: dict[str, Any] = {}
-        for key, value in group.items():
-            elsewhere = key not in live and key in self.pipeline.keys
-            if elsewhere and key not in names and key not in self.defaults:
-                raise EdslError(
-                    f"param group: {key} belongs to another route; a group of route {group['route']} has "
-                    f"{', '.join(live)}"
-                )
-            found[names[key] if elsewhere and key in names else key] = value
-        return found
-
-    def _tensors_of(self, route: str) -> dict[str, Tensor]:
-        """The tensors among the hyper-parameters that the optimizer was built with, by their names on a route."""
-        named = {self.pipeline.name_in(route, key): tensor for key, tensor in self.tensors.items()}
-        return {name: tensor for name, tensor in named.items() if name}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load hyper-parameters and state; the dict's tensors are copied.
@@ -475,65 +226,29 @@ class PipelineOptimizer(torch.optim.Optimizer):
                 optimizer is then unchanged.
         """
         if not isinstance(state_dict, dict):
-            self._check_checkpoint(state_dict)
+            self._accepted(state_dict)
         self.engine.names.follow(self.param_groups)  # which may have been edited since the last step
-        seen: list[dict[str, Any]] = []
-
-        def check(optimizer: torch.optim.Optimizer, checkpoint: dict[str, Any]) -> dict[str, Any]:
-            checkpoint = self._completed(in_order_of_names(checkpoint, self.param_groups))
-            self._check_checkpoint(checkpoint)
-            seen.append(checkpoint)
-            return checkpoint
-
-        def restore(optimizer: torch.optim.Optimizer) -> None:
-            self._restore_precision(seen[0])
-            for group in self.param_groups:
-                group.update({KEY: self.defaults[KEY]} if KEY in self.defaults else {})
-            self.engine.forget_plans()
-
-        last = self.register_load_state_dict_pre_hook(check)  # after the user's, which may rewrite it
-        first = self.register_load_state_dict_post_hook(restore, prepend=True)  # before the user's, which may read it
-        try:
+        with around_loading(self, self._accepted, self._take_over):
             super().load_state_dict(state_dict)
-        finally:
-            last.remove()
-            first.remove()
+
+    def _accepted(self, checkpoint: Any) -> dict[str, Any]:
+        """A checkpoint as this optimizer would have written it; raises EdslError for one that it can't load."""
+        checkpoint = completed(in_order_of_names(checkpoint, self.param_groups), self._options())
+        keys = [key for key in self.defaults if key != "differentiable"]  # which torch adds on loading
+        check_checkpoint(checkpoint, self.pipeline, keys, self.param_groups)
+        return checkpoint
 
     def _options(self) -> dict[str, Any]:
         """What groups hold beside hyper-parameters, with the defaults: a checkpoint from before one may lack it."""
         others = {"pipeline", "route", "differentiable", *self._hyperparameters(self.pipeline)}  # the third is torch's
         return {**{key: value for key, value in self.defaults.items() if key not in others}, "exclude": ()}
 
-    def _completed(self, checkpoint: Any) -> Any:
-        return completed(checkpoint, self._options())
-
-    def _check_checkpoint(self, checkpoint: Any) -> None:
-        keys = [key for key in self.defaults if key != "differentiable"]  # which torch adds on loading
-        check_checkpoint(checkpoint, self.pipeline, keys, self._parse, self.param_groups, self._plan_of, self._route_in)
-
-    def _plan_of(self, saved_group: dict[str, Any], route: str) -> GroupPlan:
-        """What parameters of a route share under a saved group's values, their buffers among it."""
-        return Engine(self.pipeline, "eager").plan(0, saved_group, Share(route, spared=False))
-
-    def _parse(self, text: str) -> Pipeline:
-        """A saved pipeline, which may hold stages that only this optimizer knows."""
-        stages = [stage for branch in self.pipeline.branches.values() for stage in branch.stages]
-        own = [type(stage) for stage in stages if not stage.moves_weights]
-        return read(text, own)
-
-    def _restore_precision(self, checkpoint: dict[str, Any]) -> None:
-        """torch casts loaded state to the parameter's dtype; ours has a dtype of its own, and is a copy."""
-        for group, saved_group in zip(self.param_groups, checkpoint["param_groups"]):
-            plan_of = lru_cache(partial(self._plan_of, saved_group))
-            for parameter, number in zip(group["params"], saved_group["params"]):
-                saved = checkpoint["state"].get(number)
-                if saved is None:
-                    continue
-                state = self.state[parameter]
-                state["step"] = saved["step"].to(torch.int64, copy=True)  # once a float32, which stops at 2²⁴
-                for name in plan_of(self._route_in(group, parameter)).buffers:
-                    dtype = dtype_of_state(self.state_dtype, name, parameter.dtype)
-                    state[name] = placed(saved[name].to(device=parameter.device, dtype=dtype, copy=True), parameter)
+    def _take_over(self, checkpoint: dict[str, Any]) -> None:
+        """Mend what torch loaded: state in dtypes of its own, and stages that are those of this process."""
+        restore_state(self.pipeline, self.state_dtype, self.param_groups, self.state, checkpoint)
+        for group in self.param_groups:
+            group.update({KEY: self.defaults[KEY]} if KEY in self.defaults else {})
+        self.engine.forget_plans()
 
     def state_dict(self) -> dict[str, Any]:
         """Hyper-parameters, names and state, as torch's optimizers give them; see `load_state_dict`."""
@@ -550,6 +265,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         if "engine" not in self.__dict__:  # unpickled or copied, not loaded
             self.engine = Engine(self.pipeline, self.mode, self.state_dtype)
             self.engine.kinds = self.kinds or {}
+            self._steps = Steps(self.engine)
             self.watchers = []
 
 
@@ -557,3 +273,10 @@ def check_mode(mode: Any) -> None:
     """Raises EdslError for a mode that isn't one."""
     if mode not in MODES:
         raise EdslError(f"mode must be 'compiled', 'inductor' or 'eager', got {shown(mode)}")
+
+
+def _doubts(spec: Any, base: Pipeline, pipeline: Pipeline) -> list[str]:
+    """What to tell who builds an optimizer, but for what they heard when they built its stages."""
+    heard = [] if isinstance(spec, str) else outside_bounds(base.stages)
+    said = [line for line in outside_bounds(pipeline.stages) if line not in heard]
+    return [*said, *disordered(pipeline.stages)]

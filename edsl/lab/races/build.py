@@ -77,42 +77,63 @@ def race(
         EdslError: for an unknown task, model, device, schedule, metric, baseline or measure, a bad spec, one
             given twice or that can't take the model's parameters, or a bad number.
     """
-    chosen = task_named(task)
-    brought = load_once(plugins)
-    entrants = _entrants(specs, controls)
+    chosen, brought, entrants = task_named(task), load_once(plugins), _entrants(specs, controls)
+    _check_counts({"seeds": seeds, "trials": trials, "tune-seeds": tune_seeds})
+    amounts = {"steps": steps, "evaluations": evaluations, "seconds": seconds, "epochs": epochs}
+    setting = _setting(chosen, model, batch, amounts, device, threads, monitor, schedule, measures, levels)
+    for entrant in entrants:
+        check_fit(parse(entrant.spec), chosen.model(setting.model)[1]())
+    tuning = _tuning(lr, tuner, trials, tune_seeds, entrants)
+    decides, against = _metric(metric, chosen), _baseline(baseline, entrants)
+    return Race(setting, entrants, seeds, tuning, decides, against, kind, _places(brought, entrants))
+
+
+def _setting(
+    task: Task,
+    model: str | None,
+    batch: int | None,
+    amounts: dict[str, float | None],
+    device: str,
+    threads: int,
+    monitor: str,
+    schedule: str,
+    measures: Sequence[str],
+    levels: Sequence[float],
+) -> Setting:
+    """What all trials share, checked; `amounts` are those of a budget, by what each counts."""
     if monitor not in ("", "regret"):
         raise EdslError(f"monitor must be 'regret', got {shown(monitor)}")
-    batch = chosen.batch if batch is None else batch
+    batch = task.batch if batch is None else batch
+    _check_counts({"batch": batch, "threads": threads})
     most = os.cpu_count() or 1
-    counts = {"batch": batch, "seeds": seeds, "threads": threads, "trials": trials, "tune-seeds": tune_seeds}
-    for name, value in counts.items():
-        if value < 1:
-            raise EdslError(f"{name} must be at least 1, got {value}")
     if threads > most:
         raise EdslError(f"threads must be at most {most}, the CPUs of this machine, got {threads}")
-    model = chosen.model(model)[0]
+    model = task.model(model)[0]
     device = usable_device(device)
-    examples = len(chosen.data().train.inputs)
+    examples = len(task.data().train.inputs)
     if batch > examples:
-        raise EdslError(f"batch must be at most the {examples} training examples of {task}, got {batch}")
-    budget, unit = _budget(
-        chosen, {"steps": steps, "evaluations": evaluations, "seconds": seconds}, epochs, batch, examples
-    )
+        raise EdslError(f"batch must be at most the {examples} training examples of {task.name}, got {batch}")
+    budget, unit = _budget(task, amounts, batch, examples)
     schedule_named(schedule)
     if measures or levels:
         from edsl.lab.measures.catalogue import check_measures
 
         check_measures([*measures, *(["sharpness"] if levels else [])])
-    for entrant in entrants:
-        check_fit(parse(entrant.spec), chosen.model(model)[1]())
-    setting = Setting(
-        chosen.name, model, batch, budget, device, threads, monitor, unit, schedule, tuple(measures), tuple(levels)
+    return Setting(
+        task.name, model, batch, budget, device, threads, monitor, unit, schedule, tuple(measures), tuple(levels)
     )
-    tuning = _tuning(lr, tuner, trials, tune_seeds, entrants)
+
+
+def _check_counts(counts: dict[str, int]) -> None:
+    for name, value in counts.items():
+        if value < 1:
+            raise EdslError(f"{name} must be at least 1, got {value}")
+
+
+def _places(brought: Sequence[Plugin], entrants: Sequence[Entrant]) -> tuple[Plugin, ...]:
+    """The files that hold the stages of a race, beside edsl's own."""
     stages = [stage for entrant in entrants for stage in _stages(parse(entrant.spec))]
-    places = tuple(dict.fromkeys([*brought, *plugins_of(stages)]))
-    decides, against = _metric(metric, chosen), _baseline(baseline, entrants)
-    return Race(setting, entrants, seeds, tuning, decides, against, kind, places)
+    return tuple(dict.fromkeys([*brought, *plugins_of(stages)]))
 
 
 def _stages(pipeline: Pipeline) -> list[Stage]:
@@ -138,17 +159,15 @@ def _entrants(specs: Sequence[str | Entrant], controls: bool) -> tuple[Entrant, 
     return tuple(found.values())
 
 
-def _budget(
-    task: Task, given: dict[str, float | None], epochs: int | None, batch: int, examples: int
-) -> tuple[float, str]:
-    asked = {name: value for name, value in {**given, "epochs": epochs}.items() if value is not None}
+def _budget(task: Task, amounts: dict[str, float | None], batch: int, examples: int) -> tuple[float, str]:
+    asked = {name: value for name, value in amounts.items() if value is not None}
     if len(asked) > 1:
         raise EdslError(f"the budget is one of epochs, {', '.join(UNITS)}, got {' and '.join(asked)}")
     for name, value in asked.items():
         if not value > 0 or (name != "seconds" and value < 1) or not math.isfinite(value):
             raise EdslError(f"{name} must be {'more than 0' if name == 'seconds' else 'at least 1'}, got {value}")
-    if epochs is not None:
-        return epochs * (examples // batch), "steps"
+    if "epochs" in asked:
+        return asked["epochs"] * (examples // batch), "steps"
     return next(((value, unit) for unit, value in asked.items()), (task.steps, "steps"))
 
 

@@ -89,37 +89,51 @@ class Training:
                 tick(step)
         if looking is not None and status == "ok":
             looking.end(len(losses))
-        with self._weights():
-            train, _ = evaluate(self.task, self.model, self.data.train)
-            validation, validation_accuracy = evaluate(self.task, self.model, self.data.validation)
-            test, test_accuracy = evaluate(self.task, self.model, self.data.test)
-        if status == "ok" and not train <= start:
-            status, reason = "diverged", f"the training loss went from {start:.4g} to {train:.4g}"
+        end = self._evaluated()
+        if status == "ok" and not end["train_loss"] <= start:
+            status, reason = "diverged", f"the training loss went from {start:.4g} to {end['train_loss']:.4g}"
         return Trial(
             spec=spec,
             seed=self.seed,
             status=status,
             reason=reason,
             start_loss=start,
-            train_loss=train,
-            validation_loss=validation,
-            test_loss=test,
-            validation_accuracy=validation_accuracy,
-            test_accuracy=test_accuracy,
+            **end,
             steps=len(losses),
-            evaluations=clock.evaluations,
-            seconds=sum(clock.whole),
-            step_ms=clock.median_ms(clock.whole),
-            optimizer_ms=clock.median_ms(clock.optimizer),
-            first_step_s=clock.whole[0] if clock.whole else math.nan,
+            **self._spent(),
             state_bytes=state_bytes(self.optimizer) / sum(parameter.numel() for parameter in self.model.parameters()),
             curve=tuple(losses[:: max(1, len(losses) // CURVE_POINTS)]),
             checkpoints=tuple(checkpoints),
             measured=tuple(measured),
             regret=None if monitor is None else asdict(monitor.report()),
             looks=() if looking is None else looking.records(),
-            test_examples=_counted(test_accuracy, self.task.rows(self.data.test)),
         )
+
+    def _evaluated(self) -> dict[str, Any]:
+        """What a trial says of every split, by its names there."""
+        with self._weights():
+            train, _ = evaluate(self.task, self.model, self.data.train)
+            validation, validation_accuracy = evaluate(self.task, self.model, self.data.validation)
+            test, test_accuracy = evaluate(self.task, self.model, self.data.test)
+        return {
+            "train_loss": train,
+            "validation_loss": validation,
+            "test_loss": test,
+            "validation_accuracy": validation_accuracy,
+            "test_accuracy": test_accuracy,
+            "test_examples": _counted(test_accuracy, self.task.rows(self.data.test)),
+        }
+
+    def _spent(self) -> dict[str, Any]:
+        """What a trial says of time, by its names there."""
+        clock = self.clock
+        return {
+            "evaluations": clock.evaluations,
+            "seconds": sum(clock.whole),
+            "step_ms": clock.median_ms(clock.whole),
+            "optimizer_ms": clock.median_ms(clock.optimizer),
+            "first_step_s": clock.whole[0] if clock.whole else math.nan,
+        }
 
     def step(self, spent: float, number: int) -> float:
         """Take the step of this number, when so much of the budget is spent; the loss of its batch before it."""
