@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from edsl.distributed.agreement import check_agreement
 from edsl.distributed.collectives import is_zero
 from edsl.distributed.sharding import placed
-from edsl.engine.engine import MODES, Engine, check_flattened
+from edsl.engine.engine import MODES, Engine
 from edsl.engine.lost_updates import in_half_precision, is_due, lost_updates, warning
 from edsl.engine.watching import Watched
 from edsl.errors import EdslError, shown
@@ -32,7 +32,7 @@ from edsl.language.registry.provenance import KEY, marks
 from edsl.language.spec import as_pipeline, read
 from edsl.optim.autocast import Switch, autocast_off, called_in, is_autocast_on
 from edsl.optim.checkpoint import check_checkpoint, completed, in_order_of_names
-from edsl.step.checks import check_steppable
+from edsl.step.checks import check_flattened, check_steppable
 from edsl.step.layout import check_parameter
 from edsl.step.oracle import Oracle, ParameterSlot, nonfinite
 from edsl.step.plan import GroupPlan, buffer_names
