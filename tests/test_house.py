@@ -86,7 +86,7 @@ MOST_LINES = {"a file": 400, "a class": 250, "a function": 60}
 TOO_LONG_YET = (
     "edsl.cli.main",
     *("edsl.optim.optimizer", "edsl.optim.optimizer.PipelineOptimizer"),
-    *("edsl.lab.races.build.race", "edsl.lab.trials.training.run", "edsl.step.parameter.ParameterStep"),
+    *("edsl.lab.races.build.race", "edsl.lab.trials.training.run"),
 )
 
 

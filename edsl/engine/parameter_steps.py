@@ -54,20 +54,21 @@ class ParameterSteps:
         plans: dict[Choice, GroupPlan] = {}
         partners = lru_cache(lambda: Counter(map(_stack_key, slots)))
         for slot in slots:
+            place = id(slot.parameter)
+            item = before.get(place)
             if slot.gradient is None:
-                if id(slot.parameter) in before:
-                    kept[id(slot.parameter)] = before[id(slot.parameter)]
+                if item is not None:
+                    kept[place] = item
                 continue
             choice = (slot.group, slot.spared)
             plan = plans.get(choice)
             if plan is None:
                 plan = plans[choice] = self._plans.plan(slot.group, groups[slot.group], slot.spared)
             state = states[slot.parameter]
-            item = before.get(id(slot.parameter))
             if item is None or not item.begin(slot, plan, state):
                 check_steppable(plan.pipeline, slot.parameter, slot.name, kinds)
                 item = self._new_item(slot, plan, state, partners)
-            kept[id(slot.parameter)] = item
+            kept[place] = item
             self._active.append(item)
             yield item
         self._kept = kept

@@ -12,6 +12,7 @@ from edsl.distributed.collectives import total_norms, waves
 from edsl.step.inputs import StepInputs
 from edsl.step.layout import matrix_shape
 from edsl.step.parameter import ParameterStep
+from edsl.step.plan import GroupPlan
 from edsl.step.segment import Segment
 
 
@@ -72,27 +73,30 @@ class TotalNorms:
     """
 
     def __init__(self, items: Sequence[ParameterStep], number: int, update_index: int) -> None:
-        self._number, self._update_index = number, update_index
-        needing = {plan for plan in {item.plan for item in items} if plan.segments[number].needs_total_norm}
+        routes = {}  # over whose parameters a plan's norm is taken, "" for all
+        for plan in {item.plan for item in items}:
+            segment = plan.segments[number]
+            if segment.needs_total_norm:
+                routes[plan] = "" if segment.begin < update_index else plan.route
+        self._norms: dict[GroupPlan, Tensor] = {}
+        if not routes:
+            return
         pools: dict[str, list[ParameterStep]] = {}
-        for item in items if needing else ():
-            if item.plan in needing:
-                pools.setdefault(self._pool(item), []).append(item)
-        shards = [[item.shards for item in pooled] for pooled in pools.values()]
-        flowing = [[item.x for item in pooled] for pooled in pools.values()]
-        self._norms: dict[str, Tensor] = dict(zip(pools, total_norms(flowing, shards))) if pools else {}
+        for item in items:
+            route = routes.get(item.plan)
+            if route is not None:
+                pools.setdefault(route, []).append(item)
+        shards = [[item.shards for item in pool] for pool in pools.values()]
+        norms = dict(zip(pools, total_norms([[item.x for item in pool] for pool in pools.values()], shards)))
+        self._norms = {plan: norms[route] for plan, route in routes.items()}
 
     def of(self, item: ParameterStep) -> Tensor | None:
         """The norm that an item's segment reads, if it reads one."""
-        return self._norms.get(self._pool(item)) if self._norms else None
+        return self._norms.get(item.plan)
 
     def of_all(self, items: Sequence[ParameterStep]) -> list[Tensor | None] | None:
         """For each item the norm that its segment reads, None where none reads any."""
-        return [*map(self.of, items)] if self._norms else None
-
-    def _pool(self, item: ParameterStep) -> str:
-        """The route over whose parameters a total norm is taken, "" for all."""
-        return "" if item.plan.segments[self._number].begin < self._update_index else item.plan.route
+        return [self._norms.get(item.plan) for item in items] if self._norms else None
 
 
 def works_of(items: Sequence[ParameterStep], number: int, totals: TotalNorms) -> list[SegmentWork]:
