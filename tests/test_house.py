@@ -83,10 +83,7 @@ MOST_AT_THE_ROOT = 8
 MOST_IN_A_ROOM = 12
 ANY_NUMBER = ("edsl.updates", "edsl.lab.tasks", "edsl.cli", "edsl.cli.render")  # a file a thing
 MOST_LINES = {"a file": 400, "a class": 250, "a function": 60}
-TOO_LONG_YET = (
-    *("edsl.engine.engine", "edsl.engine.engine.Engine"),
-    "edsl.step.parameter.ParameterStep",
-)
+TOO_LONG_YET = ()
 
 
 class Import(NamedTuple):

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from edsl.kernels.kernel import Kernel, LaunchTable
-from edsl.step.addresses import MemoryMap, addresses, recognizer, storage_bytes
+from edsl.step.addresses import MemoryMap, Recognition, addresses
 from edsl.step.parameter import ParameterStep
 from edsl.step.plan import GroupPlan
 
@@ -61,9 +61,8 @@ class Replay:
         self._idle = [parameter.grad is None for group in groups for parameter in group["params"]]
         parameters, gradients = [item.parameter for item in items], [item.raw for item in items]
         kept = [*_all([item.state for item in items])]
-        self._recognizes = recognizer([*parameters, *gradients, *kept])
-        self._places, self._gradients = addresses([*parameters, *kept]), addresses(gradients)
-        self._gradient_bytes = [*map(storage_bytes, gradients)]
+        self._recognition = Recognition([*parameters, *kept], gradients)
+        self._gradients = addresses(gradients)
         self._last_bytes = [item.count * item.raw.element_size() - 1 for item in items]
         self._batches: dict[Kernel, tuple[LaunchTable, list[int]]] = {}
         for place, item in enumerate(items):
@@ -87,13 +86,12 @@ class Replay:
         own = [*map(states.get, members)]
         if not all(own):
             return None
-        kept = [*_all(own)]
-        if not self._recognizes([*members, *found, *kept]) or addresses([*members, *kept]) != self._places:
+        if not self._recognition.fits([*members, *_all(own)], found):
             return None
         where = addresses(found)
         if where != self._gradients:  # new memory, which must be none that the step changes
             inside = self._memory.first_inside(where, [*map(add, where, self._last_bytes)]) is not None
-            if inside or [*map(storage_bytes, found)] != self._gradient_bytes:
+            if inside or not self._recognition.fits_storage(found):
                 return None
             self._gradients = where
         return Found(members, [*map(itemgetter("step"), own)], where)
@@ -116,7 +114,25 @@ class Replay:
 
 def can_replay(items: Sequence[ParameterStep], before: Sequence[ParameterStep]) -> bool:
     """Whether a step of these items is worth keeping: they stepped before, each by one kernel on its gradient."""
-    return len(items) == len(before) and all(map(is_, items, before)) and all(item.is_replayable for item in items)
+    return len(items) == len(before) and all(map(is_, items, before)) and all(map(_is_replayable, items))
+
+
+def _is_replayable(item: ParameterStep) -> bool:
+    """Whether one kernel took it all the way in this step, on its gradient as that lies."""
+    _, _, kernel = item.kernels.get(0, (None, None, None))
+    segment = item.plan.segments[0]
+    return (
+        item.steps_in_place
+        and item.count > 0
+        and kernel is not None
+        and item.raw is item.flowing is item.parameter.grad
+        and item.raw.dtype is item.local.dtype
+        and item.new_hessian is item.own_difference is None
+        and segment.updates
+        and not segment.noisy
+        and not segment.needs_total_norm
+        and all(isinstance(value, Tensor) and value.layout is torch.strided for value in item.state.values())
+    )
 
 
 def _all(states: Iterable[dict[str, Any]]) -> Iterable[Any]:

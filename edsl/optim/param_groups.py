@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import Tensor
 
-from edsl.engine.engine import check_flattened
 from edsl.errors import EdslError, shown
 from edsl.groups.names import Names
 from edsl.groups.param_groups import is_whole, route_in, split, whole
@@ -16,7 +15,7 @@ from edsl.groups.routing import kinds_in_module
 from edsl.language.arguments import read_arguments
 from edsl.language.pipeline import Pipeline
 from edsl.language.registry.provenance import KEY, marks
-from edsl.step.checks import check_steppable
+from edsl.step.checks import check_flattened, check_steppable
 from edsl.step.layout import check_parameter
 
 Kinds = dict[str, tuple[str, ...]] | None  # of a module's parameters, by name

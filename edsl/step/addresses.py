@@ -185,6 +185,28 @@ def storage_bytes(tensor: Tensor) -> int:
     return tensor.untyped_storage().nbytes()
 
 
+class Recognition:
+    """By what a step knows the tensors of the last one again; it keeps numbers and forms, and no tensor.
+
+    Args:
+        staying: what must lie where it lay: parameters and their state.
+        gradients: what may lie elsewhere, in the same form.
+    """
+
+    def __init__(self, staying: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+        self._has_forms = recognizer([*staying, *gradients])
+        self._places = addresses(staying)
+        self._gradient_bytes = tuple(map(storage_bytes, gradients))
+
+    def fits(self, staying: Sequence[Tensor], gradients: Sequence[Tensor]) -> bool:
+        """Whether these are as those were."""
+        return self._has_forms((*staying, *gradients)) and array("q", map(Tensor.data_ptr, staying)) == self._places
+
+    def fits_storage(self, gradients: Iterable[Tensor]) -> bool:
+        """Whether gradients that may lie elsewhere are views of as much memory."""
+        return tuple(map(storage_bytes, gradients)) == self._gradient_bytes
+
+
 class Extent(NamedTuple):
     """The memory of one tensor of a step: from one address to another, and what lies there."""
 

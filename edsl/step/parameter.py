@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -16,14 +14,12 @@ from edsl.numerics.stochastic_rounding import key_of
 from edsl.step.addresses import (
     PLAIN,
     Extent,
-    addresses,
+    Recognition,
     check_gradient,
     check_parameter_memory,
     check_state,
     extent,
     is_zero_tensor,
-    recognizer,
-    storage_bytes,
 )
 from edsl.step.layout import alias, is_dense
 from edsl.step.oracle import ParameterSlot, generator_for
@@ -77,8 +73,7 @@ class ParameterStep:
         self._lies = self._lies_alike(slot.gradient)
         self._in_memory: dict[int, list[Tensor]] = {}
         self._buffer_addresses: dict[int, list[int]] = {}
-        self._recognizes: Callable[[Sequence[Tensor]], bool] | None = None
-        self._places = array("q")
+        self._recognition: Recognition | None = None
         self._take(slot)
 
     def begin(self, slot: ParameterSlot, plan: GroupPlan, state: dict[str, Any]) -> bool:
@@ -86,11 +81,11 @@ class ParameterStep:
 
         Every step of every parameter comes through here.
         """
-        if self.plan is not plan or self._recognizes is None or slot.gradient is None:
+        known, gradients = self._recognition, (slot.gradient,)
+        if self.plan is not plan or known is None or slot.gradient is None:
             return False
-        tensors: list[Any] = [slot.parameter, *map(state.get, self._names)]
-        alike = self._recognizes([*tensors, slot.gradient]) and addresses(tensors) == self._places
-        if not alike or storage_bytes(slot.gradient) != self._gradient_bytes:
+        staying: list[Any] = [slot.parameter, *map(state.get, self._names)]
+        if not known.fits(staying, gradients) or not known.fits_storage(gradients):
             return False
         self._hold(slot, state)
         self._take(slot)
@@ -117,16 +112,16 @@ class ParameterStep:
 
     def release_gradients(self) -> None:
         """Let go of all tensors, and note as numbers and forms what the next step must find again."""
-        if self.steps_in_place and self._recognizes is None:
-            tensors = [self.parameter, *map(self.state.get, self._names)]
-            self._recognizes, self._places = recognizer([*tensors, self._given]), addresses(tensors)
-            self._gradient_bytes = storage_bytes(self._given)
+        if self._recognition is None and self.steps_in_place:
+            staying = [self.parameter, *map(self.state.get, self._names)]
+            self._recognition = Recognition(staying, (self._given,))
             self.extents = self._extents()  # some buffers may have been laid out anew
         self.parameter = self.state = self._given = None
         self.raw = self.flowing = self.new_hessian = self.own_difference = None
         self._in_memory.clear()
-        self.__dict__.pop("local", None)
-        self.__dict__.pop("theta", None)
+        own = self.__dict__
+        own.pop("local", None)
+        own.pop("theta", None)
 
     @cached_property
     def _names(self) -> tuple[str, ...]:
@@ -147,24 +142,6 @@ class ParameterStep:
     def steps_on_gradient(self) -> bool:
         """Whether it reads the gradient where that lies."""
         return self.raw is self._given
-
-    @property
-    def is_replayable(self) -> bool:
-        """Whether one kernel took it all the way in this step, on its gradient as that lies."""
-        _, _, kernel = self.kernels.get(0, (None, None, None))
-        segment = self.plan.segments[0]
-        return (
-            self.steps_in_place
-            and self.count > 0
-            and kernel is not None
-            and self.raw is self.flowing is self.parameter.grad
-            and self.raw.dtype is self.local.dtype
-            and self.new_hessian is self.own_difference is None
-            and segment.updates
-            and not segment.noisy
-            and not segment.needs_total_norm
-            and all(isinstance(value, Tensor) and value.layout is torch.strided for value in self.state.values())
-        )
 
     @cached_property
     def step_address(self) -> int:

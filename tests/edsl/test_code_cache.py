@@ -282,7 +282,7 @@ def test_where_nothing_can_be_loaded_torch_compile_steps_after_one_warning(folde
     monkeypatch.setattr(cxx.ctypes, "CDLL", fails)
     params = parameters([(3,)])
     optimizer = edsl.compile("sgd(lr=0.5)", params, mode="compiled")
-    monkeypatch.setattr(optimizer.engine, "mode", "eager")  # torch.compile's own part is tested elsewhere
+    monkeypatch.setattr(optimizer.engine.torch_steps, "mode", "eager")  # torch.compile's own part is tested elsewhere
     with pytest.warns(EdslWarning) as told:
         walk(optimizer, params, gradients(1, [(3,)]))
     assert any(str(one.message).endswith("(no library loads here): using torch.compile") for one in told)
@@ -293,7 +293,7 @@ def test_a_compiler_that_fails_is_told_and_torch_compile_steps(folder, monkeypat
     monkeypatch.setenv("CXX", "false")
     params = parameters([(3,)])
     optimizer = edsl.compile("sgd(lr=0.5)", params, mode="compiled")
-    monkeypatch.setattr(optimizer.engine, "mode", "eager")
+    monkeypatch.setattr(optimizer.engine.torch_steps, "mode", "eager")
     with pytest.warns(EdslWarning, match=r"the C\+\+ compiler failed \(no message\): using torch.compile"):
         walk(optimizer, params, gradients(1, [(3,)]))
     assert isinstance(optimizer.engine.native, native.CpuKernels)

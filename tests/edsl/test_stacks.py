@@ -24,13 +24,13 @@ STACKED = [
 def stacks_of(optimizer):
     """The heights of all stacks that the optimizer steps from now on."""
     heights = []
-    step = optimizer.engine._step_stack
+    step = optimizer.engine.torch_steps._step_stack
 
     def counted(stack):
         heights.append(len(stack))
         step(stack)
 
-    optimizer.engine._step_stack = counted
+    optimizer.engine.torch_steps._step_stack = counted
     return heights
 
 
