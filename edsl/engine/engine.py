@@ -55,7 +55,7 @@ class Engine:
     def __init__(
         self, pipeline: Pipeline, mode: str, state_dtype: StateDtype = None, names: Names | None = None
     ) -> None:
-        self.pipeline = pipeline
+        self.pipeline, self.state_dtype = pipeline, state_dtype
         self.names = names or Names()
         self.native = CpuKernels() if mode == "compiled" else NoKernels()
         self.cuda = CudaKernels() if mode == "compiled" else NoKernels()
