@@ -81,11 +81,11 @@ class ParameterStep:
 
         Every step of every parameter comes through here.
         """
-        known, gradients = self._recognition, (slot.gradient,)
-        if self.plan is not plan or known is None or slot.gradient is None:
+        known, gradient = self._recognition, slot.gradient
+        if self.plan is not plan or known is None or gradient is None:
             return False
         staying: list[Any] = [slot.parameter, *map(state.get, self._names)]
-        if not known.fits(staying, gradients) or not known.fits_storage(gradients):
+        if not known.fits(staying, (gradient,)) or not known.fits_storage((gradient,)):
             return False
         self._hold(slot, state)
         self._take(slot)
