@@ -99,7 +99,7 @@ def hutchinson(
     seed: int = 0,
     spatial: bool = False,
 ) -> _HutchinsonStage:
-    """Gradient and diagonal Hessian by differentiating twice, for updates of second order."""
+    """Gradient and Hessian diagonal by differentiating twice, for second-order updates."""
 
 def sam(
     *,
@@ -123,13 +123,13 @@ def clip(
     norm: _Number | None = None,
     value: _Number | None = None,
 ) -> _ClipStage:
-    """Gradient clipping, by the norm over all parameters, by element, or both in this order."""
+    """Gradient clipping: by the norm over all parameters, by element, or both in this order."""
 
 def guard(
     *,
     nonfinite: Literal["skip", "raise", "zero"] = "skip",
 ) -> _GuardStage:
-    """Judges every step by the estimator's gradients (and Hessian), wherever it stands."""
+    """Skips, rejects or repairs steps whose gradients (or Hessian) are not finite, at any place in a pipeline."""
 
 def noise(
     *,
@@ -180,7 +180,7 @@ def adamw(
     betas: tuple[_Number, _Number] = ...,
     eps: _Number = ...,
 ) -> _AdamWStage:
-    """Adam whose weight decay does not pass through the moments."""
+    """Adam with decoupled weight decay, which does not pass through the moments."""
 
 def lamb(
     *,
@@ -221,7 +221,7 @@ def lion(
     weight_decay: _Number = 0,
     betas: tuple[_Number, _Number] = ...,
 ) -> _LionStage:
-    """Every element steps by η, in the direction of a momentum that the newest gradient leans on."""
+    """Every element steps by η, in the direction of a momentum that leans towards the newest gradient."""
 
 def adabelief(
     *,
@@ -233,7 +233,7 @@ def adabelief(
     betas: tuple[_Number, _Number] = ...,
     eps: _Number = ...,
 ) -> _AdaBeliefStage:
-    """Adam whose second moment is of the gradient's deviation from its own average."""
+    """Adam with a second moment of the gradient's deviation from its mean."""
 
 def adan(
     *,
@@ -329,7 +329,7 @@ def soap(
     betas: tuple[_Number, _Number] = ...,
     eps: _Number = ...,
 ) -> _SoapStage:
-    """Adam on the gradient as seen in the eigenvectors of its covariances."""
+    """Adam in the eigenbasis of the gradient's covariances."""
 
 def route(
     *patterns: tuple[str, _Link],
@@ -340,32 +340,32 @@ def route(
     vector: _Link = ...,
     other: _Link = ...,
 ) -> _RouteStage:
-    """Each parameter goes to exactly one of several updates, which make param groups of their own."""
+    """Sends each parameter to exactly one of several updates, each with its own param groups."""
 
 def caution(
     *,
     least: _Number = 0.001,
 ) -> _CautionStage:
-    """Drops the elements of a step that would climb, and lengthens the others by as much."""
+    """Drops the elements of a step that oppose the gradient, and scales up the others to compensate."""
 
 def decay(
     *,
     rate: _Number = 0.01,
 ) -> _DecayStage:
-    """Weights shrink by themselves, whatever the update does."""
+    """Decoupled weight decay, after any update."""
 
 def lookahead(
     *,
     every: int = 5,
     share: _Number = 0.5,
 ) -> _LookaheadStage:
-    """Every n steps the weights return part of the way to where they were n steps before."""
+    """Every n steps, moves the weights back part of the way to where they were n steps before."""
 
 def ema_weights(
     *,
     decay: _Number = 0.999,
 ) -> _EmaWeightsStage:
-    """An average of the weights over the last steps; training goes on with the weights themselves."""
+    """An average of the weights over the last steps, for evaluation; training continues with the weights themselves."""
 
 def alto(
     *,

@@ -1,4 +1,4 @@
-"""The one family of errors: what was given, what was expected, what to do."""
+"""edsl's errors: each says what was given, what was expected and what to do."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class FieldError(EdslError):
 
 
 class OrderError(EdslError):
-    """A chain of stages whose kinds do not follow each other; `index` is the stage at fault."""
+    """A chain of stages in an invalid order; `index` is the stage at fault."""
 
     def __init__(self, message: str, index: int) -> None:
         super().__init__(message)
@@ -30,7 +30,7 @@ class OrderError(EdslError):
 
 
 class SpecError(EdslError):
-    """A spec that can't be read: the message, the text and a caret under the place."""
+    """A spec that can't be parsed: the message, the text and a caret under the mistake."""
 
     def __init__(self, message: str, text: str, place: int) -> None:
         super().__init__(f"{message}\n{_pointed(text, place)}")

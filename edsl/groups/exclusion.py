@@ -1,4 +1,4 @@
-"""Which parameters are left out of weight decay and of the layerwise factor."""
+"""Which parameters are excluded from weight decay and from the layerwise factor."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def excluded_names(patterns: Sequence[str] | None, names: Sequence[str] | None) 
     input_layernorm, bn1, ln_f); anything else is a name or a shell pattern.
 
     Raises:
-        EdslError: for patterns without names, or a pattern that is no text.
+        EdslError: for patterns without names, or a pattern that is not a text.
     """
     patterns = _read_patterns(patterns, BY_DEFAULT if names else ())
     if patterns and not names:

@@ -83,7 +83,9 @@ def test_another_stage_of_the_same_name_is_refused_until_that_is_meant(plugin):
     saved = copy.deepcopy(optimizer.state_dict())
     _, other = plugin("two.py", SUM)
     before = copy.deepcopy(other.state_dict())
-    with pytest.raises(edsl.EdslError, match=r"another stage smooth: edsl_plugin_one:Smooth .* edsl_plugin_two:Smooth"):
+    with pytest.raises(
+        edsl.EdslError, match=r"different stage smooth: edsl_plugin_one:Smooth .* edsl_plugin_two:Smooth"
+    ):
         other.load_state_dict(saved)
     assert other.state_dict() == before
     for group in saved["param_groups"]:
