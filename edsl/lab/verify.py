@@ -116,7 +116,7 @@ def verify(
         return _run(pipelines, steps, tolerance, seed, mode, Network)
     except Exception as reason:  # another package's optimizer may raise anything
         said = brief(reason)
-        if not re.search("takes matrices|nothing takes|2D", said):
+        if not re.search("takes matrices|no route takes|2D", said):
             raise reason if isinstance(reason, EdslError) else EdslError(said) from None
     return _run(pipelines, steps, tolerance, seed, mode, MatrixNetwork)
 
