@@ -67,7 +67,7 @@ def explained(reason: BaseException) -> str:
 def is_about_letters(reason: BaseException) -> bool:
     """Whether a function, an operator or a method of tensors met what is no tensor."""
     return isinstance(reason, (TypeError, AttributeError)) and bool(
-        re.search(r"\b(Expression|ReductionDepth|Symbol|Add|Mul|convert expression)\b", str(reason))
+        re.search(r"\b(Expression|Formula|ReductionDepth|Symbol|Add|Mul|convert expression)\b", str(reason))
     )
 
 
