@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all lint compatibility bench gpu reproduction clean
+.PHONY: demo test test-all lint stubs compatibility bench gpu reproduction clean
 
 ## demo: set up, then race ALTO, Lamb, AdamW and another package's Lamb on real data
 demo: $(VENV)/.installed
@@ -24,6 +24,10 @@ lint: $(VENV)/.installed-dev
 	rm -rf build/typing
 	$(PIP) --no-deps --target build/typing .
 	$(BIN)/pyright
+
+## stubs: write edsl/__init__.pyi, what editors and type checkers know of stages and recipes
+stubs: $(VENV)/.installed-dev
+	$(BIN)/python tests/types/stubs.py
 
 ## compatibility: write docs/compatibility.md
 compatibility: $(VENV)/.installed-dev

@@ -1,4 +1,4 @@
-"""What stands between the gradient and the base update: exploration (E), clip, noise, foreign."""
+"""The stages between gradient and base update. Imports language and errors; no torch."""
 
 if __name__ != "edsl.adapters":
     raise ImportError("import this package as edsl.adapters: a second copy of its stages would clash with the first")

@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from edsl.domain import Number, field
 from edsl.errors import EdslError
-from edsl.stage import Adaptor, At, NoMemory, Value
+from edsl.language.context import At, Value
+from edsl.language.domain import Number, field
+from edsl.language.stage import Adaptor, NoMemory
 
 POSITIVE = Number(0, open_low=True, optional=True)
 
 
 @dataclass(frozen=True)
 class Clip(Adaptor):
-    """Gradient clipping, by the norm over all parameters, by element, or both in this order.
+    """Gradient clipping: by the norm over all parameters, by element, or both in this order.
 
         u = g · min(1, c/‖g‖)  with ‖g‖ over all parameters;   u = max(−v, min(v, g))
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from edsl.domain import DECAY, Choice, Number, Switch, field, plain
 from edsl.errors import FieldError
-from edsl.stage import Adaptor, At, Value
+from edsl.language.context import At, Value
+from edsl.language.domain import DECAY, Choice, Number, Switch, field, plain
+from edsl.language.stage import Adaptor
 
 
 class PastMean(NamedTuple):
@@ -57,11 +58,16 @@ class Exploration(Adaptor):
     """
 
     name: ClassVar[str] = "e"
+    explores: ClassVar[bool] = True
     alpha: float = field(-5.0, Number(), "α")
     beta1: float = field(0.99, DECAY, "β₁")
     start: str = field("zero", Choice(("zero", "first")))
     buffers: int = field(1, Choice((1, 2)))
     unchecked: bool = field(False, Switch())
+
+    @property
+    def averages_difference(self) -> bool:
+        return self.buffers == 2
 
     @property
     def constant(self) -> tuple[str, ...]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from edsl.domain import Choice, field
-from edsl.stage import Adaptor, At, NoMemory, Value
+from edsl.language.context import At, Value
+from edsl.language.domain import Choice, field
+from edsl.language.stage import Adaptor, NoMemory
 
 
 @dataclass(frozen=True)
 class Guard(Adaptor):
-    """Judges every step by the estimator's gradients (and Hessian), wherever it stands.
+    """Skips, rejects or repairs steps whose gradients (or Hessian) are not finite, at any place in a pipeline.
 
         skip:   any element of any of them not finite: no step; parameters, state and k stay as they are
         raise:  the same, as an EdslError with the parameter's name
@@ -36,7 +37,7 @@ class Guard(Adaptor):
     nonfinite: str = field("skip", Choice(("skip", "raise", "zero")))
 
     @property
-    def judges(self) -> str:
+    def nonfinite_policy(self) -> str:
         return self.nonfinite
 
     def step(self, x: Value, memory: NoMemory, at: At) -> tuple[Value, NoMemory]:

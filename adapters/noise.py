@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from edsl.domain import Number, Whole, field
-from edsl.stage import Adaptor, At, NoMemory, Value
+from edsl.language.context import At, Value
+from edsl.language.domain import Number, Whole, field
+from edsl.language.stage import Adaptor, NoMemory
 
 
 @dataclass(frozen=True)

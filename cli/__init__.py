@@ -1,4 +1,4 @@
-"""The command line: one file per command, parsing in main, all output in render."""
+"""The `edsl` command, a file a command. Imports everything; typer in main, analysis and options alone."""
 
 if __name__ != "edsl.cli":
     raise ImportError("import this package as edsl.cli")

@@ -12,8 +12,8 @@ from edsl.errors import EdslError
 
 def ablate(spec: str | None, task: str | None, settings: dict[str, Any], running: Running) -> None:
     """Race a pipeline against itself without each of its parts."""
-    from edsl.lab.ablation import ablation
-    from edsl.lab.race import race
+    from edsl.lab.races.ablation import ablation
+    from edsl.lab.races.build import race
 
     if resumes(running, [] if spec is None else [spec]):
         run(resumed(running, task, [] if spec is None else ablation(spec)), running)

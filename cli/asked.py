@@ -36,7 +36,7 @@ def check_effective(asked: Mapping[str, Any]) -> None:
 
 def resumes(running: Running, specs: Sequence[Any]) -> bool:
     """Whether a race goes on that --out holds; with --resume and specs, a folder without a race gets a new one."""
-    from edsl.lab.record import CONFIGURATION
+    from edsl.lab.races.record import CONFIGURATION
 
     if not running.resume:
         return False
@@ -61,15 +61,15 @@ def resumed(running: Running, task: str | None, specs: Sequence[Any]) -> Any:
     said = [*_contradictions(race, asked), *_other_specs(race, specs)]
     if said:
         raise EdslError(
-            f"{'; '.join(said)}: this is not the race in {running.out}; leave it out, or name another --out"
+            f"{'; '.join(said)}: this is not the race in {running.out}; drop the option, or choose another --out"
         )
     return _extended(race, asked.get("seeds", race.seeds), running.out)
 
 
 def held_in(folder: Path) -> Any:
     """The race that a folder holds."""
-    from edsl.lab.race import race_from
-    from edsl.lab.record import read_configuration
+    from edsl.lab.races.build import race_from
+    from edsl.lab.races.record import read_configuration
 
     held = read_configuration(folder)
     try:
@@ -81,8 +81,8 @@ def held_in(folder: Path) -> Any:
 def _extended(race: Any, seeds: int, folder: Path) -> Any:
     if seeds < race.seeds:
         raise EdslError(
-            f"--seeds {seeds} is less than the {race.seeds} of the race in {folder}: a race is extended, never cut; "
-            "leave it out, or name another --out"
+            f"--seeds {seeds} is less than the {race.seeds} of the race in {folder}: a race can only be extended; "
+            "drop the option, or choose another --out"
         )
     if seeds > race.seeds:
         print_note(f"the race in {folder} goes on from {race.seeds} to {seeds} seeds")
@@ -95,12 +95,12 @@ def _contradictions(race: Any, asked: Mapping[str, Any]) -> Iterator[str]:
             continue
         here, there = _READERS[name](race, value)
         if here != there:
-            yield f"{_written(name)} is {_shown(here)} here, {_shown(there)} there"
+            yield f"{_written(name)} is {_shown(here)}, but {_shown(there)} in the record"
 
 
 def _other_specs(race: Any, specs: Sequence[Any]) -> Iterator[str]:
-    from edsl.lab.race import Entrant
-    from edsl.spec import parse
+    from edsl.lab.races.entrant import Entrant
+    from edsl.language.spec import parse
 
     if not specs:
         return
@@ -108,10 +108,10 @@ def _other_specs(race: Any, specs: Sequence[Any]) -> Iterator[str]:
     there = {one.spec: one.name for one in race.entrants if not one.control_of}
     for spec, one in here.items():
         if spec not in there:
-            yield f"only here: {one.name if isinstance(one, Entrant) else one}"
+            yield f"not in the record: {one.name if isinstance(one, Entrant) else one}"
     for spec, name in there.items():
         if spec not in here:
-            yield f"only there: {name}"
+            yield f"only in the record: {name}"
 
 
 def _budget(unit: str) -> Any:
@@ -134,7 +134,7 @@ def _rate(race: Any, value: str) -> Any:
 
 
 def _baseline(race: Any, value: str) -> Any:
-    from edsl.spec import parse
+    from edsl.language.spec import parse
 
     names = {entrant.name: entrant.name for entrant in race.entrants}
     specs = {entrant.spec: entrant.name for entrant in race.entrants}
@@ -142,19 +142,19 @@ def _baseline(race: Any, value: str) -> Any:
 
 
 def _levels(race: Any, value: str) -> Any:
-    from edsl.lab.levels import read_levels
+    from edsl.lab.trials.levels import read_levels
 
     return read_levels(value), race.setting.levels
 
 
 def _device(race: Any, value: str) -> Any:
-    from edsl.lab.device import usable_device
+    from edsl.lab.trials.device import usable_device
 
     return usable_device(value), race.setting.device
 
 
 def _has_controls(race: Any) -> bool:
-    from edsl.lab.controls import WITHOUT
+    from edsl.lab.races.controls import WITHOUT
 
     return any(entrant.control_of or entrant.name == WITHOUT for entrant in race.entrants)
 

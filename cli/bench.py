@@ -22,7 +22,7 @@ def bench(
     Args:
         against: names of other packages' optimizers, between commas.
     """
-    from edsl.lab.bench import bench as planned
+    from edsl.lab.benchmarks.bench import bench as planned
 
     peers = [name.strip() for name in against.split(",") if name.strip()]
     chosen = planned(

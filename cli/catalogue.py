@@ -7,10 +7,10 @@ from typing import Any
 
 from edsl.cli.render.catalogue import print_catalogue
 from edsl.cli.render.page import print_json
-from edsl.domain import plain
-from edsl.lab.tasks import TASKS
-from edsl.recipes import RECIPES
-from edsl.registry import stage_class, stage_names
+from edsl.lab.tasks.catalogue import TASKS
+from edsl.language.domain import plain
+from edsl.language.registry.lookup import stage_class, stage_names
+from edsl.language.registry.recipes import RECIPES
 
 
 def catalogue(as_json: bool) -> None:
@@ -19,7 +19,7 @@ def catalogue(as_json: bool) -> None:
         "stages": [_stage(name) for name in stage_names()],
         "recipes": [{"recipe": name, "spec": recipe.text, "about": recipe.about} for name, recipe in RECIPES.items()],
         "tasks": [{"task": name, "about": about} for name, (_, about) in TASKS.items()],
-        "foreign": "torch.X(…) and torch_optimizer.X(…): any optimizer X of these packages, as base update",
+        "foreign": "torch.X(…) and torch_optimizer.X(…): any optimizer X of these packages, as a base update",
     }
     if as_json:
         print_json(words)

@@ -9,7 +9,7 @@ from dataclasses import asdict, fields
 from edsl.cli.render.page import print_json
 from edsl.cli.render.theory import print_regret
 from edsl.errors import EdslError
-from edsl.pipeline import Pipeline
+from edsl.language.pipeline import Pipeline
 
 ASSUMED = "1/sqrt(k)"  # of a schedule that is not given
 
@@ -25,9 +25,9 @@ def check_regret(
     as_json: bool,
 ) -> None:
     """Print every condition; exit code 1 if one of Theorem 2's that hyper-parameters decide fails."""
-    from edsl.spec import parse
-    from edsl.theory.exploration import places_of_e
-    from edsl.theory.regret import FAILS, conditions, nonconvex_rate, readings
+    from edsl.language.spec import parse
+    from edsl.theory.regret.conditions import FAILS, conditions, nonconvex_rate, readings
+    from edsl.theory.systems.exploration import places_of_e
 
     pipeline = parse(spec or "alto")
     values = pipeline.hyperparameters

@@ -21,11 +21,11 @@ def check_stability(
     as_json: bool,
 ) -> None:
     """Print the report; exit code 0 where stable, 1 where not."""
-    from edsl.theory.report import check_closed_form, check_pipeline
+    from edsl.theory.stability.report import check_closed_form, check_pipeline
 
     span = None if curvature is None else read_range(curvature, "--curvature")
     if spec is not None:
-        from edsl.spec import parse
+        from edsl.language.spec import parse
 
         if alpha is not None or beta1 is not None or lr is not None:
             raise EdslError("--spec has its own alpha, beta1 and lr: give --spec alone, or ALPHA BETA1")

@@ -21,9 +21,9 @@ def compare(task: str | None, words: Sequence[str], settings: dict[str, Any], ru
 
     Args:
         words: specs, before which the task may stand when it is not given by itself.
-        settings: as `edsl.lab.race.race` takes them.
+        settings: as `edsl.lab.races.build.race` takes them.
     """
-    from edsl.lab.race import race
+    from edsl.lab.races.build import race
 
     first, specs = _task_and_specs(task, words)
     if resumes(running, specs):
@@ -37,8 +37,8 @@ def compare(task: str | None, words: Sequence[str], settings: dict[str, Any], ru
 
 def _task_and_specs(task: str | None, words: Sequence[str]) -> tuple[str | None, list[str]]:
     """The task by itself, or as the first word when that is no spec."""
-    from edsl.lab.tasks import TASKS
-    from edsl.registry import constructor
+    from edsl.lab.tasks.catalogue import TASKS
+    from edsl.language.registry.constructors import constructor
 
     name = words[0].partition(":")[0] if words else ""
     if task is not None and name in TASKS:
@@ -51,10 +51,10 @@ def _task_and_specs(task: str | None, words: Sequence[str]) -> tuple[str | None,
 
 def run(race: Any, running: Running) -> Any:
     """Run a race that is checked, or tell what it would take; its results."""
-    from edsl.lab.driver import run_to_end
-    from edsl.lab.executors import executor
-    from edsl.lab.race import open_record
-    from edsl.lab.results import checked_target, results
+    from edsl.lab.executors.driver import run_to_end
+    from edsl.lab.executors.engines import executor
+    from edsl.lab.races.build import open_record
+    from edsl.lab.results.results import checked_target, results
 
     checked_target(race, running.target)
     if running.out == Path("."):
@@ -70,10 +70,10 @@ def run(race: Any, running: Running) -> Any:
         with race_progress() as watch:
             run_to_end(race, record, watch, engine)
     except KeyboardInterrupt:
-        raise Interrupted(f"interrupted; edsl compare --resume --out {folder} finishes it") from None
+        raise Interrupted(f"interrupted; continue with: edsl compare --resume --out {folder}") from None
     found = results(race, record.finished, running.target)
     if race.setting.levels:
-        from edsl.cli.sharpness import tell
+        from edsl.cli.matched_loss import tell
 
         tell(race, record, running.as_json)
     elif running.as_json:
@@ -98,7 +98,7 @@ def _jobs(race: Any, running: Running) -> int:
 
 
 def _forecast(race: Any, running: Running, jobs: int) -> None:
-    from edsl.lab.forecast import forecast
+    from edsl.lab.races.forecast import forecast
 
     seconds = forecast(race)
     expected = {"trials": race.planned, "jobs": jobs, "seconds": seconds / jobs}

@@ -9,8 +9,8 @@ from typing import Any
 from edsl.cli.render.equality import print_comparison
 from edsl.cli.render.page import print_json
 from edsl.errors import EdslError
-from edsl.pipeline import Pipeline
-from edsl.spec import parse
+from edsl.language.pipeline import Pipeline
+from edsl.language.spec import parse
 
 STEPS, STRICT, LOOSE = 20, 1e-9, 1e-6  # loose where a run on a quadratic was strict: in a network, rounding grows
 EXIT = {"equal": 0, "different": 1, "linear part": 3}
@@ -18,7 +18,7 @@ EXIT = {"equal": 0, "different": 1, "linear part": 3}
 
 def equivalent(first: str, second: str, as_json: bool) -> None:
     """Print the comparison; the exit code is 0 equal, 1 different, 3 equal in the linear part."""
-    from edsl.theory.equivalence import DIFFERENT, Comparison, Undecided, compare
+    from edsl.theory.equivalence.comparison import DIFFERENT, Comparison, Undecided, compare
 
     pipelines = parse(first), parse(second)
     run = None
@@ -32,7 +32,7 @@ def equivalent(first: str, second: str, as_json: bool) -> None:
     if comparison.equal and pipelines[0] != pipelines[1]:
         run = _run(*pipelines, STRICT if comparison.run is None else LOOSE)
         if run["parted"] is not None:
-            raise EdslError("the two are one recurrence, but runs part: edsl verify shows where")
+            raise EdslError("the recurrences are equal, but runs diverge: see edsl verify")
     maps = [values for values in comparison.maps if _is_confirmed(pipelines[0], pipelines[1].override(**values))]
     if as_json:
         print_json(

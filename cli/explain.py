@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from edsl.cli.render.page import print_json, print_text
-from edsl.cli.render.pipeline import print_explanation
+from edsl.cli.render.pipeline import facts, print_explanation
 from edsl.errors import EdslError
-from edsl.pipeline import Pipeline
-from edsl.spec import parse
-from edsl.theory.notation import recurrences
+from edsl.language.pipeline import Pipeline
+from edsl.language.spec import parse
+from edsl.theory.text.notation import recurrences
 
 MOST_SYMBOLIC = 1  # buffers up to which a transfer function is written in symbols
 
@@ -31,9 +31,9 @@ def explain(spec: str, as_latex: bool, as_markdown: bool, as_json: bool) -> None
 
 def describe(pipeline: Pipeline) -> dict[str, Any]:
     """A pipeline's mathematics in plain values; what has no linear model says why."""
-    from edsl.theory.filter import adaptor_filter
-    from edsl.theory.relations import relations
-    from edsl.theory.report import check_pipeline
+    from edsl.theory.stability.report import check_pipeline
+    from edsl.theory.statements.relations import relations
+    from edsl.theory.systems.filter import adaptor_filter
 
     explanation: dict[str, Any] = {
         "spec": str(pipeline),
@@ -75,7 +75,7 @@ def _filter(found: Any) -> dict[str, Any]:
 
 def _controls(pipeline: Pipeline) -> list[dict[str, str]]:
     """What a race sets beside a pipeline with E: the same without it, and its linear twin."""
-    from edsl.lab.controls import controls_of
+    from edsl.lab.races.controls import controls_of
 
     return [
         {"name": control.name, "spec": str(control.pipeline), "about": control.about}
@@ -85,8 +85,8 @@ def _controls(pipeline: Pipeline) -> list[dict[str, str]]:
 
 def _no_twin(pipeline: Pipeline) -> str | None:
     """Why a pipeline with E has no linear twin; None where it has one, or no E."""
-    from edsl.lab.controls import WITHOUT, controls_of
-    from edsl.theory.twin import linear_twin
+    from edsl.lab.races.controls import WITHOUT, controls_of
+    from edsl.theory.statements.twin import linear_twin
 
     base = {control.name: control.pipeline for control in controls_of(pipeline)}.get(WITHOUT)
     twin = None if base is None else linear_twin(pipeline, base)
@@ -95,7 +95,7 @@ def _no_twin(pipeline: Pipeline) -> str | None:
 
 def to_latex(explanation: dict[str, Any]) -> str:
     """The recurrences as an align* environment."""
-    from edsl.theory.latex import latex
+    from edsl.theory.text.latex import latex
 
     lines = [latex(line).replace(" = ", " &= ", 1) for part in explanation["recurrences"] for line in part["lines"]]
     return "\\begin{align*}\n  " + " \\\\\n  ".join(lines) + "\n\\end{align*}"
@@ -103,43 +103,10 @@ def to_latex(explanation: dict[str, Any]) -> str:
 
 def to_markdown(explanation: dict[str, Any]) -> str:
     """Recurrences, gains and verdict as Markdown."""
-    from edsl.theory.latex import latex
+    from edsl.theory.text.latex import latex
 
     parts = [f"# `{explanation['spec']}`", ""]
     for part in explanation["recurrences"]:
         parts += [f"**{part['stage']}**", "", *(f"$${latex(line)}$$" for line in part["lines"]), ""]
     parts += [f"- {name}: {value}" for name, value in facts(explanation)]
     return "\n".join(parts)
-
-
-def facts(explanation: dict[str, Any]) -> list[tuple[str, str]]:
-    """What follows from the recurrences, as (name, value) in words."""
-    from edsl.theory.report import figure
-
-    found, stability = explanation["filter"], explanation["stability"]
-    said: list[tuple[str, str]] = []
-    if isinstance(found, str):
-        said.append(("adaptors as a filter", found))
-    else:
-        said += [
-            ("transfer function g → u", f"H(z) {found['written']}"),
-            ("gain of a constant gradient", figure(found["dc_gain"])),
-            ("gain of one that flips sign each step", figure(found["nyquist_gain"])),
-            ("gain of the newest gradient", figure(found["first_gain"])),
-            ("variance of white noise, out over in", figure(found["noise_gain"])),
-            ("minimum phase", "yes" if found["minimum_phase"] else "no"),
-            ("buffers of the adaptors, and needed", f"{found['buffers']}, {found['buffers_needed']}"),
-            *(("note", note) for note in found["notes"]),
-        ]
-    if isinstance(stability, str):
-        said.append(("stability", stability))
-    else:
-        said += [("stability", stability["verdict"]), *(("note", note) for note in stability["notes"])]
-    said += [(f"otherwise known as {r['name']}", r["statement"]) for r in explanation["relations"]]
-    if explanation["no_twin"]:
-        said.append(("linear twin, a control", f"none: {explanation['no_twin']}"))
-    return said + [
-        ("linear twin, a control", f"{control['spec']}  ({control['about']})")
-        for control in explanation["controls"]
-        if control["name"] == "twin"
-    ]

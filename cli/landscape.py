@@ -19,15 +19,15 @@ def landscape(
     """Walk, print the table or JSON, and draw."""
     import torch
 
-    from edsl.lab.explore import RATES, sweep, tour, walk
-    from edsl.lab.landscapes import landscape as find
-    from edsl.lab.views import save_line, save_plane
-    from edsl.pictures import check_picture, pyplot
+    from edsl.lab.landscapes.landscapes import landscape as find
+    from edsl.lab.landscapes.pictures import save_line, save_plane
+    from edsl.lab.landscapes.walks import RATES, sweep, tour, walk
+    from edsl.plotting import check_picture, pyplot
 
     place = find(name)
     flat = place.dimension == 1
     if flat and starts is not None:
-        raise EdslError(f"{name} has one start and many learning rates: leave --starts away")
+        raise EdslError(f"{name} has one start and many learning rates: drop --starts")
     count = len(RATES) if flat else 20 if starts is None else starts
     for what, value, least in (("--starts", count, 1), ("--steps", steps, 1), ("--seed", seed, 0)):
         if value < least:
@@ -64,8 +64,8 @@ def landscape(
 
 def _chosen(specs: list[str], controls: bool) -> list[tuple[str, Any]]:
     """A label and a pipeline for each spec and its controls, none twice."""
-    from edsl.lab.controls import controls_of
-    from edsl.spec import parse
+    from edsl.lab.races.controls import controls_of
+    from edsl.language.spec import parse
 
     chosen: dict[str, tuple[str, Any]] = {}
     for spec in specs:

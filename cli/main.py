@@ -12,10 +12,12 @@ from typing import Annotated, Any
 
 import typer
 
-from edsl.cli.options import RACE, RUNNING, TRAINING, OnceEach, Options, takes, words
+from edsl.cli import analysis
+from edsl.cli.options import RACE, RUNNING, TRAINING, AsJson, OnceEach, Options, Spec, Specs, takes, words
 from edsl.errors import EdslError, Interrupted, printable
 
 _INTERRUPTED = 130  # the exit code after Ctrl-C
+_TAKES_NEGATIVE_NUMBERS = {"ignore_unknown_options": True, "help_option_names": ["-h", "--help"]}
 _UsageError: Any = typer.BadParameter.__base__  # typer exports the class but not its base
 
 app = typer.Typer(
@@ -27,12 +29,6 @@ app = typer.Typer(
 
 command = functools.partial(app.command, cls=OnceEach)
 
-Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A spec, such as 'grad | e | lamb(lr=0.01)'.")]
-
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Specs = Annotated[list[str], typer.Argument(metavar="SPEC", help="The optimizers, such as 'alto(lr=0.01)'.")]
-
 
 @command("compare")
 @takes(*RACE, "baseline", "no_controls", "monitor", "measures")
@@ -40,13 +36,13 @@ def compare_command(
     options: Options,
     specs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[TASK] SPEC…", help="The optimizers, such as 'alto(lr=0.01)'; a task may stand first."),
+        typer.Argument(metavar="[TASK] SPEC…", help="Optimizers, such as 'alto(lr=0.01)'; a task may come first."),
     ] = None,
 ) -> None:
-    """Race optimizers on a task: same initial weights, same batches, same number of trials for each.
+    """Race optimizers on a task: each gets the same initial weights, batches and number of trials.
 
-    Every figure comes with its uncertainty, every optimizer with E beside the same one without E and its linear
-    twin. Ctrl-C leaves a race that --resume finishes.
+    Every metric has a confidence interval. Each optimizer with E also runs without E and as its linear twin.
+    Stop with Ctrl-C; continue with --resume --out DIR.
 
     Example: edsl compare alto lamb adamw qhm --task mnist1d --batch 4096 --lr auto --seeds 5 --baseline lamb
     """
@@ -60,11 +56,11 @@ def compare_command(
 def train_command(
     options: Options,
     spec: Spec,
-    seed: Annotated[int, typer.Option(help="Of the initial weights and the order of batches.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the initial weights and of the batch order.")] = 0,
     parallel: Annotated[str, typer.Option(help="Under torchrun: ddp replicates the model, fsdp shards it.")] = "ddp",
     out: Annotated[Path | None, typer.Option("--out", help="File for the trial's record, as JSON.")] = None,
 ) -> None:
-    """Train once with one optimizer: a single trial, on one process or on those that torchrun starts.
+    """Train once with one optimizer: a single trial, on one process or under torchrun.
 
     Example: torchrun --nproc-per-node 2 -m edsl.cli train alto --task digits --batch 1024 --parallel fsdp
     """
@@ -78,12 +74,12 @@ def train_command(
 def report_command(
     options: Options,
     folders: Annotated[list[Path], typer.Argument(metavar="DIR…", help="Folders of races, sweeps or ablations.")],
-    to: Annotated[str, typer.Option(metavar="VIEWER,…", help="Export the curves too: tensorboard, wandb.")] = "",
+    to: Annotated[str, typer.Option(metavar="VIEWER,…", help="Also export the curves: tensorboard, wandb.")] = "",
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the page; the first DIR by default.")] = None,
 ) -> None:
-    """Report races: one HTML page, and pictures and tables (PNG, SVG, CSV, Parquet) beside each record.
+    """Report races: one HTML page, with figures and tables (PNG, SVG, CSV, Parquet) next to each record.
 
-    Several races of the same optimizers on several tasks get a performance profile.
+    Races of the same optimizers on several tasks also get a performance profile.
 
     Example: edsl report runs/a
     """
@@ -97,16 +93,16 @@ def report_command(
 def sharpness_command(
     options: Options,
     specs: Annotated[
-        list[str] | None, typer.Argument(metavar="SPEC…", help="The optimizers; the first is compared to.")
+        list[str] | None, typer.Argument(metavar="SPEC…", help="Optimizers; the first is the baseline.")
     ] = None,
     match_loss: Annotated[
-        str, typer.Option(metavar="LOSS,…", help="Training losses at which every run is looked at.")
+        str, typer.Option(metavar="LOSS,…", help="Training losses at which to compare the runs.")
     ] = "1,0.3,0.1",
 ) -> None:
     """Measure sharpness and drift at matched training loss: the top Hessian eigenvalue, and ‖θ−θ₀‖.
 
-    At equal steps, a difference may only be that one optimizer is further along. Ratios are to the first spec. The
-    picture lies beside the record in --out; Ctrl-C leaves runs that --resume finishes.
+    At equal steps, one optimizer may only be further along than the other. Ratios are to the first spec. The figure
+    is written next to the record in --out. Stop with Ctrl-C; continue with --resume --out DIR.
 
     Example: edsl sharpness 'adam(lr=0.003)' 'eadam(lr=0.003, alpha=-50)' --task digits --batch 512 --out runs/sharp
     """
@@ -119,19 +115,17 @@ def sharpness_command(
 def reproduce_command(
     names: Annotated[
         list[str],
-        typer.Argument(metavar="NAME…", help="fig1, fig3, fig5, fig8, table3, table7, appendix-a, or all."),
+        typer.Argument(metavar="NAME…", help="Claims: fig1, fig3, fig5, fig8, table3, table7, appendix-a, or all."),
     ],
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Few seeds and steps: to see that it runs, not to judge.")
-    ] = False,
-    out: Annotated[Path, typer.Option("--out", help="Folder; each claim has one of its own in it.")] = Path(
+    quick: Annotated[bool, typer.Option("--quick", help="Few seeds and steps: a smoke test, not a result.")] = False,
+    out: Annotated[Path, typer.Option("--out", help="Output folder, with one subfolder per claim.")] = Path(
         "runs/reproduce"
     ),
     as_json: AsJson = False,
 ) -> None:
-    """Reproduce the paper's claims at small scale: what it says, our figures with their uncertainty, the verdict.
+    """Reproduce the paper's claims at small scale: the claim, our measurements with intervals, and a verdict.
 
-    What a folder holds of a claim is not run again. A verdict follows from the figures by the rule that stands with it.
+    Trials already in the folder are not run again. Each verdict follows from the measurements by its stated rule.
 
     Example: edsl reproduce fig1
     """
@@ -140,7 +134,7 @@ def reproduce_command(
     reproduce(names, quick, out, as_json)
 
 
-OneSpec = Annotated[str | None, typer.Argument(metavar="SPEC", help="A spec, such as 'alto(lr=0.01)'.")]
+OneSpec = Annotated[str | None, typer.Argument(metavar="SPEC", help="Spec, such as 'alto(lr=0.01)'.")]
 
 
 @command("sweep")
@@ -152,9 +146,9 @@ def sweep_command(
         list[str] | None, typer.Option(metavar="NAME=VALUE,…", help="Values of a hyper-parameter; may be repeated.")
     ] = None,
 ) -> None:
-    """Sweep hyper-parameters of one pipeline: every combination, beside the pipeline without E.
+    """Sweep hyper-parameters of one pipeline: every combination, compared with the pipeline without E.
 
-    A combination that the language refuses is left out, with the reason.
+    Invalid combinations are skipped, with the reason.
 
     Example: edsl sweep 'grad | e | lamb(lr=0.1)' --grid alpha=-5,-2,.5,5 --grid beta1=.01,.9,.99 --task digits
     """
@@ -175,25 +169,14 @@ def ablate_command(options: Options, spec: OneSpec = None) -> None:
     ablate(spec, options["task"], options.settings, options.running)
 
 
-@command("show")
-def show_command(
-    spec: Spec,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Show what a spec means: its canonical text, stages, cost and recurrences.
-
-    Example: edsl show 'grad | e | lamb(lr=0.01)'
-    """
-    from edsl.cli.show import show
-
-    show(spec, as_json)
+command("show")(analysis.show_command)
 
 
 Params = Annotated[
     str,
     typer.Option(
         metavar="SET|FILE.json",
-        help="The parameters: gpt2, gpt2-medium, resnet20, resnet50, llama-1b, mlp, …; or a file "
+        help="Parameters: gpt2, gpt2-medium, resnet20, resnet50, llama-1b, mlp, …; or a JSON file "
         '{"name": \\[size, …], …}.',
     ),
 ]
@@ -203,19 +186,21 @@ Params = Annotated[
 def plan_command(
     specs: Specs,
     params: Params = "gpt2",
-    dtype: Annotated[str, typer.Option(help="Of parameters and gradients: float32, bfloat16, ….")] = "float32",
+    dtype: Annotated[str, typer.Option(help="dtype of parameters and gradients: float32, bfloat16, ….")] = "float32",
     state_dtype: Annotated[
-        str | None, typer.Option(help="Of all state; float32 for half-precision parameters by default.")
+        str | None, typer.Option(help="dtype of all state; default: float32 for half-precision parameters.")
     ] = None,
     bandwidth: Annotated[
-        float | None, typer.Option(metavar="GB/s", help="Of the memory, for a lower bound of a step's time.")
+        float | None, typer.Option(metavar="GB/s", help="Memory bandwidth, for a lower bound on step time.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the names on each route.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON, with the parameter names on each route.")
+    ] = False,
 ) -> None:
-    """Plan memory: state, temporaries and traffic of optimizers on a model, before anything is allocated.
+    """Plan memory: state, temporaries and traffic of optimizers on a model, without allocating anything.
 
-    State is exact, buffer by buffer; temporaries are what a step allocates at the most, traffic what it must move
-    at the least. Routes and exclusions are told by the parameters' names.
+    State is exact, buffer by buffer; temporaries are an upper bound on what a step allocates, traffic a lower bound
+    on what it must move. Routes and exclusions are decided by parameter name.
 
     Example: edsl plan alto emuon 'torch.AdamW(lr=0.001)' --params gpt2 --bandwidth 3350
     """
@@ -228,14 +213,14 @@ def plan_command(
 def warm_command(
     specs: Specs,
     params: Params = "gpt2",
-    dtype: Annotated[str, typer.Option(help="Of parameters and gradients: float32, bfloat16, ….")] = "float32",
-    device: Annotated[str, typer.Option(help="cpu, cuda, …; auto takes cuda if there is one.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="dtype of parameters and gradients: float32, bfloat16, ….")] = "float32",
+    device: Annotated[str, typer.Option(help="Device: cpu, cuda, …; auto uses cuda if available.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Warm the caches on disk: compile optimizers for a model's parameters before a job needs them.
 
-    Steps of zeros are taken on a few tensors of each kind. What is compiled lies in torch's cache and in edsl's, where
-    the next process finds it; TORCHINDUCTOR_CACHE_DIR names a folder for both.
+    Takes two steps with zero gradients on a few tensors of each kind. Compiled code goes to torch's cache and to
+    edsl's, where the next process finds it; TORCHINDUCTOR_CACHE_DIR sets one folder for both.
 
     Example: edsl warm alto emuon --params gpt2
     """
@@ -248,161 +233,53 @@ def warm_command(
 def list_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List stages with their arguments, recipes and tasks."""
+    """List all stages with their arguments, all recipes and all tasks."""
     from edsl.cli.catalogue import catalogue
 
     catalogue(as_json)
 
 
-_TAKES_NEGATIVE_NUMBERS = {"ignore_unknown_options": True, "help_option_names": ["-h", "--help"]}
-Out = Annotated[Path, typer.Option(help="The picture to write: .png, .svg or .pdf.")]
-
-
-@command("check-stability", context_settings=_TAKES_NEGATIVE_NUMBERS)
-def check_stability_command(
-    alpha: Annotated[str | None, typer.Argument(metavar="ALPHA", help="E's strength, such as -5.")] = None,
-    beta1: Annotated[str | None, typer.Argument(metavar="BETA1", help="E's decay in [0, 1).")] = None,
-    spec: Annotated[str | None, typer.Option(help="Any linear pipeline instead of ALPHA BETA1.")] = None,
-    beta2: Annotated[float, typer.Option(help="The momentum's decay in [0, 1).")] = 0.9,
-    momentum: Annotated[str, typer.Option(help="ema, as Adam and Lamb, or sum, as E-SGD.")] = "ema",
-    lr: Annotated[float | None, typer.Option(help="The learning rate; needs --curvature.")] = None,
-    curvature: Annotated[
-        str | None, typer.Option(metavar="LOW:HIGH", help="Range of f″, preconditioned for Adam.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Check convergence on a quadratic: the paper's bounds, the ODE's, and the exact condition.
-
-    Stable means that every curvature in (0, HIGH] converges. Without --lr and
-    --curvature: that some lr does, and |alpha| is within the paper's bound.
-
-    Exit code 0 stable, 1 not stable, 2 bad input.
-
-    Example: edsl check-stability -5 0.99 --lr 0.01 --curvature -1:100
-    """
-    from edsl.cli.check_stability import check_stability
-
-    check_stability(alpha, beta1, spec, beta2, momentum, lr, curvature, as_json)
-
-
-@command("check-regret")
-def check_regret_command(
-    beta2: Annotated[float | None, typer.Option(help="First moment's decay; the spec's by default.")] = None,
-    beta3: Annotated[float | None, typer.Option(help="Second moment's decay; the spec's by default.")] = None,
-    spec: Annotated[str | None, typer.Option(help="A pipeline with two moments; alto by default.")] = None,
-    lr_schedule: Annotated[str | None, typer.Option(help="Factor on lr, a formula in k; 1/sqrt(k) is assumed.")] = None,
-    alpha_schedule: Annotated[
-        str | None, typer.Option(help="Factor on alpha, a formula in k; 1/sqrt(k) is assumed.")
-    ] = None,
-    decay_schedule: Annotated[
-        str | None, typer.Option(help="Factor on weight decay, a formula in k; 1/sqrt(k) is assumed.")
-    ] = None,
-    gradient_bound: Annotated[float, typer.Option(help="G∞, the largest gradient entry, for Theorem 1.")] = 1.0,
-    as_json: AsJson = False,
-) -> None:
-    """Check the conditions of the paper's Theorems 2 (convex regret) and 1 (non-convex rate).
-
-    Exit code 0 if all that hyper-parameters decide for Theorem 2 holds, 1 if not.
-
-    Example: edsl check-regret --beta2 0.9 --beta3 0.99 --lr-schedule '1/sqrt(k)'
-    """
-    from edsl.cli.check_regret import check_regret
-
-    check_regret(beta2, beta3, spec, lr_schedule, alpha_schedule, decay_schedule, gradient_bound, as_json)
-
-
-@command("explain")
-def explain_command(
-    spec: Spec,
-    latex: Annotated[bool, typer.Option("--latex", help="The recurrences as LaTeX.")] = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Everything as Markdown.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Explain a spec: recurrences, transfer function, gains, stability, what it is otherwise known as.
-
-    Example: edsl explain 'grad | e(alpha=-9, beta1=0.9) | sgd(lr=0.1)'
-    """
-    from edsl.cli.explain import explain
-
-    explain(spec, latex, markdown, as_json)
-
-
-@command("equivalent")
-def equivalent_command(
-    first: Annotated[str, typer.Argument(metavar="SPEC", help="One pipeline.")],
-    second: Annotated[str, typer.Argument(metavar="SPEC", help="Another.")],
-    as_json: AsJson = False,
-) -> None:
-    """Say whether two specs take the same steps: equal, equal in the linear part alone, or different.
-
-    Equal is shown by the recurrences and by runs in float64; of the linear
-    part it says what is left out. Else: where they differ, and values of
-    the second's hyper-parameters that make them equal.
-    Exit code 0 equal, 3 linear part, 1 different, 2 bad input.
-
-    Example: edsl equivalent 'sgd(lr=0.1, momentum=0.9)' 'grad | e | sgd'
-    """
-    from edsl.cli.equivalent import equivalent
-
-    equivalent(first, second, as_json)
-
-
-@command("verify")
-def verify_command(
-    spec: Spec,
-    against: Annotated[str, typer.Option(metavar="SPEC", help="The other, such as 'torch.AdamW(lr=0.001)'.")],
-    steps: Annotated[int, typer.Option(help="Steps to compare.")] = 50,
-    tolerance: Annotated[float, typer.Option(help="Largest |a − b| / max(1, |a|) of two equal weights.")] = 1e-10,
-    seed: Annotated[int, typer.Option(help="Of the network's weights and the batches.")] = 0,
-    mode: Annotated[str, typer.Option(help="eager, or compiled as in training.")] = "eager",
-    as_json: AsJson = False,
-) -> None:
-    """Verify that two specs take the same steps: one small network, the same batches, float64.
-
-    Prints the largest difference, or the first step and tensor where they part.
-    Exit code 0 equal, 1 not, 2 bad input.
-
-    Example: edsl verify 'adamw(lr=0.001)' --against 'torch.AdamW(lr=0.001)'
-    """
-    from edsl.cli.verify import verify
-
-    verify(spec, against, steps, tolerance, seed, mode, as_json)
+command("check-stability", context_settings=_TAKES_NEGATIVE_NUMBERS)(analysis.check_stability_command)
+command("check-regret")(analysis.check_regret_command)
+command("explain")(analysis.explain_command)
+command("equivalent")(analysis.equivalent_command)
+command("verify")(analysis.verify_command)
 
 
 @command("bench")
 def bench_command(
     specs: Annotated[
-        list[str] | None, typer.Argument(metavar="SPEC", help="The optimizers, such as alto 'eadamw(lr=0.001)'.")
+        list[str] | None, typer.Argument(metavar="SPEC", help="Optimizers, such as alto 'eadamw(lr=0.001)'.")
     ] = None,
     params: Annotated[
         str,
         typer.Option(
             metavar="SET",
-            help="gpt2, gpt2-medium, resnet20, resnet50, mlp, llama-1b, tiny, heavyball, or a FILE.json with the shape "
-            "of each name.",
+            help="Parameters: gpt2, gpt2-medium, resnet20, resnet50, mlp, llama-1b, tiny, heavyball; or a JSON file "
+            '{"name": \\[size, …], …}.',
         ),
     ] = "mlp",
     against: Annotated[
         str,
         typer.Option(
             metavar="NAME,…",
-            help="Other packages' optimizers with their defaults: torch.NAME, torch_optimizer.NAME, "
+            help="Other packages' optimizers, with their defaults: torch.NAME, torch_optimizer.NAME, "
             "pytorch_optimizer.NAME, heavyball.NAME.",
         ),
     ] = "",
-    dtype: Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16.")] = "float32",
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …; auto takes cuda if there is one.")] = "auto",
-    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
-    steps: Annotated[int, typer.Option(help="Timed steps of each optimizer.")] = 30,
+    dtype: Annotated[str, typer.Option(help="dtype: float32, float64, bfloat16 or float16.")] = "float32",
+    device: Annotated[str, typer.Option(help="Device: cpu, cuda, cuda:1, …; auto uses cuda if available.")] = "auto",
+    threads: Annotated[int, typer.Option(help="Number of CPU threads.")] = 1,
+    steps: Annotated[int, typer.Option(help="Number of timed steps per optimizer.")] = 30,
     first_steps: Annotated[
-        bool, typer.Option("--first-step/--no-first-step", help="Measure first steps too, in fresh processes.")
+        bool, typer.Option("--first-step/--no-first-step", help="Also time first steps, in fresh processes.")
     ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON; progress goes to stderr.")] = False,
 ) -> None:
-    """Measure what a step takes: time by fused AdamW's and by a copy's, compilation, kernels, memory.
+    """Benchmark optimizer steps: time relative to fused AdamW and to a copy, compilation, kernels, memory.
 
     All optimizers step in turn in one process, on random gradients without a model.
-    torch.AdamW, fused, and a copy of the bytes that it moves are always among them.
+    Fused torch.AdamW and a plain copy of the bytes that it moves are always included.
 
     Example: edsl bench alto eadamw --params gpt2 --against torch.AdamW,heavyball.AdamW
     """
@@ -411,56 +288,9 @@ def bench_command(
     bench(specs, params, against, dtype, device, threads, steps, first_steps, as_json)
 
 
-@command("map")
-def map_command(
-    spec: Spec,
-    out: Out,
-    x: Annotated[str, typer.Option(metavar="NAME=LOW:HIGH", help="Horizontal axis.")] = "alpha=-100:100",
-    y: Annotated[str, typer.Option(metavar="NAME=LOW:HIGH", help="Vertical axis.")] = "beta1=0:0.999",
-    curvature: Annotated[float | None, typer.Option(help="Of the left panel; 1/lr by default.")] = None,
-) -> None:
-    """Draw spectral radius and stable sharpness over two hyper-parameters, with the paper's bound.
-
-    Example: edsl map esgd --x alpha=-100:100 --y beta1=0:0.999 --out map.png
-    """
-    from edsl.cli.plots import stability_map
-
-    stability_map(spec, x, y, curvature, out)
-
-
-@command("frequency")
-def frequency_command(spec: Spec, out: Out) -> None:
-    """Draw gain and phase over frequency, and poles and zeros.
-
-    Example: edsl frequency 'grad | e | adam' --out bode.png
-    """
-    from edsl.cli.plots import frequency
-
-    frequency(spec, out)
-
-
-@command("landscape")
-def landscape_command(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="cardioid, rosenbrock, f1 or f2.")],
-    specs: Specs,
-    out: Out,
-    starts: Annotated[int | None, typer.Option(help="Seeded starts in the plane; 20 by default.")] = None,
-    steps: Annotated[int, typer.Option(help="Steps of each walk, in float64.")] = 4000,
-    seed: Annotated[int, typer.Option(help="Of the starts.")] = 0,
-    controls: Annotated[
-        bool, typer.Option("--controls/--no-controls", help="Beside E: without it, and a momentum as slow.")
-    ] = True,
-    as_json: AsJson = False,
-) -> None:
-    """Walk on a function with valleys or several minima: how far optimizers explore, counted and drawn.
-
-    In the plane (cardioid, rosenbrock) from many starts; on a line (f1, f2) at 51 learning rates.
-
-    Example: edsl landscape cardioid 'adam(lr=0.01)' 'grad | e(alpha=-90) | adam(lr=0.01)' --out valley.png
-    """
-    from edsl.cli.landscape import landscape
-
-    landscape(name, specs, starts, steps, seed, controls, as_json, out)
+command("map")(analysis.map_command)
+command("frequency")(analysis.frequency_command)
+command("landscape")(analysis.landscape_command)
 
 
 def version(value: bool) -> None:
@@ -475,14 +305,14 @@ def version(value: bool) -> None:
 def common_options(
     context: typer.Context,
     plugin: Annotated[
-        list[Path] | None, typer.Option(help="A Python file with stages of your own, which is run; may be repeated.")
+        list[Path] | None, typer.Option(help="Python file with your own stages, which is executed; may be repeated.")
     ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     if plugin:
-        from edsl.plugins import load_plugin
+        from edsl.language.registry.plugins import load_plugin
 
         for path in plugin:
             load_plugin(path)
@@ -524,7 +354,7 @@ def main() -> None:
 
 def _of_a_stage(reason: Exception) -> str:
     """What is wrong with a stage that somebody else wrote; any other error is edsl's own, and goes on."""
-    from edsl.authored import blamed
+    from edsl.language.registry.blame import blamed
 
     found = blamed(reason)
     if found is None:

@@ -15,113 +15,130 @@ from typer.core import TyperCommand
 
 from edsl.errors import EdslError
 
+Spec = Annotated[str, typer.Argument(metavar="SPEC", help="Spec, such as 'grad | e | lamb(lr=0.01)'.")]
+Specs = Annotated[list[str], typer.Argument(metavar="SPEC", help="Optimizers, such as 'alto(lr=0.01)'.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
 # name: (type with its help, default)
 SHARED: dict[str, tuple[Any, Any]] = {
     "task": (
-        Annotated[str | None, typer.Option("--task", metavar="TASK", help="What to train: see `edsl list`.")],
+        Annotated[str | None, typer.Option("--task", metavar="TASK", help="Task to train on: see `edsl list`.")],
         None,
     ),
-    "model": (Annotated[str | None, typer.Option(help="The task's model; its first by default.")], None),
-    "batch": (Annotated[int | None, typer.Option(help="Examples a step; the task's own by default.")], None),
+    "model": (Annotated[str | None, typer.Option(help="Model of the task; default: its first.")], None),
+    "batch": (Annotated[int | None, typer.Option(help="Examples per step; default: the task's.")], None),
     "epochs": (Annotated[int | None, typer.Option(help="Budget: passes over the training data.")], None),
     "steps": (
-        Annotated[int | None, typer.Option(help="Budget: optimizer steps; the task's own by default.")],
+        Annotated[int | None, typer.Option(help="Budget: optimizer steps; default: the task's.")],
         None,
     ),
     "evaluations": (
-        Annotated[int | None, typer.Option(help="Budget: evaluations of the loss, with or without derivative.")],
+        Annotated[int | None, typer.Option(help="Budget: loss evaluations, with or without a backward pass.")],
         None,
     ),
     "seconds": (Annotated[float | None, typer.Option(help="Budget: seconds of training.")], None),
-    "seeds": (Annotated[int, typer.Option(help="Final trials of each optimizer: seeds 0, 1, ….")], 5),
+    "seeds": (Annotated[int, typer.Option(help="Number of final trials per optimizer, with seeds 0, 1, ….")], 5),
     "lr": (
         Annotated[
             str,
             typer.Option(
-                help="default: as the specs say; auto: tuned, each within --trials learning rates; or factors such as "
-                "0.1,1,10."
+                help="Learning rates: default (as in the specs), auto (tuned, --trials per optimizer), or factors on "
+                "the specs' own, such as 0.1,1,10."
             ),
         ],
         "default",
     ),
-    "trials": (Annotated[int, typer.Option(help="Learning rates that each optimizer may try with --lr auto.")], 8),
+    "trials": (Annotated[int, typer.Option(help="With --lr auto: number of learning rates tried per optimizer.")], 8),
     "tune_seeds": (
-        Annotated[int, typer.Option(help="Trials of each learning rate, on seeds that the final trials don't use.")],
+        Annotated[
+            int, typer.Option(help="Number of tuning seeds per learning rate; the final trials use other seeds.")
+        ],
         2,
     ),
     "tuner": (
-        Annotated[str, typer.Option(help="grid: a log grid, extended at its edge, then refined; tpe: optuna's TPE.")],
+        Annotated[
+            str,
+            typer.Option(help="Tuner: grid (a log grid, extended at its edge, then refined) or tpe (optuna's TPE)."),
+        ],
         "grid",
     ),
     "schedule": (
-        Annotated[str, typer.Option(help="Of the learning rates: constant, cosine, warmup, warmup-cosine or step.")],
+        Annotated[str, typer.Option(help="Learning-rate schedule: constant, cosine, warmup, warmup-cosine or step.")],
         "constant",
     ),
     "metric": (
         Annotated[
             str | None,
-            typer.Option(help="What decides: accuracy (where the task has one), loss, or train, the training loss."),
+            typer.Option(help="Metric to rank by: accuracy (if the task has one), loss, or train (training loss)."),
         ],
         None,
     ),
     "baseline": (
         Annotated[
-            str | None, typer.Option(metavar="SPEC", help="What the others are compared to; the first by default.")
+            str | None, typer.Option(metavar="SPEC", help="Spec to compare the others with; default: the first.")
         ],
         None,
     ),
     "no_controls": (
         Annotated[
             bool,
-            typer.Option("--no-controls", help="Leave out E's controls: the same without E, and its linear twin."),
+            typer.Option(
+                "--no-controls", help="Don't run E's controls: the same pipeline without E, and its linear twin."
+            ),
         ],
         False,
     ),
-    "device": (Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …; auto takes cuda if there is one.")], "auto"),
-    "threads": (Annotated[int, typer.Option(help="CPU threads of a trial; one is fastest for small models.")], 1),
-    "monitor": (Annotated[str, typer.Option(help="regret: watch Theorem 2's condition on q while training.")], ""),
+    "device": (Annotated[str, typer.Option(help="Device: cpu, cuda, cuda:1, …; auto uses cuda if available.")], "auto"),
+    "threads": (Annotated[int, typer.Option(help="CPU threads per trial; one is fastest for small models.")], 1),
+    "monitor": (Annotated[str, typer.Option(help="Monitor while training: regret (Theorem 2's condition on q).")], ""),
     "measures": (
         Annotated[
-            str, typer.Option("--measure", metavar="NAME,…", help="Measured along the way: sharpness, drift, ….")
+            str, typer.Option("--measure", metavar="NAME,…", help="Measure while training: sharpness, drift, ….")
         ],
         "",
     ),
     "jobs": (
         Annotated[
             int | None,
-            typer.Option(help="Trials at once; as many as there are CPUs by default, one on an accelerator."),
+            typer.Option(help="Number of parallel trials; default: one per CPU, or one on an accelerator."),
         ],
         None,
     ),
-    "engine": (Annotated[str, typer.Option(help="local: processes of this machine; ray: a Ray cluster.")], "local"),
-    "address": (Annotated[str | None, typer.Option(help="Of the Ray cluster, as ray.init takes it.")], None),
-    "gpus": (Annotated[float, typer.Option(help="Of each trial on Ray.")], 0.0),
+    "engine": (
+        Annotated[
+            str, typer.Option(help="Where trials run: local (processes on this machine) or ray (a Ray cluster).")
+        ],
+        "local",
+    ),
+    "address": (Annotated[str | None, typer.Option(help="Address of the Ray cluster, as in ray.init.")], None),
+    "gpus": (Annotated[float, typer.Option(help="GPUs per Ray trial.")], 0.0),
     "target": (
         Annotated[
             float | None,
             typer.Option(
-                help="Of the metric on the validation split, for time to target; the baseline's end by default."
+                help="Target value of the metric on the validation split, for time to target; default: the baseline's "
+                "final value."
             ),
         ],
         None,
     ),
     "dry_run": (
-        Annotated[bool, typer.Option("--dry-run", help="Print the number of trials and the expected time, no more.")],
+        Annotated[bool, typer.Option("--dry-run", help="Only print the number of trials and the expected time.")],
         False,
     ),
     "as_json": (
-        Annotated[bool, typer.Option("--json", help="Print the results as JSON; progress goes to stderr.")],
+        Annotated[bool, typer.Option("--json", help="Print results as JSON; progress goes to stderr.")],
         False,
     ),
     "out": (
         Annotated[
             Path | None,
-            typer.Option("--out", help="Folder for the results; runs/TASK-TIME by default.", file_okay=True),
+            typer.Option("--out", help="Folder for the results; default: runs/TASK-TIME.", file_okay=True),
         ],
         None,
     ),
     "resume": (
-        Annotated[bool, typer.Option("--resume", help="Finish the race in --out; more --seeds extend it.")],
+        Annotated[bool, typer.Option("--resume", help="Continue the race in --out; a larger --seeds extends it.")],
         False,
     ),
 }
@@ -149,7 +166,7 @@ class Options:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Those that say what is raced, as `edsl.lab.race.race` takes them."""
+        """Those that say what is raced, as `edsl.lab.races.build.race` takes them."""
         chosen = {name: value for name, value in self.values.items() if name not in _NO_SETTINGS}
         if "no_controls" in chosen:
             chosen["controls"] = not chosen.pop("no_controls")
@@ -203,7 +220,7 @@ class OnceEach(TyperCommand):
 
 
 def _values_of(names: Sequence[str], args: Sequence[str]) -> list[str]:
-    """What stands behind an option, as --name VALUE or --name=VALUE."""
+    """The values of an option, written as --name VALUE or --name=VALUE."""
     found = [following for word, following in pairwise(args) if word in names]
     return found + [word.partition("=")[2] for word in args if "=" in word and word.partition("=")[0] in names]
 

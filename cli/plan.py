@@ -11,15 +11,15 @@ from edsl.cli.render.plan import print_plans
 from edsl.errors import EdslError
 
 if TYPE_CHECKING:
-    from edsl.memory import Memory, RouteMemory, StageMemory
+    from edsl.costs.memory import Memory, RouteMemory, StageMemory
 
 
 def plan(
     specs: list[str], params: str, dtype: str, state_dtype: str | None, bandwidth: float | None, as_json: bool
 ) -> None:
     """Print a table of all specs, then each one's stages."""
-    from edsl.lab.shapes import parameter_set
-    from edsl.memory import memory
+    from edsl.costs.memory import memory
+    from edsl.lab.benchmarks.parameter_sets import parameter_set
 
     if bandwidth is not None and not (math.isfinite(bandwidth) and bandwidth > 0):
         raise EdslError(f"--bandwidth must be a number of GB/s > 0, got {bandwidth:g}")

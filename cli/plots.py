@@ -9,18 +9,18 @@ from pathlib import Path
 from edsl.cli.numbers import read_axis
 from edsl.cli.render.page import print_note
 from edsl.errors import EdslError, nearest
-from edsl.pipeline import Pipeline
-from edsl.spec import parse
-from edsl.theory.report import figure
+from edsl.language.pipeline import Pipeline
+from edsl.language.spec import parse
+from edsl.theory.text.figure import figure
 
 POINTS = 200  # along each axis of a map
 
 
 def stability_map(spec: str, x: str, y: str, curvature: float | None, out: Path) -> None:
     """Draw spectral radius and stable sharpness over two hyper-parameters."""
-    from edsl.theory.linearise import linearise
-    from edsl.theory.maps import radius_map, sharpness_map, step_sizes
-    from edsl.theory.plot import Axis, save_map
+    from edsl.theory.stability.maps import radius_map, sharpness_map, step_sizes
+    from edsl.theory.stability.plot import Axis, save_map
+    from edsl.theory.systems.linearise import linearise
 
     pipeline = parse(spec)
     spans = read_axis(x, "--x"), read_axis(y, "--y")
@@ -69,8 +69,8 @@ def _check_ends(pipeline: Pipeline, name: str, low: float, high: float) -> None:
 
 def frequency(spec: str, out: Path) -> None:
     """Draw gain, phase, poles and zeros of the adaptors, and of the whole pipeline per unit of lr."""
-    from edsl.theory.filter import adaptor_filter, update_filter
-    from edsl.theory.plot import save_bode
+    from edsl.theory.stability.plot import save_bode
+    from edsl.theory.systems.filter import adaptor_filter, update_filter
 
     pipeline = parse(spec)
     filters = {"adaptors, g → u": adaptor_filter(pipeline)}

@@ -12,10 +12,10 @@ from edsl.errors import EdslError
 
 def report(folders: Sequence[Path], target: float | None, sinks: Sequence[str], out: Path | None) -> None:
     """Write report.html, and pictures and tables beside each race's record; export to the viewers named."""
-    from edsl.lab.record import finished_in
+    from edsl.lab.races.record import finished_in
     from edsl.lab.report.page import write
     from edsl.lab.report.sinks import sink
-    from edsl.lab.results import results, together
+    from edsl.lab.results.results import results, together
 
     exports = [sink(name) for name in sinks]
     races = []
@@ -23,7 +23,7 @@ def report(folders: Sequence[Path], target: float | None, sinks: Sequence[str], 
         race = held_in(folder)
         finished = finished_in(folder)
         if not finished:
-            raise EdslError(f"{folder} holds no finished trial yet; edsl compare --resume --out {folder} runs them")
+            raise EdslError(f"{folder} has no finished trial yet; run edsl compare --resume --out {folder}")
         missing = sum(1 for _ in race.ready({(trial["spec"], trial["seed"]): trial for trial in finished}))
         if missing:
             print_note(f"{folder} is not finished: the page is of {len(finished)} trials of at most {race.planned}")

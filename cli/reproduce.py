@@ -13,7 +13,7 @@ from edsl.errors import EdslError
 
 def reproduce(names: Sequence[str], quick: bool, out: Path, as_json: bool) -> None:
     """Run claims, each into a folder of its own; print each with its verdict, and write reproduction.md."""
-    from edsl.lab.claims import CLAIMS, claim
+    from edsl.lab.claims.catalogue import CLAIMS, claim
     from edsl.lab.claims.writing import markdown
 
     chosen = list(CLAIMS) if list(names) == ["all"] else list(dict.fromkeys(names))

@@ -7,12 +7,12 @@ from typing import Any
 
 from edsl.cli.render.page import print_json
 from edsl.cli.render.pipeline import print_pipeline
-from edsl.cost import REFERENCE, cost, stage_state
-from edsl.lab.controls import explores
-from edsl.pipeline import Pipeline
-from edsl.spec import parse
-from edsl.stage import Estimator, Stage
-from edsl.theory.notation import recurrences
+from edsl.costs.cost import REFERENCE_SHAPE, cost, stage_state
+from edsl.lab.races.controls import explores
+from edsl.language.pipeline import Pipeline
+from edsl.language.spec import parse
+from edsl.language.stage import Estimator, Stage
+from edsl.theory.text.notation import recurrences
 
 
 def show(spec: str, as_json: bool) -> None:
@@ -39,7 +39,7 @@ def describe(pipeline: Pipeline) -> dict[str, Any]:
                 "arguments": part.stage.arguments(),
                 "letters": dict(part.letters),
                 "buffers": _buffers(part.stage),
-                "bytes_per_parameter": None if _is_foreign(part.stage) else stage_state(part.stage, *REFERENCE),
+                "bytes_per_parameter": None if part.stage.moves_weights else stage_state(part.stage, *REFERENCE_SHAPE),
                 "recurrence": list(part.lines),
             }
             for part in recurrences(pipeline)
@@ -75,16 +75,10 @@ def _notes(pipeline: Pipeline) -> list[str]:
             f"{name}(common=True) | e(buffers=2) takes both gradients along the same ones, at twice the evaluations"
         )
     if any(stage.buffer_shapes(1, 1) for branch in pipeline.branches.values() for stage in branch.stages):
-        rows, columns = REFERENCE
+        rows, columns = REFERENCE_SHAPE
         notes.append(f"bytes are of a {rows} × {columns} parameter: factors of other shapes count by its size")
     return notes
 
 
 def _buffers(stage: Stage) -> list[str] | None:
-    return None if _is_foreign(stage) else list(stage.init(0.0)._fields)
-
-
-def _is_foreign(stage: Stage) -> bool:
-    from edsl.adapters.foreign import Foreign
-
-    return isinstance(stage, Foreign)
+    return None if stage.moves_weights else list(stage.init(0.0)._fields)

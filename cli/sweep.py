@@ -14,12 +14,12 @@ from edsl.errors import EdslError
 
 def sweep(spec: str | None, task: str | None, grids: Sequence[str], settings: dict[str, Any], running: Running) -> None:
     """Race every combination; print each one's figures and its difference to the pipeline without E."""
-    from edsl.lab import sweep as swept
-    from edsl.lab.race import race
+    from edsl.lab.races import sweep as swept
+    from edsl.lab.races.build import race
 
     controls = settings.pop("controls")
     if running.resume and (spec is None) != (not grids):
-        raise EdslError("beside --resume give SPEC and --grid both, or neither: the record holds them")
+        raise EdslError("with --resume, give both SPEC and --grid, or neither (the record has them)")
     if resumes(running, [] if spec is None else [spec]):
         given = [] if spec is None else swept.sweep(spec, grids, controls).entrants
         run(resumed(running, task, given), running)

@@ -16,16 +16,16 @@ def train(
     task: str | None, spec: str, seed: int, parallel: str, settings: dict[str, Any], as_json: bool, out: Path | None
 ) -> None:
     """Train once and print what came out; with `out` the trial's record is written there."""
-    from edsl.lab.parallel import group
-    from edsl.lab.race import race
-    from edsl.lab.trial import run_trial
+    from edsl.lab.races.build import race
+    from edsl.lab.trials.parallel import group
+    from edsl.lab.trials.run import run_trial
 
     if task is None:
         raise EdslError("name a task, such as: edsl train alto --task digits")
     chosen = race(task, [spec], seeds=1, **settings)
     with group(parallel, chosen.setting.device, chosen.setting.batch) as processes:
         with race_progress() if processes is None else quiet() as watch:
-            from edsl.lab.driver import Progress
+            from edsl.lab.executors.driver import Progress
 
             def tick(step: int) -> None:
                 watch(Progress(0, 1, spec, f"seed {seed}", step, chosen.setting.budget))

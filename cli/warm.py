@@ -10,8 +10,8 @@ from edsl.cli.render.plan import print_warmed
 
 def warm(specs: list[str], params: str, dtype: str, device: str, as_json: bool) -> None:
     """Compile each spec's steps for these parameters, and say what that took."""
-    from edsl.lab.shapes import parameter_set
-    from edsl.lab.warm import warm as run
+    from edsl.lab.benchmarks.parameter_sets import parameter_set
+    from edsl.lab.benchmarks.warm import warm as run
 
     shapes = parameter_set(params)
     found = []

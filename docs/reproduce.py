@@ -14,18 +14,18 @@ from pathlib import Path
 import torch
 
 import edsl
-from edsl.lab.claims import CLAIMS, claim
+from edsl.lab.claims.catalogue import CLAIMS, claim
 from edsl.lab.claims.writing import markdown
 
 DOCS = Path(__file__).parent
 HEAD = """# The paper's claims, measured again
 
-Figures and tables of *Exploring Landscapes for Better Minima along Valleys* that a CPU can test, at small scale; those
-that do not reproduce have the same room as the others. Every verdict follows from the figures by the rule that stands
-with it. Intervals are of 95 %, paired by seed, by Student's t. *twin* is the same optimizer without E, its
-momentum slowed by as much as E delays.
+Figures and tables of *Exploring Landscapes for Better Minima along Valleys* that a CPU can test, at small scale; claims
+that do not reproduce are reported in the same detail. Every verdict follows from the measurements by its stated rule.
+Intervals are 95 %, paired by seed, by Student's t. *twin* is the same optimizer without E, with its momentum slowed by
+as much as E delays.
 
-What a small run can't decide: the paper trains ImageNet-sized models for thousands of steps. Here a training has a few
+Limits of small runs: the paper trains ImageNet-sized models for thousands of steps. Here a training run has a few
 hundred, which barely warm up an average with β₁ = .99.
 
 """

@@ -14,7 +14,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from edsl.classes import (
+    from edsl.errors import EdslError, EdslWarning
+    from edsl.language.pipeline import Pipeline
+    from edsl.language.registry.plugins import load_plugin
+    from edsl.language.spec import parse
+    from edsl.optim.classes import (
         ALTO,
         ESGD,
         ESOAP,
@@ -31,26 +35,23 @@ if TYPE_CHECKING:
         Lion,
         Muon,
     )
-    from edsl.errors import EdslError, EdslWarning
-    from edsl.optimizer import PipelineOptimizer, compile
-    from edsl.pipeline import Pipeline
-    from edsl.plugins import load_plugin
-    from edsl.spec import parse
+    from edsl.optim.compile import compile
+    from edsl.optim.optimizer import PipelineOptimizer
 
 _PLACES = {
     "EdslError": "edsl.errors:EdslError",
     "EdslWarning": "edsl.errors:EdslWarning",
-    "Pipeline": "edsl.pipeline:Pipeline",
-    "PipelineOptimizer": "edsl.optimizer:PipelineOptimizer",
-    "compile": "edsl.optimizer:compile",
-    "load_plugin": "edsl.plugins:load_plugin",
-    "parse": "edsl.spec:parse",
+    "Pipeline": "edsl.language.pipeline:Pipeline",
+    "PipelineOptimizer": "edsl.optim.optimizer:PipelineOptimizer",
+    "compile": "edsl.optim.compile:compile",
+    "load_plugin": "edsl.language.registry.plugins:load_plugin",
+    "parse": "edsl.language.spec:parse",
 }
 _CLASSES = (
     *("ALTO", "ALTOVanilla", "EAdam", "EAdamW", "ELion", "EMuon", "ESGD", "ESOAP", "EShampoo"),
     *("Adam", "AdamW", "Lamb", "Lion", "Muon", "SGD"),
 )
-_PLACES.update({name: f"edsl.classes:{name}" for name in _CLASSES})
+_PLACES.update({name: f"edsl.optim.classes:{name}" for name in _CLASSES})
 
 __all__ = [
     "ALTO",
@@ -79,7 +80,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    from edsl.registry import constructor, load
+    from edsl.language.registry.constructors import constructor
+    from edsl.language.registry.stages import load
 
     if name in _PLACES:
         return load(_PLACES[name])
@@ -90,7 +92,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    from edsl.recipes import RECIPES
-    from edsl.registry import stage_names
+    from edsl.language.registry.lookup import stage_names
+    from edsl.language.registry.recipes import RECIPES
 
     return sorted({*globals(), *__all__, *stage_names(), *RECIPES})

@@ -1,4 +1,4 @@
-"""The one family of errors: what was given, what was expected, what to do."""
+"""edsl's errors: each says what was given, what was expected and what to do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _WINDOW = 72  # characters of a long spec shown around the caret
 
 
 class EdslError(ValueError):
-    """Bad input of a user. Its message is complete; the command line prints it and exits with 2."""
+    """Bad input from a user. The message is complete; the command line prints it and exits with 2."""
 
 
 class FieldError(EdslError):
@@ -21,7 +21,7 @@ class FieldError(EdslError):
 
 
 class OrderError(EdslError):
-    """A chain of stages whose kinds do not follow each other; `index` is the stage at fault."""
+    """A chain of stages in an invalid order; `index` is the stage at fault."""
 
     def __init__(self, message: str, index: int) -> None:
         super().__init__(message)
@@ -30,7 +30,7 @@ class OrderError(EdslError):
 
 
 class SpecError(EdslError):
-    """A spec that can't be read: the message, the text and a caret under the place."""
+    """A spec that can't be parsed: the message, the text and a caret under the mistake."""
 
     def __init__(self, message: str, text: str, place: int) -> None:
         super().__init__(f"{message}\n{_pointed(text, place)}")
@@ -51,11 +51,11 @@ class CompilerFailed(EdslError):
 
 
 class Interrupted(Exception):
-    """Ctrl-C in the middle of something that can be finished later; its message says how."""
+    """Ctrl-C during something that can be continued later; the message says how."""
 
 
 class EdslWarning(UserWarning):
-    """Something that runs, but not as its writer may think."""
+    """Something that runs, but may not do what its author intended."""
 
 
 def _pointed(text: str, place: int) -> str:
@@ -75,6 +75,17 @@ def nearest(name: str, known, what: str) -> str:
     known = list(known)
     close = get_close_matches(name, known, n=1, cutoff=0.6) if len(name) <= 60 else []
     return f"did you mean {close[0]!r}?" if close else f"{what}: {', '.join(known)}"
+
+
+def brief(reason: BaseException, most: int | None = None) -> str:
+    """What an error says, in one line of at most so many characters; its type where it says nothing."""
+    return (str(reason).strip().splitlines() or [type(reason).__name__])[0][:most]
+
+
+def first_line(reason: BaseException, most: int | None = None) -> str:
+    """The type of an error, and what it says in one line of at most so many characters."""
+    said = (str(reason).strip().splitlines() or [""])[0][:most]
+    return f"{type(reason).__name__}: {said}".removesuffix(": ")
 
 
 def shown(value: object) -> str:

@@ -1,1 +1,1 @@
-"""All that the command line shows, a file for each kind of result; the only user of rich."""
+"""What commands print. Imports results and theory; the only room with rich."""

@@ -8,7 +8,7 @@ from typing import Any
 from rich.markup import escape
 
 from edsl.cli.render.page import Page
-from edsl.domain import plain
+from edsl.language.domain import plain
 
 
 def print_verdict(found: dict[str, Any]) -> None:
@@ -22,7 +22,7 @@ def print_verdict(found: dict[str, Any]) -> None:
         page.print(f"[bold]Equal[/bold]: {what}; {largest}", soft_wrap=True)
     else:
         page.print(
-            f"[bold]Not equal[/bold]: they part at step {parted['step']} in {escape(parted['tensor'])}"
+            f"[bold]Not equal[/bold]: they diverge at step {parted['step']} in {escape(parted['tensor'])}"
             f"{escape(str(parted['index']))}: {parted['first']!r} against {parted['second']!r}, "
             f"a difference of {parted['difference']:.3g} (tolerance {found['tolerance']:g})",
             soft_wrap=True,
@@ -46,9 +46,9 @@ def print_comparison(found: Any, maps: Sequence[dict[str, float]], run: dict[str
     if run is not None and run["parted"] is None:
         item(f"{run['steps']} steps of a small network in float64: largest difference {run['largest']:.2g}")
     elif run is not None:
-        item(f"they part at step {run['parted']['step']} of training a small network in float64")
+        item(f"they diverge at step {run['parted']['step']} of training a small network in float64")
     if found.first_parting is not None:
-        item(f"the same random gradients part them at step {found.first_parting}")
+        item(f"with the same random gradients they diverge at step {found.first_parting}")
     if found.first_difference is not None:
         age, one, two = found.first_difference
         item(f"first difference: the gradient {age} steps back weighs {one:.6g} and {two:.6g}")
@@ -59,13 +59,11 @@ def print_comparison(found: Any, maps: Sequence[dict[str, float]], run: dict[str
         said = ", ".join(f"{name}={plain(value)}" for name, value in values.items())
         page.print(f"With {said} the second takes the first's steps.", soft_wrap=True)
     if not (found.equal or maps) and "" in found.second.branches:  # none is sought where there are routes
-        page.print(
-            "No values were found with which the second takes the first's steps; there may be some.", soft_wrap=True
-        )
+        page.print("Found no values with which the second takes the first's steps; some may exist.", soft_wrap=True)
 
 
 _VERDICTS = {
     "equal": "[bold]Equal[/bold]: the same steps for every sequence of gradients, at constant hyper-parameters.",
-    "linear part": "[bold]Equal in the linear part[/bold] alone: past gradients weigh the same. They differ in",
+    "linear part": "[bold]Equal in the linear part[/bold] only: past gradients have the same weights. They differ in",
     "different": "[bold]Different[/bold].",
 }

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from edsl.cli.render.page import Page
-from edsl.domain import plain
+from edsl.language.domain import plain
 
 _BROKEN = 22  # columns that hyper-parameters get at least
 
@@ -51,7 +51,7 @@ def print_pipeline(pipeline: dict[str, Any]) -> None:
         f"a step costs {estimator['forwards']:g} forward and {estimator['backwards']:g} backward"
         + (f", over {estimator['calls']} calls" if estimator["calls"] > 1 else "")
         + (f"; step(closure) needs a closure: {estimator['closure']}" if estimator["closure"] else "")
-        + f"\nnoise of the gradient: {escape(estimator['noise'])}",
+        + f"\ngradient noise: {escape(estimator['noise'])}",
         soft_wrap=True,
     )
     for line in pipeline["notes"]:
@@ -80,7 +80,6 @@ def _messages(cost: dict[str, Any]) -> str:
 
 def print_explanation(explained: dict[str, Any]) -> None:
     """Recurrences, then what follows from them."""
-    from edsl.cli.explain import facts
 
     page = Page()
     page.print(escape(explained["spec"]), style="bold", soft_wrap=True)
@@ -92,3 +91,36 @@ def print_explanation(explained: dict[str, Any]) -> None:
     for name, value in facts(explained):
         table.add_row(escape(name), escape(value))
     page.print(table)
+
+
+def facts(explanation: dict[str, Any]) -> list[tuple[str, str]]:
+    """What follows from the recurrences, as (name, value) in words."""
+    from edsl.theory.text.figure import figure
+
+    found, stability = explanation["filter"], explanation["stability"]
+    said: list[tuple[str, str]] = []
+    if isinstance(found, str):
+        said.append(("adaptors as a filter", found))
+    else:
+        said += [
+            ("transfer function g → u", f"H(z) {found['written']}"),
+            ("gain of a constant gradient", figure(found["dc_gain"])),
+            ("gain of a gradient that flips sign each step", figure(found["nyquist_gain"])),
+            ("gain of the newest gradient", figure(found["first_gain"])),
+            ("white-noise variance gain", figure(found["noise_gain"])),
+            ("minimum phase", "yes" if found["minimum_phase"] else "no"),
+            ("adaptor buffers: used, needed", f"{found['buffers']}, {found['buffers_needed']}"),
+            *(("note", note) for note in found["notes"]),
+        ]
+    if isinstance(stability, str):
+        said.append(("stability", stability))
+    else:
+        said += [("stability", stability["verdict"]), *(("note", note) for note in stability["notes"])]
+    said += [(f"equivalent to {r['name']}", r["statement"]) for r in explanation["relations"]]
+    if explanation["no_twin"]:
+        said.append(("linear twin, a control", f"none: {explanation['no_twin']}"))
+    return said + [
+        ("linear twin, a control", f"{control['spec']}  ({control['about']})")
+        for control in explanation["controls"]
+        if control["name"] == "twin"
+    ]

@@ -17,12 +17,12 @@ _TITLES = (
     "state\nB/param",
     "temporaries\n≤",
     "on a CPU\n≤",
-    "traffic a step\n≥",
+    "traffic per step\n≥",
     "moved by\nits loops",
-    "a step\n≥ ms",
+    "step\n≥ ms",
     "its loops\nms",
 )
-_TIMES = ("a step\n≥ ms", "its loops\nms")  # which need a bandwidth
+_TIMES = ("step\n≥ ms", "its loops\nms")  # which need a bandwidth
 
 
 def print_plans(params: str, found: Sequence[dict[str, Any]]) -> None:
@@ -76,7 +76,7 @@ def _plan(page: Page, plan: dict[str, Any]) -> None:
         on_cpu = "" if one["on_cpu"] == one["bytes"] else f", on a CPU {_bytes(one['on_cpu'])}"
         page.print(f"a step allocates at most {_bytes(one['bytes'])}{on_cpu}: {escape(one['what'])}", soft_wrap=True)
     if any(stage["buffers"] is None for route in plan["routes"] for stage in route["stages"]):
-        page.print("its state is the other package's own, and shows in its first step only", soft_wrap=True)
+        page.print("its state belongs to the other package and is known only after its first step", soft_wrap=True)
     page.print()
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from edsl.cli.render.page import PlainConsole, print_note
 
 if TYPE_CHECKING:
-    from edsl.lab.driver import Progress
+    from edsl.lab.executors.driver import Progress
 
 
 WIDE = 72  # columns from which the bar is long

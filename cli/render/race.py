@@ -11,9 +11,9 @@ from rich.text import Text
 from edsl.cli.render.page import Page, print_note
 
 if TYPE_CHECKING:
-    from edsl.lab.race import Race
-    from edsl.lab.result_tables import Line, ResultTable
-    from edsl.lab.results import Results
+    from edsl.lab.races.race import Race
+    from edsl.lab.results.result_tables import Line, ResultTable
+    from edsl.lab.results.results import Results
 
 
 def print_forecast(race: Race, expected: dict[str, Any]) -> None:
@@ -49,7 +49,7 @@ def race_line(race: Race) -> str:
 
 def print_race(race: Race, found: Results) -> None:
     """What came out, what can be concluded, and what it cost."""
-    from edsl.lab.result_tables import costs, outcomes, reading, target_text
+    from edsl.lab.results.result_tables import costs, outcomes, reading, target_text
 
     page = Page()
     page.print(escape(race_line(race)), soft_wrap=True)
@@ -67,7 +67,7 @@ def print_race(race: Race, found: Results) -> None:
 
 
 def _table(page: Page, shown: ResultTable) -> None:
-    from edsl.lab.result_tables import WORDS
+    from edsl.lab.results.result_tables import WORDS
 
     rows = [[_name(line), *line.cells] for line in shown.lines]
     page.print_columns(["optimizer", *shown.titles], rows, words=WORDS)

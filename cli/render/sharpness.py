@@ -11,14 +11,14 @@ from edsl.cli.render.page import Page
 from edsl.cli.render.race import race_line
 
 if TYPE_CHECKING:
-    from edsl.lab.race import Race
-    from edsl.lab.sharpness import Matched
+    from edsl.lab.races.race import Race
+    from edsl.lab.results.matched_loss import Matched
 
 
 def print_sharpness(race: Race, rows: Sequence[Matched]) -> None:
     """Sharpness and drift by level of the training loss, each beside the first optimizer's."""
-    from edsl.lab.level_tables import TITLES, footnotes, level_tables
-    from edsl.lab.result_tables import WORDS
+    from edsl.lab.results.level_tables import TITLES, footnotes, level_tables
+    from edsl.lab.results.result_tables import WORDS
 
     page = Page()
     page.print(escape(race_line(race)), soft_wrap=True)

@@ -8,8 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from edsl.cli.render.page import Page
-from edsl.domain import plain
-from edsl.theory.report import figure
+from edsl.language.domain import plain
+from edsl.theory.text.figure import figure
 
 
 def print_stability(report: dict[str, Any]) -> None:
@@ -99,6 +99,6 @@ def print_regret(report: dict[str, Any]) -> None:
     holds = report["hyperparameters_hold"]
     page.print(
         f"The hyper-parameters {'meet' if holds else 'do not meet'} Theorem 2's conditions on them. "
-        "They alone never give R(T) = O(√T): the rest shows only while training (edsl.theory.monitor.RegretMonitor).",
+        "They alone never give R(T) = O(√T): the rest shows only while training (edsl.theory.RegretMonitor).",
         soft_wrap=True,
     )

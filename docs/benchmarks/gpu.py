@@ -257,7 +257,7 @@ def page(results: dict[str, Any]) -> str:
     """All that was found, in Markdown."""
     machine = "\n".join(f"| {name} | {value} |" for name, value in results["machine"].items())
     sections = [_section(name, part) for name, part in results["parts"].items()]
-    head = "# Benchmarks on a GPU\n\nWritten by `make gpu`; what the figures should be is in [README.md](README.md)."
+    head = "# Benchmarks on a GPU\n\nWritten by `make gpu`; expected results are in [README.md](README.md)."
     return "\n\n".join([head, f"| machine | |\n|---|---|\n{machine}", *sections])
 
 

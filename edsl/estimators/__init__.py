@@ -1,1 +1,1 @@
-"""Where a gradient comes from, one file each."""
+"""The stages that give a gradient. Imports language and errors; no torch."""

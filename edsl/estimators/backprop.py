@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from edsl.domain import Whole, field
-from edsl.stage import Estimator, NoMemory, Value
+from edsl.language.context import Value
+from edsl.language.domain import Whole, field
+from edsl.language.stage import Estimator, NoMemory
 
 if TYPE_CHECKING:
-    from edsl.oracle import Oracle
+    from edsl.step.oracle import Oracle
 
 
 class Accumulated(NamedTuple):
@@ -71,7 +72,7 @@ class Backprop(Estimator):
     @property
     def noise(self) -> str:
         parts = f", divided by {self.accumulate}" if self.accumulate > 1 else ""
-        return f"the batch's: the variance of an example's gradient over the batch size{parts}"
+        return f"minibatch (per-example variance / batch size){parts}"
 
     def init(self, zero: Value) -> NoMemory | Accumulated:
         return Accumulated(zero) if self.accumulate > 1 else NoMemory()

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from edsl.domain import Choice, Switch, Whole, field
-from edsl.stage import Estimator
+from edsl.language.domain import Choice, Switch, Whole, field
+from edsl.language.stage import Estimator
 
 if TYPE_CHECKING:
-    from edsl.oracle import Oracle
+    from edsl.step.oracle import Oracle
 
 
 @dataclass(frozen=True)
 class Hutchinson(Estimator):
-    """Gradient and diagonal Hessian by differentiating twice, for updates of second order.
+    """Gradient and Hessian diagonal by differentiating twice, for second-order updates.
 
         g_k = ∇f(θ),   D_k = (1/n) Σ_i z_i ⊙ ∇(∇f(θ)·z_i)        z_i = ±1 or N(0, 1) per element
 
@@ -74,7 +74,7 @@ class Hutchinson(Estimator):
     def noise(self) -> str:
         law = f"Σⱼ Hᵢⱼ² {'−' if self.distribution == 'rademacher' else '+'} Hᵢᵢ²"
         law = f"({law})/{self.samples}" if self.samples > 1 else law
-        return f"the gradient's is the batch's; variance {law} in element i of the diagonal"
+        return f"minibatch for the gradient; variance {law} in element i of the diagonal"
 
     def evaluate(self, oracle: Oracle) -> Any:
         due = [slot for slot in oracle.slots if self.looks(slot.k) > self.looks(slot.k - 1)]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from edsl.domain import Number, Switch, field
 from edsl.errors import EdslError
-from edsl.stage import Estimator
+from edsl.language.domain import Number, Switch, field
+from edsl.language.stage import Estimator
 
 if TYPE_CHECKING:
-    from edsl.oracle import Oracle
+    from edsl.step.oracle import Oracle
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Sam(Estimator):
 
     @property
     def noise(self) -> str:
-        return "the batch's, and a bias of about ρ H ∇f/‖∇f‖ by design"
+        return "minibatch, and a bias of about ρ H ∇f/‖∇f‖ by design"
 
     def evaluate(self, oracle: Oracle) -> Any:
         loss = oracle.backprop()

@@ -6,12 +6,13 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from edsl.domain import Choice, Number, Switch, Whole, field, plain
 from edsl.errors import EdslWarning
-from edsl.stage import Estimator, NoMemory, Value
+from edsl.language.context import Value
+from edsl.language.domain import Choice, Number, Switch, Whole, field, plain
+from edsl.language.stage import Estimator, NoMemory
 
 if TYPE_CHECKING:
-    from edsl.oracle import Oracle
+    from edsl.step.oracle import Oracle
 
 
 class PastParameters(NamedTuple):

@@ -1,1 +1,1 @@
-"""Comparisons as a library: tasks, trials, races and their reports."""
+"""What optimizers do on data: races, measures, claims. Imports costs, theory, optim and what is below them."""

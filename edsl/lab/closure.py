@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edsl.pipeline import Pipeline
+from edsl.language.pipeline import Pipeline
 
 _SECOND_ORDER = ("torch_optimizer.Adahessian",)  # differentiates the gradients that it is given
 

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from edsl.domain import Whole, plain
-from edsl.errors import EdslError
+from edsl.errors import EdslError, brief
 from edsl.lab.closure import closure_for
-from edsl.optimizer import check_mode, compile
-from edsl.pipeline import Pipeline
-from edsl.spec import parse
+from edsl.language.domain import Whole
+from edsl.language.pipeline import Pipeline
+from edsl.language.spec import parse
+from edsl.optim.compile import compile
+from edsl.optim.optimizer import check_mode
 
 EXAMPLES = 16  # in a batch
 
@@ -114,8 +115,8 @@ def verify(
     try:
         return _run(pipelines, steps, tolerance, seed, mode, Network)
     except Exception as reason:  # another package's optimizer may raise anything
-        said = (str(reason).splitlines() or [type(reason).__name__])[0]
-        if not re.search("takes matrices|nothing takes|2D", said):
+        said = brief(reason)
+        if not re.search("takes matrices|no route takes|2D", said):
             raise reason if isinstance(reason, EdslError) else EdslError(said) from None
     return _run(pipelines, steps, tolerance, seed, mode, MatrixNetwork)
 
@@ -180,13 +181,3 @@ def _worst(networks: list[nn.Module], names: list[str], step: int) -> Parting:
             values = a.flatten()[place].item(), b.flatten()[place].item()
             worst = Parting(step, name, index, *values, apart.flatten()[place].item())
     return worst
-
-
-def parity(pairs: list[tuple[str, str]], steps: int = 50) -> list[tuple[str, str, str]]:
-    """A table of parity: (first, second, largest difference or where they part) for each pair."""
-    rows = []
-    for first, second in pairs:
-        found = verify(first, second, steps)
-        said = plain(float(f"{found.largest:.1e}")) if found.parted is None else f"part at step {found.parted.step}"
-        rows.append((first, second, said))
-    return rows

@@ -1,1 +1,1 @@
-"""Base updates, one file each."""
+"""The stages that turn a gradient into a step. Imports language, numerics and errors; no torch."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edsl.stage import At, Value
+from edsl.language.context import At, Value
 
 LARGEST = 2.0**50  # of a norm; its square leaves a sum of covariances 2²⁷ steps below float32's largest number
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from edsl.domain import DECAY, Choice, Number, Switch, field
-from edsl.stage import At, BaseUpdate, Value
+from edsl.language.context import At, Value
+from edsl.language.domain import DECAY, Choice, Number, Switch, field
+from edsl.language.stage import BaseUpdate
 from edsl.updates.moments import Moments
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from edsl.domain import DECAY, Number, field
-from edsl.stage import At, BaseUpdate, Value
+from edsl.language.context import At, Value
+from edsl.language.domain import DECAY, Number, field
+from edsl.language.stage import BaseUpdate
 
 
 class Momentum(NamedTuple):
@@ -15,7 +16,7 @@ class Momentum(NamedTuple):
 
 @dataclass(frozen=True)
 class Lion(BaseUpdate):
-    """Every element steps by η, in the direction of a momentum that the newest gradient leans on.
+    """Every element steps by η, in the direction of a momentum that leans towards the newest gradient.
 
         c = β₂ m + (1−β₂) u,   m = β₃ m + (1−β₃) u
         Δθ = −η (sign(c) + λ θ)

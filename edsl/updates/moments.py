@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from edsl.stage import Value
+from edsl.language.context import Value
 
 
 class Moments(NamedTuple):

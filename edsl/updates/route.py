@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from edsl.domain import field
 from edsl.errors import EdslError, FieldError, nearest, shown
-from edsl.stage import At, BaseUpdate, Estimator, Stage, Value
+from edsl.language.context import At, Value
+from edsl.language.domain import field
+from edsl.language.stage import BaseUpdate, Estimator, Stage
 
 if TYPE_CHECKING:
-    from edsl.pipeline import Chain, Pipeline
+    from edsl.language.pipeline import Chain, Pipeline
 
 BY_MODULE = ("embedding", "norm", "head")
 APART = ("embedding", "head")  # matrices that matrix updates are not made for
@@ -41,8 +42,7 @@ class Branches:
 
 
 def _pair(entry: Any) -> tuple[str, Chain]:
-    from edsl.adapters.foreign import Foreign
-    from edsl.pipeline import Chain
+    from edsl.language.pipeline import Chain
 
     if not isinstance(entry, tuple) or len(entry) != 2 or not isinstance(entry[0], str):
         raise ValueError(f"must be pairs of a name and stages, got {shown(entry)}")
@@ -54,26 +54,26 @@ def _pair(entry: Any) -> tuple[str, Chain]:
     if not isinstance(stages, Chain):
         raise ValueError(f"must lead to stages such as muon(lr=0.02), got {shown(stages)} for {name}")
     if isinstance(stages.stages[0], Estimator):
-        raise ValueError(f"shares one estimator, so that none can stand in {name}: write it before route")
+        raise ValueError(f"shares one estimator among all routes: move the one in {name} before route")
     updates = [stage for stage in stages.stages if isinstance(stage, BaseUpdate)]
     if not updates:
         raise ValueError(f"must lead to a base update, such as {name}=… | adamw(lr=0.001)")
     if isinstance(updates[0], Route):
-        raise ValueError(f"can't stand in a route, as {name} would have it: give all routes in one")
-    if isinstance(updates[0], Foreign):
-        raise ValueError(f"leads to edsl's own updates; {updates[0].name} of {name} steps by itself")
+        raise ValueError(f"can't be nested, got a route inside {name}: list all routes in one")
+    if updates[0].moves_weights:
+        raise ValueError(f"takes edsl's own updates only, got {updates[0].name} for {name}")
     return name, stages
 
 
 @dataclass(frozen=True)
 class Route(BaseUpdate):
-    """Each parameter goes to exactly one of several updates, which make param groups of their own.
+    """Sends each parameter to exactly one of several updates, each with its own param groups.
 
     A route is a kind of parameter or, as a pair, a pattern of names. The more specific wins,
     whatever the order:
 
     1. ("blocks.*", …): names that match a shell pattern, the first that does;
-    2. embedding, norm, head: by the module that owns the parameter; `edsl.routing.heads_in_module` says what a
+    2. embedding, norm, head: by the module that owns the parameter; `edsl.groups.routing.heads_in_module` says what a
        head is;
     3. matrix: 2 or more dimensions, but for embeddings and heads, which go to other; vector: fewer;
     4. other: all that is left.
@@ -147,11 +147,23 @@ class Route(BaseUpdate):
     @cached_property
     def pipelines(self) -> dict[str, Pipeline]:
         """Each branch behind the estimator that it implies."""
-        from edsl.arguments import build
-        from edsl.pipeline import Pipeline
+        from edsl.language.pipeline import Pipeline
+        from edsl.language.registry.build import build
 
         estimator = build(self.estimator, {})
         return {name: Pipeline((estimator, *chain.stages)) for name, chain in self.branches}
+
+    @property
+    def routes(self) -> dict[str, tuple[Stage, ...]]:
+        return {name: chain.stages for name, chain in self.branches}
+
+    @property
+    def betas_by_prefix(self) -> dict[str, tuple[str, ...]]:
+        return {prefix: self.pipelines[name].update.betas for name, prefix in self.prefixes.items()}
+
+    def owner_of(self, argument: str) -> tuple[str, int, str]:
+        owner, name = self.places[argument]
+        return owner, *self.pipelines[owner].keys[name]
 
     def live_fields(self) -> tuple[str, ...]:
         return ()  # the branches' live in the param groups of their routes
@@ -160,7 +172,7 @@ class Route(BaseUpdate):
         return tuple(self.places)
 
     def replace(self, values: dict[str, Any]) -> Route:
-        from edsl.pipeline import Chain
+        from edsl.language.pipeline import Chain
 
         changes: dict[str, dict[str, Any]] = {}
         for argument, value in values.items():
@@ -179,7 +191,7 @@ class Route(BaseUpdate):
         return {name: str(chain) for name, chain in self.branches}
 
     def step(self, x: Value, memory: Any, at: At) -> Any:
-        raise EdslError(f"route leads to several updates: take one of them alone, such as {self.branches[0][1]}")
+        raise EdslError(f"route has several updates: take one of them alone, such as {self.branches[0][1]}")
 
     def __str__(self) -> str:
         return f"route({', '.join(self._written())})"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from edsl.domain import DECAY, Choice, Number, Switch, field
 from edsl.errors import EdslError
-from edsl.stage import At, BaseUpdate, NoMemory, Value
+from edsl.language.context import At, Value
+from edsl.language.domain import DECAY, Choice, Number, Switch, field
+from edsl.language.stage import BaseUpdate, NoMemory
 
 
 class Momentum(NamedTuple):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-from edsl.domain import DECAY, Choice, Number, Whole, field
-from edsl.stage import At, BaseUpdate, Value
-from edsl.updates.blocks import block_shapes
+from edsl.language.context import At, Value
+from edsl.language.domain import DECAY, Choice, Number, Whole, field
+from edsl.language.stage import BaseUpdate
+from edsl.numerics.blocks import block_shapes
 from edsl.updates.covariances import bounded
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from edsl.domain import DECAY, Number, Whole, field
-from edsl.stage import At, BaseUpdate, Value
-from edsl.updates.blocks import block_shapes
+from edsl.language.context import At, Value
+from edsl.language.domain import DECAY, Number, Whole, field
+from edsl.language.stage import BaseUpdate
+from edsl.numerics.blocks import block_shapes
 from edsl.updates.covariances import bounded
 
 
@@ -24,7 +25,7 @@ class RotatedMoments(NamedTuple):
 
 @dataclass(frozen=True)
 class Soap(BaseUpdate):
-    """Adam on the gradient as seen in the eigenvectors of its covariances.
+    """Adam in the eigenbasis of the gradient's covariances.
 
         m = β₂ m + (1−β₂) U,   v = β₃ v + (1−β₃) (Qₗᵀ U Qᵣ)²
         Δθ = −η (Qₗ [Qₗᵀ m̂ Qᵣ / (√v̂ + ε₁)] Qᵣᵀ + λ θ)      0 at the first step, which sets the bases

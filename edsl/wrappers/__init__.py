@@ -1,1 +1,1 @@
-"""What stands behind the base update, one file each."""
+"""The stages behind a base update. Imports language and errors; no torch."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from edsl.domain import Number, field
-from edsl.stage import At, NoMemory, Value, Wrapper
+from edsl.language.context import At, Value
+from edsl.language.domain import Number, field
+from edsl.language.stage import NoMemory, Wrapper
 
 
 @dataclass(frozen=True)
 class Caution(Wrapper):
-    """Drops the elements of a step that would climb, and lengthens the others by as much.
+    """Drops the elements of a step that oppose the gradient, and scales up the others to compensate.
 
         φ = [−Δθ · g > 0],   Δθ ← Δθ φ / max(mean(φ), ε)        the mean over the layer
 

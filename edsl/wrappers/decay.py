@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from edsl.domain import Number, field
-from edsl.stage import At, NoMemory, Value, Wrapper
+from edsl.language.context import At, Value
+from edsl.language.domain import Number, field
+from edsl.language.stage import NoMemory, Wrapper
 
 
 @dataclass(frozen=True)
 class Decay(Wrapper):
-    """Weights shrink by themselves, whatever the update does.
+    """Decoupled weight decay, after any update.
 
         Δθ ← Δθ − η λ θ        η the base update's learning rate
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from edsl.domain import DECAY, field
-from edsl.stage import At, Value, Wrapper
+from edsl.language.context import At, Value
+from edsl.language.domain import DECAY, field
+from edsl.language.stage import Wrapper
 
 
 class AverageWeights(NamedTuple):
@@ -15,7 +16,7 @@ class AverageWeights(NamedTuple):
 
 @dataclass(frozen=True)
 class EmaWeights(Wrapper):
-    """An average of the weights over the last steps; training goes on with the weights themselves.
+    """An average of the weights over the last steps, for evaluation; training continues with the weights themselves.
 
         θ̄₁ = θ₁,   θ̄_k = d θ̄_{k−1} + (1−d) θ_k
 
@@ -35,7 +36,7 @@ class EmaWeights(Wrapper):
     """
 
     name: ClassVar[str] = "ema_weights"
-    evaluated: ClassVar[str] = "average"
+    evaluation_buffer: ClassVar[str] = "average"
     decay: float = field(0.999, DECAY, "d")
 
     def init(self, zero: Value) -> AverageWeights:

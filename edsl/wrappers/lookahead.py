@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from edsl.domain import Number, Whole, field
-from edsl.stage import At, Value, Wrapper
+from edsl.language.context import At, Value
+from edsl.language.domain import Number, Whole, field
+from edsl.language.stage import Wrapper
 
 
 class SlowWeights(NamedTuple):
@@ -15,7 +16,7 @@ class SlowWeights(NamedTuple):
 
 @dataclass(frozen=True)
 class Lookahead(Wrapper):
-    """Every n steps the weights return part of the way to where they were n steps before.
+    """Every n steps, moves the weights back part of the way to where they were n steps before.
 
         φ₀ = θ₀;   every n steps: φ ← φ + a (θ − φ), θ ← φ
 

@@ -99,6 +99,6 @@ def test_an_accumulation_with_a_bad_micro_batch_is_skipped_as_a_whole_and_the_ne
 
 
 def test_guard_is_no_obstacle_to_theory():
-    from edsl.theory.linearise import linearise
+    from edsl.theory.systems.linearise import linearise
 
     assert linearise(edsl.parse("grad | guard | e | sgd")).A == linearise(edsl.parse("grad | e | sgd")).A

@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from edsl.cli import main as cli
-from edsl.lab.driver import run_to_end
-from edsl.lab.race import open_record, race
+from edsl.lab.executors.driver import run_to_end
+from edsl.lab.races.build import open_record, race
 
 
 @pytest.fixture(scope="module")
@@ -31,25 +31,28 @@ def edsl(capsys, monkeypatch):
 
 
 CONTRADICTIONS = [
-    (("--steps", "3"), "--steps is 3 steps here, 2 steps there"),
-    (("--seconds", "3"), "--seconds is 3 seconds here, 2 steps there"),
-    (("--epochs", "1"), "--epochs is 19 steps here, 2 steps there"),
-    (("--batch", "32"), "--batch is 32 here, 64 there"),
-    (("--model", "mlp"), "--model is mlp here, linear there"),
-    (("--task", "sine"), "--task is sine here, digits there"),
-    (("--schedule", "cosine"), "--schedule is cosine here, constant there"),
-    (("--metric", "loss"), "--metric is loss here, accuracy there"),
-    (("--baseline", "sgd(lr=0.1)"), "--baseline is sgd(lr=0.1) here, alto there"),
-    (("--lr", "auto"), "--lr is auto here, default there"),
-    (("--tuner", "tpe"), "--tuner is tpe here, none, untuned there"),
-    (("--trials", "9"), "--trials is 9 here, none, untuned there"),
-    (("--measure", "drift"), "--measure is drift here, none there"),
-    (("--no-controls",), "controls is off here, on there"),
-    (("--threads", "2"), "--threads is 2 here, 1 there"),
-    (("--steps", "3", "--batch", "32"), "--batch is 32 here, 64 there; --steps is 3 steps here, 2 steps there"),
-    (("adam",), "only here: adam"),
-    (("digits", "alto"), "only there: sgd(lr=0.1)"),
-    (("sine", "alto", "sgd(lr=0.1)"), "--task is sine here, digits there"),
+    (("--steps", "3"), "--steps is 3 steps, but 2 steps in the record"),
+    (("--seconds", "3"), "--seconds is 3 seconds, but 2 steps in the record"),
+    (("--epochs", "1"), "--epochs is 19 steps, but 2 steps in the record"),
+    (("--batch", "32"), "--batch is 32, but 64 in the record"),
+    (("--model", "mlp"), "--model is mlp, but linear in the record"),
+    (("--task", "sine"), "--task is sine, but digits in the record"),
+    (("--schedule", "cosine"), "--schedule is cosine, but constant in the record"),
+    (("--metric", "loss"), "--metric is loss, but accuracy in the record"),
+    (("--baseline", "sgd(lr=0.1)"), "--baseline is sgd(lr=0.1), but alto in the record"),
+    (("--lr", "auto"), "--lr is auto, but default in the record"),
+    (("--tuner", "tpe"), "--tuner is tpe, but none, untuned in the record"),
+    (("--trials", "9"), "--trials is 9, but none, untuned in the record"),
+    (("--measure", "drift"), "--measure is drift, but none in the record"),
+    (("--no-controls",), "controls is off, but on in the record"),
+    (("--threads", "2"), "--threads is 2, but 1 in the record"),
+    (
+        ("--steps", "3", "--batch", "32"),
+        "--batch is 32, but 64 in the record; --steps is 3 steps, but 2 steps in the record",
+    ),
+    (("adam",), "not in the record: adam"),
+    (("digits", "alto"), "only in the record: sgd(lr=0.1)"),
+    (("sine", "alto", "sgd(lr=0.1)"), "--task is sine, but digits in the record"),
     (("--gpus", "1"), "--gpus has no effect without --engine ray"),
 ]
 
@@ -97,7 +100,7 @@ def test_resume_with_specs_begins_where_nothing_is_yet(tmp_path, edsl):
         (("compare", "digits", "sgd", "--lr", "1,2", "--tuner", "grid"), "--tuner has no effect without --lr auto"),
         (("compare", "digits", "sgd", "--tune-seeds", "4"), "--tune-seeds has no effect without --lr auto, or factors"),
         (("sharpness", "sgd", "--task", "digits", "--address", "auto"), "--address has no effect without --engine ray"),
-        (("sweep", "alto", "--resume", "--out", "."), "give SPEC and --grid both, or neither"),
+        (("sweep", "alto", "--resume", "--out", "."), "give both SPEC and --grid, or neither"),
     ],
 )
 def test_options_that_the_last_would_win_or_that_do_nothing_are_one_line(words, said, edsl):

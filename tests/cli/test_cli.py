@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from edsl.cli import main as cli
 from edsl.cli.render.progress import trial_text
-from edsl.lab.driver import Progress
+from edsl.lab.executors.driver import Progress
 
 RACE = ("compare", "digits", "sgd(lr=0.1)", "torch.SGD(lr=0.1)", "--steps", "5", "--seeds", "2")
 
@@ -39,9 +39,9 @@ def test_show_json_is_json():
 
 
 def test_list_names_every_stage_recipe_and_task():
-    from edsl.lab.tasks import TASKS
-    from edsl.recipes import RECIPES
-    from edsl.registry import STAGES
+    from edsl.lab.tasks.catalogue import TASKS
+    from edsl.language.registry.recipes import RECIPES
+    from edsl.language.registry.stages import STAGES
 
     code, out, _ = run("list")
     assert code == 0
@@ -76,10 +76,10 @@ BAD = [
     (("compare", "digits", "sgd", "--threads", "100000"), "threads must be at most"),
     (("compare", "digits", "sgd", "--device", "hpu"), "device 'hpu' can't be used"),
     (("compare", "digits", "sgd", "--model", ""), "unknown model ''"),
-    (("compare", "digits", "torch.AdamW(betas=())"), "torch.AdamW refuses these arguments"),
+    (("compare", "digits", "torch.AdamW(betas=())"), "torch.AdamW rejected these arguments"),
     (("compare", "digits", "sgd", "--out", "/proc/nope/x"), "can't write results to /proc/nope/x"),
     (("compare", "digits", "sgd", "--seeds", "many"), "Invalid value for '--seeds'"),
-    (("compare", "digits", "grad | e | torch.LBFGS()"), "no other stage can stand by it"),
+    (("compare", "digits", "grad | e | torch.LBFGS()"), "it can't be combined with other stages"),
     (("compare", "alto", "--task", "digts"), "did you mean 'digits'?"),
     (("compare", "alto", "--task", "digits", "--jobs", "0"), "jobs must be at least 1, got 0"),
     (("compare", "alto", "--task", "digits", "--engine", "cloud"), "engine must be one of local, ray"),
@@ -91,7 +91,7 @@ BAD = [
     (("sweep", "alto", "--task", "digits"), "a sweep needs at least one grid"),
     (("sweep", "alto", "--task", "digits", "--grid", "alpha"), "a grid is NAME=VALUE,VALUE"),
     (("sweep", "--resume"), "--resume needs --out"),
-    (("ablate", "sgd", "--task", "digits"), "sgd has no part that could be left out"),
+    (("ablate", "sgd", "--task", "digits"), "sgd has nothing to ablate"),
     (("report", "nothing-here"), "nothing-here holds no race"),
     (("reproduce", "fig2"), "unknown claim 'fig2'"),
     (("nonsense",), "nonsense"),
@@ -173,7 +173,7 @@ def test_ctrl_c_leaves_a_race_that_resume_finishes(tmp_path):
     rest = child.communicate()[1]
     assert child.returncode == 130
     assert "Traceback" not in rest
-    assert f"edsl compare --resume --out {tmp_path / 'race'} finishes it" in rest
+    assert f"continue with: edsl compare --resume --out {tmp_path / 'race'}" in rest
     code, _, err = run("compare", "--resume", "--out", str(tmp_path / "race"))
     assert code == 0
     assert "trial 1/6" not in err

@@ -11,9 +11,9 @@ import time
 import pytest
 
 from edsl.cli import main as cli
-from edsl.lab.driver import run_to_end
-from edsl.lab.race import open_record, race, race_from
-from edsl.lab.record import read_configuration
+from edsl.lab.executors.driver import run_to_end
+from edsl.lab.races.build import open_record, race, race_from
+from edsl.lab.races.record import read_configuration
 
 SPECS = ("eadamw(lr=0.01)", "torch.SGD(lr=0.1)")
 BUDGET = ("--model", "linear", "--batch", "64", "--steps", "40", "--seeds", "5")
@@ -26,7 +26,7 @@ KILLER = """
 import os, signal, sys, time, json, warnings
 warnings.simplefilter("ignore")
 import edsl, sklearn.datasets, torch
-import edsl.cli.compare, edsl.lab.driver, edsl.lab.tasks.digits
+import edsl.cli.compare, edsl.lab.executors.driver, edsl.lab.tasks.digits
 from edsl.cli.main import main
 
 torch.set_num_threads(1)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from pathlib import Path
 
-from edsl.recipes import RECIPES
+from edsl.language.registry.recipes import RECIPES
 
 DOC = Path(__file__).parents[2] / "docs" / "compatibility.md"
 
@@ -47,18 +47,18 @@ def works(client: str) -> list[str]:
 
 
 NOTES = {
-    NO_CLOSURE: "The client calls `step()` without a closure (with a GradScaler there can't be one), so there is no "
-    "loss to evaluate.",
-    CUT: "Each process has a part of every parameter, but the loss is evaluated at moved parameters, or "
-    "differentiated twice, which FSDP2 does not do. Under DDP they work.",
-    UNLIKE: "Each process has some of the parameters, and would move only these. Under DDP they work.",
+    NO_CLOSURE: "The client calls `step()` without a closure (a GradScaler allows none), so the optimizer can't "
+    "evaluate the loss.",
+    CUT: "Each process has a part of every parameter, but these optimizers evaluate the loss at moved parameters, or "
+    "differentiate twice, which FSDP2 does not support. Under DDP they work.",
+    UNLIKE: "Each process has only some of the parameters, and would move only those. Under DDP they work.",
 }
 PAGE = """\
 # Compatibility
 
-*yes*: trains, and resumes from the client's own checkpoint as an undisturbed run goes on; under DDP, ZeRO and
-FSDP2 as one process with the joint batch. *no*: refused in one line that says why. Each cell is a test;
-`make compatibility` writes this page from the table that the tests go by.
+*yes*: trains, and resuming from the client's own checkpoint gives the same run as without interruption; under DDP,
+ZeRO and FSDP2 the same as one process with the joint batch. *no*: refused with one error that says why. Each cell is
+a test; `make compatibility` generates this page from the table that the tests use.
 
 {table}
 
@@ -66,12 +66,12 @@ FSDP2 as one process with the joint batch. *no*: refused in one line that says w
 
 With {packages}.
 
-- Lightning: `ezo`, `ezo_adam` and `eadahessian` by manual optimization, with a closure that returns the loss.
-- DDP: the same three want the module itself instead of its wrapper, and average the loss themselves.
-- ZeRO: it hands over bare tensors, and its group stays one, with `lr` and `other_lr` of a pipeline with routes. Its
-  schedulers know `lr` alone; the other routes' rates follow in proportion to its first value, `nominal_lr`.
-- FSDP2: with replicas (HSDP) too; with tensor parallelism too, but for matrix updates. See [scale.md](scale.md).
-- FSDP1 (`FullyShardedDataParallel`): element-wise pipelines step; norms and matrices of layers are refused.
+- Lightning: `ezo`, `ezo_adam` and `eadahessian` need manual optimization, with a closure that returns the loss.
+- DDP: the same three need the module itself instead of its wrapper, and average the loss themselves.
+- ZeRO: it passes bare tensors in a single group, which holds `lr` and `other_lr` if the pipeline has routes.
+  Schedulers see only `lr`; the other routes' rates change in proportion to its first value, `nominal_lr`.
+- FSDP2: also with replicas (HSDP), and with tensor parallelism except for matrix updates. See [scale.md](scale.md).
+- FSDP1 (`FullyShardedDataParallel`): element-wise pipelines work; layer norms and matrices are refused.
 
 | client | tests |
 |---|---|

@@ -9,7 +9,7 @@ import torch
 from compatibility import DOC, page, refused, works
 
 import edsl
-from edsl.recipes import RECIPES
+from edsl.language.registry.recipes import RECIPES
 
 STACKS = {
     "a loop": stacks.plain,

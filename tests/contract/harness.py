@@ -10,7 +10,7 @@ from problem import bowl, parameters, walk
 
 import edsl
 from edsl.lab.closure import closure_for
-from edsl.recipes import RECIPES
+from edsl.language.registry.recipes import RECIPES
 
 every_recipe = pytest.mark.parametrize("recipe", RECIPES)
 

@@ -8,7 +8,7 @@ from torch import nn
 
 import edsl
 from edsl.lab.closure import closure_for
-from edsl.recipes import RECIPES
+from edsl.language.registry.recipes import RECIPES
 
 HALVES = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 

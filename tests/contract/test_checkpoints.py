@@ -194,7 +194,7 @@ def test_torchs_own_checkpoint_is_an_error_and_changes_nothing(recipe):
     take(optimizer, params)
     before = everything(optimizer, params)
     theirs = torch.optim.AdamW([{"params": list(group["params"])} for group in optimizer.param_groups])
-    with pytest.raises(edsl.EdslError, match="not of an edsl optimizer"):
+    with pytest.raises(edsl.EdslError, match="not from an edsl optimizer"):
         optimizer.load_state_dict(theirs.state_dict())
     assert same(everything(optimizer, params), before)
 
@@ -272,7 +272,7 @@ def test_what_is_no_checkpoint_at_all_is_an_edsl_error_and_changes_nothing(given
     params, optimizer = build(recipe)
     take(optimizer, params)
     before = everything(optimizer, params)
-    with pytest.raises(edsl.EdslError, match="no optimizer's state_dict"):
+    with pytest.raises(edsl.EdslError, match="not an optimizer's state_dict"):
         optimizer.load_state_dict(given)
     assert same(everything(optimizer, params), before)
 

@@ -65,7 +65,7 @@ def test_a_closure_that_calls_its_own_step_is_one_clear_error_and_moves_nothing(
         optimizer.step(loss)
         return loss()
 
-    with pytest.raises(edsl.EdslError, match=r"step\(\) inside its own closure"):
+    with pytest.raises(edsl.EdslError, match=r"step\(\) called from its own closure"):
         optimizer.step(closure_for(optimizer.pipeline, optimizer, closure))
     assert same(everything(optimizer, params), before)
     take(optimizer, params)

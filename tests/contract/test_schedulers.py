@@ -10,7 +10,7 @@ from torch.optim import lr_scheduler as schedulers
 from torch.optim.swa_utils import SWALR
 
 import edsl
-from edsl.recipes import RECIPES
+from edsl.language.registry.recipes import RECIPES
 
 CYCLING = ("CyclicLR", "OneCycleLR")
 MAKERS = {

@@ -8,7 +8,7 @@ from traffic import traffic_of_a_step
 from workers import in_processes, in_turn, network
 
 import edsl
-from edsl.cost import cost
+from edsl.costs.cost import cost
 
 DOC = Path(__file__).parents[2] / "docs" / "scale.md"
 ROW = re.compile(r"^\| `(.+)` \| (\d+) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", re.M)

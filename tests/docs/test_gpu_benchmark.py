@@ -15,8 +15,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import edsl
-from edsl.lab.shapes import parameter_set
-from edsl.memory import memory
+from edsl.costs.memory import memory
+from edsl.lab.benchmarks.parameter_sets import parameter_set
 from gpu_parts import correctness, counters, matrices, memcheck, speed, training
 from gpu_parts.run import Run, notes
 
@@ -168,7 +168,7 @@ class Stepped:
 @pytest.fixture
 def counted(monkeypatch):
     """Eager steps say, as compiled ones do, that one kernel was compiled."""
-    monkeypatch.setattr("edsl.optimizer.PipelineOptimizer.compiled_graphs", 1)
+    monkeypatch.setattr("edsl.optim.optimizer.PipelineOptimizer.compiled_graphs", 1)
 
 
 @pytest.mark.parametrize(
@@ -424,11 +424,11 @@ def test_other_makers_gpus_are_told_what_they_get(gpu, place, value, said, monke
 
 
 def test_amds_gpus_get_torch_compile(monkeypatch):
-    from edsl.cuda import Cuda
+    from edsl.kernels.cuda import CudaKernels
 
     params = [torch.nn.Parameter(torch.ones(3))]
     optimizer = edsl.compile("sgd(lr=0.5)", params, mode="eager")
-    optimizer.engine.cuda = Cuda("cpu")
+    optimizer.engine.cuda = CudaKernels("cpu")
     monkeypatch.setattr("torch.version.hip", "6.4")
     params[0].grad = torch.ones(3)
     optimizer.step()

@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.testing._internal.two_tensor import TwoTensor
 
 import edsl
-from edsl import addresses
+from edsl.step import addresses
 
 ROOT = Path(__file__).parents[2]
 SOUND = {"as torch", "as undisturbed", "a clear error", "impossible"}

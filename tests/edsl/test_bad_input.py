@@ -10,7 +10,7 @@ import torch
 from problem import gradients, parameters, walk, worst
 
 import edsl
-from edsl.domain import Number, field
+from edsl.language.domain import Number, field
 from edsl.stage import BaseUpdate
 
 

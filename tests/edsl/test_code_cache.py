@@ -16,9 +16,11 @@ import pytest
 from problem import gradients, parameters, walk
 
 import edsl
-from edsl import code_cache, cxx, native
-from edsl.code_cache import UnusableCache, cache_folder, kept
 from edsl.errors import EdslWarning
+from edsl.kernels import code_cache
+from edsl.kernels import cpu as native
+from edsl.kernels import toolchain as cxx
+from edsl.kernels.code_cache import UnusableCache, cache_folder, kept
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
 SOMEBODY, NOBODY = 12345, 65534
@@ -29,16 +31,16 @@ HOSTILE = 'extern "C" {{ __attribute__((constructor)) static void ran() {{ fclos
 def folder(tmp_path, monkeypatch):
     """A cache of this test's own, with nothing in it or in memory."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    cxx.compiled.cache_clear()
+    cxx.compile_library.cache_clear()
     code_cache._warn.cache_clear()
     yield tmp_path / "edsl"
-    cxx.compiled.cache_clear()
+    cxx.compile_library.cache_clear()
     code_cache._warn.cache_clear()
 
 
 def step():
     """One native step of SGD; θ after it, and the warnings."""
-    cxx.compiled.cache_clear()  # as in a new process
+    cxx.compile_library.cache_clear()  # as in a new process
     params = parameters([(3,)])
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
@@ -117,7 +119,7 @@ def test_a_damaged_library_is_compiled_anew_once_with_one_warning(damage, folder
     damage(entry_in(folder) / cxx.LIBRARY)
     found, told = step()
     assert (found == right()).all()
-    assert told == [f"{entry_in(folder)} was damaged: it is compiled anew"]
+    assert told == [f"{entry_in(folder)} was damaged: compiling it again"]
     found, told = step()
     assert (found == right()).all()
     assert told == []
@@ -154,7 +156,7 @@ def test_another_users_library_is_not_loaded(whose, somebody, hostile):
     assert not marker.exists()
     assert (found == right()).all()
     assert len(told) == 1
-    assert f"{place} belongs to another user (uid {somebody}); they are compiled anew in each process" in told[0]
+    assert f"{place} belongs to another user (uid {somebody}); each process compiles them again" in told[0]
 
 
 @as_root
@@ -206,17 +208,17 @@ def test_a_whole_entry_that_another_process_has_just_mended_is_left(folder):
 
 
 def test_bytecode_beside_a_text_is_not_run(folder):
-    from edsl.generated import SOURCE, generated
+    from edsl.kernels.module_cache import SOURCE, import_source
 
-    generated.cache_clear()
-    assert generated("VALUE = 1\n").VALUE == 1
+    import_source.cache_clear()
+    assert import_source("VALUE = 1\n").VALUE == 1
     entry = entry_in(folder)
     cached = Path(importlib.util.cache_from_source(str(entry / SOURCE)))
     cached.parent.mkdir(exist_ok=True)
     cached.write_bytes(b"\0" * 10)
-    generated.cache_clear()
-    assert generated("VALUE = 1\n").VALUE == 1
-    generated.cache_clear()
+    import_source.cache_clear()
+    assert import_source("VALUE = 1\n").VALUE == 1
+    import_source.cache_clear()
 
 
 def test_a_user_without_a_home_compiles_for_this_process_alone(monkeypatch):
@@ -269,7 +271,7 @@ def test_a_disk_that_cant_be_executed_from_says_why_and_another_folder_is_used(f
             raise OSError("failed to map segment from shared object: Operation not permitted")
         return place.read_text()
 
-    with pytest.warns(EdslWarning, match="failed to map segment .* compiled anew in each process"):
+    with pytest.warns(EdslWarning, match="failed to map segment .* each process compiles them again"):
         assert kept("key", "name", lambda place: place.write_text("made") and None, load) == "made"
 
 
@@ -280,7 +282,7 @@ def test_where_nothing_can_be_loaded_torch_compile_steps_after_one_warning(folde
     monkeypatch.setattr(cxx.ctypes, "CDLL", fails)
     params = parameters([(3,)])
     optimizer = edsl.compile("sgd(lr=0.5)", params, mode="compiled")
-    monkeypatch.setattr(optimizer.engine, "mode", "eager")  # torch.compile's own part is tested elsewhere
+    monkeypatch.setattr(optimizer.engine.torch_steps, "mode", "eager")  # torch.compile's own part is tested elsewhere
     with pytest.warns(EdslWarning) as told:
         walk(optimizer, params, gradients(1, [(3,)]))
     assert any(str(one.message).endswith("(no library loads here): using torch.compile") for one in told)
@@ -291,10 +293,10 @@ def test_a_compiler_that_fails_is_told_and_torch_compile_steps(folder, monkeypat
     monkeypatch.setenv("CXX", "false")
     params = parameters([(3,)])
     optimizer = edsl.compile("sgd(lr=0.5)", params, mode="compiled")
-    monkeypatch.setattr(optimizer.engine, "mode", "eager")
+    monkeypatch.setattr(optimizer.engine.torch_steps, "mode", "eager")
     with pytest.warns(EdslWarning, match=r"the C\+\+ compiler failed \(no message\): using torch.compile"):
         walk(optimizer, params, gradients(1, [(3,)]))
-    assert isinstance(optimizer.engine.native, native.Native)
+    assert isinstance(optimizer.engine.native, native.CpuKernels)
     assert (params[0] == right()).all()
 
 

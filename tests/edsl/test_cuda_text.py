@@ -18,17 +18,18 @@ import torch
 from problem import gradients, parameters, walk
 
 import edsl
-import edsl.cuda
+import edsl.kernels.cuda
 import edsl.stage
-from edsl.cuda import Cuda
+from edsl.codegen.signature import KernelSignature
+from edsl.codegen.trace import record
+from edsl.codegen.triton import BLOCK, kernels
+from edsl.costs.traffic import bytes_of_loops
 from edsl.errors import EdslWarning
-from edsl.expression import NotElementwise
-from edsl.form import Form
-from edsl.generated import generated
-from edsl.plan import Plan
-from edsl.recipes import RECIPES
-from edsl.traffic import bytes_of_loops
-from edsl.triton_text import BLOCK, kernels
+from edsl.kernels.cuda import CudaKernels
+from edsl.kernels.module_cache import import_source
+from edsl.language.context import NotElementwise
+from edsl.language.registry.recipes import RECIPES
+from edsl.step.plan import GroupPlan
 
 SINGLE = torch.float32
 SIZES = [(1,), (BLOCK - 1,), (BLOCK,), (2, BLOCK), (3, BLOCK + 5)]
@@ -50,7 +51,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of numpy in
 def on_triton(spec, params, **options):
     """An optimizer whose steps go to Triton where they can, and run eagerly otherwise."""
     optimizer = edsl.compile(spec, params, mode="eager", **options)
-    optimizer.engine.cuda = Cuda("cpu")
+    optimizer.engine.cuda = CudaKernels("cpu")
     return optimizer
 
 
@@ -76,9 +77,9 @@ def made(spec, buffers=SINGLE):
         plan = optimizer.engine.plan(index, group, spared=False)
         estimator = plan.pipeline.estimator
         for number, segment in enumerate(plan.segments):
-            form = Form(SINGLE, SINGLE, SINGLE, (SINGLE,) * 3, (buffers,) * len(segment.buffers))
+            form = KernelSignature(SINGLE, SINGLE, SINGLE, (SINGLE,) * 3, (buffers,) * len(segment.buffers))
             try:
-                recording = segment.record(estimator.gives_hessian, estimator.gives_difference, number > 0)
+                recording = record(segment, estimator.gives_hessian, estimator.gives_difference, number > 0)
             except NotElementwise:
                 continue
             yield kernels(recording, form, len(segment.noisy), segment.k)
@@ -89,7 +90,7 @@ class Launches:
 
     def __init__(self, monkeypatch):
         self.seen = []
-        monkeypatch.setattr(edsl.cuda, "generated", lambda text: self)
+        monkeypatch.setattr(edsl.kernels.cuda, "import_source", lambda text: self)
 
     def __getattr__(self, name):
         return Launcher(name, self.seen)
@@ -139,7 +140,7 @@ def test_loops_read_and_write_the_bytes_that_the_plan_counts(spec, loops):
     touched = [len(re.findall(r"tl\.(?:load|store)\(\w+ \+ lane", body)) for body in bodies]
     assert [4 * count for count in touched] == loops
     pipeline = edsl.parse(spec)
-    assert bytes_of_loops(Plan(pipeline, False, pipeline.hyperparameters), SINGLE) == tuple(loops)
+    assert bytes_of_loops(GroupPlan(pipeline, False, pipeline.hyperparameters), SINGLE) == tuple(loops)
 
 
 HOPPER = ("cuda", 90, 32)
@@ -157,7 +158,7 @@ def test_kernels_compile_for_hopper_with_16_byte_accesses_to_every_tensor(spec):
     from triton.compiler import ASTSource
 
     for one in made(spec):
-        module = generated(one.text)
+        module = import_source(one.text)
         for name in one.names:
             source = ASTSource(
                 fn=getattr(module, name),
@@ -186,7 +187,7 @@ def test_the_number_of_launches_does_not_depend_on_the_number_of_layers(layers, 
 
 
 def test_where_triton_fails_the_step_is_left_with_one_warning(monkeypatch):
-    monkeypatch.setattr(edsl.cuda, "generated", lambda text: Broken())
+    monkeypatch.setattr(edsl.kernels.cuda, "import_source", lambda text: Broken())
     with pytest.warns(EdslWarning) as told:
         ends, (optimizer, _) = both("grad | clip(norm=1) | alto", SIZES)
     assert [str(one.message) for one in told] == ["Triton failed (ptxas died): using torch.compile"]
@@ -198,7 +199,7 @@ def test_without_triton_the_step_is_left_silently(monkeypatch):
     def absent(text):
         raise ImportError("No module named 'triton'")
 
-    monkeypatch.setattr(edsl.cuda, "generated", absent)
+    monkeypatch.setattr(edsl.kernels.cuda, "import_source", absent)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         ends, _ = both("alto", SIZES)
@@ -312,6 +313,6 @@ def test_interpreter_repeats_steps_with_new_gradients_and_numbers():
                 parameter.grad = gradient.clone()
             optimizer.step()
         ends.append([p.detach() for p in params])
-        assert optimizer.engine.may_repeat is (build is on_triton)
+        assert optimizer.engine.can_replay is (build is on_triton)
         assert [state["step"].item() for state in optimizer.state.values()] == [7.0] * 3
     assert distance(ends) <= 1e-6

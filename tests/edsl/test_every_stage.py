@@ -9,12 +9,13 @@ from problem import SHAPES, gradients, parameters, walk, worst
 from specs import pipeline_with
 
 import edsl
-from edsl.cost import cost
-from edsl.optimizer_state import state_bytes
-from edsl.recipes import RECIPES
-from edsl.registry import STAGES, stage_class
-from edsl.theory.linearise import NotLinear, linearise
-from edsl.theory.notation import recurrences
+from edsl.costs.cost import cost
+from edsl.language.registry.lookup import stage_class
+from edsl.language.registry.recipes import RECIPES
+from edsl.language.registry.stages import STAGES
+from edsl.optim.state import state_bytes
+from edsl.theory.systems.linearise import NotLinear, linearise
+from edsl.theory.text.notation import recurrences
 
 VARIANTS = [
     "grad | e(buffers=2, start='first') | sgd(lr=0.01, momentum=0.9, nesterov=True)",

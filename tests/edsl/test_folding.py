@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import edsl
-from edsl.memory import memory
+from edsl.costs.memory import memory
 
 MATRIX = ("muon", "shampoo", "soap")
 
@@ -24,7 +24,9 @@ class Experts(nn.Module):
 def test_a_stack_of_experts_is_refused_with_the_choices(update, mode):
     model = nn.Sequential(nn.Linear(4, 4, bias=False), Experts())
     for params in (model, model.named_parameters(), [model[1].w1]):
-        with pytest.raises(edsl.EdslError, match=f"{update} takes matrices.* 3 × 20.*route.*each matrix a parameter"):
+        with pytest.raises(
+            edsl.EdslError, match=f"{update} takes matrices.* 3 × 20.*route.*each matrix its own parameter"
+        ):
             edsl.compile(update, params, mode=mode)
     with pytest.raises(edsl.EdslError, match=r"route\(\('\*\.w1', adamw\)"):
         edsl.compile(f"route(matrix={update}, other=adamw)", model, mode=mode)

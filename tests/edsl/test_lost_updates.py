@@ -110,7 +110,7 @@ def test_a_look_changes_no_bit():
     for seen in (True, False):
         params = ones((40, 30), (7,))
         optimizer = edsl.compile("grad | e | noise | alto(lr=1e-3) | caution", params, state_dtype="bfloat16")
-        optimizer._told = not seen
+        optimizer._steps.warned = not seen
         for k in range(5):
             for p in params:
                 p.grad = torch.full_like(p, 0.1 + k)

@@ -8,12 +8,12 @@ from problem import gradients, parameters, walk
 from specs import pipeline_with
 
 import edsl
-from edsl.lab.footprint import temporary_bytes
-from edsl.lab.shapes import parameter_set
-from edsl.memory import memory, routes
-from edsl.optimizer_state import state_bytes
-from edsl.recipes import RECIPES
-from edsl.registry import STAGES
+from edsl.costs.memory import memory, routes
+from edsl.lab.benchmarks.footprint import temporary_bytes
+from edsl.lab.benchmarks.parameter_sets import parameter_set
+from edsl.language.registry.recipes import RECIPES
+from edsl.language.registry.stages import STAGES
+from edsl.optim.state import state_bytes
 
 SPECS = [
     *map(pipeline_with, STAGES),
@@ -100,7 +100,7 @@ def test_of_matrices_and_other_packages_the_loops_are_not_known(spec):
 
 
 def test_traffic_of_the_reference_matrix_is_that_of_the_cost():
-    from edsl.cost import cost
+    from edsl.costs.cost import cost
 
     for spec in ("alto", "shampoo", "soap(every=3)", "spsa(common=True) | e(buffers=2) | adam"):
         found = cost(edsl.parse(spec))
@@ -139,7 +139,7 @@ BAD = [
     ("route(('gone.*', sgd), other=sgd)", {}, "no parameter of this module is called 'gone.*'"),
     ("alto", {"dtype": "int8"}, "dtype must be float32, float64, bfloat16 or float16, got 'int8'"),
     ("alto", {"state_dtype": "int8"}, "state_dtype must be float32"),
-    ("torch.AdamW", {"state_dtype": "bfloat16"}, "state_dtype is edsl's own"),
+    ("torch.AdamW", {"state_dtype": "bfloat16"}, "state_dtype applies to edsl's updates only"),
 ]
 
 

@@ -11,10 +11,11 @@ from problem import gradients, parameters, walk, worst
 
 import edsl
 import edsl.stage
-from edsl.cpp import ASIDE, BLOCK, SMALL
-from edsl.expression import NotElementwise
-from edsl.memory import memory
-from edsl.plan import Plan
+from edsl.codegen.cpp import BLOCK, SCRATCH, SMALL
+from edsl.codegen.trace import record
+from edsl.costs.memory import memory
+from edsl.language.context import NotElementwise
+from edsl.step.plan import GroupPlan
 
 SIZES = [(1,), (BLOCK - 1,), (BLOCK,), (BLOCK + 1,), (SMALL,), (SMALL + 7,), (3, BLOCK)]
 LAYERWISE = ["alto", "grad | e(start='first') | lars(momentum=0.9)", "grad | clip(norm=0.1) | e | lamb | caution"]
@@ -45,7 +46,7 @@ def test_layers_of_every_size_step_like_eager_ones(spec):
 
 @pytest.mark.parametrize("spec", LAYERWISE)
 def test_layers_too_large_to_keep_values_aside_step_like_eager_ones(spec):
-    shapes = [(ASIDE + 3,)]
+    shapes = [(SCRATCH + 3,)]
     native, _ = run(spec, "compiled", shapes)
     eager, _ = run(spec, "eager", shapes)
     assert (native[-1][0] - eager[-1][0]).norm() <= 1e-6 * eager[-1][0].norm()
@@ -53,7 +54,7 @@ def test_layers_too_large_to_keep_values_aside_step_like_eager_ones(spec):
 
 @pytest.mark.parametrize("spec", ["alto", "eadamw"])
 def test_the_number_of_threads_changes_no_bit(spec, threads):
-    shapes = [*SIZES, (ASIDE + 3,)]
+    shapes = [*SIZES, (SCRATCH + 3,)]
     threads(1)
     one, _ = run(spec, "compiled", shapes)
     threads(2)
@@ -95,7 +96,7 @@ def test_300_steps_with_schedules_missing_gradients_and_a_new_group_compile_noth
 
 
 def test_a_step_of_alto_on_large_layers_allocates_less_than_a_tenth_of_a_byte_a_parameter():
-    shapes = [(2 * ASIDE,), (ASIDE // 64,), (1000,)]
+    shapes = [(2 * SCRATCH,), (SCRATCH // 64,), (1000,)]
     params = parameters(shapes, torch.float32)
     optimizer = edsl.compile("alto", params)
     for parameter in params:
@@ -214,10 +215,10 @@ def test_a_buffer_of_another_shape_is_not_written_past_its_end(shape):
 @pytest.mark.parametrize("spec", ["muon", "shampoo"])
 def test_a_step_on_matrices_is_left_to_torch_compile(spec):
     pipeline = edsl.parse(spec)
-    plan = Plan(pipeline, False, dict(pipeline.hyperparameters))
+    plan = GroupPlan(pipeline, False, dict(pipeline.hyperparameters))
     last = plan.segments[-1]
     with pytest.raises(NotElementwise):
-        last.record(looked=False, differs=False, apart=False)
+        record(last, looked=False, differs=False, apart=False)
 
 
 def test_a_stage_that_native_code_cannot_follow_is_left_to_torch_compile():

@@ -9,8 +9,8 @@ import torch
 import torch_optimizer
 
 import edsl
-from edsl.memory import memory
-from edsl.optimizer_state import state_bytes, state_tensors
+from edsl.costs.memory import memory
+from edsl.optim.state import state_bytes, state_tensors
 
 ROWS, COLUMNS = 8, 24
 ELEMENTS = ROWS * COLUMNS

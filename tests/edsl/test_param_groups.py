@@ -143,7 +143,7 @@ def test_an_unknown_or_fixed_name_in_a_group_is_one_line():
         build(steps=3)
     with pytest.raises(edsl.EdslError, match=r"lr must lie in \[0, ∞\)"):
         build(other_lr=-1)
-    with pytest.raises(edsl.EdslError, match="other_lr is another route's"):
+    with pytest.raises(edsl.EdslError, match="other_lr belongs to another route"):
         build(route="matrix", other_lr=1)
 
 

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 import edsl
-from edsl import plugins
-from edsl.authored import check_stage
 from edsl.cli.main import main
+from edsl.language.registry import plugins
+from edsl.language.registry.check import check_stage
 
 GOOD = '''from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 import math
 import torch
-from edsl.domain import Number, field
+from edsl.stage import Number, field
 from edsl.stage import Adaptor, BaseUpdate, Estimator
 
 
@@ -139,7 +139,7 @@ def test_abs_is_a_function_of_every_value(write):
     edsl.load_plugin(write(stepping("return abs(x), Mean(abs(memory.mean) + abs(x))")))
     assert torch.equal(stepped("eager"), torch.full((3, 2), 0.5))
     assert torch.equal(stepped("compiled"), torch.full((3, 2), 0.5))
-    from edsl.theory.notation import recurrences
+    from edsl.theory.text.notation import recurrences
 
     lines = [line for part in recurrences(edsl.parse("grad | scale | sgd")) for line in part.lines]
     assert lines[1:3] == ["ḡₖ = |ḡₖ₋₁| + |gₖ|", "uₖ = |gₖ|"]

@@ -7,13 +7,13 @@ import torch
 from shell import run
 
 import edsl
-from edsl import plugins
+from edsl.language.registry import plugins
 
 SCALE = '''
 from dataclasses import dataclass
 from typing import ClassVar
 
-from edsl.domain import Number, field
+from edsl.stage import Number, field
 from edsl.stage import Adaptor
 
 
@@ -64,14 +64,14 @@ def test_a_spec_alone_names_no_file_and_no_module(write):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("x = 1", "defines no stage"),
+        ("x = 1", "no stage found; define a frozen dataclass"),
         ("1/0", "ZeroDivisionError: division by zero"),
         ("import", "SyntaxError"),
         (SCALE.replace('"scale"', '"lamb"'), "the name 'lamb' is taken; give Scale another"),
         (SCALE.replace('"scale"', '"alto"'), "the name 'alto' is taken"),
         (SCALE.replace('"scale"', '"my scale"'), "needs a name such as 'smooth'"),
         (SCALE.replace('name: ClassVar[str] = "scale"', "pass"), "needs a name such as 'smooth'"),
-        ("from edsl.updates.sgd import Sgd", "defines no stage"),
+        ("from edsl.updates.sgd import Sgd", "no stage found"),
     ],
 )
 def test_a_bad_file_is_one_line_and_brings_nothing(write, text, message):

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from edsl.progress import compiling
+from edsl.kernels.progress import compiling
 
 
 class Terminal(io.StringIO):

@@ -8,12 +8,12 @@ import torch
 from problem import gradients, parameters, walk, worst
 
 import edsl
-from edsl import plugins
+from edsl.language.registry import plugins
 
 TEXT = """
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
-from edsl.domain import Number, field
+from edsl.stage import Number, field
 from edsl.stage import Adaptor
 
 class Memory(NamedTuple):
@@ -83,7 +83,9 @@ def test_another_stage_of_the_same_name_is_refused_until_that_is_meant(plugin):
     saved = copy.deepcopy(optimizer.state_dict())
     _, other = plugin("two.py", SUM)
     before = copy.deepcopy(other.state_dict())
-    with pytest.raises(edsl.EdslError, match=r"another stage smooth: edsl_plugin_one:Smooth .* edsl_plugin_two:Smooth"):
+    with pytest.raises(
+        edsl.EdslError, match=r"different stage smooth: edsl_plugin_one:Smooth .* edsl_plugin_two:Smooth"
+    ):
         other.load_state_dict(saved)
     assert other.state_dict() == before
     for group in saved["param_groups"]:
@@ -95,7 +97,7 @@ def test_a_stage_with_the_name_of_one_of_edsls_is_told_from_it():
     from dataclasses import dataclass
     from typing import ClassVar
 
-    from edsl.domain import Number, field
+    from edsl.language.domain import Number, field
     from edsl.stage import BaseUpdate
 
     @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def test_a_stage_with_the_name_of_one_of_edsls_is_told_from_it():
     params = parameters()
     saved = edsl.compile(edsl.grad() | Mine(), params, mode="eager").state_dict()
     assert saved["param_groups"][0]["stages"].startswith("qhm=")
-    with pytest.raises(edsl.EdslError, match=r"this checkpoint is of another stage qhm: .* edsl's own here"):
+    with pytest.raises(edsl.EdslError, match=r"this checkpoint has a different stage qhm: .* edsl's own here"):
         edsl.compile("qhm", parameters(), mode="eager").load_state_dict(saved)
 
 

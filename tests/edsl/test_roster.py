@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import edsl
-from edsl.roster import Roster
+from edsl.engine.replay import Replay
 
 SPECS = [
     "alto",
@@ -27,8 +27,8 @@ def model():
 def repeated(monkeypatch):
     """The number of steps that were repeated."""
     counted = []
-    step = Roster.step
-    monkeypatch.setattr(Roster, "step", lambda roster, gradients: counted.append(step(roster, gradients)))
+    step = Replay.step
+    monkeypatch.setattr(Replay, "step", lambda roster, gradients: counted.append(step(roster, gradients)))
     return counted
 
 
@@ -225,7 +225,7 @@ CHANGES = [
 def test_whatever_changes_between_steps_is_seen(change):
     sides = pair("alto")
     walk(sides, range(4))
-    assert sides[0][1].engine.may_repeat
+    assert sides[0][1].engine.can_replay
     for net, optimizer in sides:
         change(net, optimizer)
     walk(sides, range(4, 9))
@@ -301,7 +301,7 @@ def test_what_a_single_kernel_does_not_do_takes_general_steps(spec):
 
     for _ in range(4):
         optimizer.step(closure)
-    assert not optimizer.engine.may_repeat
+    assert not optimizer.engine.can_replay
 
 
 def test_guarded_steps_still_look_at_every_gradient():

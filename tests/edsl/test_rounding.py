@@ -7,7 +7,7 @@ import torch
 from problem import gradients, parameters, walk, worst
 
 import edsl
-from edsl.rounding import key_of, rounded
+from edsl.numerics.stochastic_rounding import key_of, rounded
 
 
 def test_rounding_is_right_on_average_within_4_standard_errors():

@@ -140,11 +140,11 @@ def test_a_group_may_name_its_route():
 
 
 def test_a_parameter_left_over_is_an_error_with_its_name_and_nothing_is_added():
-    with pytest.raises(edsl.EdslError, match=r"nothing takes parameter blocks.0.bias of shape \(4,\); add other="):
+    with pytest.raises(edsl.EdslError, match=r"no route takes parameter blocks.0.bias of shape \(4,\); add other="):
         edsl.compile("route(matrix=muon)", Model())
     matrix, vector = parameters([(4, 3), (7,)])
     optimizer = edsl.compile("route(matrix=muon)", [matrix], mode="eager")
-    with pytest.raises(edsl.EdslError, match="nothing takes a parameter"):
+    with pytest.raises(edsl.EdslError, match="no route takes a parameter"):
         optimizer.add_param_group({"params": [torch.nn.Parameter(torch.ones(2, 2)), vector]})
     assert len(optimizer.param_groups) == 1
 
@@ -172,8 +172,8 @@ def test_names_and_modules_that_a_route_needs_must_be_known():
         ("route(matrix=muon, matrix=sgd)", "repeated|once"),
         ("route(matrix=e)", "must lead to a base update"),
         ("route(matrix=grad | sgd)", "shares one estimator"),
-        ("route(matrix=route(other=sgd), other=sgd)", "give all routes in one"),
-        ("route(matrix=torch.AdamW(lr=0.1), other=sgd)", "steps by itself"),
+        ("route(matrix=route(other=sgd), other=sgd)", "list all routes in one"),
+        ("route(matrix=torch.AdamW(lr=0.1), other=sgd)", "takes edsl's own updates only"),
         ("route(matrix=muon(lr=-1))", r"lr must lie in \[0, ∞\)"),
         ("route(matrix=muno)", "did you mean 'muon'"),
         ("route(matrix=sgd | e)", "can't follow"),

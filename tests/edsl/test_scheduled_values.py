@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import edsl
-from edsl.pipeline import Pipeline
-from edsl.plan import Plan
+from edsl.language.pipeline import Pipeline
+from edsl.step.plan import GroupPlan
 
 SPECS = [
     "alto",
@@ -28,9 +28,9 @@ def test_a_changed_value_makes_the_pipeline_that_its_text_says(spec):
     branch = edsl.parse(spec).branches.popitem()[1]
     for spared in (False, True):
         for key, value in branch.hyperparameters.items():
-            plan = Plan(branch, spared, dict(branch.hyperparameters))
+            plan = GroupPlan(branch, spared, dict(branch.hyperparameters))
             new = 0.995 if key == "beta1" else value * 0.75 if value else 0.25
-            fresh = Plan(branch.override(**{key: new}), spared, {**branch.hyperparameters, key: new})
+            fresh = GroupPlan(branch.override(**{key: new}), spared, {**branch.hyperparameters, key: new})
             plan.pipeline.keys  # noqa: B018 - known before the change
             plan.change({key: new})
             assert plan.pipeline == fresh.pipeline
@@ -48,7 +48,7 @@ def test_a_scheduled_step_builds_no_pipeline_and_keeps_the_roster(spec, kind, mo
         group["lr"] = value
     for _ in range(3):
         optimizer.step()
-    roster = optimizer.engine._roster
+    roster = optimizer.engine._replay
     assert roster is not None
 
     def built(self):
@@ -62,7 +62,7 @@ def test_a_scheduled_step_builds_no_pipeline_and_keeps_the_roster(spec, kind, mo
             else:
                 group["lr"].fill_(0.01 / (k + 2))
         optimizer.step()
-    assert optimizer.engine._roster is roster
+    assert optimizer.engine._replay is roster
     assert optimizer.engine.plan(0, optimizer.param_groups[0], spared=False).values["lr"] == pytest.approx(0.002)
 
 
@@ -96,5 +96,5 @@ def test_a_bad_value_is_one_error_that_changes_nothing(key, value, message):
     group[key] = good
     optimizer.step()
     del group[key]
-    with pytest.raises(edsl.EdslError, match=f"param group 0 has lost its {key}"):
+    with pytest.raises(edsl.EdslError, match=f"param group 0 is missing {key}"):
         optimizer.step()

@@ -59,7 +59,7 @@ ERRORS = {
     "sgd(lr=\x001)": (7, "no control characters"),
     "torch.Nope(lr=1)": (0, "torch has no optimizer 'Nope'"),
     "torch.AdamW(learning_rate=1)": (12, "torch.AdamW: unknown argument 'learning_rate'"),
-    "torch.AdamW(lr=-1)": (0, "torch.AdamW refuses these arguments: Invalid learning rate: -1"),
+    "torch.AdamW(lr=-1)": (0, "torch.AdamW rejected these arguments: Invalid learning rate: -1"),
     "torch_optimizer.Lambda()": (0, "did you mean 'Lamb'?"),
 }
 

@@ -8,9 +8,9 @@ import torch
 from problem import gradients, parameters, walk
 
 import edsl
-from edsl.domain import Number, field
-from edsl.pipeline import Pipeline
-from edsl.stacks import STACKS, most_in_stack
+from edsl.engine.stacks import STACKS, most_in_stack
+from edsl.language.domain import Number, field
+from edsl.language.pipeline import Pipeline
 from edsl.stage import Adaptor
 
 SHAPES = [(6, 4)] * 3 + [(3, 5)] * 2
@@ -24,13 +24,13 @@ STACKED = [
 def stacks_of(optimizer):
     """The heights of all stacks that the optimizer steps from now on."""
     heights = []
-    step = optimizer.engine._step_stack
+    step = optimizer.engine.torch_steps._step_stack
 
     def counted(stack):
         heights.append(len(stack))
         step(stack)
 
-    optimizer.engine._step_stack = counted
+    optimizer.engine.torch_steps._step_stack = counted
     return heights
 
 

@@ -9,7 +9,7 @@ from torch.nn import Parameter
 
 import edsl
 import edsl.stage
-from edsl.sums import norm_in_rows
+from edsl.numerics.sums import norm_in_rows
 
 LARGE = [pytest.param(10**7, marks=pytest.mark.slow), pytest.param(10**8, marks=pytest.mark.slow)]
 SIZES = [1, 1000, 1025, 10**5, 10**6, *LARGE]

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 import edsl
-from edsl.oracle import Oracle, Slot
+from edsl.step.oracle import Oracle, ParameterSlot
 
 DENSE = torch.tensor([[4.0, 1.0, -0.5], [1.0, 3.0, 0.8], [-0.5, 0.8, 2.0]], dtype=torch.float64)
 
 
 def look(estimator, theta, loss, k=1):
-    slot = Slot(theta, "0.0", 0, k, k > 1, lambda slot: None)
+    slot = ParameterSlot(theta, "0.0", 0, k, k > 1, lambda slot: None)
     estimator.evaluate(Oracle([slot], k, 0, loss, estimator))
     return slot
 

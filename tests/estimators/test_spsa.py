@@ -9,14 +9,14 @@ import torch
 from problem import parameters, walk
 
 import edsl
-from edsl.oracle import Oracle, Slot
+from edsl.step.oracle import Oracle, ParameterSlot
 
 DISTRIBUTIONS = ("rademacher", "gaussian")
 
 
 def estimate(estimator, parameter, loss, k):
     """One estimate of the gradient of a loss in one parameter."""
-    slot = Slot(parameter, "0.0", 0, k, k > 1, lambda slot: None)
+    slot = ParameterSlot(parameter, "0.0", 0, k, k > 1, lambda slot: None)
     oracle = Oracle([slot], k, 0, loss, estimator)
     estimator.evaluate(oracle)
     return slot.gradient

@@ -10,12 +10,12 @@ from shell import run
 
 import edsl
 from edsl.errors import EdslError
-from edsl.lab import bench as bench_file
-from edsl.lab import peers
-from edsl.lab.bench import bench, needed_memory
-from edsl.lab.contender import Contender, Copy, Entry, Gradients, Place
-from edsl.lab.first_step import FirstStep, TooSlow
-from edsl.lab.footprint import temporary_bytes
+from edsl.lab.benchmarks import bench as bench_file
+from edsl.lab.benchmarks import peers
+from edsl.lab.benchmarks.bench import bench, needed_memory
+from edsl.lab.benchmarks.contender import Contender, Copy, Entry, Gradients, Place
+from edsl.lab.benchmarks.first_step import FirstStep, TooSlow
+from edsl.lab.benchmarks.footprint import temporary_bytes
 
 CPU = Place("cpu", "float32")
 SHAPES = {"a.weight": (16, 8), "a.bias": (16,), "norm.weight": (16,)}
@@ -108,7 +108,7 @@ def test_gradient_that_an_optimizer_rewrote_is_restored():
 
 
 def test_copy_moves_28_bytes_for_each_float32_parameter_in_blocks(monkeypatch):
-    monkeypatch.setattr("edsl.lab.contender._BLOCK", 100)
+    monkeypatch.setattr("edsl.lab.benchmarks.contender._BLOCK", 100)
     copy = Copy(100, CPU)
     assert copy.bytes == 2800
     assert (copy._blocks, copy._rest) == (3, 50)
@@ -129,7 +129,7 @@ def test_temporary_bytes_are_the_most_held_at_once():
 
 
 def test_first_step_is_measured_cold_and_warm_of_a_plugins_stage_too(own, tmp_path, monkeypatch):
-    monkeypatch.setattr("edsl.plugins._loaded", {})
+    monkeypatch.setattr("edsl.language.registry.plugins._loaded", {})
     plugin = tmp_path / "halved.py"
     plugin.write_text(
         "from dataclasses import dataclass\n"
@@ -161,7 +161,7 @@ def test_peer_whose_first_step_takes_too_long_is_left_out_and_named(own, monkeyp
 
 
 def test_first_step_ends_at_its_limit(own, monkeypatch):
-    monkeypatch.setattr("edsl.lab.first_step.LIMIT", 0.1)
+    monkeypatch.setattr("edsl.lab.benchmarks.first_step.LIMIT", 0.1)
     with pytest.raises(EdslError, match=r"sgd: its first step took more than 0.1 s; --no-first-step"):
         measured("sgd", params=own, first_steps=True)
 
@@ -189,8 +189,8 @@ BAD = {
     "unknown stage": (("foo",), {}, "unknown stage 'foo'"),
     "twice": (("alto", "grad | e | lamb"), {}, "given twice"),
     "the reference as a spec": (("torch.AdamW",), {}, "given twice"),
-    "needs a loss": (("ezo",), {}, "a benchmark has gradients, no loss"),
-    "accumulates": (("grad(accumulate=2) | sgd",), {}, "a benchmark has gradients, no loss"),
+    "needs a loss": (("ezo",), {}, "there is no loss to evaluate"),
+    "accumulates": (("grad(accumulate=2) | sgd",), {}, "there is no loss to evaluate"),
     "refuses a bias": (("muon",), {}, "muon takes matrices"),
     "unknown set": (("sgd",), {"params": "gpt3"}, "did you mean 'gpt2'"),
     "unknown package": (("sgd",), {"against": ["foo.Bar"]}, "'foo.Bar' is no optimizer"),

@@ -9,9 +9,10 @@ from shell import run
 
 import edsl
 from edsl.lab.closure import closure_for
-from edsl.lab.tasks import task
-from edsl.lab.trial import batches
-from edsl.registry import STAGES, stage_class
+from edsl.lab.tasks.catalogue import task
+from edsl.lab.trials.training import batches
+from edsl.language.registry.lookup import stage_class
+from edsl.language.registry.stages import STAGES
 
 TRAINS = {  # each base update with E before it, at a learning rate of its own
     "sgd": "grad | e | sgd(lr=0.1)",

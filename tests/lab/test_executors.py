@@ -12,11 +12,11 @@ import pytest
 import shell
 
 import edsl
-from edsl.lab.driver import run, run_to_end
-from edsl.lab.executors import executor
+from edsl.lab.executors.driver import run, run_to_end
+from edsl.lab.executors.engines import executor
 from edsl.lab.executors.processes import Processes
-from edsl.lab.race import open_record, race
-from edsl.plugins import load_once
+from edsl.lab.races.build import open_record, race
+from edsl.language.registry.plugins import load_once
 
 SPECS = ["sgd(lr=0.1)", "adam(lr=0.01)"]
 BUDGET = {"model": "linear", "batch": 64, "steps": 30, "seeds": 3, "lr": "auto", "trials": 4, "tune_seeds": 2}

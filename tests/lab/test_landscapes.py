@@ -13,12 +13,13 @@ from edsl.cli import main as cli
 from edsl.errors import EdslError
 from edsl.lab.claims import fig1, fig8
 from edsl.lab.claims.claim import VERDICTS, judge
-from edsl.lab.controls import controls_of
-from edsl.lab.explore import Walk, covered, median_interval, sweep, tour, visits, walk
-from edsl.lab.landscapes import LANDSCAPES, landscape, sampled
-from edsl.lab.tasks import task
-from edsl.lab.trial import Setting, run_trial
-from edsl.spec import parse
+from edsl.lab.landscapes.landscapes import LANDSCAPES, landscape, sampled
+from edsl.lab.landscapes.walks import Walk, covered, median_interval, sweep, tour, visits, walk
+from edsl.lab.races.controls import controls_of
+from edsl.lab.tasks.catalogue import task
+from edsl.lab.trials.run import run_trial
+from edsl.lab.trials.setting import Setting
+from edsl.language.spec import parse
 
 CARDIOID = landscape("cardioid")
 

@@ -9,14 +9,16 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import edsl
-from edsl.lab.measures import MEASURES, check_measures, measuring
+from edsl.lab.measures.catalogue import MEASURES, check_measures, measuring
 from edsl.lab.measures.measure import Run
 from edsl.lab.measures.movement import copies, distance
 from edsl.lab.measures.noise import NoiseScale
-from edsl.lab.task import Data, Split, Task
-from edsl.lab.tasks import task
-from edsl.lab.trial import Setting, Training, run_trial
-from edsl.spec import parse
+from edsl.lab.tasks.catalogue import task
+from edsl.lab.tasks.task import Data, Split, Task
+from edsl.lab.trials.run import run_trial
+from edsl.lab.trials.setting import Setting
+from edsl.lab.trials.training import Training
+from edsl.language.spec import parse
 
 needs_curvlinops = pytest.mark.skipif(
     __import__("importlib.util").util.find_spec("curvlinops") is None, reason="curvlinops is not installed"

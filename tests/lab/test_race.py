@@ -12,14 +12,17 @@ import pytest
 import torch
 
 import edsl
-from edsl.lab.driver import run_to_end
-from edsl.lab.race import open_record, race
-from edsl.lab.record import Record, read_configuration
+from edsl.lab.executors.driver import run_to_end
+from edsl.lab.races.build import open_record, race
+from edsl.lab.races.record import Record, read_configuration
 from edsl.lab.report import conclusions
-from edsl.lab.result_tables import outcomes, reading
-from edsl.lab.results import results, together
-from edsl.lab.tasks import task
-from edsl.lab.trial import Setting, batches, failed, fair_groups, run_trial
+from edsl.lab.results.result_tables import outcomes, reading
+from edsl.lab.results.results import results, together
+from edsl.lab.tasks.catalogue import task
+from edsl.lab.trials.run import run_trial
+from edsl.lab.trials.setting import Setting
+from edsl.lab.trials.training import batches, fair_groups
+from edsl.lab.trials.trial import failed
 
 TIMES = ("step_ms", "optimizer_ms", "first_step_s", "seconds")
 
@@ -126,14 +129,14 @@ def test_loss_above_its_start_counts_as_diverged():
 def test_second_run_into_the_same_folder_is_an_error_unless_resumed(tmp_path):
     chosen = race("digits", ["sgd"], steps=2, seeds=1)
     rows = rows_of(chosen, open_record(chosen, tmp_path, False), ignore)
-    with pytest.raises(edsl.EdslError, match="--resume finishes it"):
+    with pytest.raises(edsl.EdslError, match="continue it with --resume"):
         open_record(chosen, tmp_path, False)
     assert rows_of(chosen, open_record(chosen, tmp_path, True), pytest.fail) == rows
 
 
 def test_folder_of_another_race_is_an_error_that_shows_the_difference(tmp_path):
     open_record(race("digits", ["sgd"], steps=2), tmp_path, False)
-    with pytest.raises(edsl.EdslError, match="holds another race \\(budget 2 there, 3 here\\)"):
+    with pytest.raises(edsl.EdslError, match="holds another race \\(budget 2 in the record, 3 here\\)"):
         open_record(race("digits", ["sgd"], steps=3), tmp_path, True)
 
 
@@ -165,8 +168,8 @@ def test_damaged_record_is_an_error_that_names_the_line(tmp_path):
 def test_killed_race_loses_at_most_the_trial_in_flight(tmp_path):
     program = f"""
 from pathlib import Path
-from edsl.lab.driver import run_to_end
-from edsl.lab.race import open_record, race
+from edsl.lab.executors.driver import run_to_end
+from edsl.lab.races.build import open_record, race
 chosen = race("digits", ["sgd", "torch.Adam()"], steps=100, seeds=3)
 record = open_record(chosen, Path({str(tmp_path / "killed")!r}), False)
 run_to_end(chosen, record, lambda p: print(p.done + 1, flush=True))
@@ -248,7 +251,7 @@ def test_an_e_without_a_twin_is_not_said_to_lack_its_controls():
     assert "did not run" not in said
     alone = race("digits", ["eadam"], seeds=3, steps=2)
     said = " ".join(conclusions.doubts(alone, results(alone, [])))
-    assert "eadam did not run without E beside" in said
+    assert "eadam did not run without E, so" in said
     assert "The linear twin of eadam did not run" in said
 
 
@@ -294,7 +297,7 @@ def test_an_optimizer_whose_trials_failed_is_judged_by_ranks_or_not_at_all():
     assert (effect.verdict, effect.interval.method, effect.interval.low) == ("worse", "signed ranks", None)
     fewer = race("digits", ["sgd", "adam"], seeds=5, steps=2)
     effect = results(fewer, ends(fewer, {"sgd": well[:5], "adam": [None] * 5})).rows[1].effects[0]
-    assert effect.verdict == "not comparable: trials that did not end well: 5 here"
+    assert effect.verdict == "not comparable: trials that diverged or failed: 5 here"
 
 
 def test_a_resumed_race_takes_more_seeds_and_nothing_else(tmp_path):
@@ -306,7 +309,7 @@ def test_a_resumed_race_takes_more_seeds_and_nothing_else(tmp_path):
     assert read_configuration(tmp_path / "a")["seeds"] == 3
     at_once = rows_of(more, open_record(more, tmp_path / "b", False))
     assert [row.test_loss for row in extended] == [row.test_loss for row in at_once]
-    with pytest.raises(edsl.EdslError, match=r"holds another race \(seeds 3 there, 1 here\)"):
+    with pytest.raises(edsl.EdslError, match=r"holds another race \(seeds 3 in the record, 1 here\)"):
         open_record(fewer, tmp_path / "a", True)
     with pytest.raises(edsl.EdslError, match="holds another race"):
         open_record(race("digits", ["sgd"], steps=2, seeds=9), tmp_path / "a", True)

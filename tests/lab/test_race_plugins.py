@@ -7,17 +7,17 @@ import pytest
 from shell import run
 
 import edsl
-from edsl import plugins
-from edsl.lab.driver import run_to_end
+from edsl.lab.executors.driver import run_to_end
 from edsl.lab.executors.processes import Processes
-from edsl.lab.race import open_record, race, race_from
-from edsl.lab.record import read_configuration
+from edsl.lab.races.build import open_record, race, race_from
+from edsl.lab.races.record import read_configuration
+from edsl.language.registry import plugins
 
 STAGE = '''
 from dataclasses import dataclass
 from typing import ClassVar
 
-from edsl.domain import Number, field
+from edsl.stage import Number, field
 from edsl.stage import Adaptor
 
 
@@ -94,14 +94,16 @@ def test_a_race_with_an_edited_plugin_is_another_race(raced):
     file, folder = raced
     file.write_text(STAGE.replace("return self.by", "return 2 * self.by"))
     edsl.load_plugin(file)
-    with pytest.raises(edsl.EdslError, match=r"holds another race \(plugin mine\.py \w{12} there, \w{12} here\)"):
+    with pytest.raises(
+        edsl.EdslError, match=r"holds another race \(plugin mine\.py \w{12} in the record, \w{12} here\)"
+    ):
         open_record(race("digits", SPECS, model="linear", steps=2, seeds=1), folder, True)
 
 
 def test_a_missing_plugin_says_so_and_a_copy_of_it_does(raced, tmp_path):
     file, folder = raced
     file.rename(tmp_path / "moved.py")
-    with pytest.raises(edsl.EdslError, match=r"mine\.py of the race in .* is missing .* name a copy with --plugin"):
+    with pytest.raises(edsl.EdslError, match=r"mine\.py of the race in .* is missing .* pass a copy with --plugin"):
         again(folder)
     edsl.load_plugin(tmp_path / "moved.py")
     assert open_record(again(folder), folder, True).finished
@@ -128,7 +130,7 @@ def test_a_file_edited_within_a_second_runs_as_it_is(tmp_path, forget):
 
 def test_a_name_that_begins_with_es_is_not_taken_for_e(raced):
     from edsl.lab.report.conclusions import conclusions, doubts
-    from edsl.lab.results import results
+    from edsl.lab.results.results import results
 
     _, folder = raced
     found = again(folder)

@@ -11,14 +11,14 @@ import pytest
 from shell import run
 
 from edsl.cli.render.race import print_race
-from edsl.lab.driver import run_to_end
-from edsl.lab.race import open_record, race
+from edsl.lab.executors.driver import run_to_end
+from edsl.lab.races.build import open_record, race
+from edsl.lab.races.sweep import sweep
 from edsl.lab.report import conclusions, pictures, sinks
 from edsl.lab.report.page import write
 from edsl.lab.report.stability import stability
-from edsl.lab.result_tables import costs, outcomes
-from edsl.lab.results import results
-from edsl.lab.sweep import sweep
+from edsl.lab.results.result_tables import costs, outcomes
+from edsl.lab.results.results import results
 
 pytest.importorskip("matplotlib")
 
@@ -79,7 +79,7 @@ def test_the_page_stands_alone_and_says_question_answer_doubts_and_budget(raced)
     page = Text(text)
     assert page.open == []
     words = " ".join(" ".join(page.words).split())
-    for heading in ("In short", "What this can’t tell", "Results", "What everybody was given", "What it took"):
+    for heading in ("Summary", "Limitations", "Results", "Budget", "Costs"):
         assert heading in words
     assert conclusions.question(chosen) in words
     assert all(row.name in words and row.spec in words for row in found.rows)
@@ -122,7 +122,7 @@ def test_trials_that_diverged_stand_beside_their_optimizer(tmp_path, capsys, mon
     found = run_to_end(chosen, record, ignore)
     well, badly = outcomes(chosen, found).lines
     assert (well.ended, badly.ended) == ("", "2 of 2 diverged")
-    assert badly.cells == (*5 * ("–",), "not comparable: trials that did not end well: 2 here")
+    assert badly.cells == (*5 * ("–",), "not comparable: trials that diverged or failed: 2 here")
     print_race(chosen, found)
     assert "sgd(lr=5000)  2 of 2 diverged" in capsys.readouterr().out
     page = write([(chosen, found, record.finished, tmp_path)], tmp_path).page.read_text()

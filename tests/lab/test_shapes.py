@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from edsl.errors import EdslError
-from edsl.exclusion import excluded_names
-from edsl.lab.shapes import SETS, parameter_set
+from edsl.groups.exclusion import excluded_names
+from edsl.lab.benchmarks.parameter_sets import SETS, parameter_set
 
 KNOWN = {  # tensors and elements, as the models' own packages count them
     "gpt2": (148, 124_439_808),

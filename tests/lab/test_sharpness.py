@@ -9,12 +9,13 @@ import pytest
 from shell import run
 
 import edsl
-from edsl.lab.driver import run_to_end
-from edsl.lab.edge import plateau, plateaus, spec_at, stable_sharpness
-from edsl.lab.levels import END, read_levels
-from edsl.lab.race import open_record, race
-from edsl.lab.sharpness import Seen, matched, picture, seen_in
-from edsl.theory.report import check_pipeline
+from edsl.lab.claims.edge_of_stability import plateau, plateaus, spec_at, stable_sharpness
+from edsl.lab.executors.driver import run_to_end
+from edsl.lab.races.build import open_record, race
+from edsl.lab.report.matched_loss import picture
+from edsl.lab.results.matched_loss import Seen, matched, seen_in
+from edsl.lab.trials.levels import END, read_levels
+from edsl.theory.stability.report import check_pipeline
 
 pytestmark = [
     pytest.mark.skipif(util.find_spec("curvlinops") is None, reason="curvlinops is not installed"),
@@ -94,9 +95,9 @@ def test_runs_that_end_badly_are_at_no_end_and_levels_of_nobody_are_named(tmp_pa
     assert code == 0, err
     assert re.search(r"sgd\(lr=0\.1\) +2 of 2 +20 ", out)
     assert re.search(r"sgd\(lr=5000\) +0 of 2 +never ", out)
-    assert "No run came to a training loss of 0.001" in out
+    assert "No run reached a training loss of 0.001" in out
     assert "seed 1: the training loss went from" in err
-    assert "no picture: no run came to a level" in err
+    assert "no picture: no run reached a level" in err
     code, _, err = run("report", str(tmp_path / "sharp"))
     assert (code, "sharpness.png" in err) == (0, False)
 

@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from edsl.lab.statistics import compared, holm, paired, performance_profile, ranked, verdict
+from edsl.lab.results.statistics import compared, holm, paired, performance_profile, ranked, verdict
 
 
 def test_t_interval_is_students_by_hand():

@@ -12,15 +12,16 @@ import pytest
 import torch
 
 from edsl.errors import EdslError, EdslWarning
-from edsl.lab import tokens
-from edsl.lab.cache import kept, mapped
+from edsl.lab.benchmarks.parameter_sets import parameter_set
+from edsl.lab.data import tokens
+from edsl.lab.data.cache import kept, mapped
+from edsl.lab.data.windows import windows
 from edsl.lab.models.gpt2 import gpt2
-from edsl.lab.shapes import parameter_set
-from edsl.lab.task import Scale, Split, Task
-from edsl.lab.tasks import TASKS, cifar, logistic, quadratic, task
+from edsl.lab.tasks import cifar, logistic, quadratic
 from edsl.lab.tasks import python_bytes as python_bytes_file
 from edsl.lab.tasks import text as text_file
-from edsl.lab.windows import windows
+from edsl.lab.tasks.catalogue import TASKS, task
+from edsl.lab.tasks.task import Scale, Split, Task
 
 SIZES = {  # train, validation, test
     "digits": (1257, 270, 270),
@@ -86,7 +87,7 @@ def parameters(model) -> int:
 
 
 def test_tasks_are_listed_without_torch():
-    program = "import sys, edsl.lab.tasks; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
+    program = "import sys, edsl.lab.tasks.catalogue; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 
@@ -401,7 +402,7 @@ def test_text_of_a_folder_is_bytes_where_gpt2s_tokenizer_cannot_be_had(books, ow
 
     monkeypatch.setattr(tokens, "gpt2_tokenizer", missing)
     chosen = task(f"text:{books}")
-    with pytest.warns(EdslWarning, match="tokens are bytes, since GPT-2's tokenizer is not here"):
+    with pytest.warns(EdslWarning, match="using byte tokens, since GPT-2's tokenizer is not here"):
         data = chosen.data()
     whole = b"".join(sorted(bytes(row.tolist()) for row in data.train.inputs))
     assert b"one one" in whole

@@ -5,11 +5,12 @@ import math
 import pytest
 
 import edsl
-from edsl.lab.driver import run_to_end
-from edsl.lab.learning_rate import learning_rates, scaled
-from edsl.lab.race import TUNING_SEEDS_FROM, open_record, race
-from edsl.lab.trial import failed
-from edsl.lab.tuning import best_factor, on_edge, round_of_factors
+from edsl.lab.executors.driver import run_to_end
+from edsl.lab.races.build import open_record, race
+from edsl.lab.races.learning_rate import learning_rates, scaled
+from edsl.lab.races.race import TUNING_SEEDS_FROM
+from edsl.lab.races.tuning import best_factor, on_edge, round_of_factors
+from edsl.lab.trials.trial import failed
 
 
 def tuned(score, trials, tuner="grid"):

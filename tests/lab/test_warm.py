@@ -7,9 +7,9 @@ import pytest
 from shell import run
 
 import edsl
-from edsl.lab.shapes import parameter_set
-from edsl.lab.warm import warm
-from edsl.recipes import RECIPES
+from edsl.lab.benchmarks.parameter_sets import parameter_set
+from edsl.lab.benchmarks.warm import warm
+from edsl.language.registry.recipes import RECIPES
 
 SHAPES = {"a.weight": (6, 4), "a.bias": (6,), "b.weight": (4, 6), "b.bias": (4,), "norm.weight": (1,)}
 SEVERAL = ["alto", "hutchinson(every=2) | sophia", "grad | e | torch.SGD(lr=0.1)"]

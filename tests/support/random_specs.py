@@ -7,8 +7,9 @@ import random
 import warnings
 
 import edsl
-from edsl.domain import Choice, Number, Switch, Whole
-from edsl.registry import STAGES, stage_class
+from edsl.language.domain import Choice, Number, Switch, Whole
+from edsl.language.registry.lookup import stage_class
+from edsl.language.registry.stages import STAGES
 
 DECAYS = (0.0, 0.1, 0.5, 0.9, 0.95, 0.99, 0.999, 0.9999999)
 RATES = (0.0, 1e-12, 1e-3, 0.01, 0.1, 1.0, 1.8412, 10.0, 1e10)

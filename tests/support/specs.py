@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edsl.registry import stage_class
+from edsl.language.registry.lookup import stage_class
 
 
 def pipeline_with(name: str) -> str:

@@ -5,9 +5,9 @@ import pytest
 import sympy
 
 import edsl
-from edsl.theory.filter import adaptor_filter, update_filter
-from edsl.theory.linearise import Z, linearise
-from edsl.theory.noise import implicit_regulariser, mean_square_radius, steady_variance
+from edsl.theory.systems.filter import adaptor_filter, update_filter
+from edsl.theory.systems.linearise import Z, linearise
+from edsl.theory.systems.noise import implicit_regulariser, mean_square_radius, steady_variance
 
 POINTS = [(-5, 0.99), (0.5, 0.01), (-90, 0.99), (0.9, 0.0), (-1.5, 0.5)]
 

@@ -7,7 +7,7 @@ import torch
 from problem import walk
 
 import edsl
-from edsl.theory.linearise import NotLinear, exact, linearise
+from edsl.theory.systems.linearise import NotLinear, exact, linearise
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_step_that_only_looks_linear_is_found_out():
     from dataclasses import dataclass
     from typing import ClassVar
 
-    from edsl.domain import Number, field
+    from edsl.language.domain import Number, field
     from edsl.stage import BaseUpdate
 
     @dataclass(frozen=True)
@@ -91,9 +91,9 @@ def test_what_is_added_to_a_frozen_root_goes_with_it_whatever_its_name():
     from dataclasses import dataclass
     from typing import Any, ClassVar, NamedTuple
 
-    from edsl.domain import DECAY, Number, field
+    from edsl.language.domain import DECAY, Number, field
     from edsl.stage import BaseUpdate
-    from edsl.theory.report import check_pipeline
+    from edsl.theory.stability.report import check_pipeline
 
     class Second(NamedTuple):
         v: Any
@@ -122,10 +122,10 @@ def test_step_with_coefficients_of_k_or_a_branch_is_refused_in_one_line(step):
     from dataclasses import dataclass
     from typing import ClassVar
 
-    from edsl.domain import Number, field
+    from edsl.language.domain import Number, field
     from edsl.stage import BaseUpdate
-    from edsl.theory.filter import update_filter
-    from edsl.theory.report import check_pipeline
+    from edsl.theory.stability.report import check_pipeline
+    from edsl.theory.systems.filter import update_filter
 
     @dataclass(frozen=True)
     class Fading(BaseUpdate):

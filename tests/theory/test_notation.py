@@ -5,10 +5,10 @@ from matplotlib.mathtext import MathTextParser
 from specs import pipeline_with
 
 import edsl
-from edsl.recipes import RECIPES
-from edsl.registry import STAGES
-from edsl.theory.latex import latex
-from edsl.theory.notation import recurrences
+from edsl.language.registry.recipes import RECIPES
+from edsl.language.registry.stages import STAGES
+from edsl.theory.text.latex import latex
+from edsl.theory.text.notation import recurrences
 
 
 def lines(spec):
@@ -53,7 +53,7 @@ def test_alto_prints_as_the_paper_writes_it():
         ("sam | sgd", "gₖ = ∇f(θₖ₋₁ + ρ ĝₖ / ‖all ĝₖ‖)"),
         ("hutchinson(every=5) | sophia", "hₖ = [β₃ hₖ₋₁ + (1 − β₃) Dₖ if Dₖ is new else hₖ₋₁]"),
         ("adahessian", "v̂ₖ = vₖ / (1 − β₃^(j))"),
-        ("torch.AdamW()", "torch.AdamW is another package's optimizer: its recurrence can't be read, only run"),
+        ("torch.AdamW()", "torch.AdamW is another package's optimizer: edsl does not know its recurrence"),
     ],
 )
 def test_switches_and_zero_terms_change_what_is_printed(spec, line):
@@ -108,8 +108,9 @@ def test_no_two_quantities_share_a_letter(spec, line):
 
 
 def test_products_of_numbers_are_no_difference():
-    from edsl.theory.alphabet import Alphabet
-    from edsl.theory.notation import Writer, letter
+    from edsl.theory.text.alphabet import Alphabet
+    from edsl.theory.text.formula import letter
+    from edsl.theory.text.notation import Writer
 
     write = Writer(Alphabet()).text
     x, five, small = letter("x"), letter("−5"), letter("0.01")

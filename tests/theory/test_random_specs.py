@@ -16,10 +16,11 @@ from random_specs import random_spec
 import edsl
 from edsl.as_json import as_json
 from edsl.cli.equivalent import equivalent
-from edsl.cli.explain import describe, facts, to_latex
-from edsl.theory.loop import loop_of
-from edsl.theory.relations import relations
-from edsl.theory.report import check_pipeline
+from edsl.cli.explain import describe, to_latex
+from edsl.cli.render.pipeline import facts
+from edsl.theory.stability.report import check_pipeline
+from edsl.theory.statements.relations import relations
+from edsl.theory.systems.loop import loop_of
 
 STEPS = 240
 DECIDED = 8.0  # |log radius| × steps between the two looks, from which growth and decay can't be mistaken

@@ -9,7 +9,7 @@ from problem import gradients, parameters, walk
 
 import edsl
 from edsl.theory import RegretMonitor
-from edsl.theory.regret import (
+from edsl.theory.regret.conditions import (
     FAILS,
     HOLDS,
     conditions,
@@ -18,7 +18,7 @@ from edsl.theory.regret import (
     readings,
     schedule_condition,
 )
-from edsl.theory.schedule import read_schedule
+from edsl.theory.regret.schedule import read_schedule
 
 
 def verdicts(*values, **options):

@@ -3,9 +3,9 @@
 import pytest
 
 import edsl
-from edsl.lab.controls import controls_of
-from edsl.theory.relations import relations
-from edsl.theory.twin import linear_twin
+from edsl.lab.races.controls import controls_of
+from edsl.theory.statements.relations import relations
+from edsl.theory.statements.twin import linear_twin
 
 U = {"Grokfast-EMA"}  # said of u, whatever stands behind it
 

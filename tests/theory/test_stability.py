@@ -9,12 +9,13 @@ import torch
 from problem import walk
 
 import edsl
-from edsl.theory import closed_form, stability
-from edsl.theory.linearise import linearise
-from edsl.theory.loop import loop_of
-from edsl.theory.maps import radius_map, sharpness_map, step_sizes
-from edsl.theory.plot import Axis
-from edsl.theory.report import check_closed_form, check_pipeline
+from edsl.theory.stability import closed_form
+from edsl.theory.stability import intervals as stability
+from edsl.theory.stability.maps import radius_map, sharpness_map, step_sizes
+from edsl.theory.stability.plot import Axis
+from edsl.theory.stability.report import check_closed_form, check_pipeline
+from edsl.theory.systems.linearise import linearise
+from edsl.theory.systems.loop import loop_of
 
 TABLE = [  # α, β₁, β₂, s* with an EMA momentum, s* with a sum, what limits
     (0, 0.5, 0.9, 38, 3.8, "flip"),

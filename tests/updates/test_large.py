@@ -5,7 +5,8 @@ import torch
 from torch.nn import Parameter
 
 import edsl
-from edsl.registry import STAGES, stage_class
+from edsl.language.registry.lookup import stage_class
+from edsl.language.registry.stages import STAGES
 
 SIZES = (1e10, 1e20, 1e30, 1e37)
 VARIANTS = (

@@ -13,9 +13,10 @@ from scipy.optimize import linprog
 
 import edsl
 from edsl.lab.verify import verify
-from edsl.matrices import blocks, eigenbasis, inverse_power, refined, whole
-from edsl.newton_schulz import JORDAN, MARGIN, MINIMAX, SMALLEST, newton_schulz
-from edsl.registry import STAGES, stage_class
+from edsl.language.registry.lookup import stage_class
+from edsl.language.registry.stages import STAGES
+from edsl.numerics.matrices import blocks, eigenbasis, inverse_power, refined, unblock
+from edsl.numerics.newton_schulz import JORDAN, MARGIN, MINIMAX, SMALLEST, newton_schulz
 
 STEPS = 50
 TOLERANCE = 1e-10
@@ -749,4 +750,4 @@ def test_blocks_are_cut_as_by_hand_and_whole_puts_them_together():
                         part = x[rows_here, columns_here].numpy()
                         expected[: part.shape[0], : part.shape[1]] = part
                         assert np.array_equal(made[i, j].numpy(), expected)
-                assert torch.equal(whole(made, rows, columns), x)
+                assert torch.equal(unblock(made, rows, columns), x)

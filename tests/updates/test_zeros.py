@@ -7,7 +7,7 @@ import torch
 from torch.nn import Parameter
 
 import edsl
-from edsl.newton_schulz import FLOOR, newton_schulz
+from edsl.numerics.newton_schulz import FLOOR, newton_schulz
 
 MODES = ("compiled", "eager")
 LAYERWISE = ["alto", "lamb", "lamb(eps3=1)", "lamb(eps3=1e-30)", "lars(lr=1)", "elars"]

@@ -53,7 +53,7 @@ def test_no_step_is_taken_inside_evaluation_weights_and_it_is_not_entered_twice(
     with optimizer.evaluation_weights():
         with pytest.raises(edsl.EdslError, match="inside evaluation_weights"):
             optimizer.step()
-        with pytest.raises(edsl.EdslError, match="entered already"), optimizer.evaluation_weights():
+        with pytest.raises(edsl.EdslError, match="already active"), optimizer.evaluation_weights():
             pass
     optimizer.step()
 
@@ -94,7 +94,7 @@ def test_decay_follows_a_schedule_of_lr_and_spares_biases():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("grad | caution | sgd", "caution .wrapper. stands behind a base update"),
+        ("grad | caution | sgd", "caution .wrapper. must follow a base update"),
         ("sgd | caution | e", "e .adaptor. can't follow caution"),
         ("sgd | caution | adam", "can't follow|two base updates"),
         ("torch.SGD(lr=0.1) | caution", "moves the weights itself"),

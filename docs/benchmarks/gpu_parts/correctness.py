@@ -22,11 +22,11 @@ from torch import Tensor
 from torch.nn import Parameter
 
 import edsl
+from edsl.lab.benchmarks.parameter_sets import Shape
 from edsl.lab.closure import closure_for
-from edsl.lab.shapes import Shape
-from edsl.pipeline import Pipeline
-from edsl.recipes import RECIPES
-from edsl.registry import STAGES
+from edsl.language.pipeline import Pipeline
+from edsl.language.registry.recipes import RECIPES
+from edsl.language.registry.stages import STAGES
 from gpu_parts.run import Row, Run, notes, table
 
 TITLE = "Correctness"

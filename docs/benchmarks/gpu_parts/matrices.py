@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from edsl.lab.contender import Entry
-from edsl.lab.first_step import first_step
-from edsl.lab.peers import AbsentPackage, peer_class
-from edsl.lab.shapes import Shape, parameter_set
+from edsl.lab.benchmarks.contender import Entry
+from edsl.lab.benchmarks.first_step import first_step
+from edsl.lab.benchmarks.parameter_sets import Shape, parameter_set
+from edsl.lab.benchmarks.peers import AbsentPackage, peer_class
 from gpu_parts.run import Rotating, Row, Run, milliseconds, notes, spread, table
 
 TITLE = "Matrices"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edsl.lab.footprint import temporary_bytes
-from edsl.lab.shapes import Shape, parameter_set
-from edsl.lab.trial import state_bytes
-from edsl.memory import memory
+from edsl.costs.memory import memory
+from edsl.lab.benchmarks.footprint import temporary_bytes
+from edsl.lab.benchmarks.parameter_sets import Shape, parameter_set
+from edsl.optim.state import state_bytes
 from gpu_parts.run import Rotating, Row, Run, notes, table
 
 TITLE = "Memory"

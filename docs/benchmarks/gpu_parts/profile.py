@@ -9,10 +9,10 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 import edsl
-from edsl.lab.contender import Contender
-from edsl.lab.shapes import Shape, parameter_set
-from edsl.plan import Plan
-from edsl.traffic import bytes_of_loops
+from edsl.costs.traffic import bytes_of_loops
+from edsl.lab.benchmarks.contender import Contender
+from edsl.lab.benchmarks.parameter_sets import Shape, parameter_set
+from edsl.step.plan import GroupPlan
 from gpu_parts.run import Rotating, Row, Run, notes, table
 
 TITLE = "A profile"
@@ -41,7 +41,7 @@ def measure(run: Run) -> None:
     took = _kernel_microseconds(run, chosen, gradients) if run.on_gpu else {}
     elements = sum(parameter.numel() for parameter in chosen.parameters)
     pipeline = edsl.parse(SPEC)
-    moved = bytes_of_loops(Plan(pipeline, False, pipeline.hyperparameters), torch.float32)
+    moved = bytes_of_loops(GroupPlan(pipeline, False, pipeline.hyperparameters), torch.float32)
     assert moved is not None  # of elements and norms
     names = [f"{kind}{number}" for number in range(len(moved)) for kind in ("scalars", "pass")]
     for name in names:  # what is spared the layerwise factor, 0.1 % of the elements, takes the first pass alone

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 import edsl
-from edsl.cuda import Cuda, Tile
-from edsl.lab.contender import Contender, Entry, Gradients, Place
-from edsl.lab.footprint import kernels
-from edsl.lab.peers import MODULES as PACKAGES
-from edsl.lab.shapes import Shape
-from edsl.lab.trial import state_bytes
+from edsl.kernels.cuda import CudaKernels, Tile
+from edsl.lab.benchmarks.contender import Contender, Entry, Gradients, Place
+from edsl.lab.benchmarks.footprint import kernels
+from edsl.lab.benchmarks.parameter_sets import Shape
+from edsl.lab.benchmarks.peers import MODULES as PACKAGES
+from edsl.optim.state import state_bytes
 
 Row = dict[str, Any]
 
@@ -59,7 +59,7 @@ class Run:
             return edsl.compile(spec, parameters, **options)
         options = options if self.on_gpu else {**options, "mode": "eager"}
         optimizer = edsl.compile(spec, parameters, **options)
-        optimizer.engine.cuda = Cuda(self.device, tile)
+        optimizer.engine.cuda = CudaKernels(self.device, tile)
         return optimizer
 
     def contender(self, name: str, shapes: dict[str, Shape], dtype: str, **options: Any) -> Contender:

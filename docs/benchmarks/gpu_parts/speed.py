@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from edsl.cuda import Tile
-from edsl.lab.contender import Contender, Place
-from edsl.lab.peers import AbsentPackage, peer_class
-from edsl.lab.shapes import Shape, parameter_set
-from edsl.memory import memory
+from edsl.costs.memory import memory
+from edsl.kernels.cuda import Tile
+from edsl.lab.benchmarks.contender import Contender, Place
+from edsl.lab.benchmarks.parameter_sets import Shape, parameter_set
+from edsl.lab.benchmarks.peers import AbsentPackage, peer_class
 from gpu_parts.run import (
     Rotating,
     Row,

@@ -14,9 +14,10 @@ import torch
 
 import edsl
 from edsl.lab.models.decoder import Decoder
-from edsl.lab.task import Scale, Task
 from edsl.lab.tasks.python_bytes import BYTES, LENGTH
-from edsl.lab.trial import Setting, Training, fair_groups
+from edsl.lab.tasks.task import Scale, Task
+from edsl.lab.trials.setting import Setting
+from edsl.lab.trials.training import Training, fair_groups
 from gpu_parts.run import Row, Run, notes, table
 
 TITLE = "Training"

@@ -10,8 +10,8 @@ from typing import Any
 
 from edsl.lab.claims.claim import Claim
 from edsl.lab.claims.raced import raced
-from edsl.lab.controls import TWIN
-from edsl.lab.race import race
+from edsl.lab.races.build import race
+from edsl.lab.races.controls import TWIN
 
 TARGET = 0.05  # mean squared error; the noise alone is 0.01
 ADAM, EXPLORING = "adam(lr=0.01)", "eadam(lr=0.01, alpha=-50)"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from edsl.lab.claims.claim import Claim, judge
-from edsl.lab.controls import controls_of
-from edsl.lab.explore import Tour, Walk, tour, walk
-from edsl.lab.landscapes import STEPS, landscape
-from edsl.lab.views import save_plane
-from edsl.spec import parse
+from edsl.lab.landscapes.landscapes import STEPS, landscape
+from edsl.lab.landscapes.pictures import save_plane
+from edsl.lab.landscapes.walks import Tour, Walk, tour, walk
+from edsl.lab.races.controls import controls_of
+from edsl.language.spec import parse
 
 BAR = 10.0  # times Adam's, in the median over starts
 STRONG = "grad | e(alpha=-90, beta1=0.99) | adam(lr={lr})"  # what the bar is asked of

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from edsl.lab.claims.claim import Claim
+from edsl.lab.claims.edge_of_stability import Plateau, plateaus
 from edsl.lab.claims.raced import raced
-from edsl.lab.edge import Plateau, plateaus
-from edsl.lab.levels import END
-from edsl.lab.race import race
-from edsl.lab.sharpness import Matched, matched, picture, seen_in
-from edsl.lab.statistics import LEVEL, Interval, holm
+from edsl.lab.races.build import race
+from edsl.lab.report.matched_loss import picture
+from edsl.lab.results.matched_loss import Matched, matched, seen_in
+from edsl.lab.results.statistics import LEVEL, ConfidenceInterval, holm
+from edsl.lab.trials.levels import END
 
 LR = 0.003
 SPECS = (f"adam(lr={LR})", *(f"eadam(lr={LR}, alpha={alpha})" for alpha in (-50, -5, 5, 50)))
@@ -61,7 +62,7 @@ def run(out: Path, quick: bool) -> Claim:
     )
 
 
-def _shown(*claimed: tuple[Interval | None, int]) -> list[bool]:
+def _shown(*claimed: tuple[ConfidenceInterval | None, int]) -> list[bool]:
     """Whether each difference lies on the side that is claimed, family-wise among them (Holm)."""
     raised = holm([1.0 if interval is None or interval.p is None else interval.p for interval, _ in claimed])
     return [
@@ -70,7 +71,7 @@ def _shown(*claimed: tuple[Interval | None, int]) -> list[bool]:
     ]
 
 
-def _text(interval: Interval | None) -> str:
+def _text(interval: ConfidenceInterval | None) -> str:
     if interval is None:
         return "–"
     ends = "" if interval.low is None else f" [{interval.low:.3f}, {interval.high:.3f}]"

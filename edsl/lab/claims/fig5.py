@@ -6,9 +6,9 @@ from pathlib import Path
 
 from edsl.lab.claims.claim import Claim
 from edsl.lab.claims.raced import effect_of, interval_text, raced, table_of
-from edsl.lab.controls import WITHOUT
-from edsl.lab.race import race
-from edsl.lab.sweep import sweep
+from edsl.lab.races.build import race
+from edsl.lab.races.controls import WITHOUT
+from edsl.lab.races.sweep import sweep
 
 SPEC = "alto(lr=0.03)"
 GRIDS = ("beta1=0.01,0.9,0.99", "alpha=-5,-0.5,0.5,5")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from edsl.lab.claims.claim import Claim, judge
-from edsl.lab.controls import controls_of
-from edsl.lab.explore import RATES, sweep, walk
-from edsl.lab.landscapes import STEPS, landscape
-from edsl.lab.views import save_line
-from edsl.spec import parse
+from edsl.lab.landscapes.landscapes import STEPS, landscape
+from edsl.lab.landscapes.pictures import save_line
+from edsl.lab.landscapes.walks import RATES, sweep, walk
+from edsl.lab.races.controls import controls_of
+from edsl.language.spec import parse
 
 MORE = 5  # learning rates of 51, by which one optimizer is said to leave more often
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from edsl.errors import EdslError
-from edsl.lab.driver import run
-from edsl.lab.executors import executor
-from edsl.lab.race import Race, open_record
+from edsl.lab.executors.driver import run
+from edsl.lab.executors.engines import executor
+from edsl.lab.races.build import open_record
+from edsl.lab.races.race import Race
 from edsl.lab.report.page import write
-from edsl.lab.result_tables import figure_text
-from edsl.lab.results import Effect, Results, Row, results
+from edsl.lab.results.result_tables import figure_text
+from edsl.lab.results.results import Effect, ResultRow, Results, results
 
 
 def raced(race: Race, folder: Path) -> tuple[Results, Sequence[Mapping[str, Any]], tuple[Path, ...]]:
@@ -36,7 +37,7 @@ def effect_of(found: Results, name: str, against: str) -> Effect:
     raise EdslError(f"{name} was not compared to {against}")
 
 
-def row_of(found: Results, name: str) -> Row:
+def row_of(found: Results, name: str) -> ResultRow:
     return next(row for row in found.rows if row.name == name)
 
 

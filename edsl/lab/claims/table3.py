@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edsl.lab.claims.claim import Claim
 from edsl.lab.claims.raced import effect_of, interval_text, raced, table_of
-from edsl.lab.race import race
+from edsl.lab.races.build import race
 
 BATCHES = (4096, 1024)
 SPECS = ("alto(lr=0.01)", "lamb(lr=0.01)", "adam(lr=0.003)")

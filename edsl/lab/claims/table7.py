@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edsl.lab.ablation import ablation
 from edsl.lab.claims.claim import Claim
 from edsl.lab.claims.raced import effect_of, interval_text, raced, table_of
-from edsl.lab.race import race
+from edsl.lab.races.ablation import ablation
+from edsl.lab.races.build import race
 
 SPEC = "alto(lr=0.01)"
 

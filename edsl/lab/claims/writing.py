@@ -21,8 +21,8 @@ def markdown(claim: Claim, pictures: Path, within: Path) -> str:
         name = f"{claim.name}-{number}-{picture.stem}{picture.suffix}"
         shutil.copyfile(picture, pictures / name)
         lines += [f"![{claim.title}, {picture.stem}]({(pictures / name).relative_to(within)})", ""]
-    lines += [f"*The rule of the verdict.* {_sentence(claim.rule)}", ""]
-    lines += [f"*What this can't decide.* {claim.caveat}", ""]
+    lines += [f"*Verdict rule.* {_sentence(claim.rule)}", ""]
+    lines += [f"*Limitations.* {claim.caveat}", ""]
     lines += [f"    edsl reproduce {claim.name}", *(f"    {line}" for line in claim.commands.splitlines()), ""]
     return "\n".join(lines)
 

@@ -6,10 +6,10 @@ import logging
 import os
 from typing import Any
 
-from edsl.errors import EdslError
-from edsl.lab.executors import Tick
-from edsl.lab.race import Work
-from edsl.lab.trial import failed
+from edsl.errors import EdslError, brief
+from edsl.lab.executors.executor import Tick
+from edsl.lab.races.entrant import Work
+from edsl.lab.trials.trial import failed
 
 RETRIES = 3  # of a trial whose worker is lost
 
@@ -36,8 +36,8 @@ class Cluster:
             try:
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **local)
             except Exception as reason:  # Ray raises many kinds
-                said = (str(reason).splitlines() or [type(reason).__name__])[0]
-                raise EdslError(f"Ray can't be reached at {address or 'this machine'}: {said[:200]}") from None
+                where = address or "this machine"
+                raise EdslError(f"Ray can't be reached at {where}: {brief(reason, 200)}") from None
         self.capacity = jobs or max(1, int(ray.cluster_resources().get("CPU", 1)))
         self.remote: Any = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=RETRIES)(run_on_cluster)
         self.running: dict[Any, Work] = {}
@@ -55,8 +55,8 @@ class Cluster:
                 raise EdslError(str(error.cause)) from None
             raise
         except (self.ray.exceptions.WorkerCrashedError, self.ray.exceptions.NodeDiedError) as error:
-            said = (str(error).splitlines() or [""])[0]
-            return work.key, failed(work.spec, work.seed, f"its worker was lost {RETRIES + 1} times: {said}").record()
+            lost = f"its worker was lost {RETRIES + 1} times: {brief(error)}"
+            return work.key, failed(work.spec, work.seed, lost).record()
         return work.key, answer
 
     def __enter__(self) -> Cluster:

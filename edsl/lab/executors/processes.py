@@ -18,9 +18,9 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from edsl.errors import EdslError
-from edsl.lab.executors import Tick
-from edsl.lab.race import Work
-from edsl.lab.trial import failed
+from edsl.lab.executors.executor import Tick
+from edsl.lab.races.entrant import Work
+from edsl.lab.trials.trial import failed
 
 ATTEMPTS = 3  # of a trial whose worker dies
 PATIENCE = 5.0  # seconds that workers get to end by themselves

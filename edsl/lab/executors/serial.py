@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from edsl.lab.executors import Tick
+from edsl.lab.executors.executor import Tick
 from edsl.lab.executors.worker import run_work
-from edsl.lab.race import Work
+from edsl.lab.races.entrant import Work
 
 
 class Serial:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from edsl.lab.race import Work
-from edsl.lab.tasks import task
-from edsl.lab.trial import run_trial
-from edsl.plugins import load_held
+from edsl.lab.races.entrant import Work
+from edsl.lab.tasks.catalogue import task
+from edsl.lab.trials.run import run_trial
+from edsl.language.registry.plugins import load_held
 
 
 def run_work(work: Work, tick: Callable[[int], None] | None = None) -> dict[str, Any]:

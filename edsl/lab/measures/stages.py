@@ -17,7 +17,7 @@ class Watching(Measure):
     """A measure that looks at one step through the optimizer's watchers; absent for other packages'."""
 
     def before(self) -> None:
-        from edsl.optimizer import PipelineOptimizer
+        from edsl.optim.optimizer import PipelineOptimizer
 
         self.seen: list[Any] = []
         if isinstance(self.run.optimizer, PipelineOptimizer) and not self.run.pipeline.update.moves_weights:

@@ -1,1 +1,1 @@
-"""Networks that more than one task trains."""
+"""The models that tasks train. Imports errors alone."""

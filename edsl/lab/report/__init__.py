@@ -1,1 +1,1 @@
-"""What a race leaves to read: one HTML page, pictures, and tables for other programs."""
+"""Results as pages, pictures and logs. Imports results, races and theory."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from edsl.lab.controls import TWIN, WITHOUT, why_no_twin
-from edsl.lab.race import Race
-from edsl.lab.result_tables import MISSING, difference_texts, metric_scale
-from edsl.lab.results import NAMES, Effect, Results, Row
-from edsl.lab.statistics import BETTER, FEWEST, UNDECIDED, WORSE
-from edsl.spec import parse
+from edsl.lab.races.controls import TWIN, WITHOUT, why_no_twin
+from edsl.lab.races.race import Race
+from edsl.lab.results.result_tables import MISSING, difference_texts, metric_scale
+from edsl.lab.results.results import NAMES, Effect, ResultRow, Results
+from edsl.lab.results.statistics import BETTER, FEWEST, UNDECIDED, WORSE
+from edsl.language.spec import parse
 
 FEW = 5  # seeds, below which an interval is very wide
 
@@ -23,12 +23,12 @@ def question(race: Race) -> str:
     if race.kind == "ablate":
         return f"Which parts of {race.baseline} matter {where}?"
     if race.kind == "sharpness":
-        return f"Which optimizer is at flatter places when training losses are equal, {where}?"
+        return f"Which optimizer is flatter at matched training loss, {where}?"
     return f"Which optimizer gets the best {NAMES[race.metric]} {where}?"
 
 
 def budget(race: Race) -> list[str]:
-    """What everybody was given, as sentences."""
+    """What each optimizer was given, as sentences."""
     setting, tuning = race.setting, race.tuning
     said = [
         f"Each trial has {setting.budget:g} {setting.unit}, the learning rate on a {setting.schedule} schedule.",
@@ -40,7 +40,7 @@ def budget(race: Race) -> list[str]:
         by = how.get(tuning.tuner, "the same factors on its own")
         said.append(
             f"Each may try {tuning.trials} learning rates, by {by}, each on {tuning.seeds} seeds that no final trial "
-            "uses; the best on the validation split is taken. What its own learning rate gives stands beside it."
+            "uses; the best on the validation split is taken. The result at its own learning rate is shown next to it."
         )
     else:
         said.append(
@@ -82,15 +82,15 @@ def _amount(race: Race, effect: Effect, several: bool) -> str:
     if between != MISSING:
         said.append(f"95 % interval {between}")
     if interval.method == "no spread":
-        said.append(f"the same on each of {interval.n} seeds, which leaves nothing to judge by")
+        said.append(f"the same on each of {interval.n} seeds, so there is no spread to test")
     if interval.method == "signed ranks" and interval.p is not None:
-        said.append(f"by signed ranks, a trial that did not end well as the worst, p = {interval.p:.2g}")
+        said.append(f"by signed ranks, diverged and failed trials ranked worst, p = {interval.p:.2g}")
     if several and effect.family_wise != effect.verdict:
         said.append(f"among all verdicts here: {effect.family_wise}")
     return f" ({'; '.join(said)})" if said else ""
 
 
-def _against(race: Race, row: Row, effect: Effect, several: bool) -> str:
+def _against(race: Race, row: ResultRow, effect: Effect, several: bool) -> str:
     amount, metric = _amount(race, effect, several), NAMES[race.metric]
     if effect.verdict in (BETTER, WORSE):
         return f"{row.name} has a {effect.verdict} {metric} than {effect.against}{amount}."
@@ -99,24 +99,24 @@ def _against(race: Race, row: Row, effect: Effect, several: bool) -> str:
     return f"{row.name} and {effect.against}: {effect.verdict}{amount}."
 
 
-def _of_e(race: Race, row: Row, effects: Sequence[Effect], several: bool) -> str:
+def _of_e(race: Race, row: ResultRow, effects: Sequence[Effect], several: bool) -> str:
     """Whether what E does is E's: read from both controls, as far as there are two."""
     parts = [f"against {_called(row, effect)}: {effect.verdict}{_amount(race, effect, several)}" for effect in effects]
     verdicts = {effect.control: effect.verdict for effect in effects}
     return f"E in {row.name}, {'; '.join(parts)}. {_reading(row, verdicts)}"
 
 
-def _called(row: Row, effect: Effect) -> str:
+def _called(row: ResultRow, effect: Effect) -> str:
     """A control by what it is, and by its name where it runs under one of its own."""
     what = {WITHOUT: "the same without E", TWIN: "its twin"}[effect.control]
     return what if effect.against == f"{row.name}, {effect.control}" else f"{what}, {effect.against}"
 
 
-def _reading(row: Row, verdicts: Mapping[str, str]) -> str:
+def _reading(row: ResultRow, verdicts: Mapping[str, str]) -> str:
     """What the verdicts against the controls say together."""
     base, twin = verdicts.get(WITHOUT, ""), verdicts.get(TWIN, "")
     if not base:
-        return "It did not run without E: what E does is not told."
+        return "It did not run without E, so the effect of E is unknown."
     if not twin:
         reason = why_no_twin(parse(row.spec))
         missing = f"It has no linear twin: {reason}." if reason else "Its twin did not run."
@@ -149,7 +149,7 @@ def doubts(race: Race, found: Results) -> list[str]:
     if found.verdicts > 1:
         said.append(
             f"There are {found.verdicts} verdicts, each wrong in about one race of twenty where nothing differs: one "
-            "among them is a lead, not a result. The family-wise ones beside (Holm) are all right together in 95 % of "
+            "among them is a lead, not a result. The family-wise ones (Holm) are all correct together in 95 % of "
             "such races."
         )
     edges = [row.name for row in found.rows if row.lr_on_edge]
@@ -162,11 +162,11 @@ def doubts(race: Race, found: Results) -> list[str]:
     for row in found.rows:
         if row.diverged or row.failed:
             total = row.ok + row.diverged + row.failed
-            said.append(f"{row.name}: {row.diverged + row.failed} of {total} final trials did not end well.")
+            said.append(f"{row.name}: {row.diverged + row.failed} of {total} final trials diverged or failed.")
     setting = race.setting
     said.append(
         f"One task, one model, one batch size and one budget were tried. {setting.budget:g} {setting.unit} need not "
-        "tell what longer training or a larger model would; an average with decay 0.99 takes 100 steps to fill."
+        "predict longer training or a larger model; an average with decay 0.99 takes 100 steps to fill."
     )
     return [*said, *_missing_controls(race)]
 
@@ -179,7 +179,7 @@ def _missing_controls(race: Race) -> Iterator[str]:
     lacking = {name: why_no_twin(parse(specs[name])) for name, found in kinds.items() if TWIN not in found}
     left_out = [name for name, reason in lacking.items() if not reason]
     if alone:
-        yield f"{_listed(alone)} did not run without E beside: what E does is not told."
+        yield f"{_listed(alone)} did not run without E, so the effect of E is unknown."
     if left_out:
         yield f"The linear twin of {_listed(left_out)} did not run: what E does may be what another momentum does."
     for reason in dict.fromkeys(filter(None, lacking.values())):

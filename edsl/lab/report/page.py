@@ -9,21 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edsl.lab import level_tables, result_tables, sharpness
-from edsl.lab.levels import END
-from edsl.lab.race import Race
+from edsl.lab.races.race import Race
 from edsl.lab.report import conclusions, pictures, tables
+from edsl.lab.report.matched_loss import picture
 from edsl.lab.report.stability import stability
-from edsl.lab.results import Results
+from edsl.lab.results import level_tables, matched_loss, result_tables
+from edsl.lab.results.results import Results
+from edsl.lab.trials.levels import END
 
 CAPTIONS = {
-    "curves": "Medians over seeds, bands from the least to the most.",
-    "differences": "Paired differences to the baseline. Grey: no difference is shown; hollow: not among all verdicts.",
+    "curves": "Medians over seeds, bands from minimum to maximum.",
+    "differences": "Paired differences to the baseline. Grey: none shown; hollow: holds alone, not family-wise.",
     "boxes": "Each box is one combination over its seeds; the points are the trials.",
     "stability": "Darker: unstable at smaller curvatures, as the exact linear recurrence says; blank: at any.",
-    "tuning": "Every learning rate that was tried.",
-    "measured": "What was measured along the way: medians, bands from the least to the most.",
-    "sharpness": "At the same training loss, wherever each run was by then: medians, bands from the least to the most.",
+    "tuning": "Every learning rate tried.",
+    "measured": "Measurements during training: medians, bands from minimum to maximum.",
+    "sharpness": "At matched training loss, whatever the step: medians, bands from minimum to maximum.",
 }
 
 
@@ -87,8 +88,8 @@ def _figures(race: Race, found: Results, finished: Sequence[Mapping[str, Any]]) 
 
 
 def _at_levels(race: Race, finished: Sequence[Mapping[str, Any]]) -> Any:
-    seen = sharpness.seen_in(race, finished)
-    return sharpness.picture(race, seen) if any(look.level != END for look in seen) else None
+    seen = matched_loss.seen_in(race, finished)
+    return picture(race, seen) if any(look.level != END for look in seen) else None
 
 
 def _saved(figure: Any, place: Path) -> Path:
@@ -123,7 +124,7 @@ def _levels(race: Race, finished: Sequence[Mapping[str, Any]]) -> dict[str, Any]
     """Sharpness and drift at matched loss, where a race looked at them: its answers before all others."""
     if not race.setting.levels:
         return {"levels": [], "level_titles": (), "level_notes": [], "findings": []}
-    rows = sharpness.matched(race, sharpness.seen_in(race, finished))
+    rows = matched_loss.matched(race, matched_loss.seen_in(race, finished))
     return {
         "levels": level_tables.level_tables(rows),
         "level_titles": level_tables.TITLES,

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from edsl.errors import EdslError
-from edsl.lab.controls import TWIN, WITHOUT
-from edsl.lab.race import TUNING_SEEDS_FROM, Race
+from edsl.lab.races.controls import TWIN, WITHOUT
+from edsl.lab.races.race import TUNING_SEEDS_FROM, Race
 from edsl.lab.report.legends import LINE, legend_below, wrapped
-from edsl.lab.results import ALONG, FINAL, NAMES, Results
-from edsl.lab.statistics import BETTER, WORSE, performance_profile
+from edsl.lab.results.results import ALONG, FINAL, NAMES, Results
+from edsl.lab.results.statistics import BETTER, WORSE, performance_profile
 
 COLOURS = ("#1b6ca8", "#d1495b", "#2e933c", "#8f5fbf", "#e08e1d", "#00798c", "#7a5c3e", "#5c6b73")
 VERDICTS = {BETTER: "#2e933c", WORSE: "#d1495b"}
@@ -106,8 +106,8 @@ def tuning(race: Race, found: Results, finished: Sequence[Mapping[str, Any]]) ->
     figure = figure_class()(figsize=(6.2, 4.2), layout="constrained")
     axes = figure.subplots()
     style = styles(race)
-    from edsl.lab.learning_rate import learning_rates, scaled
-    from edsl.spec import parse
+    from edsl.lab.races.learning_rate import learning_rates, scaled
+    from edsl.language.spec import parse
 
     worst = []
     lines = []

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from edsl.errors import EdslError, nearest, shown
-from edsl.lab.race import TUNING_SEEDS_FROM, Race
-from edsl.lab.results import Results
+from edsl.lab.races.race import TUNING_SEEDS_FROM, Race
+from edsl.lab.results.results import Results
 
 
 def runs(race: Race, found: Results, finished: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from edsl.errors import EdslError
-from edsl.lab.race import Race
+from edsl.lab.races.race import Race
 from edsl.lab.report.pictures import figure_class
-from edsl.lab.results import FINAL, NAMES, Results
+from edsl.lab.results.results import FINAL, NAMES, Results
 
 POINTS = 80  # along each axis
 BELOW_ONE = ("beta", "momentum")  # hyper-parameters in [0, 1)
@@ -20,9 +20,9 @@ def stability(race: Race, found: Results) -> Any:
 
     None for other races, and where the pipeline is not linear in its gradients' filter.
     """
-    from edsl.spec import parse
-    from edsl.theory.linearise import linearise
-    from edsl.theory.maps import sharpness_map, step_sizes
+    from edsl.language.spec import parse
+    from edsl.theory.stability.maps import sharpness_map, step_sizes
+    from edsl.theory.systems.linearise import linearise
 
     swept = [entrant for entrant in race.entrants if entrant.values]
     names = [name for name, value in (swept[0].values if swept else {}).items() if isinstance(value, (int, float))]

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edsl.lab.race import TUNING_SEEDS_FROM, Race
-from edsl.lab.results import Results
+from edsl.lab.races.race import TUNING_SEEDS_FROM, Race
+from edsl.lab.results.results import Results
 
 NESTED = ("curve", "checkpoints", "measured", "looks", "regret")
 

@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, pad
 
 from edsl.errors import EdslError
-from edsl.lab.hub import column, splits
+from edsl.lab.data.hub import column, splits
 from edsl.lab.models.resnet import ResNet20
 from edsl.lab.models.vgg import Vgg16
-from edsl.lab.task import Data, Scale, Split, Task
-from edsl.lab.tasks import TASKS
+from edsl.lab.tasks.catalogue import TASKS
 from edsl.lab.tasks.classification import accuracy
+from edsl.lab.tasks.task import Data, Scale, Split, Task
 
 SIZE = 32  # pixels
 PADDING = 4  # pixels on each side, for crops

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edsl.lab.task import Data, Split
+from edsl.lab.tasks.task import Data, Split
 
 
 def accuracy(outputs: Tensor, targets: Tensor) -> float:

@@ -7,9 +7,9 @@ from functools import lru_cache
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from edsl.lab.task import Data, Task
-from edsl.lab.tasks import TASKS
+from edsl.lab.tasks.catalogue import TASKS
 from edsl.lab.tasks.classification import accuracy, stratified
+from edsl.lab.tasks.task import Data, Task
 
 
 @lru_cache(maxsize=1)

@@ -7,8 +7,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from edsl.lab.landscapes import LANDSCAPES, STEPS, Landscape
-from edsl.lab.task import Data, Split, Task
+from edsl.lab.landscapes.landscapes import LANDSCAPES, STEPS, Landscape
+from edsl.lab.tasks.task import Data, Split, Task
 
 
 class Point(nn.Module):

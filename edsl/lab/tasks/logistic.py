@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from edsl.lab.task import Data, Split, Task
-from edsl.lab.tasks import TASKS
+from edsl.lab.tasks.catalogue import TASKS
+from edsl.lab.tasks.task import Data, Split, Task
 
 DIMENSIONS = 30
 PENALTY = 1e-3  # λ of λ/2 ‖w‖²

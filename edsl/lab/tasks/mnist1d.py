@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from edsl.lab.cache import Arrays, kept
-from edsl.lab.task import Data, Split, Task
-from edsl.lab.tasks import TASKS
+from edsl.lab.data.cache import Arrays, kept
+from edsl.lab.tasks.catalogue import TASKS
 from edsl.lab.tasks.classification import accuracy
+from edsl.lab.tasks.task import Data, Split, Task
 
 EXAMPLES = 20_000  # four times the published set, so that large batches are less than an epoch
 TRAIN, HELD = 16_000, 18_000

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from edsl.lab.data.windows import next_token_loss, windows
 from edsl.lab.models.decoder import Decoder
-from edsl.lab.task import Data, Scale, Task
-from edsl.lab.tasks import TASKS
-from edsl.lab.windows import next_token_loss, windows
+from edsl.lab.tasks.catalogue import TASKS
+from edsl.lab.tasks.task import Data, Scale, Task
 
 LENGTH = 128  # bytes of a row
 VALIDATION, TEST = 128, 512  # rows

@@ -7,11 +7,10 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from edsl.lab.task import Data, Split, Task
-from edsl.lab.tasks import TASKS
+from edsl.lab.tasks.catalogue import TASKS
+from edsl.lab.tasks.task import Data, Split, Task
 
 DIMENSIONS = 50
-CONDITION = 1000.0  # the Hessian's largest eigenvalue, 1, over its smallest
 NOISE = 0.1  # standard deviation of what no weights explain
 SIZES = (8192, 1024, 1024)  # train, validation, test
 

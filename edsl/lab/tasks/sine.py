@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.nn.functional import mse_loss
 
-from edsl.lab.task import Data, Split, Task
-from edsl.lab.tasks import TASKS
+from edsl.lab.tasks.catalogue import TASKS
+from edsl.lab.tasks.task import Data, Split, Task
 
 SAMPLES = 40_960  # 32768/0.8: the training share is 32768, a full batch
 NOISE = 0.1  # standard deviation; the paper does not give it

@@ -8,12 +8,12 @@ from functools import cache, partial
 from pathlib import Path
 
 from edsl.errors import EdslError
-from edsl.lab.hub import column, splits
+from edsl.lab.data.hub import column, splits
+from edsl.lab.data.tokens import SPLITS, VOCABULARY, Texts, tokenizer_of, tokens_of
+from edsl.lab.data.windows import next_token_loss, windows
 from edsl.lab.models.gpt2 import LENGTH, gpt2
-from edsl.lab.task import Data, Scale, Task
-from edsl.lab.tasks import TASKS
-from edsl.lab.tokens import SPLITS, VOCABULARY, Texts, tokenizer_of, tokens_of
-from edsl.lab.windows import next_token_loss, windows
+from edsl.lab.tasks.catalogue import TASKS
+from edsl.lab.tasks.task import Data, Scale, Task
 
 EVALUATED = 64  # rows
 

@@ -1,0 +1,185 @@
+"""Arguments and help of the commands that analyse specs and train no task; their work is in files of their names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edsl.cli.options import AsJson, Spec, Specs
+
+Out = Annotated[Path, typer.Option(help="Figure to write: .png, .svg or .pdf.")]
+
+
+def show_command(
+    spec: Spec,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what a spec means: its canonical text, stages, cost and recurrences.
+
+    Example: edsl show 'grad | e | lamb(lr=0.01)'
+    """
+    from edsl.cli.show import show
+
+    show(spec, as_json)
+
+
+def check_stability_command(
+    alpha: Annotated[str | None, typer.Argument(metavar="ALPHA", help="E's strength, such as -5.")] = None,
+    beta1: Annotated[str | None, typer.Argument(metavar="BETA1", help="E's decay in [0, 1), such as 0.99.")] = None,
+    spec: Annotated[str | None, typer.Option(help="Any linear pipeline, instead of ALPHA BETA1.")] = None,
+    beta2: Annotated[float, typer.Option(help="Momentum decay in [0, 1).")] = 0.9,
+    momentum: Annotated[str, typer.Option(help="Momentum: ema (as in Adam and Lamb) or sum (as in E-SGD).")] = "ema",
+    lr: Annotated[float | None, typer.Option(help="Learning rate; needs --curvature.")] = None,
+    curvature: Annotated[
+        str | None, typer.Option(metavar="LOW:HIGH", help="Range of f″; for Adam, of the preconditioned f″.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check convergence on a quadratic: the paper's bounds, the ODE's, and the exact condition.
+
+    Stable means that every curvature in (0, HIGH] converges. Without --lr and
+    --curvature, it means that some lr converges and |alpha| is within the paper's bound.
+
+    Exit codes: 0 stable, 1 not stable, 2 bad input.
+
+    Example: edsl check-stability -5 0.99 --lr 0.01 --curvature -1:100
+    """
+    from edsl.cli.check_stability import check_stability
+
+    check_stability(alpha, beta1, spec, beta2, momentum, lr, curvature, as_json)
+
+
+def check_regret_command(
+    beta2: Annotated[float | None, typer.Option(help="Decay of the first moment; default: the spec's.")] = None,
+    beta3: Annotated[float | None, typer.Option(help="Decay of the second moment; default: the spec's.")] = None,
+    spec: Annotated[str | None, typer.Option(help="Pipeline with two moments; default: alto.")] = None,
+    lr_schedule: Annotated[str | None, typer.Option(help="Factor on lr, a formula in k; default: 1/sqrt(k).")] = None,
+    alpha_schedule: Annotated[
+        str | None, typer.Option(help="Factor on alpha, a formula in k; default: 1/sqrt(k).")
+    ] = None,
+    decay_schedule: Annotated[
+        str | None, typer.Option(help="Factor on weight decay, a formula in k; default: 1/sqrt(k).")
+    ] = None,
+    gradient_bound: Annotated[float, typer.Option(help="G∞, a bound on all gradient entries, for Theorem 1.")] = 1.0,
+    as_json: AsJson = False,
+) -> None:
+    """Check the conditions of the paper's Theorems 2 (convex regret) and 1 (non-convex rate).
+
+    Exit codes: 0 if every condition of Theorem 2 on hyper-parameters and schedules holds, 1 if not, 2 bad input.
+
+    Example: edsl check-regret --beta2 0.9 --beta3 0.99 --lr-schedule '1/sqrt(k)'
+    """
+    from edsl.cli.check_regret import check_regret
+
+    check_regret(beta2, beta3, spec, lr_schedule, alpha_schedule, decay_schedule, gradient_bound, as_json)
+
+
+def explain_command(
+    spec: Spec,
+    latex: Annotated[bool, typer.Option("--latex", help="Print the recurrences as LaTeX.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print everything as Markdown.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Explain a spec: recurrences, transfer function, gains, stability, equivalent known methods.
+
+    Example: edsl explain 'grad | e(alpha=-9, beta1=0.9) | sgd(lr=0.1)'
+    """
+    from edsl.cli.explain import explain
+
+    explain(spec, latex, markdown, as_json)
+
+
+def equivalent_command(
+    first: Annotated[str, typer.Argument(metavar="SPEC", help="First pipeline.")],
+    second: Annotated[str, typer.Argument(metavar="SPEC", help="Second pipeline.")],
+    as_json: AsJson = False,
+) -> None:
+    """Check whether two specs take the same steps: equal, equal in the linear part only, or different.
+
+    Compares the recurrences, then runs in float64. For the linear part it
+    lists what a linear model ignores; for different specs it shows where they
+    differ and searches for hyper-parameters of the second that match the first.
+    Exit codes: 0 equal, 3 linear part only, 1 different, 2 bad input.
+
+    Example: edsl equivalent 'sgd(lr=0.1, momentum=0.9)' 'grad | e | sgd'
+    """
+    from edsl.cli.equivalent import equivalent
+
+    equivalent(first, second, as_json)
+
+
+def verify_command(
+    spec: Spec,
+    against: Annotated[
+        str, typer.Option(metavar="SPEC", help="Optimizer to compare with, such as 'torch.AdamW(lr=0.001)'.")
+    ],
+    steps: Annotated[int, typer.Option(help="Number of steps to compare.")] = 50,
+    tolerance: Annotated[float, typer.Option(help="Largest |a − b| / max(1, |a|) that counts as equal.")] = 1e-10,
+    seed: Annotated[int, typer.Option(help="Seed of the network's weights and the batches.")] = 0,
+    mode: Annotated[str, typer.Option(help="Mode: eager, or compiled (as in training).")] = "eager",
+    as_json: AsJson = False,
+) -> None:
+    """Verify that two specs take the same steps: one small network, the same batches, float64.
+
+    Prints the largest difference, or the first step and tensor where they diverge.
+    Exit codes: 0 equal, 1 different, 2 bad input.
+
+    Example: edsl verify 'adamw(lr=0.001)' --against 'torch.AdamW(lr=0.001)'
+    """
+    from edsl.cli.verify import verify
+
+    verify(spec, against, steps, tolerance, seed, mode, as_json)
+
+
+def map_command(
+    spec: Spec,
+    out: Out,
+    x: Annotated[str, typer.Option(metavar="NAME=LOW:HIGH", help="Horizontal axis.")] = "alpha=-100:100",
+    y: Annotated[str, typer.Option(metavar="NAME=LOW:HIGH", help="Vertical axis.")] = "beta1=0:0.999",
+    curvature: Annotated[float | None, typer.Option(help="Curvature in the left panel; default: 1/lr.")] = None,
+) -> None:
+    """Plot spectral radius and stable sharpness over two hyper-parameters, with the paper's bound.
+
+    Example: edsl map esgd --x alpha=-100:100 --y beta1=0:0.999 --out map.png
+    """
+    from edsl.cli.plots import stability_map
+
+    stability_map(spec, x, y, curvature, out)
+
+
+def frequency_command(spec: Spec, out: Out) -> None:
+    """Plot gain and phase over frequency, and poles and zeros.
+
+    Example: edsl frequency 'grad | e | adam' --out bode.png
+    """
+    from edsl.cli.plots import frequency
+
+    frequency(spec, out)
+
+
+def landscape_command(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Function: cardioid, rosenbrock, f1 or f2.")],
+    specs: Specs,
+    out: Out,
+    starts: Annotated[int | None, typer.Option(help="Number of starting points in the plane; default: 20.")] = None,
+    steps: Annotated[int, typer.Option(help="Number of steps per run, in float64.")] = 4000,
+    seed: Annotated[int, typer.Option(help="Seed of the starting points.")] = 0,
+    controls: Annotated[
+        bool,
+        typer.Option(
+            "--controls/--no-controls", help="Run each spec with E also without E, and with an equally slow momentum."
+        ),
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Run optimizers on a function with valleys or several minima; measure and plot how far they explore.
+
+    In the plane (cardioid, rosenbrock), from many starting points; on a line (f1, f2), at 51 learning rates.
+
+    Example: edsl landscape cardioid 'adam(lr=0.01)' 'grad | e(alpha=-90) | adam(lr=0.01)' --out valley.png
+    """
+    from edsl.cli.landscape import landscape
+
+    landscape(name, specs, starts, steps, seed, controls, as_json, out)

@@ -1,0 +1,280 @@
+"""A recorded step as C++ text: one function over many layers.
+
+The function takes a table with one row a layer: its number of elements and where its tensors lie. So
+one call steps a whole model, whatever its shapes, without copies. Scalars are computed once a layer,
+in double; sums are taken in double over blocks of a fixed size, so that results don't depend on the
+number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from edsl.codegen.expression import Expression, postorder
+from edsl.codegen.loops import Loop, LoopSchedule, may_overflow, scalars_met, schedule
+from edsl.codegen.signature import KernelSignature, tensors
+from edsl.codegen.trace import Trace
+from edsl.language.operations import OPERATIONS
+from edsl.numerics.stochastic_rounding import CXX, PLACE
+
+TYPES = {torch.float32: "float", torch.float64: "double", torch.bfloat16: "bfloat16", torch.float16: "float16"}
+BLOCK = 1024  # elements that are added in the working dtype
+SMALL = 1 << 16  # layers below this many elements run one on each thread
+SCRATCH = 1 << 20  # layers up to this many elements keep values aside
+LEADING = ("count", "live", "step", "key")  # the entries of a row of the table before the addresses
+
+PRELUDE = """\
+#include <cfloat>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+struct bfloat16 { uint16_t bits; };
+static inline float widened(bfloat16 x) {
+  uint32_t bits = uint32_t(x.bits) << 16; float y; std::memcpy(&y, &bits, 4); return y;
+}
+static inline float widened(float x) { return x; }
+static inline double widened(double x) { return x; }
+static inline void put(float& to, float x) { to = x; }
+static inline void put(float& to, double x) { to = float(x); }
+static inline void put(double& to, double x) { to = x; }
+static inline void put(bfloat16& to, float x) {
+  uint32_t bits; std::memcpy(&bits, &x, 4);
+  uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  to.bits = uint16_t(x == x ? rounded : 0x7fc0u);
+}
+static inline void put(bfloat16& to, double x) { put(to, float(x)); }
+"""
+HALF = """\
+typedef _Float16 float16;
+static inline float widened(float16 x) { return float(x); }
+static inline void put(float16& to, float x) { to = float16(x); }
+"""
+
+
+def columns(buffers: int, normals: int) -> tuple[str, ...]:
+    """The entries of a row of the table: a number of elements, then addresses.
+
+    That of the number of steps taken, an int64 which is counted up, is 0 where it is not to be; the key
+    is that of stochastic rounding.
+    """
+    return (*LEADING, *tensors(buffers, normals))
+
+
+def source(recording: Trace, signature: KernelSignature, normals: int) -> tuple[str, int]:
+    """The C++ text of a step, and how many values an element it keeps aside."""
+    exact = tuple(dtype == signature.work for dtype in signature.buffers)
+    keeping, lean = schedule(recording, exact, keep=True), schedule(recording, exact, keep=False)
+    types = {name: TYPES[dtype] for name, dtype in signature.behind(normals, recording.updates).items()}
+    names = columns(len(signature.buffers), normals)
+    parts = [PRELUDE, CXX] if torch.bfloat16 in signature.buffers else [PRELUDE]
+    if torch.float16 in signature.all:
+        parts.append(HALF)
+    work = TYPES[signature.work]
+    parts.append(f"typedef {work} W;\nstatic const W largest = {'FLT_MAX' if work == 'float' else 'DBL_MAX'};\n")
+    parts.append(_layer("keeping", recording, keeping, names, types))
+    if keeping.spilled:
+        parts.append(_layer("lean", recording, lean, names, types))
+    parts.append(_driver(len(names), keeping.spilled))
+    return "\n".join(parts), keeping.spilled
+
+
+def _layer(name: str, recording: Trace, made: LoopSchedule, names: Sequence[str], types: dict[str, str]) -> str:
+    """The function that steps one layer."""
+    lines = [
+        f"static void {name}(const int64_t* row, W* aside, int64_t threads) {{",
+        "  const int64_t n = row[0];",
+        "  const double* live = (const double*)row[1];",
+        "  const uint32_t key = uint32_t(row[3]);",
+    ]
+    for place, column in enumerate(names[4:], start=4):
+        lines.append(f"  {types[column]}* const {column}_ = ({types[column]}*)row[{place}];")
+    lines.append("  (void)live; (void)aside; (void)key;")
+    scalars = ScalarNames()
+    for number, one in enumerate(made.passes):
+        lines += _pass(recording, one, number, scalars, types)
+    lines.append("}")
+    return "\n".join(line if line.startswith(" ") or line[-1] in "{}" else f"  {line}" for line in lines) + "\n"
+
+
+class ScalarNames:
+    """The names of values that a whole layer shares, each declared once."""
+
+    def __init__(self) -> None:
+        self.names: dict[Expression, str] = {}
+        self.cast: dict[Expression, str] = {}
+
+    def declare(self, nodes: Sequence[Expression]) -> list[str]:
+        """Lines that compute what is not there yet."""
+        lines = []
+        for node in nodes:
+            if node in self.names or node.op == "constant":
+                continue
+            if node.op in ("norm", "mean"):
+                raise AssertionError("a sum is declared by the pass that takes it")
+            kind = "bool" if node.is_condition else "double"
+            self.names[node] = f"s{len(self.names)}"
+            lines.append(f"  const {kind} {self.names[node]} = {self.text(node)};")
+        return lines
+
+    def text(self, node: Expression) -> str:
+        if node.op == "live":
+            return f"live[{node.parts[0]}]"
+        return _call(node, [self.of(part) for part in node.parts])
+
+    def of(self, node: Expression) -> str:
+        return _number(node) if node.op == "constant" else self.names[node]
+
+    def widen(self, node: Expression) -> list[str]:
+        """A scalar in the working dtype, as elements meet it."""
+        if node in self.cast or node.op == "constant" or node.is_condition:
+            return []
+        self.cast[node] = f"c{len(self.cast)}"
+        return [f"  const W {self.cast[node]} = W({self.names[node]});"]
+
+    def beside_elements(self, node: Expression) -> str:
+        if node.op == "constant":
+            return f"W({_number(node)})"
+        return self.names[node] if node.is_condition else self.cast[node]
+
+
+def _pass(recording: Trace, one: Loop, number: int, scalars: ScalarNames, types: dict[str, str]) -> list[str]:
+    """The lines of one loop over a layer, with the scalars that it needs before and makes after."""
+    roots = one.roots(recording)
+    nodes = one.elements(roots)
+    met = scalars_met(nodes, roots)
+    shared = [node for node in postorder(met) if not node.is_element and _known(node, scalars)]
+    lines = scalars.declare([node for node in shared if node.op not in ("norm", "mean")])
+    lines += [line for node in met for line in scalars.widen(node)]
+    elements, body = _body(nodes, one, scalars)
+    for place, value in enumerate(one.spilled):
+        body.append(f"kept{place}[i] = {elements[value]};")
+    values = {**elements, **{node: scalars.beside_elements(node) for node in met}}
+    for i in one.buffers:
+        body.append(_write(i, types[f"buffer{i}"], _value(recording.after[i], values)))
+    if one.moves:
+        body.append(f"put(out[i], {_value(recording.made, values)});")
+    for place, total in enumerate(one.sums):
+        value = values[total.parts[0]]
+        one_of = f"double({value})" if may_overflow(total) else value
+        body.append(f"sum{place} += {one_of} * {one_of};" if total.op == "norm" else f"sum{place} += {one_of};")
+    lines += _loop(body, one, number, types)
+    for place, total in enumerate(one.sums):
+        whole = f"total{number}[{place}]"
+        scalars.names[total] = f"s{len(scalars.names)}"
+        found = f"std::sqrt({whole})" if total.op == "norm" else f"{whole} / double(n)"
+        lines.append(f"  const double {scalars.names[total]} = W({found});")
+    return lines
+
+
+def _loop(body: list[str], one: Loop, number: int, types: dict[str, str]) -> list[str]:
+    """Loops over blocks of elements, on one thread or several, around what happens to one element."""
+    count = len(one.sums)
+    text = "\n".join(body)
+    used = [name for name in types if f"{name}[i]" in text]
+    lines = [f"  auto pass{number} = [=](int64_t block, double* totals) {{", "    (void)totals;"]
+    lines.append(f"    const int64_t begin = block * {BLOCK}, end = begin + {BLOCK} < n ? begin + {BLOCK} : n;")
+    lines += [f"    {types[name]}* __restrict const {name} = {name}_;" for name in used if name != "out"]
+    if "out" in used:  # θ itself, where it is updated
+        lines.append(f"    {types['out']}* const out = out_;")
+    kept = sorted({int(part.split("[")[0]) for part in text.split("kept")[1:]})
+    lines += [f"    W* __restrict const kept{place} = aside + {place} * n;" for place in kept]
+    kinds = ["double" if may_overflow(total) else "W" for total in one.sums]
+    lines += [f"    {kind} sum{place} = 0;" for place, kind in enumerate(kinds)]
+    sums = f" reduction(+:{', '.join(f'sum{place}' for place in range(count))})" if count else ""
+    lines += [f"    #pragma omp simd{sums}", "    for (int64_t i = begin; i < end; i++) {"]
+    lines += [f"      {line}" for line in body]
+    lines += ["    }", *(f"    totals[{place}] = double(sum{place});" for place in range(count)), "  };"]
+    lines.append(f"  const int64_t blocks{number} = (n + {BLOCK - 1}) / {BLOCK};")
+    totals = f"totals{number} + {count} * block" if count else "nullptr"
+    if count:
+        lines.append(f"  double few{number}[{count}];")
+        lines.append(f"  std::vector<double> many{number}(blocks{number} > 1 ? {count} * blocks{number} : 0);")
+        lines.append(f"  double* const totals{number} = blocks{number} > 1 ? many{number}.data() : few{number};")
+    loop = f"for (int64_t block = 0; block < blocks{number}; block++)"
+    lines += [
+        "  if (threads > 1) {",
+        "    #pragma omp parallel for num_threads(threads) schedule(static)",
+        f"    {loop} pass{number}(block, {totals});",
+        f"  }} else {{ {loop} pass{number}(block, {totals}); }}",
+    ]
+    if count:
+        lines.append(f"  double total{number}[{count}] = {{}};")
+        lines.append(
+            f"  {loop} for (int j = 0; j < {count}; j++) total{number}[j] += totals{number}[{count} * block + j];"
+        )
+    return lines
+
+
+def _known(node: Expression, scalars: ScalarNames) -> bool:
+    return node not in scalars.names
+
+
+def _body(nodes: Sequence[Expression], one: Loop, scalars: ScalarNames) -> tuple[dict[Expression, str], list[str]]:
+    """The name of each element, and the lines that compute them."""
+    names: dict[Expression, str] = {}
+    lines = []
+    for node in nodes:
+        name = names[node] = f"e{len(names)}"
+        tensor = one.tensor_of(node)
+        if tensor:
+            text = f"W(widened({tensor}[i]))"
+        else:
+            text = _call(node, [names[p] if p.is_element else scalars.beside_elements(p) for p in node.parts])
+        lines.append(f"const {'bool' if node.is_condition else 'W'} {name} = {text};")
+    return names, lines
+
+
+def _write(place: int, dtype: str, value: str) -> str:
+    if dtype != "bfloat16":
+        return f"put(buffer{place}[i], {value});"
+    return f"put_rounded(buffer{place}[i], {value}, noise_of(uint32_t(i), key + {place * PLACE & 0xFFFFFFFF}u));"
+
+
+def _value(node: Expression, values: dict[Expression, str]) -> str:
+    return f"W({_number(node)})" if node.op == "constant" else values[node]
+
+
+def _call(node: Expression, parts: Sequence[str]) -> str:
+    return OPERATIONS[node.op].cpp.format(*parts)
+
+
+def _number(node: Expression) -> str:
+    value = node.parts[0]
+    return {"inf": "INFINITY", "-inf": "-INFINITY", "nan": "NAN"}.get(str(value), repr(value))
+
+
+def _driver(width: int, kept: int) -> str:
+    """The function that is called: small layers one on each thread, large ones on all."""
+    large = f"(n <= {SCRATCH} ? keeping : lean)(row, aside, threads)" if kept else "keeping(row, aside, threads)"
+    return f"""\
+#ifdef _OPENMP
+#include <omp.h>
+#else
+static int omp_get_thread_num() {{ return 0; }}
+#endif
+extern "C" void step(const int64_t* table, int64_t count, int64_t threads, void* room) {{
+  W* aside = (W*)room;
+  if (threads > 1) {{
+    int64_t widest = 0;
+    for (int64_t i = 0; i < count; i++) {{
+      const int64_t n = table[{width} * i];
+      if (n < {SMALL} && n > widest) widest = n;
+    }}
+    #pragma omp parallel for num_threads(threads) schedule(dynamic)
+    for (int64_t i = 0; i < count; i++) {{
+      const int64_t* row = table + {width} * i;
+      if (row[0] < {SMALL}) keeping(row, aside + {kept} * widest * omp_get_thread_num(), 1);
+    }}
+  }}
+  for (int64_t i = 0; i < count; i++) {{
+    const int64_t* row = table + {width} * i;
+    const int64_t n = row[0];
+    if (threads == 1 || n >= {SMALL}) {large};
+    if (row[2]) *(int64_t*)row[2] += 1;
+  }}
+}}
+"""

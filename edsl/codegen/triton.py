@@ -1,0 +1,333 @@
+"""A recorded step as the text of a Python module of Triton kernels, each over the blocks of many layers.
+
+Each pass over the elements is one kernel. Before it a small one, with a program for each layer, takes
+the sums that the last pass left and computes in float64 what the layer's elements share. So the
+number of launches does not depend on the number of layers. Each block adds up its own part of a sum,
+in the working dtype, and a layer's parts are added in their order: results are the same every time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import torch
+
+from edsl.codegen.expression import Expression, postorder
+from edsl.codegen.loops import Loop, may_overflow, scalars_met, schedule
+from edsl.codegen.signature import KernelSignature, tensors
+from edsl.codegen.trace import Trace
+from edsl.language.operations import OPERATIONS
+from edsl.numerics.stochastic_rounding import PLACE, TRITON
+
+TYPES = {
+    torch.float32: "tl.float32",
+    torch.float64: "tl.float64",
+    torch.bfloat16: "tl.bfloat16",
+    torch.float16: "tl.float16",
+}
+BLOCK = 1024  # elements that one program steps, where nothing else is asked for
+PARTS = 4096  # parts of a sum that are added at once: one program adds up those of the largest layer
+LEADING = ("count", "first", "live", "name")  # the entries of a row of the table before the addresses
+ARGUMENTS = "table, layers, numbers, shared, partials, blocks, ALIGNED: tl.constexpr"
+
+PRELUDE = f'''\
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def begin_of(row, PLACE: tl.constexpr, begin, TYPE: tl.constexpr, ALIGNED: tl.constexpr):
+    """Where a block of a tensor begins."""
+    pointer = tl.load(row + PLACE).to(tl.pointer_type(TYPE))
+    if ALIGNED:
+        pointer = tl.multiple_of(pointer, 16)
+    return pointer + begin
+
+
+@triton.jit
+def power(x, y):
+    """xʸ, in float64."""
+    base, exponent = x.to(tl.float64), y.to(tl.float64)
+    size = tl.exp(exponent * tl.log(tl.abs(base)))
+    signed = tl.where(tl.floor(exponent / 2) * 2 == exponent, size, -size)
+    negative = tl.where(tl.floor(exponent) == exponent, signed, float("nan"))
+    return tl.where(exponent == 0, 1.0, tl.where(base < 0, negative, size))
+
+
+{TRITON}
+'''
+
+
+@dataclass(frozen=True)
+class TritonSource:
+    """The text of a step's kernels.
+
+    Attributes:
+        names: in the order in which they run; `pass…` takes a program for each block, `scalars…` one for each layer.
+        width: the entries of a row of the table.
+        scalars: the numbers in float64 that a layer's elements share.
+        sums: the partial sums of a block.
+        block: the elements of a block.
+    """
+
+    text: str
+    names: tuple[str, ...]
+    width: int
+    scalars: int
+    sums: int
+    block: int
+
+
+def columns(buffers: int, normals: int) -> tuple[str, ...]:
+    """The entries of a row of the table.
+
+    They are a number of elements, the number of the first block, where its live values begin, 32 bits
+    of its name for stochastic rounding, then addresses.
+    """
+    return (*LEADING, *tensors(buffers, normals))
+
+
+def kernels(recording: Trace, signature: KernelSignature, normals: int, k: int, block: int = BLOCK) -> TritonSource:
+    """The kernels of a step.
+
+    Args:
+        k: the place of the step's number among the live values.
+        block: the elements that one program steps, a power of 2.
+    """
+    exact = tuple(dtype == signature.work for dtype in signature.buffers)
+    passes = schedule(recording, exact, keep=False).passes
+    types = {name: TYPES[dtype] for name, dtype in signature.behind(normals, recording.updates).items()}
+    slots = _slots(recording, passes)
+    writer = _Writer(recording, types, TYPES[signature.work], torch.finfo(signature.work).max, k, slots, block)
+    parts = [
+        PRELUDE,
+        _total(block),
+        *chain.from_iterable(writer.round(one, number) for number, one in enumerate(passes)),
+    ]
+    sums = max(len(one.sums) for one in passes)
+    return TritonSource("\n\n".join(parts), tuple(writer.names), writer.width, len(slots), sums, block)
+
+
+def _total(block: int) -> str:
+    """The function that adds up a layer's sum, from those of its blocks."""
+    return f"""\
+@triton.jit
+def total(row, partials):
+    first = tl.load(row + {LEADING.index("first")})
+    count = (tl.load(row + {LEADING.index("count")}) + {block - 1}) // {block}
+    lane = tl.arange(0, {PARTS})
+    found = tl.zeros(({PARTS},), tl.float64)
+    for begin in range(0, count, {PARTS}):
+        found += tl.load(partials + first + begin + lane, mask=lane < count - begin, other=0.0).to(tl.float64)
+    return tl.sum(found)
+"""
+
+
+def _slots(recording: Trace, passes: Sequence[Loop]) -> dict[Expression, int]:
+    """The place of each scalar that meets elements, and of each sum, among the numbers of its layer."""
+    found: dict[Expression, None] = {}
+    for one in passes:
+        found |= dict.fromkeys([*_met(recording, one), *one.sums])
+    return {node: place for place, node in enumerate(found)}
+
+
+def _met(recording: Trace, one: Loop) -> list[Expression]:
+    """The scalars, but for constants, that meet elements in a pass."""
+    roots = one.roots(recording)
+    return [node for node in scalars_met(one.elements(roots), roots) if node.op != "constant"]
+
+
+class _Writer:
+    """The text of one step's kernels, and what it has used so far.
+
+    Attributes:
+        names: of the kernels.
+        stored: the scalars that a kernel has stored.
+        summed: the norms and means whose parts the last pass left.
+    """
+
+    def __init__(
+        self,
+        recording: Trace,
+        types: dict[str, str],
+        work: str,
+        largest: float,
+        k: int,
+        slots: dict[Expression, int],
+        block: int,
+    ) -> None:
+        self.recording, self.types, self.work, self.largest, self.k = recording, types, work, largest, k
+        self.block = block
+        self.names: list[str] = []
+        self.slots = slots
+        self.stored: set[Expression] = set()
+        self.summed: Sequence[Expression] = ()
+        self.width = len(LEADING) + len(types)
+
+    def round(self, one: Loop, number: int) -> list[str]:
+        """The kernels of one pass."""
+        met = _met(self.recording, one)
+        wanted = [node for node in dict.fromkeys([*self.summed, *met]) if node not in self.stored]
+        texts = [self._scalars(wanted, number)] if wanted else []
+        self.stored.update(wanted)
+        self.summed = one.sums
+        self.names.append(f"pass{number}")
+        return [*texts, self._elements(one, number, met), self._pass(number)]
+
+    def _scalars(self, wanted: Sequence[Expression], number: int) -> str:
+        """A kernel that computes scalars for each layer and stores them."""
+        self.names.append(f"scalars{number}")
+        found: dict[Expression, str] = {}
+        lines = []
+        for node in _scalars_needed(wanted):
+            found[node] = f"s{len(found)}"
+            lines.append(f"{found[node]} = {self._scalar(node, found)}")
+        for node in wanted:
+            lines.append(
+                f"tl.store(mine + {self.slots[node]}, {found[node]}{'.to(tl.float64)' if node.is_condition else ''})"
+            )
+        places = [
+            "layer = tl.program_id(0)",
+            f"row = table + layer * {self.width}",
+            f"mine = shared + layer * {len(self.slots)}",
+            f"live = numbers + tl.load(row + {LEADING.index('live')})",
+        ]
+        return _kernel(f"scalars{number}", [*places, *lines])
+
+    def _scalar(self, node: Expression, found: dict[Expression, str]) -> str:
+        if node.op == "constant":
+            return _constant(node, "tl.float64")
+        if node.op == "live":
+            return f"tl.load(live + {node.parts[0]})"
+        if node in self.stored:
+            return f"tl.load(mine + {self.slots[node]})"
+        if node in self.summed:
+            whole = f"total(row, partials + {self.summed.index(node)} * blocks)"
+            count = f"tl.load(row + {LEADING.index('count')}).to(tl.float64)"
+            value = f"tl.sqrt({whole})" if node.op == "norm" else f"({whole} / {count})"
+            return f"{value}.to({self.work}).to(tl.float64)"
+        return _call(node, [found[part] for part in node.parts], "tl.float64", self.largest)
+
+    def _pass(self, number: int) -> str:
+        """The kernel over all blocks: those that are full need no mask."""
+        given = "table, layer, program, begin, left, numbers, shared, partials, blocks, ALIGNED"
+        row = f"table + layer * {self.width}"
+        return _kernel(
+            f"pass{number}",
+            [
+                "program = tl.program_id(0)",
+                "layer = tl.load(layers + program)",
+                f"begin = (program - tl.load({row} + {LEADING.index('first')})) * {self.block}",
+                f"left = tl.load({row} + {LEADING.index('count')}) - begin",
+                f"if left >= {self.block}:",
+                f"    elements{number}({given}, False)",
+                "else:",
+                f"    elements{number}({given}, True)",
+            ],
+        )
+
+    def _elements(self, one: Loop, number: int, met: Sequence[Expression]) -> str:
+        """The function that steps a block."""
+        names: dict[Expression, str] = {}
+        lines = []
+        for node in met:
+            names[node] = f"c{len(names)}"
+            kind = " != 0" if node.is_condition else f".to({self.work})"
+            lines.append(f"{names[node]} = tl.load(mine + {self.slots[node]}){kind}")
+        used: dict[str, None] = {}
+        for node in one.elements(one.roots(self.recording)):
+            parts = () if node.is_leaf else node.parts
+            for part in (part for part in parts if part.op == "constant" and part not in names):
+                names[part] = f"c{len(names)}"
+                lines.append(f"{names[part]} = {_constant(part, self.work)}")
+            tensor = one.tensor_of(node)
+            if tensor:
+                used[tensor] = None
+                text = f"tl.load({tensor} + lane, mask=mask).to({self.work})"
+            else:
+                text = _call(node, [names[part] for part in parts], self.work, self.largest)
+            names[node] = f"e{len(names)}"
+            lines.append(f"{names[node]} = {text}")
+        for tensor, place, root in self._written(one):
+            used[tensor] = None
+            lines.append(
+                f"tl.store({tensor} + lane, {self._stored(tensor, place, self._root(root, names))}, mask=mask)"
+            )
+        for place, total in enumerate(one.sums):
+            lines += self._sum(total, place, self._root(total.parts[0], names))
+        return self._function(number, used, lines)
+
+    def _root(self, node: Expression, names: dict[Expression, str]) -> str:
+        return _constant(node, self.work) if node.op == "constant" else names[node]
+
+    def _written(self, one: Loop) -> list[tuple[str, int, Expression]]:
+        """What a pass writes: the tensor, the number of the buffer, the value."""
+        written = [(f"buffer{i}", i, self.recording.after[i]) for i in one.buffers]
+        return [*written, ("out", 0, self.recording.made)] if one.moves else written
+
+    def _stored(self, tensor: str, place: int, value: str) -> str:
+        """A value as its tensor holds it; memory in bfloat16 is rounded stochastically."""
+        kind = self.types[tensor]
+        if kind != "tl.bfloat16":
+            return f"{value}.to({kind})"
+        if tensor == "out":
+            return f"nearest({value})"
+        step = f"tl.load(numbers + tl.load(row + {LEADING.index('live')}) + {self.k})"
+        key = f"key_of(tl.load(row + {LEADING.index('name')}), {step}, {place * PLACE & 0xFFFFFFFF})"
+        return f"rounded({value}, begin, lane, {key})"
+
+    def _sum(self, total: Expression, place: int, value: str) -> list[str]:
+        """Lines that write a block's part of a sum."""
+        one = f"{value}.to(tl.float64)" if may_overflow(total) else value
+        squared = f"{one} * {one}" if total.op == "norm" else one
+        return [
+            f"part{place} = {squared}",
+            "if MASKED:",
+            f"    part{place} = tl.where(mask, part{place}, 0.0)",
+            f"tl.store(partials + {place} * blocks + program, tl.sum(part{place}))",
+        ]
+
+    def _function(self, number: int, used: Iterable[str], lines: Sequence[str]) -> str:
+        names = list(self.types)
+        heads = [
+            f"row = table + layer * {self.width}",
+            f"mine = shared + layer * {len(self.slots)}",
+            f"lane = tl.arange(0, {self.block})",
+            "mask = lane < left if MASKED else None",
+        ]
+        for name in used:
+            place = len(LEADING) + names.index(name)
+            heads.append(f"{name} = begin_of(row, {place}, begin, {self.types[name]}, ALIGNED)")
+        given = "table, layer, program, begin, left, numbers, shared, partials, blocks"
+        flags = "ALIGNED: tl.constexpr, MASKED: tl.constexpr"
+        return _text("@triton.jit", f"elements{number}({given}, {flags})", [*heads, *lines])
+
+
+def _scalars_needed(roots: Sequence[Expression]) -> list[Expression]:
+    """What scalars are computed from, parts first, down to sums over the layer."""
+    return postorder(roots, lambda node: () if node.op in ("norm", "mean") else node.operands)
+
+
+def _call(node: Expression, parts: Sequence[str], dtype: str, largest: float) -> str:
+    """What an operator makes of its parts; in float32 too rounded as the standard says."""
+    if node.op == "pow" and node.parts[1].op == "constant" and node.parts[1].parts[0] == 2:
+        return f"{parts[0]} * {parts[0]}"
+    row = OPERATIONS[node.op]
+    text = row.single if row.single and dtype == "tl.float32" else row.triton
+    return text.format(*parts, dtype=dtype, largest=largest)
+
+
+def _constant(node: Expression, dtype: str) -> str:
+    value = node.parts[0]
+    text = repr(value) if abs(value) < float("inf") else f'float("{value}")'
+    return f"tl.full((), {text}, {dtype})"
+
+
+def _kernel(name: str, lines: Sequence[str]) -> str:
+    return _text('@triton.jit(do_not_specialize=["blocks"])', f"{name}({ARGUMENTS})", lines)
+
+
+def _text(decorator: str, head: str, lines: Sequence[str]) -> str:
+    return "\n".join([decorator, f"def {head}:", *(f"    {line}" for line in lines)]) + "\n"

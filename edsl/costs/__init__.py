@@ -1,0 +1,1 @@
+"""What a pipeline costs: state, memory, traffic. Imports optim and what is below it."""

@@ -1,0 +1,177 @@
+"""What a step allocates for its own time, bounded from the stages before anything is allocated.
+
+Elementwise steps allocate nothing as large as a parameter. What else there is: values that flow
+between the segments of a pipeline, one value an element; what a step of one tensor keeps aside, which
+counts for one tensor at a time; copies that an estimator makes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+
+from edsl.codegen.cpp import SCRATCH, SMALL
+from edsl.codegen.loops import schedule
+from edsl.codegen.trace import record
+from edsl.costs.peak import peak_bytes
+from edsl.engine.stacks import can_stack, most_in_stack, stacked_function
+from edsl.language.context import NotElementwise
+from edsl.language.pipeline import Pipeline
+from edsl.numerics.dtypes import working_dtype
+from edsl.step.contexts import TorchContext
+from edsl.step.inputs import StepInputs
+from edsl.step.layout import matrix_shape
+from edsl.step.plan import GroupPlan
+from edsl.step.segment import Segment
+from edsl.step.state_dtype import dtype_of_state
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Temporary:
+    """Bytes that a step allocates at most, and where native code on a CPU takes it."""
+
+    what: str
+    bytes: int
+    on_cpu: int
+
+
+def temporaries(
+    branches: Sequence[tuple[Pipeline, Sequence[Shape]]], dtype: torch.dtype, state_dtype: torch.dtype | None
+) -> tuple[Temporary, ...]:
+    """What a step allocates, for pipelines and the shapes that take each."""
+    taken = [
+        (GroupPlan(one, False, one.hyperparameters, "", state_dtype), shapes) for one, shapes in branches if shapes
+    ]
+    if not taken:
+        return ()
+    within = [found for plan, shapes in taken for found in _within_tensors(plan, shapes, dtype)]
+    found = [
+        _between_segments(taken, dtype),
+        max(within, key=lambda one: one.bytes, default=Temporary("", 0, 0)),
+        *_estimate(taken, dtype),
+    ]
+    on_cpu = max((one.on_cpu for one in within), default=0)
+    found[1] = Temporary(found[1].what, found[1].bytes, on_cpu)
+    return tuple(one for one in found if one.bytes or one.on_cpu)
+
+
+def _between_segments(taken: Iterable[tuple[GroupPlan, Sequence[Shape]]], dtype: torch.dtype) -> Temporary:
+    """One value an element flows; where it is made from another of its kind, both are there for a while."""
+    size = working_dtype(dtype).itemsize
+    total = 0
+    for plan, shapes in taken:
+        elements = sum(map(prod, shapes))
+        foreign = plan.pipeline.update.moves_weights
+        total += elements * size * min(len(plan.segments) - (not foreign), 2)
+        total += elements * dtype.itemsize * foreign  # in the gradient's dtype, for the other package
+    return Temporary("what flows between the pipeline's segments", total, total)
+
+
+def _within_tensors(plan: GroupPlan, shapes: Sequence[Shape], dtype: torch.dtype) -> Iterator[Temporary]:
+    """What each segment needs while it steps one tensor."""
+    work = working_dtype(dtype)
+    largest = max(map(prod, shapes))
+    threads = torch.get_num_threads()
+    for number, segment in enumerate(plan.segments):
+        if number == 0 and segment.needs_total_norm and dtype != work:
+            widened = largest * work.itemsize
+            yield Temporary("one gradient in float32, for its norm", widened, widened)
+        noise = len(segment.noisy) * largest * work.itemsize
+        kept = _kept_aside(plan, segment, number, work)
+        if kept is None:
+            alike = Counter(
+                matrix_shape(torch.empty(shape, device="meta")) if plan.is_matrix else shape for shape in shapes
+            )
+            found = [_of_matrices(plan, segment, shape, count, dtype) for shape, count in alike.items()]
+            anywhere, on_cpu = (max(bytes_) + noise for bytes_ in zip(*found))
+            label = next((s.name for s in segment.stages if s.is_matrix), segment.labels[0])
+            yield Temporary(f"matrices of {label}, one tensor or stack at a time", anywhere, on_cpu)
+            continue
+        rounds = segment.analysis.rounds * largest * work.itemsize
+        scratch = kept * max(min(largest, SCRATCH), threads * min(largest, SMALL)) * work.itemsize
+        what = " and ".join(["noise"] * bool(noise) + ["values kept until a layer's norm is known"] * bool(rounds))
+        yield Temporary(f"{what}, one tensor at a time", noise + rounds, noise + scratch)
+
+
+def _kept_aside(plan: GroupPlan, segment: Segment, number: int, work: torch.dtype) -> int | None:
+    """Values an element that native code keeps aside, None for what is no native code."""
+    estimator = plan.pipeline.estimator
+    if segment.stages[0].refresh_every > 0:
+        return None
+    try:
+        recording = record(segment, estimator.gives_hessian, estimator.gives_difference, number > 0)
+    except NotElementwise:
+        return None
+    exact = ((plan.state_dtype or work) == work,) * len(segment.buffers)
+    return schedule(recording, exact, keep=True).spilled
+
+
+def _of_matrices(plan: GroupPlan, segment: Segment, shape: Shape, count: int, dtype: torch.dtype) -> tuple[int, int]:
+    """The most that a step or a refresh of one or a stack of such tensors holds, uncompiled: on a GPU, on a CPU.
+
+    Compiled it is less.
+    """
+    parameter = torch.empty(shape, dtype=dtype, device="meta")
+    work = working_dtype(dtype)
+    flat = matrix_shape(parameter) if plan.is_matrix else (parameter.numel(),)
+    own = plan.shapes(parameter)
+
+    def tensor(shape: Shape, dtype: torch.dtype = work) -> torch.Tensor:
+        return torch.empty(shape, dtype=dtype, device="meta")
+
+    theta, x = tensor(flat, dtype), tensor(flat, dtype if segment is plan.segments[0] else work)
+    buffers = [
+        tensor(own[name] if name in plan.factor_buffers else flat, dtype_of_state(plan.state_dtype, name, dtype))
+        for name in segment.buffers
+    ]
+    given = StepInputs(
+        gradient=None if segment is plan.segments[0] else tensor(flat, dtype),
+        live=tensor((len(plan.numbers(1)),), torch.float64),
+        total_norm=tensor(()),
+        normals=tuple(tensor(flat) for _ in segment.noisy),
+    )
+    due = [k for k in (1, 1 + segment.stages[0].refresh_every) if segment.refreshes(k)]
+    alone = max(
+        peak_bytes(lambda: segment.evaluate(TorchContext, theta, x, given, *buffers)),
+        *(peak_bytes(lambda k=k: segment.refresh(k, theta, x, given, *buffers)) for k in due),
+        0,
+    )
+
+    def on(device: str) -> int:
+        high = most_in_stack(flat[0], prod(flat[1:]), device, count) if can_stack(segment) and count > 1 else 1
+        if high == 1:
+            return alone
+
+        def stack(tensor: Any) -> Any:
+            return torch.stack([tensor] * high)
+
+        def step() -> Any:
+            read = given if given.gradient is None else given._replace(gradient=stack(given.gradient))
+            return stacked_function(segment)(stack(theta), stack(x), read, *map(stack, buffers))
+
+        return max(alone, peak_bytes(step))
+
+    return on("cuda"), on("cpu")
+
+
+def _estimate(taken: Sequence[tuple[GroupPlan, Sequence[Shape]]], dtype: torch.dtype) -> Iterator[Temporary]:
+    """What the estimator and a guard allocate."""
+    pipeline: Any = taken[0][0].pipeline
+    elements = [prod(shape) for _, shapes in taken for shape in shapes]
+    estimator, size = pipeline.estimator, dtype.itemsize
+    copies = estimator.copies * sum(elements) * size
+    if estimator.draws_directions:  # at the first step in float64 too, to see that σ is not lost in rounding
+        copies += max(elements) * (2 * size + 32)
+    elif estimator.copies > 1:
+        copies += max(elements) * 2 * size
+    yield Temporary(f"copies of {estimator.name}, without the graph of the loss", copies, copies)
+    if any(plan.pipeline.nonfinite_policy for plan, _ in taken):
+        looked = 3 * max(elements) * size
+        yield Temporary("guard's look at one gradient", looked, looked)

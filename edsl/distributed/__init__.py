@@ -1,0 +1,1 @@
+"""Tensors that are cut over processes. Imports language, numerics and errors."""

@@ -1,0 +1,1 @@
+"""Runs a step: which way, replayed, stacked, on shards. Imports kernels, groups and what is below them."""

@@ -1,0 +1,197 @@
+"""Pipeline + parameters → compiled step.
+
+The estimator comes first, over all parameters at once. Then data flows once through each parameter:
+θ, g and the memory go in as they lie in memory (as matrices, where a stage asks for them), the stages
+run one after another, and the memory and θ are written back in place. So every size and layout shares
+one compiled step. A stage that needs a norm over *all* parameters splits the pipeline into segments.
+
+Elements, norms and means are compiled for all parameters at once: on a CPU as native code, one call
+(edsl.kernels.cpu), on a GPU as Triton kernels, a few launches (edsl.kernels.cuda). The rest, matrices above all,
+goes parameter by parameter through torch.compile; so do parameters that are cut over processes: each
+runs its shard, and what a stage asks about the whole layer is answered before (edsl.engine.sharded).
+
+Hyper-parameters go in as one float64 vector, so a schedule never recompiles. Powers βᵏ are computed
+on the host and go with them: inside the loop over elements a pow would cost more than all else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edsl.engine.parameter_steps import MemoryInUse, ParameterSteps
+from edsl.engine.plans import GroupPlans
+from edsl.engine.replay import Replay, can_replay
+from edsl.engine.torch_steps import TorchSteps
+from edsl.engine.watching import Observer, Watched, is_whole
+from edsl.engine.work import SegmentWork, TotalNorms, waves_of, works_of
+from edsl.groups.names import Names
+from edsl.kernels.cpu import CpuKernels
+from edsl.kernels.cuda import CudaKernels
+from edsl.kernels.kernel import NoKernels
+from edsl.language.pipeline import Pipeline
+from edsl.step.addresses import check_no_fakes
+from edsl.step.oracle import Oracle, ParameterSlot
+from edsl.step.parameter import ParameterStep
+from edsl.step.plan import GroupPlan
+from edsl.step.state_dtype import StateDtype
+
+MODES = ("compiled", "inductor", "eager")
+Groups = list[dict[str, Any]]
+
+
+class Engine:
+    """Runs the pipelines of an optimizer's groups on their parameters.
+
+    Attributes:
+        names: of the parameters.
+        native, cuda, torch_steps: what takes an item through a segment: the first that can.
+        kinds: of the modules that own each parameter, where they are known.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, mode: str, state_dtype: StateDtype = None, names: Names | None = None
+    ) -> None:
+        self.pipeline, self.state_dtype = pipeline, state_dtype
+        self.names = names or Names()
+        self.native = CpuKernels() if mode == "compiled" else NoKernels()
+        self.cuda = CudaKernels() if mode == "compiled" else NoKernels()
+        self.torch_steps = TorchSteps(mode, state_dtype)
+        self.kinds: Mapping[str, Sequence[str]] = {}
+        self._plans = GroupPlans(pipeline, state_dtype, self.names)
+        self._parameters = ParameterSteps(self._plans)
+        self._memory = MemoryInUse()
+        self._before: list[ParameterStep] = []  # the items of the last general step
+        self._replay: Replay | None = None
+
+    @property
+    def graphs(self) -> int:
+        """How many steps were compiled, natively or by torch."""
+        return self.torch_steps.inductor.graphs + self.native.kernels + self.cuda.kernels
+
+    @property
+    def fallbacks(self) -> list[str]:
+        """One reason for each graph that could not be compiled, and so runs eagerly."""
+        return self.torch_steps.inductor.fallbacks
+
+    def forget_plans(self) -> None:
+        """Read the groups anew, as after loading a checkpoint; what is compiled stays."""
+        self._plans.forget()
+        self._parameters.forget()
+        self._replay = None
+
+    def plan(self, index: int, group: dict[str, Any], spared: Any) -> GroupPlan:
+        """The plan of a group for its parameters that are, or are not, spared decay: see `GroupPlans.plan`."""
+        return self._plans.plan(index, group, spared)
+
+    def oracle(self, groups: Groups, states: Any, closure: Callable[[], Any] | None) -> Oracle:
+        """The model as the estimator sees it at the next step."""
+        check_no_fakes()
+        slots = list(self._plans.slots(groups, states))
+        calls = groups[0].get("calls", 0) if groups else 0
+        k = max((slot.k for slot in slots), default=1)
+        return Oracle(slots, k, calls, closure, self._plans.estimator(groups))
+
+    def step(self, groups: Groups, states: Any, slots: list[ParameterSlot]) -> list[ParameterStep]:
+        """One step of every parameter with a gradient; the items hold u if nothing updates θ."""
+        items = list(self._parameters.begin(groups, states, slots, self.kinds))
+        if not items:
+            return []
+        self._memory.follow(items)
+        self._run_segments(items, self.torch_steps.step)
+        self._finish(items)
+        shares_memory = bool(self._memory.map.shared)
+        may_repeat = not self.pipeline.nonfinite_policy and not shares_memory
+        if may_repeat and self._plans.estimator(groups).passes_grad and can_replay(items, self._before):
+            named = self._plans.named(groups)
+            self._replay = Replay(groups, items, self._plans.serving(items), named, self._memory.map)
+        self._before = items
+        return items
+
+    def _finish(self, items: list[ParameterStep]) -> None:
+        """Tell autograd that θ has moved, and count the step where no kernel did."""
+        moved: list[Tensor] = []
+        uncounted: list[Tensor] = []
+        for item in items:
+            if item.dense:
+                moved.append(item.parameter)
+            else:
+                item.write_back()
+            if item.counts:
+                uncounted.append(item.state["step"])
+        if not self.pipeline.update.moves_weights:
+            torch.autograd.graph.increment_version(moved)
+        if uncounted:
+            torch._foreach_add_(uncounted, 1)  # pyright: ignore[reportPrivateImportUsage]
+
+    @property
+    def can_replay(self) -> bool:
+        """Whether the next step may be as the last one was; its estimator is p.grad then."""
+        return self._replay is not None
+
+    def replay(self, groups: Groups, states: Any) -> bool:
+        """Take the next step if it repeats the last one; if it doesn't, nothing was touched."""
+        replay = self._replay
+        if replay is None:
+            return False
+        check_no_fakes()
+        found = replay.find(groups, states)
+        if found is None or not self._plans.stay(replay.plans, replay.named, groups):
+            self._replay = None
+            return False
+        replay.step(found)
+        return True
+
+    def release_gradients(self) -> None:
+        """Let go of the tensors of the last step."""
+        self._parameters.release()
+
+    def watch(self, groups: Groups, states: Any, slots: list[ParameterSlot]) -> list[Watched]:
+        """What the next step will compute on the way, without taking it; raises EdslError for sharded parameters."""
+        observer = Observer()
+        self.preview(groups, states, slots, is_whole, observer.look)
+        return observer.seen
+
+    def preview(
+        self,
+        groups: Groups,
+        states: Any,
+        slots: list[ParameterSlot],
+        chosen: Callable[[ParameterStep], bool],
+        look: Callable[[SegmentWork], None],
+    ) -> None:
+        """Let `look` see chosen items before each segment of the next step, which isn't taken."""
+        items = [item for item in self._parameters.begin(groups, states, slots, self.kinds) if chosen(item)]
+        self._run_segments(items, lambda works: [look(work) for work in works], natively=False)
+
+    def _run_segments(
+        self, items: list[ParameterStep], call: Callable[[list[SegmentWork]], Any], natively: bool = True
+    ) -> None:
+        """Take all items that have elements through one segment after the other.
+
+        Args:
+            call: takes what kernels leave through a segment, but for layers that are gathered.
+        """
+        items = [item for item in items if item.count > 0 or item.is_sharded_here]
+        lengths = [len(plan.segments) for plan in {item.plan for item in items}]
+        for number in range(max(lengths, default=0)):
+            ends = min(lengths) <= number
+            going = [item for item in items if number < len(item.plan.segments)] if ends else items
+            totals = TotalNorms(going, number, self.pipeline.update_index)
+            for lot in self._memory.lots(going):
+                left = self._run_kernels(lot, number, totals) if natively else lot
+                if not left:
+                    continue
+                for works in waves_of(works_of(left, number, totals)):
+                    self.torch_steps.reduce(works)
+                    self.torch_steps.step_gathered(works)
+                    call([work for work in works if not work.needs_whole and work.item.count > 0])
+
+    def _run_kernels(self, items: list[ParameterStep], number: int, totals: TotalNorms) -> list[ParameterStep]:
+        """Take items through a segment where kernels can; the others are left."""
+        for kernels in (self.native, self.cuda):
+            items = kernels.run(items, number, totals.of_all(items))
+        return items

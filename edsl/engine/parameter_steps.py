@@ -1,0 +1,133 @@
+"""The parameters that take a step, each known again while nothing but its gradient and its numbers is new."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from operator import is_
+from typing import Any
+
+from edsl.engine.plans import Choice, GroupPlans
+from edsl.errors import EdslError
+from edsl.step.addresses import MemoryMap, addresses, check_no_state
+from edsl.step.checks import check_flattened, check_steppable
+from edsl.step.oracle import ParameterSlot
+from edsl.step.parameter import ParameterStep
+from edsl.step.plan import GroupPlan, buffer_names
+
+
+class ParameterSteps:
+    """The items of an optimizer's parameters, kept from one step to the next."""
+
+    def __init__(self, plans: GroupPlans) -> None:
+        self._plans = plans
+        self._kept: dict[int, ParameterStep] = {}  # from the last general step, by the parameter's id
+        self._active: list[ParameterStep] = []  # those that hold tensors
+
+    def forget(self) -> None:
+        """Make all items anew, as after loading a checkpoint."""
+        self._kept.clear()
+
+    def release(self) -> None:
+        """Let go of the tensors of the last step."""
+        for item in self._active:
+            item.release_gradients()
+        self._active = []
+
+    def begin(
+        self,
+        groups: list[dict[str, Any]],
+        states: Any,
+        slots: list[ParameterSlot],
+        kinds: Mapping[str, Sequence[str]],
+    ) -> Iterator[ParameterStep]:
+        """Those with a gradient, before a step, in order.
+
+        Args:
+            kinds: of the modules that own each parameter, where they are known.
+
+        Raises:
+            EdslError: for a parameter, a gradient or state that can't be stepped.
+        """
+        before, kept = self._kept, {}
+        plans: dict[Choice, GroupPlan] = {}
+        partners = lru_cache(lambda: Counter(map(_stack_key, slots)))
+        for slot in slots:
+            place = id(slot.parameter)
+            item = before.get(place)
+            if slot.gradient is None:
+                if item is not None:
+                    kept[place] = item
+                continue
+            choice = (slot.group, slot.spared)
+            plan = plans.get(choice)
+            if plan is None:
+                plan = plans[choice] = self._plans.plan(slot.group, groups[slot.group], slot.spared)
+            state = states[slot.parameter]
+            if item is None or not item.begin(slot, plan, state):
+                check_steppable(plan.pipeline, slot.parameter, slot.name, kinds)
+                item = self._new_item(slot, plan, state, partners)
+            kept[place] = item
+            self._active.append(item)
+            yield item
+        self._kept = kept
+
+    def _new_item(
+        self, slot: ParameterSlot, plan: GroupPlan, state: dict[str, Any], partners: Callable[[], Counter[Any]]
+    ) -> ParameterStep:
+        """An item of its own for a parameter, with its state made where there is none."""
+        check_flattened(self._plans.pipeline, slot.parameter, slot.name)
+        if "step" not in state:
+            check_no_state(state, plan.buffers, f"parameter {slot.name}")
+            state.update(plan.fresh_state(slot.parameter))
+        elif self._comes_from_another_route(state, plan):
+            slot.k = 1
+            state.clear()
+            state.update(plan.fresh_state(slot.parameter))
+        return ParameterStep(slot, plan, state, plan.is_matrix and partners()[_stack_key(slot)] > 1)
+
+    def _comes_from_another_route(self, state: dict[str, Any], plan: GroupPlan) -> bool:
+        """Whether a parameter was moved, with its state, to a group of another route: it begins there anew."""
+        own = {*plan.buffers}
+        strange = {*buffer_names(self._plans.pipeline)} - own
+        return not own <= state.keys() and not strange.isdisjoint(state)
+
+
+def _stack_key(slot: ParameterSlot) -> Any:
+    """What the parameters that may share a stack have in common."""
+    return slot.group, slot.spared, slot.parameter.shape[:1], slot.parameter.numel()
+
+
+class MemoryInUse:
+    """What memory the items of a step take, and which of them share some.
+
+    Attributes:
+        map: the memory that the last general step took.
+    """
+
+    def __init__(self) -> None:
+        self.map = MemoryMap((), ())
+
+    def follow(self, items: Sequence[ParameterStep]) -> None:
+        """Find out what memory these items take; raises EdslError where a gradient lies in it."""
+        extents = [item.extents for item in items]
+        if len(extents) != len(self.map.extents) or not all(map(is_, extents, self.map.extents)):
+            self.map = MemoryMap(extents, [f"parameter {item.name}" for item in items])
+        reading = [item for item in items if item.steps_on_gradient and item.count > 0]
+        begins = addresses([item.raw for item in reading])
+        lasts = [begin + item.count * item.raw.element_size() - 1 for begin, item in zip(begins, reading)]
+        found = self.map.first_inside(begins, lasts)
+        if found is not None:
+            raise EdslError(
+                f"the gradient of parameter {reading[found].name} shares memory with a parameter or with state, "
+                "which the step changes: clone() it"
+            )
+
+    def lots(self, items: list[ParameterStep]) -> list[list[ParameterStep]]:
+        """The items that may step at once, then one by one those that share memory."""
+        if not self.map.shared:
+            return [items]
+        sharing = {id(self.map.extents[place]) for place in self.map.shared}
+        apart = [[item] for item in items if id(item.extents) in sharing]
+        return [[item for item in items if id(item.extents) not in sharing], *apart]

@@ -1,0 +1,186 @@
+"""The plans of an optimizer's groups: what their parameters share in a step, and what each parameter is called.
+
+A plan follows its group: what a schedule has changed there is read into the plan, which stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from edsl.errors import EdslError, shown
+from edsl.groups.names import Names
+from edsl.groups.param_groups import Share, is_whole, routes_in, values_on
+from edsl.language.domain import Number
+from edsl.language.pipeline import Pipeline
+from edsl.language.stage import Estimator
+from edsl.step.addresses import steps_taken
+from edsl.step.oracle import ParameterSlot
+from edsl.step.parameter import ParameterStep
+from edsl.step.plan import GroupPlan
+from edsl.step.state_dtype import StateDtype
+
+Choice = tuple[int, Any]  # the number of a group, and which of its parameters: spared or not, or a Share
+
+
+class GroupPlans:
+    """A plan for the parameters of each group, of each route in it, with decay and without.
+
+    Args:
+        names: of the parameters, which follow the groups.
+    """
+
+    def __init__(self, pipeline: Pipeline, state_dtype: StateDtype, names: Names) -> None:
+        self.pipeline = pipeline
+        self._state_dtype = state_dtype
+        self._names = names
+        self._plans: dict[Choice, GroupPlan] = {}
+        self._owners: dict[Choice, int] = {}  # the id of the group that each plan was made for
+        self._known: tuple[Any, Any] | None = None  # what names were made from, and the names
+
+    def forget(self) -> None:
+        """Make all plans anew, as after loading a checkpoint."""
+        self._plans.clear()
+        self._owners.clear()
+        self._names.forget()
+
+    def plan(self, index: int, group: dict[str, Any], spared: Any) -> GroupPlan:
+        """The plan of a group for its parameters that are, or are not, spared decay.
+
+        In a group of several routes `spared` is a `Share`, which says of which route they are too.
+        """
+        share = spared if isinstance(spared, Share) else Share(group.get("route", ""), spared)
+        values = group
+        if is_whole(self.pipeline, group):
+            share = share if share.route else Share(next(iter(self.pipeline.branches)), share.spared)
+            values = values_on(self.pipeline, share.route, group)
+        plan = self._plans.get((index, spared))
+        if plan is None or self._owners[index, spared] != id(group):  # groups may be removed and reordered
+            plan = self._plans[index, spared] = self._new_plan(index, values, share)
+            self._owners[index, spared] = id(group)
+        elif moved := plan.moved(values):
+            _follow(plan, index, values, moved)
+        return plan
+
+    def _new_plan(self, index: int, group: dict[str, Any], share: Share) -> GroupPlan:
+        pipeline = self.pipeline.branch(share.route)
+        _check_keys(index, group, (*pipeline.hyperparameters, "exclude"))
+        values = {key: _number(key, group[key]) for key in pipeline.hyperparameters}
+        plan = GroupPlan(pipeline, share.spared, values, share.route, self._state_dtype)
+        plan.record_values(group, ("route", "exclude", *values))
+        return plan
+
+    def estimator(self, groups: list[dict[str, Any]]) -> Estimator:
+        """The estimator with the groups' values, in which they must agree."""
+        found = [self.plan(index, group, spared=False).estimator for index, group in enumerate(groups)]
+        if any(other != found[0] for other in found[1:]):
+            raise EdslError(f"all param groups must agree on the estimator, got {' and '.join(map(str, set(found)))}")
+        return found[0] if found else self.pipeline.estimator
+
+    def serving(self, items: Sequence[ParameterStep]) -> dict[Choice, GroupPlan]:
+        """The plans by which these items step."""
+        return {choice: plan for choice, plan in self._plans.items() if any(item.plan is plan for item in items)}
+
+    def stay(self, plans: dict[Choice, GroupPlan], named: Any, groups: list[dict[str, Any]]) -> bool:
+        """Whether plans and names are those of before still, now with the groups' values of now."""
+        if self.named(groups) is not named:
+            return False
+        found = [(self.plan(index, groups[index], spared), plan) for (index, spared), plan in plans.items()]
+        return all(now is plan and now.estimator.passes_grad for now, plan in found)
+
+    def slots(self, groups: list[dict[str, Any]], states: Any) -> Iterator[ParameterSlot]:
+        """All parameters that may step, for the estimator to fill in what it finds."""
+        reads_grad = not self.pipeline.estimator.needs_closure
+
+        def memory(slot: ParameterSlot) -> Any:
+            return self._estimator_memory(groups[slot.group], states, slot)
+
+        for index, (group, named) in enumerate(zip(groups, self.named(groups))):
+            climbs = group.get("maximize", False)
+            for parameter, (name, spared) in zip(group["params"], named):
+                if reads_grad or parameter.requires_grad:  # its closure may unfreeze one yet
+                    taken = steps_taken(states.get(parameter), name)
+                    yield ParameterSlot(
+                        parameter, name, index, (taken or 0) + 1, taken is not None, memory, climbs, spared
+                    )
+
+    def _estimator_memory(self, group: dict[str, Any], states: Any, slot: ParameterSlot) -> Any:
+        plan, parameter = self.plan(slot.group, group, slot.spared), slot.parameter
+        if "step" not in states[parameter]:
+            states[parameter].update(plan.fresh_state(parameter))
+        memory = plan.estimator_memory(states[parameter])
+        if any(buffer.shape != parameter.shape for buffer in memory):
+            raise EdslError("a parameter changed its shape: build a new optimizer after changing shapes")
+        return memory
+
+    def named(self, groups: list[dict[str, Any]]) -> list[list[tuple[str, Any]]]:
+        """The name of each group's parameters, each name once, and whether it is spared: for `plan`.
+
+        While nothing of it changes, it is the same object.
+        """
+        self._names.follow(groups)
+        given = [
+            (group.get("param_names") or len(group["params"]), group.get("exclude", ()), self._routes_in(group))
+            for group in groups
+        ]
+        if self._known is None or self._known[0] != given:
+            copies = [
+                (known if isinstance(known, int) else list(known), tuple(spared), routes)
+                for known, spared, routes in given
+            ]
+            self._known = (copies, _unique_names(given))
+        return self._known[1]
+
+    def _routes_in(self, group: dict[str, Any]) -> list[str]:
+        """The routes of the parameters of a group that holds several."""
+        return routes_in(self.pipeline, group) if is_whole(self.pipeline, group) else []
+
+
+def _follow(plan: GroupPlan, index: int, group: dict[str, Any], moved: list[str]) -> None:
+    """Take over what a group has under the keys that moved."""
+    route = group.get("route", "")
+    if route != plan.route:
+        raise EdslError(
+            f"param group {index}: its route is fixed, got {shown(route)} instead of {shown(plan.route)}; "
+            "move its parameters to a group of that route"
+        )
+    _check_keys(index, group, [key for key in moved if key != "route"])
+    now = {key: _number(key, group[key]) for key in moved if key in plan.values}
+    changed = {key: value for key, value in now.items() if value != plan.values[key]}
+    if changed:
+        plan.change(changed)
+    plan.record_values(group, moved)
+
+
+def _unique_names(given: Sequence[tuple[Any, Any, list[str]]]) -> list[list[tuple[str, Any]]]:
+    """For each group, of its names or how many parameters it has, of what is excluded and of routes: see `named`."""
+    taken: set[str] = set()
+    found = []
+    for index, (known, spared, routes) in enumerate(given):
+        own = [f"{index}.{place}" for place in range(known)] if isinstance(known, int) else list(known)
+        unique = [f"{name}@{index}" if name in taken else name for name in own]  # of two models
+        taken.update(unique)
+        excluded = frozenset(spared)
+        plain: list[Any] = [name in excluded for name in own]
+        shares = list(map(Share, routes, plain)) if routes else plain
+        found.append(list(zip(unique, shares)))
+    return found
+
+
+def _check_keys(index: int, group: dict[str, Any], keys: Sequence[str]) -> None:
+    missing = [key for key in keys if key not in group]
+    if missing:
+        raise EdslError(f"param group {index} is missing {', '.join(missing)}")
+
+
+_ANY = Number()
+
+
+def _number(key: str, value: Any) -> Any:
+    """A group's number, or that which its tensor or numpy scalar holds; raises EdslError where it holds none."""
+    if isinstance(value, (float, int)):
+        return value  # which its own domain reads
+    try:
+        return _ANY.read(value)
+    except ValueError as reason:
+        raise EdslError(f"param group: {key} {reason}") from None

@@ -1,0 +1,125 @@
+"""How the processes that share layers confer in a step: sums in one message, matrices in waves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from edsl.distributed.collectives import Bundle, gather_to_owners, scatter_from_owners, summed, waves
+from edsl.engine.work import SegmentWork
+from edsl.language.reductions import Reduction
+from edsl.numerics.dtypes import working_dtype
+from edsl.step.layout import matrix_shape
+
+
+@dataclass(frozen=True, eq=False)
+class PartialResult:
+    """What one shard can tell for one question of its segment."""
+
+    work: SegmentWork
+    place: int
+    reduction: Reduction
+    part: Tensor
+
+
+def reduce_all(results: Sequence[PartialResult], orthogonal: Callable[..., Tensor]) -> None:
+    """Put together what all shards tell, and let everybody learn the answers.
+
+    Args:
+        orthogonal: a whole matrix and how it is asked for → its orthogonal factor.
+    """
+    _add_up([part for part in results if part.reduction.kind != "orthogonal"])
+    _factor([part for part in results if part.reduction.kind == "orthogonal"], orthogonal)
+
+
+def identity_part(theta: Tensor, reduction: Reduction) -> Tensor:
+    """What a shard without elements has to tell."""
+    empty = theta.to(working_dtype(theta.dtype))
+    return empty if reduction.kind == "orthogonal" else empty.sum()
+
+
+def _add_up(results: Sequence[PartialResult]) -> None:
+    parts = [part.part.double().square() if part.reduction.kind == "norm" else part.part for part in results]
+    for part, total in zip(results, summed(parts, [part.work.item.shards for part in results])):
+        answer = total.sqrt() if part.reduction.kind == "norm" else total / part.work.item.parameter.numel()
+        part.work.set_result(part.place, answer.to(part.part.dtype))
+
+
+def _factor(results: Sequence[PartialResult], orthogonal: Callable[..., Tensor]) -> None:
+    bundles = []
+    for part in results:
+        shards, (_, _, precision) = part.work.item.shards, part.reduction.how
+        assert shards is not None  # only sharded items ask
+        sent = part.part.bfloat16() if precision == "bfloat16" else part.part  # as the factor itself begins
+        bundles.append(Bundle([shards], [sent]))
+    for wave in waves([bundle.shards[0] for bundle in bundles]):
+        chosen = [bundles[i] for i in wave]
+        wholes, rank = gather_to_owners(chosen), chosen[0].group.rank()
+        if wholes is not None:
+            (whole,) = wholes
+            factor = orthogonal(whole.view(matrix_shape(whole)), *results[wave[rank]].reduction.how)
+            wholes = [factor.view(whole.shape)]
+        for i, (piece,) in zip(wave, scatter_from_owners(chosen, wholes)):
+            part = results[i]
+            part.work.set_result(part.place, piece.to(part.part.dtype).view(part.part.shape))
+
+
+def step_gathered(works: Sequence[SegmentWork], step: Callable[..., Tensor]) -> None:
+    """Bring each turn's tensors together on one process, take its step there, and hand back what changed.
+
+    Args:
+        step: (turn, θ, x, given, buffers), all whole → what flows out, or θ where it was updated.
+    """
+    inbound = [_inbound(work) for work in works]
+    outbound = [_outbound(work) for work in works]
+    for wave in waves([bundle.shards[0] for bundle in inbound]):
+        chosen = [inbound[i] for i in wave]
+        wholes = gather_to_owners(chosen)
+        if wholes is not None:
+            wholes = _whole_step(works[wave[chosen[0].group.rank()]], wholes, step)
+        for i, pieces in zip(wave, scatter_from_owners([outbound[i] for i in wave], wholes)):
+            _take(works[i], pieces)
+
+
+def _inbound(work: SegmentWork) -> Bundle:
+    item = work.item
+    assert item.shards is not None  # only sharded items come together
+    flowing = [item.theta, item.x, *work.gradients]
+    shards = [item.shards] * len(flowing) + [item.shards_of(name) for name in work.segment.buffers]
+    return Bundle(shards, [*flowing, *work.buffers])
+
+
+def _outbound(work: SegmentWork) -> Bundle:
+    item = work.item
+    assert item.shards is not None  # as above
+    made = item.theta if work.segment.updates else torch.empty_like(item.theta, dtype=working_dtype(item.theta.dtype))
+    shards = [item.shards, *(item.shards_of(work.segment.buffers[place]) for place in work.changed)]
+    return Bundle(shards, [made, *(work.buffers[place] for place in work.changed)])
+
+
+def _whole_step(work: SegmentWork, wholes: Sequence[Tensor], step: Callable[..., Tensor]) -> list[Tensor]:
+    count = 2 + len(work.gradients)
+    theta, x, *gradients = (whole.view(matrix_shape(whole)) for whole in wholes[:count])
+    inputs = work.place._replace(gradient=gradients[0] if gradients else None)
+    reshaped = work.item.plan.factor_buffers
+    buffers = [
+        whole if name in reshaped else whole.view(matrix_shape(whole))
+        for name, whole in zip(work.segment.buffers, wholes[count:])
+    ]
+    made = step(work, theta, x, inputs, buffers)
+    shape = tuple(work.item.parameter.shape)
+    changed = [(work.segment.buffers[place], buffers[place]) for place in work.changed]
+    return [made.view(shape), *(buffer if name in reshaped else buffer.view(shape) for name, buffer in changed)]
+
+
+def _take(work: SegmentWork, pieces: Sequence[Tensor]) -> None:
+    made, *changed = pieces
+    if work.segment.updates:
+        work.item.theta.copy_(made.view(work.item.theta.shape))
+    else:
+        work.item.x = made.view(work.item.theta.shape)
+    for place, piece in zip(work.changed, changed):
+        work.buffers[place].copy_(piece.view(work.buffers[place].shape))

@@ -1,0 +1,138 @@
+"""One parameter before one segment with all that it reads, and which of them are taken together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from edsl.distributed.collectives import total_norms, waves
+from edsl.step.inputs import StepInputs
+from edsl.step.layout import matrix_shape
+from edsl.step.parameter import ParameterStep
+from edsl.step.plan import GroupPlan
+from edsl.step.segment import Segment
+
+
+@dataclass(eq=False)
+class SegmentWork:
+    """One item before one segment.
+
+    Attributes:
+        buffers: the segment's, as its function takes them.
+        needs_whole: the item is sharded, and the segment can't run on a shard.
+    """
+
+    item: ParameterStep
+    segment: Segment
+    inputs: StepInputs
+    buffers: list[Tensor]
+    needs_whole: bool
+
+    @property
+    def place(self) -> StepInputs:
+        """What the step reads; noise is drawn now, so that no more of it than this item's is kept."""
+        noisy = self.segment.noisy
+        normals = tuple(self.item.normal(stage, label, self.needs_whole) for stage, label in noisy)
+        return self.inputs._replace(normals=normals) if noisy else self.inputs
+
+    @property
+    def gathers(self) -> bool:
+        """Whether its matrix is brought together on one process."""
+        asks = self.inputs.answers is not None
+        return self.needs_whole or (asks and any(q.kind == "orthogonal" for q in self.segment.analysis.reductions))
+
+    @property
+    def gradients(self) -> list[Tensor]:
+        """The raw gradient, where it is something else than what flows in, and is read."""
+        gradient = self.inputs.gradient
+        return [] if gradient is None or not self.segment.analysis.reads_gradient else [gradient]
+
+    @property
+    def changed(self) -> list[int]:
+        """The places of the buffers that this step changes."""
+        kept = frozenset() if self.segment.refreshes(self.item.k) else self.segment.kept
+        return [place for place, name in enumerate(self.segment.buffers) if name not in kept]
+
+    def set_result(self, place: int, answer: Tensor) -> None:
+        """Take the answer to the segment's question of this number."""
+        answers = list(self.inputs.answers or ())
+        answers[place] = answer
+        self.inputs = self.inputs._replace(answers=tuple(answers))
+
+
+class TotalNorms:
+    """The norms that a segment reads: over all parameters, or behind a route over its own.
+
+    Args:
+        items: all that go through the segment.
+        number: of the segment.
+        update_index: of the base update in the optimizer's pipeline, at which routes begin.
+    """
+
+    def __init__(self, items: Sequence[ParameterStep], number: int, update_index: int) -> None:
+        routes = {}  # over whose parameters a plan's norm is taken, "" for all
+        for plan in {item.plan for item in items}:
+            segment = plan.segments[number]
+            if segment.needs_total_norm:
+                routes[plan] = "" if segment.begin < update_index else plan.route
+        self._norms: dict[GroupPlan, Tensor] = {}
+        if not routes:
+            return
+        pools: dict[str, list[ParameterStep]] = {}
+        for item in items:
+            route = routes.get(item.plan)
+            if route is not None:
+                pools.setdefault(route, []).append(item)
+        shards = [[item.shards for item in pool] for pool in pools.values()]
+        norms = dict(zip(pools, total_norms([[item.x for item in pool] for pool in pools.values()], shards)))
+        self._norms = {plan: norms[route] for plan, route in routes.items()}
+
+    def of(self, item: ParameterStep) -> Tensor | None:
+        """The norm that an item's segment reads, if it reads one."""
+        return self._norms.get(item.plan)
+
+    def of_all(self, items: Sequence[ParameterStep]) -> list[Tensor | None] | None:
+        """For each item the norm that its segment reads, None where none reads any."""
+        return [self._norms.get(item.plan) for item in items] if self._norms else None
+
+
+def works_of(items: Sequence[ParameterStep], number: int, totals: TotalNorms) -> list[SegmentWork]:
+    """The items before their segment of this number, with all that it reads."""
+    lives: dict[tuple[int, int, torch.device], Tensor] = {}
+    works = []
+    for item in items:
+        segment, device = item.plan.segments[number], item.theta.device
+        total = totals.of(item)
+        live = lives.get((id(item.plan), item.k, device))
+        if live is None:
+            live = lives[id(item.plan), item.k, device] = item.plan.live(item.k, device)
+        needs_whole = item.is_sharded_here and not segment.serves_all_sizes
+        asks = item.is_sharded_here and not needs_whole
+        inputs = StepInputs(
+            gradient=item.gradient if number > 0 else None,
+            live=live,
+            total_norm=None if total is None else total.to(device),
+            hessian=item.hessian,
+            difference=item.difference,
+            answers=(None,) * len(segment.analysis.reductions) if asks else None,
+            shape=_size(matrix_shape(item.parameter), live) if asks and item.plan.is_matrix else None,
+            key=torch.tensor(item.key, device=device) if item.plan.rounds_stochastically else None,
+        )
+        works.append(SegmentWork(item, segment, inputs, item.memory(segment), needs_whole))
+    return works
+
+
+def _size(shape: tuple[int, int], like: Tensor) -> Tensor:
+    """Rows and columns as live values."""
+    return torch.tensor(shape, dtype=like.dtype, device=like.device)
+
+
+def waves_of(works: Sequence[SegmentWork]) -> Iterator[list[SegmentWork]]:
+    """First all turns that gather no matrix; then those that do, so many that each process gets one."""
+    yield [work for work in works if not work.gathers]
+    gathering = [work for work in works if work.gathers]
+    for wave in waves([work.item.shards for work in gathering]):
+        yield [gathering[i] for i in wave]

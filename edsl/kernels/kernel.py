@@ -1,0 +1,232 @@
+"""Compiled steps of recorded segments on one kind of device: each made once, and run for all layers that share it."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from array import array
+from collections.abc import Sequence
+from functools import cached_property
+from struct import pack
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from edsl.codegen.signature import KernelSignature
+from edsl.errors import CompilerFailed, EdslWarning, first_line
+from edsl.kernels.code_cache import UnusableCache
+from edsl.kernels.progress import compiling
+from edsl.numerics.dtypes import working_dtype
+from edsl.step.parameter import ParameterStep
+from edsl.step.plan import GroupPlan
+from edsl.step.segment import Segment
+
+DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+class Kernel(ABC):
+    """The compiled step of a segment, for tensors of some dtypes.
+
+    Attributes:
+        work: the dtype of arithmetic.
+        updates: it moves θ.
+        noisy: it reads noise.
+    """
+
+    def __init__(self, segment: Segment, signature: KernelSignature) -> None:
+        self.work = signature.work
+        self.updates = segment.updates
+        self.noisy = bool(segment.noisy)
+
+    @abstractmethod
+    def batch(self, number: int) -> LaunchTable:
+        """An empty batch for a segment of this number."""
+
+
+class LaunchTable(ABC):
+    """Layers that one call steps: a table with one row each, of leading entries and of where its tensors lie."""
+
+    leading: ClassVar[Sequence[str]]  # the names of the entries before the addresses
+
+    def __init__(self, kernel: Kernel, number: int) -> None:
+        self.number = number
+        self._kernel = kernel
+        self._held: list[Any] = []  # what must outlive the call
+        self._shared: dict[tuple[GroupPlan, int], int] = {}
+        self._rows: list[int] = []
+
+    def add(self, item: ParameterStep, total: Tensor | None) -> None:
+        """Take a layer in; what flows out of it is where `item.flowing` points from now on."""
+        self._rows += self._leading(item, self._shared_by(item, total))
+        self._rows += self._addresses(item, item.plan.segments[self.number])
+
+    def repeat(self, items: Sequence[ParameterStep], gradients: array[int]) -> None:
+        """Step the same layers again, in the same order, with the gradients that lie at these addresses."""
+        self._forget()
+        width, x = len(self.table) // len(items), len(self.leading) + 1
+        self.table[x::width] = self.table[x + 1 :: width] = gradients
+        self.table[self.leading.index("live") :: width] = array("q", [self._shared_by(item, None) for item in items])
+        self.run()
+
+    @cached_property
+    def table(self) -> array[int]:
+        """All rows one after another."""
+        return array("q", pack(f"{len(self._rows)}q", *self._rows))  # several times faster than of the list
+
+    @abstractmethod
+    def run(self) -> None:
+        """Step them."""
+
+    @abstractmethod
+    def _leading(self, item: ParameterStep, live: int) -> tuple[int, ...]:
+        """The leading entries of a layer's row."""
+
+    @abstractmethod
+    def _live(self, plan: GroupPlan, k: int, total: Tensor | None) -> int:
+        """Where the live values of a plan are, as the table has it."""
+
+    def _forget(self) -> None:
+        """Let go of what belonged to one step."""
+        self._held.clear()
+        self._shared.clear()
+
+    def _shared_by(self, item: ParameterStep, total: Tensor | None) -> int:
+        shared = (item.plan, item.k)
+        live = self._shared.get(shared)
+        if live is None:
+            live = self._shared[shared] = self._live(item.plan, item.k, total)
+        return live
+
+    def _addresses(self, item: ParameterStep, segment: Segment) -> list[int]:
+        """Where a layer's tensors lie, in the order of `edsl.codegen.signature.tensors`."""
+        flowing, theta = item.flowing, item.address
+        x, out = flowing.data_ptr(), theta
+        raw = x if item.raw is flowing else item.raw.data_ptr()
+        if not self._kernel.updates:
+            self._held.append(flowing)
+            item.flowing = torch.empty_like(item.theta, dtype=self._kernel.work)
+            out = item.flowing.data_ptr()
+        look = 0 if item.new_hessian is None else item.new_hessian.data_ptr()
+        change = 0 if item.own_difference is None else item.own_difference.data_ptr()
+        found = [theta, x, raw, look, change, out]
+        for stage, label in segment.noisy:
+            self._held.append(item.normal(stage, label))
+            found.append(self._held[-1].data_ptr())
+        return found + item.buffer_addresses(segment)
+
+
+class KernelCache(ABC):
+    """All steps that an optimizer has compiled for one kind of device.
+
+    Attributes:
+        device: its type.
+        kernels: how many there are.
+        reasons: why a step that was tried has none, a line for each.
+    """
+
+    device: str
+
+    def __init__(self) -> None:
+        self._kernels: dict[tuple[Any, ...], Kernel | None] = {}
+        self._warned = False
+        self.reasons: list[str] = []
+
+    @property
+    def kernels(self) -> int:
+        return sum(kernel is not None for kernel in self._kernels.values())
+
+    @abstractmethod
+    def _compiled(
+        self,
+        segment: Segment,
+        signature: KernelSignature,
+        looked: bool,
+        differs: bool,
+        apart: bool,
+        device: torch.device,
+    ) -> Kernel:
+        """A new kernel; any exception leaves the step to torch.compile."""
+
+    def run(
+        self, items: Sequence[ParameterStep], number: int, totals: Sequence[Tensor | None] | None
+    ) -> list[ParameterStep]:
+        """Take the items that kernels can take through their segment; the others are left.
+
+        Args:
+            number: of the segment.
+            totals: for each item the total norm that its segment reads, if any does.
+        """
+        left: list[ParameterStep] = []
+        batches: dict[Kernel, LaunchTable] = {}
+        for place, item in enumerate(items):
+            kernel = self._kernel(item, number) if item.device == self.device else None
+            if kernel is None:
+                left.append(item)
+                continue
+            batch = batches.get(kernel)
+            if batch is None:
+                batch = batches[kernel] = kernel.batch(number)
+            batch.add(item, totals[place] if totals else None)
+            if kernel.noisy:  # so that one layer's noise is kept at a time
+                batches.pop(kernel).run()
+        for batch in batches.values():
+            batch.run()
+        return left
+
+    def _kernel(self, item: ParameterStep, number: int) -> Kernel | None:
+        x, raw, look, change = item.flowing.dtype, item.raw.dtype, item.new_hessian, item.own_difference
+        known = item.kernels.get(number)
+        if known is not None and known[0] is x and known[1] is raw and look is None and change is None:
+            return known[2]
+        if item.is_sharded_here:
+            return None
+        extra = (item.raw if number > 0 else None, look, change)  # what flows in first is the raw gradient
+        kernel = self._found(item, number, (x, *(None if tensor is None else tensor.dtype for tensor in extra)))
+        if look is None and change is None:
+            item.kernels[number] = (x, raw, kernel)
+        return kernel
+
+    def _found(self, item: ParameterStep, number: int, dtypes: tuple[Any, ...]) -> Kernel | None:
+        segment, theta = item.plan.segments[number], item.local
+        lying = item.buffers_in_memory(segment)
+        if any(buffer.device != theta.device for buffer in lying):
+            return None  # torch says so
+        buffers = tuple(buffer.dtype for buffer in lying)
+        key = (segment.key, theta.dtype, dtypes, buffers, theta.device)
+        if key not in self._kernels:
+            self._kernels[key] = self._made(segment, theta, dtypes, buffers)
+        return self._kernels[key]
+
+    def _made(
+        self, segment: Segment, theta: Tensor, dtypes: tuple[Any, ...], buffers: tuple[Any, ...]
+    ) -> Kernel | None:
+        x, gradient, hessian, difference = dtypes
+        extra = (gradient or torch.float32, hessian or torch.float32, difference or torch.float32)
+        signature = KernelSignature(working_dtype(theta.dtype), theta.dtype, x, extra, buffers)
+        if segment.stages[0].refresh_every > 0 or any(dtype not in DTYPES for dtype in signature.all):
+            return None
+        conditions = (hessian is not None, difference is not None, gradient is not None)
+        try:
+            with compiling(self.kernels + 1):
+                return self._compiled(segment, signature, *conditions, theta.device)
+        except (CompilerFailed, UnusableCache) as reason:
+            if not self._warned:
+                warnings.warn(f"{reason}: using torch.compile", EdslWarning, stacklevel=2)
+            self._warned = True
+            self.reasons.append(str(reason))
+        except Exception as reason:  # a stage that kernels can't follow, or no compiler: torch.compile can, or says why
+            self.reasons.append(first_line(reason, 200))
+        return None
+
+
+class NoKernels:
+    """No compiled steps: every item is left."""
+
+    kernels: ClassVar[int] = 0
+    reasons: ClassVar[Sequence[str]] = ()
+
+    def run(
+        self, items: Sequence[ParameterStep], number: int, totals: Sequence[Tensor | None] | None
+    ) -> list[ParameterStep]:
+        return list(items)

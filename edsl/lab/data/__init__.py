@@ -1,0 +1,1 @@
+"""Data: downloaded, kept and cut. Imports what a task is, and errors."""

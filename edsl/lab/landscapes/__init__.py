@@ -1,0 +1,1 @@
+"""Walks in the plane. Imports optim and what is below it."""

@@ -1,0 +1,1 @@
+"""Many trials, compared fairly. Imports trials and what is below them."""

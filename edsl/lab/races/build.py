@@ -1,0 +1,237 @@
+"""A race from what a user asks for, checked."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edsl.errors import EdslError, shown
+from edsl.lab.races.controls import controls_of
+from edsl.lab.races.entrant import Entrant
+from edsl.lab.races.learning_rate import learning_rates
+from edsl.lab.races.race import METRICS, Race, Tuning
+from edsl.lab.races.record import Record
+from edsl.lab.races.tuning import check_tuner
+from edsl.lab.tasks.catalogue import task as task_named
+from edsl.lab.tasks.task import Task
+from edsl.lab.trials.device import usable_device
+from edsl.lab.trials.schedule import schedule as schedule_named
+from edsl.lab.trials.setting import UNITS, Setting, check_fit
+from edsl.language.pipeline import Pipeline
+from edsl.language.registry.plugins import Plugin, find_again, load_once, plugins_of
+from edsl.language.spec import parse
+from edsl.language.stage import Stage
+
+
+def race(
+    task: str,
+    specs: Sequence[str | Entrant],
+    *,
+    model: str | None = None,
+    batch: int | None = None,
+    epochs: int | None = None,
+    steps: int | None = None,
+    evaluations: int | None = None,
+    seconds: float | None = None,
+    seeds: int = 3,
+    lr: str = "default",
+    trials: int = 8,
+    tune_seeds: int = 2,
+    tuner: str = "grid",
+    schedule: str = "constant",
+    metric: str | None = None,
+    baseline: str | None = None,
+    controls: bool = False,
+    device: str = "auto",
+    threads: int = 1,
+    monitor: str = "",
+    measures: Sequence[str] = (),
+    levels: Sequence[float] = (),
+    kind: str = "compare",
+    plugins: Sequence[Path] = (),
+) -> Race:
+    """A race between specs, checked before anything runs.
+
+    Args:
+        specs: texts, or entrants with names of their own.
+        batch: examples a step, at most the training split.
+        epochs, steps, evaluations, seconds: the budget of a trial, one of them; the task's steps by default.
+        seeds: final trials of each optimizer.
+        lr: "default" as the specs say; "auto" to tune each within `trials` learning rates; or factors on
+            the specs' own, such as "0.1,1,10".
+        trials, tune_seeds: learning rates that each optimizer may try, and trials of each.
+        tuner: "grid" or "tpe", of lr="auto".
+        metric: "accuracy", "loss" or "train"; accuracy where the task has one, else loss.
+        baseline: the spec, as given, that the others are compared to; the first by default.
+        controls: also run E's controls for every spec with E.
+        threads: of the CPU; one is fastest for small models, and gives the same bits on every machine.
+        measures: names of `edsl.lab.measures.catalogue`.
+        levels: training losses at which sharpness and drift are measured.
+        plugins: files with stages for workers to load, beside those that brought stages of the specs.
+
+    Raises:
+        EdslError: for an unknown task, model, device, schedule, metric, baseline or measure, a bad spec, one
+            given twice or that can't take the model's parameters, or a bad number.
+    """
+    chosen, brought, entrants = task_named(task), load_once(plugins), _entrants(specs, controls)
+    _check_counts({"seeds": seeds, "trials": trials, "tune-seeds": tune_seeds})
+    amounts = {"steps": steps, "evaluations": evaluations, "seconds": seconds, "epochs": epochs}
+    setting = _setting(chosen, model, batch, amounts, device, threads, monitor, schedule, measures, levels)
+    for entrant in entrants:
+        check_fit(parse(entrant.spec), chosen.model(setting.model)[1]())
+    tuning = _tuning(lr, tuner, trials, tune_seeds, entrants)
+    decides, against = _metric(metric, chosen), _baseline(baseline, entrants)
+    return Race(setting, entrants, seeds, tuning, decides, against, kind, _places(brought, entrants))
+
+
+def _setting(
+    task: Task,
+    model: str | None,
+    batch: int | None,
+    amounts: dict[str, float | None],
+    device: str,
+    threads: int,
+    monitor: str,
+    schedule: str,
+    measures: Sequence[str],
+    levels: Sequence[float],
+) -> Setting:
+    """What all trials share, checked; `amounts` are those of a budget, by what each counts."""
+    if monitor not in ("", "regret"):
+        raise EdslError(f"monitor must be 'regret', got {shown(monitor)}")
+    batch = task.batch if batch is None else batch
+    _check_counts({"batch": batch, "threads": threads})
+    most = os.cpu_count() or 1
+    if threads > most:
+        raise EdslError(f"threads must be at most {most}, the CPUs of this machine, got {threads}")
+    model = task.model(model)[0]
+    device = usable_device(device)
+    examples = len(task.data().train.inputs)
+    if batch > examples:
+        raise EdslError(f"batch must be at most the {examples} training examples of {task.name}, got {batch}")
+    budget, unit = _budget(task, amounts, batch, examples)
+    schedule_named(schedule)
+    if measures or levels:
+        from edsl.lab.measures.catalogue import check_measures
+
+        check_measures([*measures, *(["sharpness"] if levels else [])])
+    return Setting(
+        task.name, model, batch, budget, device, threads, monitor, unit, schedule, tuple(measures), tuple(levels)
+    )
+
+
+def _check_counts(counts: dict[str, int]) -> None:
+    for name, value in counts.items():
+        if value < 1:
+            raise EdslError(f"{name} must be at least 1, got {value}")
+
+
+def _places(brought: Sequence[Plugin], entrants: Sequence[Entrant]) -> tuple[Plugin, ...]:
+    """The files that hold the stages of a race, beside edsl's own."""
+    stages = [stage for entrant in entrants for stage in _stages(parse(entrant.spec))]
+    return tuple(dict.fromkeys([*brought, *plugins_of(stages)]))
+
+
+def _stages(pipeline: Pipeline) -> list[Stage]:
+    """All stages of a pipeline, on whatever route."""
+    return [stage for branch in pipeline.branches.values() for stage in branch.stages]
+
+
+def _entrants(specs: Sequence[str | Entrant], controls: bool) -> tuple[Entrant, ...]:
+    if not specs:
+        raise EdslError("no optimizer to race: name at least one spec, such as 'alto(lr=0.01)'")
+    found: dict[str, Entrant] = {}
+    for spec in specs:
+        entrant = spec if isinstance(spec, Entrant) else Entrant(spec, str(parse(spec)))
+        if entrant.spec in found:
+            twice, first = shown(entrant.name), shown(found[entrant.spec].name)
+            raise EdslError(f"{twice} is given twice (as {first}); a race needs different specs")
+        found[entrant.spec] = entrant
+    for entrant in list(found.values()) if controls else ():
+        for control in controls_of(parse(entrant.spec)):
+            spec = str(control.pipeline)
+            if spec not in found:  # it may be among those given, or the control of another
+                found[spec] = Entrant(f"{entrant.name}, {control.name}", spec, entrant.name, control.about)
+    return tuple(found.values())
+
+
+def _budget(task: Task, amounts: dict[str, float | None], batch: int, examples: int) -> tuple[float, str]:
+    asked = {name: value for name, value in amounts.items() if value is not None}
+    if len(asked) > 1:
+        raise EdslError(f"the budget is one of epochs, {', '.join(UNITS)}, got {' and '.join(asked)}")
+    for name, value in asked.items():
+        if not value > 0 or (name != "seconds" and value < 1) or not math.isfinite(value):
+            raise EdslError(f"{name} must be {'more than 0' if name == 'seconds' else 'at least 1'}, got {value}")
+    if "epochs" in asked:
+        return asked["epochs"] * (examples // batch), "steps"
+    return next(((value, unit) for unit, value in asked.items()), (task.steps, "steps"))
+
+
+def _tuning(lr: str, tuner: str, trials: int, seeds: int, entrants: Sequence[Entrant]) -> Tuning:
+    if lr == "default":
+        return Tuning(trials=0, seeds=0)
+    check_tuner(tuner)
+    for entrant in entrants:
+        learning_rates(parse(entrant.spec))
+    if lr == "auto":
+        return Tuning(tuner, trials, seeds)
+    try:
+        factors = tuple(dict.fromkeys(float(part) for part in lr.split(",")))
+    except ValueError:
+        factors = ()
+    if not factors or not all(0 < factor < math.inf for factor in factors):
+        raise EdslError(f"lr must be default, auto, or factors on the specs' own such as 0.1,1,10, got {shown(lr)}")
+    return Tuning("fixed", len(factors), seeds, factors)
+
+
+def _metric(metric: str | None, task: Task) -> str:
+    if metric is None:
+        return "loss" if task.accuracy is None else "accuracy"
+    if metric not in METRICS:
+        raise EdslError(f"metric must be one of {', '.join(METRICS)}, got {shown(metric)}")
+    if metric == "accuracy" and task.accuracy is None:
+        raise EdslError(f"task {task.name} has no accuracy; take --metric loss or train")
+    return metric
+
+
+def _baseline(baseline: str | None, entrants: Sequence[Entrant]) -> str:
+    if baseline is None:
+        return entrants[0].name
+    by_spec = {entrant.spec: entrant.name for entrant in entrants}
+    if baseline in {entrant.name for entrant in entrants}:
+        return baseline
+    try:
+        return by_spec[str(parse(baseline))]
+    except (EdslError, KeyError):
+        names = ", ".join(entrant.name for entrant in entrants)
+        raise EdslError(f"baseline {shown(baseline)} is not in the race; it has {names}") from None
+
+
+def race_from(configuration: Any, whose: str = "this race") -> Race:
+    """The race that a configuration describes: what `Race.configuration` gave. Its plugins are loaded again.
+
+    Raises:
+        EdslError: when it describes none that this edsl can run, or a plugin is gone or has changed.
+    """
+    held = dict(configuration)
+    setting = Setting(**{name: held.pop(name) for name in Setting.__dataclass_fields__})
+    entrants = tuple(Entrant(**entrant) for entrant in held.pop("entrants"))
+    tuning = held.pop("tuning")
+    tuning = Tuning(**{**tuning, "factors": tuple(tuning["factors"])})
+    setting = replace(setting, measures=tuple(setting.measures), levels=tuple(setting.levels))
+    plugins = tuple(Plugin(plugin["path"], plugin["text"], plugin["place"]) for plugin in held.get("plugins", ()))
+    find_again(plugins, whose)
+    for entrant in entrants:
+        parse(entrant.spec)
+    task_named(setting.task).model(setting.model)
+    usable_device(setting.device)
+    return Race(setting, entrants, held["seeds"], tuning, held["metric"], held["baseline"], held["kind"], plugins)
+
+
+def open_record(race: Race, folder: Path, resume: bool) -> Record:
+    """The folder that a race's results go to; raises EdslError as Record does."""
+    return Record(folder, race.configuration(), resume)

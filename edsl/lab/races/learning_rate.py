@@ -1,0 +1,39 @@
+"""The learning rates of a pipeline: one, or one for each route."""
+
+from __future__ import annotations
+
+from edsl.errors import EdslError
+from edsl.language.pipeline import Pipeline
+
+DIGITS = 4  # of a tuned learning rate: what a person can type again
+
+
+def learning_rates(pipeline: Pipeline) -> dict[str, float]:
+    """Every learning rate by its argument's name, such as lr and, behind routes, other_lr.
+
+    Raises:
+        EdslError: for an optimizer without one.
+    """
+    found: dict[str, float] = {}
+    for argument, (index, field) in pipeline.keys.items():
+        if index == pipeline.update_index and (field == "lr" or field.endswith("_lr")):
+            for route, branch in pipeline.branches.items():
+                if name := pipeline.name_in(route, argument):
+                    found[argument] = _value(branch, name)
+    if not found:
+        raise EdslError(f"{pipeline.update.name} has no learning rate to tune; give --lr default")
+    return found
+
+
+def _value(pipeline: Pipeline, name: str) -> float:
+
+    update = pipeline.update
+    return float(update.defaults()[name] if update.moves_weights else pipeline.hyperparameters[name])
+
+
+def scaled(pipeline: Pipeline, factor: float) -> Pipeline:
+    """The same pipeline with every learning rate times a factor, to four digits."""
+    if factor == 1:
+        return pipeline
+    rates = {name: float(f"{value * factor:.{DIGITS}g}") for name, value in learning_rates(pipeline).items()}
+    return pipeline.override(**rates)

@@ -1,0 +1,1 @@
+"""What races come to: statistics and tables. Imports races and trials."""

@@ -1,0 +1,95 @@
+"""What optimizers race on: one file each, one line of registration here.
+
+A task is called by its name, or by NAME:FOLDER where its data can come from a folder of yours. The
+folder can stand in the environment variable EDSL_DATA instead.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from edsl.errors import EdslError, nearest, shown
+from edsl.lab.tasks.task import Task
+
+# name: (place of a Task, or of a function from a folder or None to one; what it is)
+TASKS = {
+    "digits": (
+        "edsl.lab.tasks.digits:DIGITS",
+        "scikit-learn's handwritten digits, 1,257 training images; models mlp, cnn, linear",
+    ),
+    "cancer": (
+        "edsl.lab.tasks.cancer:CANCER",
+        "scikit-learn's breast cancer data, 398 training patients of 30 numbers; models mlp, linear",
+    ),
+    "mnist1d": (
+        "edsl.lab.tasks.mnist1d:MNIST1D",
+        "MNIST-1D, 16,000 generated training curves of 40 points; models mlp, cnn, gru",
+    ),
+    "sine": ("edsl.lab.tasks.sine:SINE", "y = sin x + noise on [-10, 10], 32,768 training samples; model mlp"),
+    "bytes": (
+        "edsl.lab.tasks.python_bytes:BYTES",
+        "Python's standard library as text, 10 MB of bytes; models tiny, small, large: GPTs of 0.1M to 10M",
+    ),
+    "cifar10": (
+        "edsl.lab.tasks.cifar:cifar10",
+        "CIFAR-10 through datasets, or cifar10:FOLDER, 45,000 training images; models resnet20, vgg16",
+    ),
+    "cifar100": (
+        "edsl.lab.tasks.cifar:cifar100",
+        "CIFAR-100 through datasets, or cifar100:FOLDER, 45,000 training images; models resnet20, vgg16",
+    ),
+    "text": (
+        "edsl.lab.tasks.text:text",
+        "all text files of a folder, text:FOLDER; models gpt2 (124M) and gpt2-medium (355M)",
+    ),
+    "wikitext": (
+        "edsl.lab.tasks.text:wikitext",
+        "WikiText-103 through datasets, or wikitext:FOLDER; models gpt2 (124M) and gpt2-medium (355M)",
+    ),
+    "quadratic": (
+        "edsl.lab.tasks.quadratic:QUADRATIC",
+        "least squares in 50 dimensions, condition 1000, noisy, its optimum known; model linear",
+    ),
+    "logistic": (
+        "edsl.lab.tasks.logistic:LOGISTIC",
+        "logistic regression in 30 dimensions with an L2 penalty, its optimum known; model linear",
+    ),
+    "cardioid": ("edsl.lab.tasks.landscapes:CARDIOID", "a point in the plane, with a closed valley; model point"),
+    "rosenbrock": ("edsl.lab.tasks.landscapes:ROSENBROCK", "a point in the plane, with a curved valley; model point"),
+    "f1": ("edsl.lab.tasks.landscapes:F1", "a point on a line, minima ever lower and flatter; model point"),
+    "f2": ("edsl.lab.tasks.landscapes:F2", "a point on a line, a wide minimum between narrow ones; model point"),
+}
+
+
+def task(name: str) -> Task:
+    """The task of this name, such as "digits" or "text:/data/books".
+
+    Raises:
+        EdslError: for an unknown task, a folder that isn't there or holds nothing, or one given to a
+            task that takes none.
+    """
+    from edsl.language.registry.stages import load
+
+    word, colon, folder = name.partition(":")
+    if word not in TASKS:
+        raise EdslError(f"unknown task {shown(word)}; {nearest(word, TASKS, 'tasks')}")
+    found = load(TASKS[word][0])
+    if isinstance(found, Task):
+        if colon:
+            raise EdslError(f"task {word} takes no folder, got {shown(name)}")
+        return found
+    folder = folder if colon else os.environ.get("EDSL_DATA", "")
+    if colon and not folder:
+        raise EdslError(f"task {word}: name a folder after the colon, such as {word}:/data/{word}")
+    return found(_checked(word, Path(folder)) if folder else None)
+
+
+def _checked(word: str, folder: Path) -> Path:
+    """A folder that holds something."""
+    try:
+        if next(folder.iterdir(), None) is None:
+            raise EdslError(f"task {word}: the folder {folder} is empty")
+    except OSError as reason:
+        raise EdslError(f"task {word}: {folder} is no folder that can be read: {reason.strerror or reason}") from None
+    return folder

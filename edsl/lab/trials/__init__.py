@@ -1,0 +1,1 @@
+"""One training of one optimizer. Imports tasks, measures, optim and theory."""

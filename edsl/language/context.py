@@ -1,0 +1,158 @@
+"""Where a step happens: what a stage may ask beside the operators of its values."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from edsl.errors import EdslError
+from edsl.language.operations import function_named
+
+Value = Any  # a tensor, a float or a symbol
+LEAST = 2.0**-126  # float32's least normal number: an EMA of zeros sticks below it, and never comes to 0
+
+
+class At(ABC):
+    """The context of a step: this parameter, at step k, under one backend.
+
+    Functions that a backend does not implement go to `function`, by name.
+
+    Attributes:
+        theta: the parameter θ_{k−1} that the step will change.
+        k: the number of this step, from 1.
+        gradient: the estimator's raw gradient, before any adaptor.
+        lr: the base update's η, for the wrappers after it.
+        total_norm: the 2-norm of the incoming quantity over all parameters; only for a stage
+            with `needs_total_norm`.
+        normal: independent standard normal noise in the shape of theta; only for a stage with
+            `needs_noise`.
+        hessian: the estimator's newest estimate of the Hessian's diagonal; only for a stage with
+            `needs_hessian`.
+        looks: the number of Hessian estimates so far, including this one.
+        rows, columns: the shape of theta; only for a stage that `is_matrix`.
+    """
+
+    theta: Value
+    k: Value
+    gradient: Value
+    lr: Value
+    total_norm: Value
+    normal: Value
+    hessian: Value
+    looks: Value
+    rows: Value
+    columns: Value
+
+    @abstractmethod
+    def function(self, name: str, *arguments: Value) -> Value:
+        """A named function of what it is given."""
+
+    def elementwise(self, name: str, *parts: Value) -> Value:
+        """A function of `edsl.language.operations`, element by element: of tensors their own method."""
+        return getattr(parts[0], function_named(name).method)(*parts[1:])
+
+    @abstractmethod
+    def sqrt(self, x: Value) -> Value:
+        """√x, element by element."""
+
+    @abstractmethod
+    def norm(self, x: Value) -> Value:
+        """‖x‖₂ over the whole layer, a scalar."""
+
+    @abstractmethod
+    def debias(self, x: Value, beta: Value, count: Value = None) -> Value:
+        """x / (1 − βᵏ): an EMA that started at zero, corrected for that bias; `count` replaces k if given."""
+
+    @abstractmethod
+    def first(self, x: Value, otherwise: Value) -> Value:
+        """x at the first step, `otherwise` at every later one."""
+
+    @abstractmethod
+    def ratio(self, x: Value, y: Value, where: Value = None) -> Value:
+        """x / y for scalars, and 1 where y or `where` is zero, which is x if it is not given."""
+
+    def passed(self, label: str, before: Value, after: Value) -> None:  # noqa: B027 (nobody has to watch)
+        """Told what a stage took in and gave; kept by whoever watches."""
+
+    def fresh(self, x: Value, otherwise: Value) -> Value:
+        """x at a step with a new estimate of the Hessian, `otherwise` at others."""
+        return x
+
+    def difference(self, x: Value, past: Value) -> Value:
+        """x − past; for raw gradients, the estimator's better estimate if it has one (spsa with common=True)."""
+        return x - past
+
+    def finite(self, x: Value) -> Value:
+        """x where it is finite, else 0, element by element."""
+        return x
+
+    def clamp(self, x: Value, bound: Value) -> Value:
+        """x with every element clamped to [−bound, bound]; NaN stays NaN."""
+        return self.function("clamp", x, bound)
+
+    def minimum(self, x: Value, y: Value) -> Value:
+        """The smaller of two, element by element; NaN where either is."""
+        return self.function("min", x, y)
+
+    def maximum(self, x: Value, y: Value) -> Value:
+        """The larger of two, element by element; NaN where either is."""
+        return self.function("max", x, y)
+
+    def sign(self, x: Value) -> Value:
+        """−1, 0 or 1, element by element; 0 for what is smaller than `LEAST`."""
+        return self.function("sign", x)
+
+    def positive(self, x: Value) -> Value:
+        """1 where x > 0, else 0, element by element."""
+        return self.function("positive", x)
+
+    def mean(self, x: Value) -> Value:
+        """The mean over the layer's elements, a scalar."""
+        return self.function("mean", x)
+
+    def every(self, period: int, x: Value, otherwise: Value) -> Value:
+        """x at every `period`-th step, `otherwise` at others."""
+        return self.function("every", period, x, otherwise)
+
+    def transpose(self, x: Value) -> Value:
+        """xᵀ of a matrix or of each block."""
+        return self.function("transpose", x)
+
+    def product(self, x: Value, y: Value) -> Value:
+        """x y of matrices, or block by block."""
+        return self.function("product", x, y)
+
+    def blocks(self, x: Value, size: int) -> Value:
+        """A matrix split into equal blocks of at most size × size, padded with zeros."""
+        return self.function("blocks", x, size)
+
+    def whole(self, x: Value) -> Value:
+        """The matrix in theta's shape that consists of these blocks."""
+        return self.function("whole", x)
+
+    def orthogonal(self, x: Value, steps: int, polynomials: str, precision: str) -> Value:
+        """A matrix with x's singular vectors and singular values of about 1 (Newton–Schulz)."""
+        return self.function("orthogonal", x, steps)
+
+    def inverse_power(self, x: Value, exponent: Value, eps: Value) -> Value:
+        """(x + ε λ I)^(−exponent) of symmetric blocks, λ the largest eigenvalue of each."""
+        return self.function("inverse_power", x, exponent, eps)
+
+    def eigenbasis(self, x: Value) -> Value:
+        """The eigenvectors of symmetric blocks as columns, largest eigenvalue first."""
+        return self.function("eigenbasis", x)
+
+    def refined(self, basis: Value, x: Value) -> Value:
+        """An eigenbasis refined towards that of x by one power iteration and a QR factorisation."""
+        return self.function("refined", basis, x)
+
+
+class NotElementwise(EdslError):
+    """A step does something that is neither element by element nor a norm or a mean."""
+
+
+class Branching(NotElementwise):
+    """A step chooses by a value, which nothing but a run on that value can follow."""
+
+    def __init__(self) -> None:
+        super().__init__("a step branches on a value")

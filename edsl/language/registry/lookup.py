@@ -1,0 +1,38 @@
+"""The stage of a name: one of edsl's own, or a plugin's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edsl.errors import EdslError, nearest
+from edsl.language.registry.stages import STAGES, load
+
+
+def stage_names() -> list[str]:
+    """The names of all stages, plugins' last."""
+    from edsl.language.registry.plugins import installed, loaded
+
+    return list(dict.fromkeys([*STAGES, *loaded(), *installed()]))
+
+
+def is_stage(name: str) -> bool:
+    return name in STAGES or name in stage_names()
+
+
+def stage_class(name: str) -> Any:
+    """The class of a registered stage.
+
+    Raises:
+        EdslError: for an unknown name, with the nearest known one, or a plugin that can't be loaded.
+    """
+    if name in STAGES:
+        return load(STAGES[name])
+    from edsl.language.registry.plugins import checked, installed, loaded
+
+    if name in loaded():
+        return loaded()[name]
+    if name in installed():
+        return checked(name, installed()[name])
+    from edsl.language.registry.recipes import RECIPES
+
+    raise EdslError(f"unknown stage {name!r}; {nearest(name, [*stage_names(), *RECIPES], 'stages and recipes')}")

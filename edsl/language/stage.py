@@ -1,0 +1,375 @@
+"""What a stage is: hyper-parameters, a memory, and one step, written as its paper writes it.
+
+A stage is a frozen dataclass with two pure methods. `init(zero)` gives the memory before the first
+step, `step(x, memory, at)` maps the incoming quantity to the outgoing one and to the next memory.
+Both work on any number-like value: the engine passes tensors, theory passes symbols. `at` provides
+whatever Python's operators do not.
+
+There are four kinds, in this order: an estimator, adaptors, one base update, wrappers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from edsl.errors import FieldError, shown
+from edsl.language.domain import plain
+
+if TYPE_CHECKING:
+    from edsl.language.pipeline import Chain
+    from edsl.step.oracle import Oracle
+
+from edsl.language.context import At, Value
+
+
+def _as_torch_says(name: str, value: Any) -> str:
+    """torch's own words for a bad learning rate, which training stacks and their tests look for."""
+    if name != "lr":
+        return ""
+    several = max(getattr(value, "shape", ()), default=1) > 1
+    return " (Tensor lr must be 1-element)" if several else f" (Invalid learning rate: {shown(value)})"
+
+
+class NoMemory(NamedTuple):
+    """The memory of a stage without state."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One link of a pipeline; see `Estimator`, `Adaptor`, `BaseUpdate` and `Wrapper` for the kinds.
+
+    Raises:
+        EdslError: when built with a value outside its field's domain.
+    """
+
+    name: ClassVar[str] = ""
+    kind: ClassVar[str] = ""
+    rank: ClassVar[int] = -1  # the order of kinds in a pipeline
+    _join: ClassVar[Callable[..., Any]]  # |, which edsl.language.pipeline gives
+    _check: ClassVar[Callable[[type[Stage]], None]]  # of a class, which edsl.language.registry.check gives
+    example: ClassVar[str] = ""  # how to write it, where its name alone is not enough
+    needs_noise: ClassVar[bool] = False  # at.normal is read
+    takes_stages: ClassVar[bool] = False  # its arguments are stages
+    is_matrix: ClassVar[bool] = False  # takes a parameter as a matrix, rows × all other dimensions
+    stacks: ClassVar[bool] = False  # a matrix stage whose step takes (n, rows, columns) as well
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, self._read(field, getattr(self, field.name)))
+        self.check()
+
+    def _read(self, field: dataclasses.Field[Any], value: Any) -> Any:
+        """A field's value as its domain reads it; raises FieldError."""
+        if "domain" not in field.metadata:
+            raise FieldError(
+                f"{type(self).__name__}: the hyper-parameter {field.name} has no domain: write "
+                f"{field.name}: float = field({shown(value)}, Number()), both from edsl.stage",
+                field.name,
+            )
+        try:
+            return field.metadata["domain"].read(value)
+        except ValueError as reason:
+            said = _as_torch_says(field.name, value)
+            raise FieldError(f"{self.name}: {field.name} {reason}{said}", field.name) from None
+
+    @property
+    def doubt(self) -> str:
+        """A warning about values that run but may not be intended, in one line; "" for none."""
+        return ""
+
+    @property
+    def moves_weights(self) -> bool:
+        """Whether it changes θ by itself, so that no wrapper sees its Δθ."""
+        return False
+
+    @property
+    def needs_total_norm(self) -> bool:
+        """Whether the step reads at.total_norm, which splits the pipeline before this stage."""
+        return False
+
+    @property
+    def needs_hessian(self) -> bool:
+        """Whether the step reads at.hessian, which not every estimator gives."""
+        return False
+
+    @property
+    def nonfinite_policy(self) -> str:
+        """What to do if gradients aren't finite: "skip" the step, "raise", "zero" them, or "" for nothing."""
+        return ""
+
+    @property
+    def refresh_every(self) -> int:
+        """Number of steps between two calls of `refresh`; 0 without one."""
+        return 0
+
+    @property
+    def begins_segment(self) -> bool:
+        """Whether what comes before it must be finished, for all parameters, before it steps."""
+        return self.needs_total_norm or self.refresh_every > 0 or bool(self.buffer_shapes(1, 1))
+
+    @property
+    def constant(self) -> tuple[str, ...]:
+        """Live fields that make the recurrence inexact if they change while training."""
+        return ()
+
+    def check(self) -> None:
+        """Raise an EdslError if fields that are good one by one don't go together."""
+
+    def init(self, zero: Value) -> NamedTuple:
+        """The memory before the first step, all zeros.
+
+        Every entry is a buffer in the shape of the parameter, but for those in `buffer_shapes`.
+        """
+        return NoMemory()
+
+    def buffer_shapes(self, rows: int, columns: int) -> dict[str, tuple[int, ...]]:
+        """The buffers of a matrix stage that do not have the parameter's shape, with theirs."""
+        return {}
+
+    def begin(self, x: Value, memory: Any, at: At) -> NamedTuple:
+        """`refresh` at the first step, if that is different."""
+        return self.refresh(x, memory, at)
+
+    def refresh(self, x: Value, memory: Any, at: At) -> NamedTuple:
+        """The memory with its expensive parts recomputed, before the step.
+
+        Called at step 1 and every `refresh_every` steps, uncompiled.
+        """
+        return memory
+
+    def step(self, x: Value, memory: Any, at: At) -> tuple[Value, NamedTuple]:
+        raise NotImplementedError(f"{self.name} has no step")
+
+    def live_fields(self) -> tuple[str, ...]:
+        """The hyper-parameters that may change while training, in order."""
+        return tuple(
+            field.name
+            for field in dataclasses.fields(self)
+            if field.metadata["domain"].live and getattr(self, field.name) is not None
+        )
+
+    def bind(self, values: dict[str, Value]) -> Any:
+        """The same stage with some fields replaced by number-like values, unchecked."""
+        bound = object.__new__(type(self))
+        for field in dataclasses.fields(self):
+            object.__setattr__(bound, field.name, values.get(field.name, getattr(self, field.name)))
+        return bound
+
+    def spared_values(self) -> dict[str, Any]:
+        """The values that fields take for parameters left out of decay and layerwise scaling."""
+        return {
+            field.name: field.metadata["spared"] for field in dataclasses.fields(self) if "spared" in field.metadata
+        }
+
+    def argument_names(self) -> tuple[str, ...]:
+        """The names of all hyper-parameters, in order."""
+        return tuple(field.name for field in dataclasses.fields(self))
+
+    def replace(self, values: dict[str, Any]) -> Stage:
+        """The same stage with some arguments replaced, checked."""
+        return dataclasses.replace(self, **values)
+
+    def revalued(self, values: dict[str, Any]) -> Any:
+        """The same stage with some numbers replaced: checked as by `replace`, and several times faster."""
+        fields = type(self).__dataclass_fields__
+        own = {name: self.__dict__[name] for name in _field_names(type(self))}
+        changed = object.__new__(type(self))
+        changed.__dict__.update(own | {name: self._read(fields[name], value) for name, value in values.items()})
+        changed.check()
+        return changed
+
+    def structure(self) -> tuple[Any, ...]:
+        """The fields that aren't live, by which one compiled step differs from another."""
+        return tuple(
+            (field.name, getattr(self, field.name))
+            for field in dataclasses.fields(self)
+            if not field.metadata["domain"].live
+        )
+
+    def __or__(self, other: Stage | Chain) -> Chain:
+        return Stage._join(self, other)
+
+    def __str__(self) -> str:
+        arguments = ", ".join(f"{key}={plain(value)}" for key, value in self.arguments().items())
+        return f"{self.name}({arguments})" if arguments else self.name
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments in the canonical text: every number, and every other field that isn't its default."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if getattr(self, field.name) is not None
+            and (field.metadata["domain"].live or getattr(self, field.name) != field.default)
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimator(Stage):
+    """First of a pipeline: where the gradient comes from, and what it costs.
+
+    It runs before the compiled step, on all parameters at once; it has no `step`. Its memory, if any,
+    is kept with that of the other stages.
+
+    Attributes:
+        needs_closure: it evaluates the loss itself, so `step()` must get a closure.
+        calls_backward: the closure does a training step's work: it zeroes gradients, computes the loss and
+            calls backward(). Otherwise it computes the loss and returns it.
+        gives_hessian: it estimates the Hessian's diagonal too.
+        draws_directions: each estimate draws new random directions.
+        is_linear: on a quadratic its gradient is hθ, apart from noise.
+    """
+
+    kind: ClassVar[str] = "estimator"
+    rank: ClassVar[int] = 0
+    needs_closure: ClassVar[bool] = False
+    calls_backward: ClassVar[bool] = True
+    gives_hessian: ClassVar[bool] = False
+    draws_directions: ClassVar[bool] = False
+    is_linear: ClassVar[bool] = True
+
+    @property
+    def forwards(self) -> float:
+        """Evaluations of the loss in a step, on average."""
+        return 1
+
+    @property
+    def backwards(self) -> float:
+        """Evaluations of its gradient, or of a Hessian-vector product, in a step, on average."""
+        return 1
+
+    @property
+    def calls(self) -> int:
+        """How many calls of `step()` make one step."""
+        return 1
+
+    @property
+    def passes_grad(self) -> bool:
+        """Whether it only passes on `p.grad`, at every call."""
+        return False
+
+    @property
+    def copies(self) -> int:
+        """Number of values per element that it keeps in addition to the gradient while estimating."""
+        return 0
+
+    def looks(self, k: int) -> int:
+        """How many estimates of the Hessian were made in the first k steps."""
+        return k
+
+    @property
+    def gives_difference(self) -> bool:
+        """Whether it estimates ∇f(θ_{k−1}) − ∇f(θ_{k−2}) by itself, for E to average."""
+        return False
+
+    @property
+    def equations(self) -> tuple[str, ...]:
+        """How the gradient is estimated, a line each, in the letters of `edsl show`."""
+        return ("gₖ = ∇f(θₖ₋₁)",)
+
+    @property
+    def noise(self) -> str:
+        """In words: how the estimate is spread around the gradient of the loss it sees."""
+        return "none"
+
+    def evaluate(self, oracle: Oracle) -> Any:
+        """Give each of the oracle's slots its gradient; returns the loss."""
+        raise NotImplementedError(f"{self.name} estimates nothing")
+
+
+@dataclasses.dataclass(frozen=True)
+class Adaptor(Stage):
+    """Between gradient and update: `step` maps g to u of the same shape.
+
+    Attributes:
+        explores: it is E or a variant of it, so that races run the same pipeline without it beside.
+    """
+
+    kind: ClassVar[str] = "adaptor"
+    rank: ClassVar[int] = 1
+    explores: ClassVar[bool] = False
+
+    @property
+    def averages_difference(self) -> bool:
+        """Whether it averages the difference of gradients, which an estimator may give by itself."""
+        return False
+
+
+@dataclasses.dataclass(frozen=True)
+class BaseUpdate(Stage):
+    """What turns u into a step: `step` maps u to Δθ, what is added to the parameter.
+
+    Attributes:
+        has_moments: m and v are EMAs of u and u² with decays beta2 and beta3, and the step is along
+            m̂/(√v̂ + ε₁): what the paper's theorems are about.
+        betas: the names that `betas` sets, in the order of the update's paper.
+    """
+
+    kind: ClassVar[str] = "base update"
+    rank: ClassVar[int] = 2
+    has_moments: ClassVar[bool] = False
+    betas: ClassVar[tuple[str, ...]] = ("beta2", "beta3")
+
+    @property
+    def averages(self) -> str:
+        """How u is averaged before the step: "ema", "sum", or "" for neither of the two momentums."""
+        return ""
+
+    def defaults(self) -> dict[str, Any]:
+        """What the param groups hold of an update that moves the weights itself; nothing for others."""
+        return {}
+
+    @property
+    def routes(self) -> dict[str, tuple[Stage, ...]]:
+        """The stages of each route that it leads to, by name; none for an update that takes every parameter."""
+        return {}
+
+    @property
+    def betas_by_prefix(self) -> dict[str, tuple[str, ...]]:
+        """What `betas` stands for, by the prefix of the arguments."""
+        return {"": self.betas}
+
+    def owner_of(self, argument: str) -> tuple[str, int, str]:
+        """Whose an argument is: the route, the place of the stage in that route's pipeline, the stage's field."""
+        raise NotImplementedError(f"{self.name} leads to no routes")
+
+    @property
+    def stands_alone(self) -> bool:
+        """Whether it can't be combined with other stages."""
+        return False
+
+    @property
+    def estimator(self) -> str:
+        """The estimator that is implied where none is written."""
+        return "hutchinson" if self.needs_hessian else "grad"
+
+
+@dataclasses.dataclass(frozen=True)
+class Wrapper(Stage):
+    """Behind the base update: `step` maps Δθ to another Δθ.
+
+    Attributes:
+        evaluation_buffer: the buffer that holds weights to evaluate with, instead of the trained ones.
+    """
+
+    kind: ClassVar[str] = "wrapper"
+    rank: ClassVar[int] = 3
+    evaluation_buffer: ClassVar[str] = ""
+
+
+@lru_cache
+def _field_names(kind: type[Stage]) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))
+
+
+def segments(stages: Sequence[Stage]) -> list[tuple[Stage, ...]]:
+    """The stages in parts that run as one function each."""
+    begins = [index for index, stage in enumerate(stages) if index == 0 or stage.begins_segment]
+    return [tuple(stages[begin:end]) for begin, end in zip(begins, [*begins[1:], len(stages)])]
+
+
+def check_authored(kind: type[Stage]) -> None:
+    """Raises EdslError for a class of somebody else's that can't be a stage."""
+    Stage._check(kind)

@@ -1,0 +1,1 @@
+"""Numbers: sums, factors of matrices, rounding, dtypes. Imports errors alone."""

@@ -1,0 +1,64 @@
+"""Matrices in torch, and stacks of them: blocks, inverse powers, eigenbases."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from edsl.numerics.blocks import cut
+
+
+def blocks(x: Tensor, size: int) -> Tensor:
+    """Matrices as equal blocks of at most size × size, zero-padded: (…, m, n) → (…, rows, columns, p, q)."""
+    *stack, m, n = x.shape
+    (rows, p), (columns, q) = cut(m, size), cut(n, size)
+    if rows == columns == 1:
+        return x[..., None, None, :, :]
+    padded = torch.nn.functional.pad(x, (0, columns * q - n, 0, rows * p - m))
+    return padded.view(*stack, rows, p, columns, q).transpose(-3, -2).contiguous()
+
+
+def unblock(x: Tensor, rows: int, columns: int) -> Tensor:
+    """The rows × columns matrices that `blocks` cut."""
+    *stack, r, c, p, q = x.shape
+    if r == c == 1:
+        return x[..., 0, 0, :, :]
+    return x.transpose(-3, -2).reshape(*stack, r * p, c * q)[..., :rows, :columns]
+
+
+def inverse_power(x: Tensor, exponent: float, eps: float) -> Tensor:
+    """(x + ε λ I)^(−exponent) of symmetric positive semi-definite matrices, shape (…, p, p).
+
+    λ is each one's largest eigenvalue. Where ε and an eigenvalue are zero, the power is 0 there; of a zero
+    matrix, which says nothing yet, it is the identity.
+    """
+    values, vectors = _eigh(x)
+    values = values.clamp(min=0)
+    damped = values + eps * values[..., -1:]
+    powers = torch.where(damped > 0, damped, 1.0) ** -exponent * (damped > 0)
+    powers = torch.where(values[..., -1:] == 0, 1.0, powers)
+    return (vectors * powers[..., None, :]) @ vectors.mT
+
+
+def eigenbasis(x: Tensor) -> Tensor:
+    """Eigenvectors of symmetric matrices as columns, the largest eigenvalue's first."""
+    return _eigh(x)[1].flip(-1)
+
+
+def refined(basis: Tensor, x: Tensor) -> Tensor:
+    """One power iteration and QR from a basis of x's eigenvectors that is nearly right.
+
+    Source: Vyas et al. 2024, Algorithm 4 (SOAP): Q, R = qr(x Q).
+    """
+    return torch.linalg.qr(x @ basis)[0]
+
+
+def _eigh(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues in ascending order and eigenvectors; NaN for what has none, as after a diverged gradient."""
+    for precise in (x, x.double()):  # close eigenvalues can stop it in single precision
+        try:
+            values, vectors = torch.linalg.eigh(precise)
+        except RuntimeError:
+            continue
+        return values.to(x.dtype), vectors.to(x.dtype)
+    return torch.full_like(x[..., 0], torch.nan), torch.full_like(x, torch.nan)

@@ -1,0 +1,145 @@
+"""Whether a checkpoint is whole and belongs to a pipeline, found out before anything is changed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from functools import lru_cache, partial
+from typing import Any
+
+from torch import Tensor
+
+from edsl.distributed.sharding import is_sharded
+from edsl.engine.engine import Engine
+from edsl.errors import EdslError, shown
+from edsl.groups.param_groups import Share, is_whole, route_in
+from edsl.language.caller import warn_user
+from edsl.language.pipeline import Pipeline
+from edsl.language.registry.provenance import KEY, compared, marks
+from edsl.language.spec import read
+from edsl.step.plan import GroupPlan
+
+_WITHIN = ("edsl.optim.", "torch.optim.", "torch._compile", "torch._dynamo.")
+
+
+def check_checkpoint(
+    checkpoint: Any,
+    pipeline: Pipeline,
+    keys: Iterable[str],
+    groups: list[dict[str, Any]],
+) -> None:
+    """Check a state_dict against the optimizer that would load it.
+
+    Args:
+        keys: what every param group must hold.
+        groups: the optimizer's own param groups, in the checkpoint's order.
+
+    Raises:
+        EdslError: one line that says what is wrong.
+    """
+    if not isinstance(checkpoint, dict) or not {"state", "param_groups"} <= checkpoint.keys():
+        raise EdslError("not an optimizer's state_dict: expected the keys 'state' and 'param_groups'")
+    states, saved_groups = checkpoint["state"], checkpoint["param_groups"]
+    if not isinstance(states, dict) or not isinstance(saved_groups, list):
+        raise _broken("its 'state' must be a dict and its 'param_groups' a list")
+    edited = [line for saved in saved_groups for line in _compared(saved, pipeline)]
+    for saved in saved_groups:
+        _check_group(saved, pipeline, keys)
+    if len({saved.get("calls", 0) for saved in saved_groups}) > 1:
+        raise _broken("its groups are at different calls of an accumulation")
+    numbers = [number for saved in saved_groups for number in saved["params"]]
+    if len(set(numbers)) != len(numbers) or not set(states) <= set(numbers):
+        raise _broken("its states don't belong to the parameters of its groups")
+    for group, saved in zip(groups, saved_groups):
+        theirs, own = saved.get("route", ""), group.get("route", "")
+        if theirs != own:
+            raise EdslError(f"this checkpoint has the route {theirs!r} where this optimizer has {own!r}")
+        plan_on = lru_cache(partial(plan_of, pipeline, saved))
+        for parameter, number in zip(group["params"], saved["params"]):
+            if number in states:
+                _check_state(states[number], parameter, plan_on(route_in(pipeline, group, parameter)).shapes(parameter))
+    warn_user(edited, _WITHIN)
+
+
+def plan_of(pipeline: Pipeline, saved_group: dict[str, Any], route: str) -> GroupPlan:
+    """What parameters of a route share under a saved group's values, the shapes of their buffers among it."""
+    return Engine(pipeline, "eager").plan(0, saved_group, Share(route, spared=False))
+
+
+def counts(step: float) -> bool:
+    """Whether a number of steps is one."""
+    return math.isfinite(step) and step >= 0 and step == int(step)
+
+
+def _parse(text: str, pipeline: Pipeline) -> Pipeline:
+    """A saved pipeline, which may hold stages that only this optimizer knows."""
+    stages = [stage for branch in pipeline.branches.values() for stage in branch.stages]
+    return read(text, [type(stage) for stage in stages if not stage.moves_weights])
+
+
+def _compared(saved: Any, pipeline: Pipeline) -> list[str]:
+    """A line for each stage of a group that was edited since; raises EdslError for another one."""
+    return compared(saved.get(KEY, ""), marks(pipeline)) if isinstance(saved, dict) else []
+
+
+def _check_group(saved: Any, pipeline: Pipeline, keys: Iterable[str]) -> None:
+    if not isinstance(saved, dict):
+        raise _broken(f"a param group must be a dict, got {shown(saved)}")
+    if not isinstance(saved.get("pipeline"), str):
+        raise EdslError(f"this checkpoint is not from an edsl optimizer; expected one of: {pipeline}")
+    if _parse(saved["pipeline"], pipeline).structure != pipeline.structure:
+        raise EdslError(f"this checkpoint is of: {saved['pipeline']}\nthis optimizer is: {pipeline}")
+    missing = [key for key in ("params", *keys) if key not in saved]
+    if missing:
+        raise _broken(f"its param group has no {', '.join(missing)}")
+    if not isinstance(saved["params"], list) or not all(isinstance(n, (int, str)) for n in saved["params"]):
+        raise _broken("the 'params' of its groups must be lists of numbers, or of names")
+    for key in ("exclude", "param_names"):
+        names = saved.get(key, ())
+        if not isinstance(names, (tuple, list)) or not all(isinstance(name, str) for name in names):
+            raise _broken(f"{key} must be a list of names, got {shown(names)}")
+    if "param_names" in saved and len(saved["param_names"]) != len(saved["params"]):
+        raise _broken("it has more or fewer param_names than params")
+    if not isinstance(saved.get("maximize", False), bool):
+        raise _broken(f"maximize must be True or False, got {shown(saved['maximize'])}")
+    for count in ("calls", "nonfinite_steps"):
+        if type(saved.get(count, 0)) is not int or saved.get(count, 0) < 0:
+            raise _broken(f"{count} must be a whole number ≥ 0, got {shown(saved[count])}")
+    if saved.get("calls", 0) >= pipeline.estimator.calls:
+        raise _broken(f"calls must be below {pipeline.estimator.calls}, got {saved['calls']}")
+    several = is_whole(pipeline, saved)
+    own = pipeline if several else pipeline.branch(saved.get("route", ""))
+    live = pipeline.live_names if several else own.hyperparameters
+    lost = [key for key in live if key not in saved]
+    if lost:
+        raise _broken(f"its param group has no {', '.join(lost)}")
+    own.override(**{key: saved[key] for key in live})
+
+
+def _check_state(state: Any, parameter: Tensor, shapes: dict[str, tuple[int, ...]]) -> None:
+    if not isinstance(state, dict):
+        raise _broken(f"a parameter's state must be a dict, got {shown(state)}")
+    for name in [*shapes, "step"]:
+        if not isinstance(state.get(name), Tensor):
+            raise _broken(f"a parameter's state has no {name}")
+    step = state["step"]
+    if step.numel() != 1 or step.is_complex() or step.device.type == "meta" or not counts(float(step)):
+        raise _broken("a step must be a whole number ≥ 0")
+    for name, shape in shapes.items():
+        buffer = state[name]
+        if tuple(buffer.shape) != shape:
+            raise EdslError(
+                f"this checkpoint does not fit: {name} has shape {tuple(buffer.shape)}, expected {shape} "
+                f"for its parameter of shape {tuple(parameter.shape)}"
+            )
+        if is_sharded(buffer) and not is_sharded(parameter):
+            raise EdslError(
+                f"this checkpoint is sharded ({name} is a DTensor), this optimizer is not: load it with "
+                "torch.distributed.checkpoint, which reassembles the shards"
+            )
+        if not buffer.is_floating_point() or buffer.layout != parameter.layout or buffer.device.type == "meta":
+            raise _broken(f"{name} must be a dense floating-point tensor, got {buffer.layout}, {buffer.dtype}")
+
+
+def _broken(what: str) -> EdslError:
+    return EdslError(f"malformed checkpoint: {what}")

@@ -1,0 +1,282 @@
+"""The torch.optim.Optimizer around a pipeline: groups, closures, state_dict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edsl.engine.engine import MODES, Engine
+from edsl.engine.watching import Watched
+from edsl.errors import EdslError, shown
+from edsl.groups.exclusion import excluded_names, names_in_module
+from edsl.groups.names import Names
+from edsl.groups.routing import check_patterns, kinds_in_module
+from edsl.language.caller import warn_user
+from edsl.language.doubts import disordered, outside_bounds
+from edsl.language.pipeline import Pipeline
+from edsl.language.registry.provenance import KEY
+from edsl.language.spec import as_pipeline
+from edsl.optim.checkpoint import check_checkpoint
+from edsl.optim.evaluation import evaluated, in_place_of_trained
+from edsl.optim.param_groups import (
+    check_members,
+    check_trainable,
+    checked,
+    options_of,
+    parts_of,
+    shared_hyperparameters,
+)
+from edsl.optim.restore import around_loading, completed, in_order_of_names, restore_state
+from edsl.optim.steps import Steps, check_unscaled
+from edsl.step.oracle import ParameterSlot
+from edsl.step.plan import buffer_names
+from edsl.step.rehearsal import rehearse
+from edsl.step.state_dtype import read_state_dtype
+
+
+class PipelineOptimizer(torch.optim.Optimizer):
+    """A pipeline as a torch optimizer.
+
+    Every hyper-parameter of the pipeline is a key of each param group, under its name in the spec,
+    and may change between any two steps. State is kept per parameter as `step` and
+    `<stage>.<buffer>`, in float32 for half-precision parameters.
+
+    Args:
+        params: a module, tensors, (name, tensor) pairs, or param groups, which may override any
+            hyper-parameter.
+        spec: a spec, a Pipeline, or a base update alone.
+        mode: "compiled": native code on a CPU, torch.compile (fullgraph) for what that can't do;
+            "inductor": torch.compile alone; "eager": the same definitions uncompiled.
+        exclude: which parameters are excluded from weight decay and layerwise scaling: "bias",
+            "norm", names, or patterns such as "*.embed.*". The default is ("bias", "norm") where
+            names are known (a module or named parameters), and none for bare tensors.
+        maximize: maximize the loss instead of minimizing it; param groups can override this.
+        state_dtype: "float32", "bfloat16", … for all state, whatever the parameters' dtype, or for some
+            buffers, as {"lamb.m": "bfloat16"}; arithmetic stays in the parameters' dtype, or in float32.
+            bfloat16 state is rounded stochastically.
+        hyperparameters: override those of the spec.
+
+    Raises:
+        EdslError: for a bad spec, value, mode, dtype or exclusion, or complex or sparse tensors.
+        ValueError, TypeError: torch's own, for params it can't take.
+
+    Example:
+        >>> import torch, edsl
+        >>> model = torch.nn.Linear(3, 1)
+        >>> optimizer = edsl.compile("grad | e | sgd(lr=0.1)", model, mode="eager")
+        >>> model(torch.ones(2, 3)).sum().backward()
+        >>> optimizer.step()
+    """
+
+    mode = "compiled"
+    _evaluating = False
+
+    def __init__(
+        self,
+        params: Any,
+        spec: Any,
+        *,
+        mode: str = "compiled",
+        exclude: Sequence[str] | None = None,
+        maximize: bool = False,
+        state_dtype: Any = None,
+        **hyperparameters: Any,
+    ) -> None:
+        check_mode(mode)
+        if not isinstance(maximize, bool):
+            raise EdslError(f"maximize must be True or False, got {shown(maximize)}")
+        base = as_pipeline(spec)
+        pipeline = base.override(**hyperparameters)
+        warn_user(_doubts(spec, base, pipeline), ("edsl.optim.",))
+        rehearse(pipeline)
+        self.kinds: dict[str, tuple[str, ...]] | None = None  # by name, where it is built from a module
+        names = Names()
+        if isinstance(params, nn.Module):
+            names = Names(params, exclude)
+            exclude = names_in_module(params, exclude)
+            self.kinds = kinds_in_module(params)
+            params = list(params.named_parameters())
+            check_patterns(tuple(pipeline.branches), [name for name, _ in params])
+        self.mode = mode
+        self.state_dtype = read_state_dtype(state_dtype, buffer_names(pipeline))
+        self.engine = Engine(pipeline, mode, self.state_dtype, names)
+        self.engine.kinds = self.kinds or {}
+        self._steps = Steps(self.engine)
+        defaults = {**self._hyperparameters(pipeline), **options_of(pipeline, exclude, maximize)}
+        given = hyperparameters.items()
+        self.tensors = {key: value for key, value in given if key in pipeline.keys and isinstance(value, Tensor)}
+        self.pipeline = pipeline
+        self.watchers: list[Callable[[list[Watched]], None]] = []
+        tensors = {key: value for key, value in self.tensors.items() if key in defaults}
+        super().__init__(params, {**defaults, **tensors})
+        check_trainable(self.param_groups)
+
+    @staticmethod
+    def _hyperparameters(pipeline: Pipeline) -> dict[str, Any]:
+        """The hyper-parameters that every param group holds."""
+        return shared_hyperparameters(pipeline)
+
+    @property
+    def compiled_graphs(self) -> int:
+        """Number of compiled steps so far, native or by torch.compile."""
+        return self.engine.graphs
+
+    @property
+    def fallbacks(self) -> list[str]:
+        """Why some graphs run eagerly instead of compiled; empty if all are compiled."""
+        return self.engine.fallbacks
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step of every parameter that has a gradient.
+
+        Args:
+            closure: computes the loss. With `grad` and `sam` it must do a training step's work: zero the
+                gradients, compute the loss, call backward(). `spsa` and `hutchinson` need the loss only.
+                If every lr and gradient is 0, none of them needs it: such a step only initialises the state,
+                as torch.distributed.checkpoint requires before it loads.
+
+        Returns:
+            The loss, or None without a closure.
+
+        Raises:
+            EdslError: for an estimator without its closure, a closure that calls this step() again, a
+                sparse gradient, or a hyper-parameter that a schedule moved out of its domain.
+        """
+        return self._step(closure)
+
+    # A compiled training step calls what is compiled here. (torch.compiler.disable would load Dynamo at import.)
+    @torch._disable_dynamo  # pyright: ignore[reportPrivateImportUsage]
+    def _step(self, closure: Callable[[], Any] | None) -> Any:
+        if self._evaluating:
+            raise EdslError("step() inside evaluation_weights(): leave the block before training")
+        check_unscaled(self.pipeline, self.__dict__)
+        return self._steps.take(self.param_groups, self.state, closure, self._update, self.watchers)
+
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Asked by torch's GradScaler, which tells its scale to an optimizer that can do something with it: refuse."""
+        return self.pipeline.estimator.needs_closure
+
+    def _update(self, slots: list[ParameterSlot]) -> None:
+        self.engine.step(self.param_groups, self.state, slots)
+
+    @contextmanager
+    def evaluation_weights(self) -> Iterator[None]:
+        """A context in which the parameters are the weights for evaluation, such as those of `ema_weights`.
+
+        On exit the trained weights are restored, bit for bit. Without a stage that keeps such
+        weights, and before the first step, nothing changes.
+
+        Example:
+            >>> import torch, edsl
+            >>> model = torch.nn.Linear(3, 1)
+            >>> optimizer = edsl.compile("sgd(lr=0.1) | ema_weights(decay=0.9)", model)
+            >>> with optimizer.evaluation_weights():
+            ...     _ = model(torch.ones(2, 3))
+        """
+        if self._evaluating:
+            raise EdslError("evaluation_weights() is already active: leave it before entering it again")
+        self._evaluating = True
+        try:
+            with in_place_of_trained(evaluated(self.pipeline, self.param_groups, self.state)):
+                yield
+        finally:
+            self._evaluating = False
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters with their own hyper-parameters; missing ones take the defaults.
+
+        If the pipeline has routes, the group uses the names of keyword arguments (lr, other_lr), and its
+        parameters form one group per route. If the optimizer was built from a module, tensors may
+        come without names: they get those of the module.
+
+        Raises:
+            EdslError: for a value outside its domain, complex parameters, an exclusion without
+                names, or a parameter that no route takes.
+        """
+        before = len(self.param_groups)
+        try:
+            for part in parts_of(param_group, self.pipeline, self.engine.names, self.kinds, self.param_groups):
+                self._add(part)
+        except BaseException:
+            del self.param_groups[before:]
+            raise
+
+    def _add(self, group: Any) -> None:
+        """Add a group whose parameters take one route, or whose names are the whole pipeline's."""
+        if isinstance(group, dict):
+            group = checked(group, self.pipeline, self.defaults, self.tensors)
+        super().add_param_group(group)
+        group = self.param_groups[-1]
+        group["exclude"] = excluded_names(group["exclude"], group.get("param_names"))
+        check_members(group, self.pipeline, self.kinds)
+        self.engine.names.meet(group)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load hyper-parameters and state; the dict's tensors are copied.
+
+        If both sides have parameter names, parameters may be reordered within a group.
+
+        Raises:
+            EdslError: when the checkpoint is malformed or belongs to another pipeline; the
+                optimizer is then unchanged.
+        """
+        if not isinstance(state_dict, dict):
+            self._accepted(state_dict)
+        self.engine.names.follow(self.param_groups)  # which may have been edited since the last step
+        with around_loading(self, self._accepted, self._take_over):
+            super().load_state_dict(state_dict)
+
+    def _accepted(self, checkpoint: Any) -> dict[str, Any]:
+        """A checkpoint as this optimizer would have written it; raises EdslError for one that it can't load."""
+        checkpoint = completed(in_order_of_names(checkpoint, self.param_groups), self._options())
+        keys = [key for key in self.defaults if key != "differentiable"]  # which torch adds on loading
+        check_checkpoint(checkpoint, self.pipeline, keys, self.param_groups)
+        return checkpoint
+
+    def _options(self) -> dict[str, Any]:
+        """What groups hold beside hyper-parameters, with the defaults: a checkpoint from before one may lack it."""
+        others = {"pipeline", "route", "differentiable", *self._hyperparameters(self.pipeline)}  # the third is torch's
+        return {**{key: value for key, value in self.defaults.items() if key not in others}, "exclude": ()}
+
+    def _take_over(self, checkpoint: dict[str, Any]) -> None:
+        """Mend what torch loaded: state in dtypes of its own, and stages that are those of this process."""
+        restore_state(self.pipeline, self.state_dtype, self.param_groups, self.state, checkpoint)
+        for group in self.param_groups:
+            group.update({KEY: self.defaults[KEY]} if KEY in self.defaults else {})
+        self.engine.forget_plans()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Hyper-parameters, names and state, as torch's optimizers give them; see `load_state_dict`."""
+        self.engine.names.follow(self.param_groups)  # which may have been edited since the last step
+        return super().state_dict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        self.engine.names.follow(self.param_groups)
+        own = {key: getattr(self, key) for key in ("mode", "pipeline", "kinds", "state_dtype", "tensors")}
+        return {**super().__getstate__(), **own}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "engine" not in self.__dict__:  # unpickled or copied, not loaded
+            self.engine = Engine(self.pipeline, self.mode, self.state_dtype)
+            self.engine.kinds = self.kinds or {}
+            self._steps = Steps(self.engine)
+            self.watchers = []
+
+
+def check_mode(mode: Any) -> None:
+    """Raises EdslError for a mode that isn't one."""
+    if mode not in MODES:
+        raise EdslError(f"mode must be 'compiled', 'inductor' or 'eager', got {shown(mode)}")
+
+
+def _doubts(spec: Any, base: Pipeline, pipeline: Pipeline) -> list[str]:
+    """What to tell who builds an optimizer, but for what they heard when they built its stages."""
+    heard = [] if isinstance(spec, str) else outside_bounds(base.stages)
+    said = [line for line in outside_bounds(pipeline.stages) if line not in heard]
+    return [*said, *disordered(pipeline.stages)]

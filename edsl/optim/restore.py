@@ -1,0 +1,118 @@
+"""What happens to a state_dict on its way into an optimizer: completed, put in order, and copied in its dtypes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache, partial
+from typing import Any
+
+import torch
+
+from edsl.distributed.sharding import placed
+from edsl.groups.param_groups import route_in
+from edsl.language.pipeline import Pipeline
+from edsl.optim.checkpoint import counts, plan_of
+from edsl.step.state_dtype import dtype_of_state
+
+
+@contextmanager
+def around_loading(
+    optimizer: torch.optim.Optimizer, accept: Callable[[dict[str, Any]], dict[str, Any]], take: Callable[[Any], None]
+) -> Iterator[None]:
+    """Inside, what torch loads is first what `accept` makes of it; then `take` has that, and may mend what torch did.
+
+    `accept` comes after the user's hooks, which may rewrite a checkpoint, and `take` before them, as they may read.
+    """
+    accepted: list[dict[str, Any]] = []
+
+    def before(_: torch.optim.Optimizer, checkpoint: dict[str, Any]) -> dict[str, Any]:
+        accepted.append(accept(checkpoint))
+        return accepted[0]
+
+    def after(_: torch.optim.Optimizer) -> None:
+        take(accepted[0])
+
+    last = optimizer.register_load_state_dict_pre_hook(before)
+    first = optimizer.register_load_state_dict_post_hook(after, prepend=True)
+    try:
+        yield
+    finally:
+        last.remove()
+        first.remove()
+
+
+def completed(checkpoint: Any, options: dict[str, Any]) -> Any:
+    """The checkpoint with the defaults of options that its groups don't know, and with steps as tensors."""
+    if not isinstance(checkpoint, dict):
+        return checkpoint
+    groups, states = checkpoint.get("param_groups"), checkpoint.get("state")
+    if not isinstance(groups, list) or not isinstance(states, dict):
+        return checkpoint
+    return {
+        **checkpoint,
+        "param_groups": [
+            {**group, **_lacking(options, group)} if isinstance(group, dict) else group for group in groups
+        ],
+        "state": {number: _with_tensor(state) for number, state in states.items()},
+    }
+
+
+def _lacking(options: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if key not in group}
+
+
+def _with_tensor(state: Any) -> Any:
+    step = state.get("step") if isinstance(state, dict) else None
+    if isinstance(step, bool) or not isinstance(step, (int, float)):
+        return state
+    dtype = torch.int64 if counts(step) else torch.float64
+    return {**state, "step": torch.tensor(step, dtype=dtype, device="cpu")}
+
+
+def in_order_of_names(checkpoint: Any, groups: list[dict[str, Any]]) -> Any:
+    """The checkpoint with each group's parameters in the optimizer's order, where both know the same names.
+
+    torch.distributed.checkpoint has brought them into that order already, and calls them by their names in
+    the model; of a group it keeps the saved names, and loses what is empty.
+    """
+    saved_groups = checkpoint.get("param_groups") if isinstance(checkpoint, dict) else None
+    if not isinstance(saved_groups, list) or len(saved_groups) != len(groups):
+        return checkpoint
+    return {**checkpoint, "param_groups": [_reordered(saved, group) for saved, group in zip(saved_groups, groups)]}
+
+
+def _reordered(saved: Any, group: dict[str, Any]) -> Any:
+    names = group.get("param_names")
+    had = saved.get("param_names") if isinstance(saved, dict) else None
+    numbers = saved.get("params") if isinstance(saved, dict) else None
+    if isinstance(numbers, list) and numbers and all(isinstance(number, str) for number in numbers):
+        own = {"param_names": list(names)} if names else {}
+        return {"exclude": (), **saved, **own}
+    if not names or not isinstance(had, (list, tuple)) or not isinstance(numbers, (list, tuple)):
+        return saved
+    if list(had) == list(names) or len(had) != len(numbers) or sorted(map(str, had)) != sorted(names):
+        return saved
+    places = dict(zip(had, numbers))
+    return {**saved, "params": [places[name] for name in names], "param_names": list(names)}
+
+
+def restore_state(
+    pipeline: Pipeline, state_dtype: Any, groups: Sequence[dict[str, Any]], states: Any, checkpoint: dict[str, Any]
+) -> None:
+    """Copy a checkpoint's state in dtypes of its own, where torch has cast it to the parameter's.
+
+    Args:
+        groups, states: the optimizer's, after torch has loaded the checkpoint.
+    """
+    for group, saved_group in zip(groups, checkpoint["param_groups"]):
+        plan_on = lru_cache(partial(plan_of, pipeline, saved_group))
+        for parameter, number in zip(group["params"], saved_group["params"]):
+            saved = checkpoint["state"].get(number)
+            if saved is None:
+                continue
+            state = states[parameter]
+            state["step"] = saved["step"].to(torch.int64, copy=True)  # once a float32, which stops at 2²⁴
+            for name in plan_on(route_in(pipeline, group, parameter)).buffers:
+                dtype = dtype_of_state(state_dtype, name, parameter.dtype)
+                state[name] = placed(saved[name].to(device=parameter.device, dtype=dtype, copy=True), parameter)

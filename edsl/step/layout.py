@@ -1,0 +1,61 @@
+"""How a parameter lies in memory: its alias, its shape as a matrix, and what can't be stepped."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from edsl.errors import EdslError
+from edsl.numerics.dtypes import HALF
+
+
+def alias(tensor: Tensor, as_matrix: bool = False) -> Tensor:
+    """All elements of a dense tensor in storage order, as a 1-D tensor on the same storage.
+
+    Of a contiguous tensor it can be a matrix instead: the first dimension × all others.
+
+    It is no view in autograd's sense: the compiler guards on the shape of a view's base, and would
+    compile anew for each. So whoever writes to it tells the version counter of the tensor.
+    """
+    rows, columns = matrix_shape(tensor) if as_matrix else (1, tensor.numel())
+    shape, stride = ((rows, columns), (columns, 1)) if as_matrix else ((columns,), (1,))
+    empty = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+    return empty.set_(tensor.untyped_storage(), tensor.storage_offset(), shape, stride)
+
+
+def matrix_shape(tensor: Tensor) -> tuple[int, int]:
+    """A tensor's shape as a matrix: a convolution's kernel is out × (in · height · width), a scalar 1 × 1."""
+    rows = tensor.shape[0] if tensor.dim() else 1
+    return rows, tensor.numel() // max(1, rows)
+
+
+def is_dense(tensor: Tensor) -> bool:
+    """Whether the elements fill a block of memory without gaps or overlap, in whatever order."""
+    if tensor.is_neg():
+        return False  # its storage holds the values with the other sign
+    return tensor.is_contiguous() or torch.empty_like(tensor, device="meta").stride() == tensor.stride()
+
+
+def check_parameter(parameter: Tensor, name: str = "") -> None:
+    """Raises EdslError for a parameter that no stage can step."""
+    which = f"parameter {name}" if name else "a parameter"
+    if parameter.is_complex():
+        raise EdslError(f"{which} is complex, which is not supported; optimize torch.view_as_real of it instead")
+    if parameter.dtype not in (torch.float32, torch.float64, *HALF):
+        raise EdslError(f"{which} is {parameter.dtype}; expected float32, float64, bfloat16 or float16")
+    if parameter.layout != torch.strided:
+        raise EdslError(f"{which} is {parameter.layout}; expected a dense tensor")
+    if overlaps(parameter):
+        raise EdslError(f"{which} has elements that share memory (expanded or overlapping strides); clone() it first")
+
+
+def overlaps(tensor: Tensor) -> bool:
+    """Whether two elements may lie in one place, as in an expanded tensor."""
+    if tensor.is_contiguous():
+        return False
+    reach = 0
+    for stride, size in sorted((stride, size) for stride, size in zip(tensor.stride(), tensor.shape) if size > 1):
+        if stride <= reach:
+            return True
+        reach += stride * (size - 1)
+    return False

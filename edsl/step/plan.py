@@ -1,0 +1,240 @@
+"""A pipeline with a group's values, cut into segments: what the group's parameters share in a step."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edsl.distributed.sharding import shards_of
+from edsl.errors import EdslError, EdslWarning
+from edsl.language.domain import DECAY
+from edsl.language.pipeline import Pipeline
+from edsl.language.stage import Estimator, Stage, segments
+from edsl.step.layout import matrix_shape
+from edsl.step.segment import Segment
+from edsl.step.state_dtype import StateDtype, dtype_of_state
+
+_FIXED = (float, int)  # values that nobody changes in place
+_CHANGING = object()
+
+
+class GroupPlan:
+    """What the parameters of one group share in a step: its pipeline, values and segments."""
+
+    def __init__(
+        self,
+        base: Pipeline,
+        spared: bool,
+        values: dict[str, Any],
+        route: str = "",
+        state_dtype: StateDtype = None,
+    ) -> None:
+        self.base = base
+        self.route = route
+        self.state_dtype = state_dtype
+        self.spared = spared
+        self.values = dict(values)
+        self._seen: dict[str, Any] = dict.fromkeys(("route", "exclude", *values), _CHANGING)
+        self._pipeline = pipeline = self._with_values(values)
+        self.stages = pipeline.stages
+        self.entries = tuple(
+            (index, field) for index, field in pipeline.keys.values() if field in pipeline.stages[index].live_fields()
+        )
+        self.decays = tuple(
+            entry for entry, (index, field) in enumerate(self.entries) if _is_decay(pipeline.stages[index], field)
+        )
+        self.memory: dict[int, Any] = {
+            index: type(pipeline.stages[index].init(0.0)) for index in (0, *self.engine_stages)
+        }
+        self.is_matrix = any(stage.is_matrix for stage in pipeline.stages)
+        self.segments = tuple(self._segments())
+        self._numbers = self._read_numbers()
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The pipeline with the values of now."""
+        if self._pipeline.stages is not self.stages:
+            self._pipeline = self._pipeline.revalued(self.stages)
+        return self._pipeline
+
+    @property
+    def estimator(self) -> Estimator:
+        """The pipeline's estimator with the values of now."""
+        stage = self.stages[0]
+        assert isinstance(stage, Estimator)  # the pipeline has seen to it
+        return stage
+
+    @property
+    def engine_stages(self) -> range:
+        """The stages that run here: all but the estimator, and another package's optimizer."""
+        stages = self.pipeline.stages
+        return range(1, len(stages) - stages[-1].moves_weights)
+
+    def _with_values(self, values: dict[str, Any]) -> Pipeline:
+        pipeline = self.base.override(**values)
+        return pipeline.without_decay() if self.spared else pipeline
+
+    def _segments(self) -> Iterator[Segment]:
+        stages, running = self.pipeline.stages, self.engine_stages
+        count = len(self.entries)
+        powers = tuple((entry, count + i) for i, entry in enumerate(self.decays))
+        end = running.start
+        for part in segments(stages[running.start : running.stop]):
+            begin, end = end, end + len(part)
+            yield Segment(
+                begin=begin,
+                stages=part,
+                labels=self.pipeline.labels[begin:end],
+                memory=tuple(self.memory[index] for index in range(begin, end)),
+                places=tuple(
+                    tuple((field, i) for i, (owner, field) in enumerate(self.entries) if owner == index)
+                    for index in range(begin, end)
+                ),
+                powers=powers,
+                k=count + len(powers),
+                updates=end == len(stages),
+            )
+
+    def change(self, values: dict[str, Any]) -> None:
+        """Take new values of some hyper-parameters for the next steps.
+
+        Raises:
+            EdslError: for a value outside its domain, or one that needs a buffer which isn't there.
+        """
+        keys, changes = self._pipeline.keys, {}
+        for key, value in values.items():
+            index, field = keys[key]
+            changes.setdefault(index, {})[field] = value
+        changed = {index: self._changed(index, fields) for index, fields in changes.items()}
+        self.values.update(values)
+        self.stages = tuple([changed.get(index, stage) for index, stage in enumerate(self.stages)])
+        self._numbers = self._read_numbers()
+
+    def _changed(self, index: int, values: dict[str, Any]) -> Stage:
+        """A stage with other values in some fields."""
+        before = self.stages[index]
+        if None in values.values():
+            raise EdslError("a hyper-parameter that was a number when the optimizer was built must stay one, got None")
+        stage = before.revalued(values)
+        if index in self.memory:
+            needed: Any = type(stage.init(0.0))
+            lost = [name for name in needed._fields if name not in self.memory[index]._fields]
+            if lost:
+                raise EdslError(
+                    f"{stage.name}: was built without its buffers {', '.join(lost)} because a value was 0; "
+                    "build the optimizer with the value above 0 to schedule it"
+                )
+        for field in stage.constant:
+            if getattr(stage, field) != getattr(before, field):
+                warnings.warn(
+                    f"{stage.name}: {field} changed while training, where this form is exact only for a "
+                    f"constant one; {stage.name}(…, buffers=2) follows a schedule exactly",
+                    EdslWarning,
+                    stacklevel=2,
+                )
+        spared = before.spared_values() if self.spared else {}
+        return stage.bind({field: spared[field] for field in values if field in spared}) if spared else stage
+
+    def record_values(self, group: dict[str, Any], keys: Iterable[str]) -> None:
+        """Take note of what a group has under these keys now."""
+        for key in keys:
+            value = group.get(key, "")
+            self._seen[key] = value if key not in self.values or type(value) in _FIXED else _CHANGING
+
+    def moved(self, group: dict[str, Any]) -> list[str]:
+        """The keys under which a group may hold something else than what was seen last."""
+        return [key for key, value in self._seen.items() if group.get(key, "") is not value]
+
+    def numbers(self, k: int) -> list[float]:
+        """The live values, powers, k and the number of looks."""
+        numbers = [*self._numbers]
+        numbers += [numbers[i] ** k for i in self.decays]
+        return [*numbers, float(k), float(self.estimator.looks(k))]
+
+    def _read_numbers(self) -> list[float]:
+        return [getattr(self.stages[index], field) for index, field in self.entries]
+
+    def live(self, k: int, device: torch.device) -> Tensor:
+        """The vector of these numbers; float64, so that 1 − β keeps its digits."""
+        numbers = self.numbers(k)
+        if device.type == "cuda":  # pinned, so that the copy does not wait for the device
+            pinned = torch.tensor(numbers, dtype=torch.float64, device="cpu", pin_memory=True)
+            return pinned.to(device, non_blocking=True)
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        return torch.tensor(numbers, dtype=dtype, device=device)
+
+    @cached_property
+    def estimated(self) -> tuple[str, ...]:
+        """The names of the estimator's buffers."""
+        return tuple(f"{self.pipeline.labels[0]}.{name}" for name in self.memory[0]._fields)
+
+    @cached_property
+    def buffers(self) -> tuple[str, ...]:
+        """The names of all state of one parameter, but for its step."""
+        return (*self.estimated, *(name for segment in self.segments for name in segment.buffers))
+
+    @cached_property
+    def rounds_stochastically(self) -> bool:
+        """Whether some state is bfloat16 by choice, and so rounded stochastically."""
+        chosen = self.state_dtype
+        return torch.bfloat16 in chosen.values() if isinstance(chosen, dict) else chosen is torch.bfloat16
+
+    @cached_property
+    def asks_about_layers(self) -> bool:
+        """Whether a step needs more of its layer, or of all layers, than one element after another."""
+        asks = (bool(segment.analysis.reductions) or segment.needs_total_norm for segment in self.segments)
+        return self.is_matrix or any(asks)
+
+    @cached_property
+    def factor_buffers(self) -> frozenset[str]:
+        """The buffers that do not have the parameter's shape."""
+        stages = zip(self.pipeline.stages, self.pipeline.labels)
+        return frozenset(f"{label}.{name}" for stage, label in stages for name in stage.buffer_shapes(1, 1))
+
+    def shapes(self, parameter: Tensor) -> dict[str, tuple[int, ...]]:
+        """The shape of each buffer of a parameter."""
+        own = dict.fromkeys(self.buffers, tuple(parameter.shape))
+        if self.factor_buffers:
+            for stage, label in zip(self.pipeline.stages, self.pipeline.labels):
+                for name, shape in stage.buffer_shapes(*matrix_shape(parameter)).items():
+                    own[f"{label}.{name}"] = shape
+        return own
+
+    def estimator_memory(self, state: dict[str, Any]) -> Any:
+        """The estimator's buffers in a parameter's state."""
+        return self.memory[0](*(state[name] for name in self.estimated))
+
+    def fresh_state(self, parameter: Tensor) -> dict[str, Any]:
+        """The state before the first step, buffers of its shape in the parameter's layout."""
+        state: dict[str, Any] = {"step": torch.tensor(0, dtype=torch.int64, device="cpu")}
+        shards = shards_of(parameter)
+        for name, shape in self.shapes(parameter).items():
+            dtype = dtype_of_state(self.state_dtype, name, parameter.dtype)
+            if name in self.factor_buffers and shards is not None:
+                state[name] = shards.zeros(shape, dtype)
+            elif name in self.factor_buffers:
+                state[name] = torch.zeros(shape, dtype=dtype, device=parameter.device)
+            else:
+                state[name] = torch.zeros_like(parameter, dtype=dtype, requires_grad=False)
+        return state
+
+
+def buffer_names(pipeline: Pipeline) -> list[str]:
+    """The names of all state, but for steps; of a pipeline with routes, of all of them."""
+    names: dict[str, None] = {}
+    for branch in pipeline.branches.values():
+        for stage, label in zip(branch.stages, branch.labels):
+            if not stage.moves_weights:
+                names.update(dict.fromkeys(f"{label}.{field}" for field in type(stage.init(0.0))._fields))
+    return list(names)
+
+
+def _is_decay(stage: Stage, name: str) -> bool:
+    """Whether a field is a decay β, of which a debiasing needs βᵏ."""
+    return next(field.metadata["domain"] for field in fields(stage) if field.name == name) == DECAY

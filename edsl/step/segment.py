@@ -1,0 +1,158 @@
+"""Stages that run as one function on tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edsl.language.reductions import StepAnalysis, analyse
+from edsl.language.stage import BaseUpdate, Stage
+from edsl.numerics.dtypes import working_dtype
+from edsl.numerics.stochastic_rounding import rounded
+from edsl.step.contexts import ShardContext, TorchContext
+from edsl.step.inputs import StepInputs
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Stages that run as one function; a stage that needs the total norm, or a refresh, begins a new one.
+
+    `places[i]` maps the live fields of stage i to their entries in the live vector, `powers` lists
+    (entry of β, entry of βᵏ), `k` is the entry of the step number, the next that of the looks.
+    """
+
+    begin: int  # the index of its first stage in the pipeline
+    stages: tuple[Stage, ...]
+    labels: tuple[str, ...]
+    memory: tuple[Any, ...]
+    places: tuple[tuple[tuple[str, int], ...], ...]
+    powers: tuple[tuple[int, int], ...]
+    k: int
+    updates: bool  # the last stage is the pipeline's last, so θ moves
+
+    @property
+    def needs_total_norm(self) -> bool:
+        return self.stages[0].needs_total_norm
+
+    def refreshes(self, k: int) -> bool:
+        """Whether its first stage brings its memory up to date before step k."""
+        period = self.stages[0].refresh_every
+        return period > 0 and (k - 1) % period == 0
+
+    @cached_property
+    def analysis(self) -> StepAnalysis:
+        """What its stages ask about whole layers, and what they leave alone."""
+        return analyse(self.stages, self.memory)
+
+    @cached_property
+    def kept(self) -> frozenset[str]:
+        """The buffers that a step without a refresh leaves as they are."""
+        return frozenset(f"{label}.{name}" for label, kept in zip(self.labels, self.analysis.kept) for name in kept)
+
+    @cached_property
+    def serves_all_sizes(self) -> bool:
+        """Whether one graph is made for all; what is cut into blocks compiles many times faster for known sizes."""
+        return not any(stage.buffer_shapes(1, 1) for stage in self.stages)
+
+    @cached_property
+    def key(self) -> tuple[Any, ...]:
+        """What a compiled function depends on besides its tensors."""
+        stages = tuple((type(stage), stage.structure(), stage.live_fields()) for stage in self.stages)
+        return stages, self.memory, self.places, self.powers, self.k, self.updates
+
+    @cached_property
+    def buffers(self) -> tuple[str, ...]:
+        """The names of this segment's state, in the order in which the function takes it."""
+        return tuple(f"{label}.{name}" for label, memory in zip(self.labels, self.memory) for name in memory._fields)
+
+    @cached_property
+    def noisy(self) -> tuple[tuple[Any, str], ...]:
+        """The stages that read noise, with their labels."""
+        return tuple((stage, label) for stage, label in zip(self.stages, self.labels) if stage.needs_noise)
+
+    def evaluate(
+        self, at_type: type[TorchContext], theta: Tensor, x: Tensor, inputs: StepInputs, *buffers: Tensor
+    ) -> tuple[Tensor, list[Tensor], TorchContext]:
+        """What flows out, the next memory, and where it happened; nothing is written."""
+        u, at, bound = self._begin(at_type, theta, x, inputs)
+        u, after = self.flow(bound, u, [buffer.to(at.theta.dtype) for buffer in buffers], inputs.normals, at)
+        return u, after, at
+
+    def flow(
+        self, bound: Sequence[Any], u: Any, buffers: Sequence[Any], normals: Sequence[Any], at: Any
+    ) -> tuple[Any, list[Any]]:
+        """Run the stages one after another: what flows out, and the next memory."""
+        taken, drawn = 0, 0
+        after: list[Any] = []
+        for label, stage, memory_type in zip(self.labels, bound, self.memory):
+            count = len(memory_type._fields)
+            if stage.needs_noise:
+                at.normal = normals[drawn]
+                drawn += 1
+            before = u
+            u, memory = stage.step(before, memory_type(*buffers[taken : taken + count]), at)
+            at.passed(label, before, u)
+            if isinstance(stage, BaseUpdate):
+                at.lr = getattr(stage, "lr", 1.0)
+            after.extend(memory)
+            taken += count
+        return u, after
+
+    def bound(self, numbers: Sequence[Any]) -> list[Any]:
+        """The stages with live values."""
+        return [stage.bind({name: numbers[i] for name, i in places}) for stage, places in zip(self.stages, self.places)]
+
+    def refresh(self, k: int, theta: Tensor, x: Tensor, inputs: StepInputs, *buffers: Tensor) -> None:
+        """Bring the first stage's memory up to date before step k, in place."""
+        u, at, (stage, *_) = self._begin(TorchContext, theta, x, inputs)
+        memory = self.memory[0](*(buffer.to(at.theta.dtype) for buffer in buffers[: len(self.memory[0]._fields)]))
+        for buffer, new in zip(buffers, (stage.begin if k == 1 else stage.refresh)(u, memory, at)):
+            if new is not buffer:
+                buffer.copy_(new)
+
+    def _begin(
+        self, at_type: type[TorchContext], theta: Tensor, x: Tensor, inputs: StepInputs
+    ) -> tuple[Tensor, TorchContext, list[Any]]:
+        """What flows in, where it happens, and the stages with their live values."""
+        work = working_dtype(theta.dtype)
+        numbers = [inputs.live[i] for i in range(self.k + 2)]
+        u = x.to(work)
+        raw = u if inputs.gradient is None else inputs.gradient.to(work)
+        powers = [(numbers[b], numbers[p]) for b, p in self.powers]
+        at = at_type(theta.to(work), raw, inputs, numbers[self.k], numbers[self.k + 1], powers)
+        return u, at, self.bound(numbers)
+
+    def asking(self, number: int) -> Callable[..., Any]:
+        """(θ, x, given, *memory) → what a shard can tell for each question of one round."""
+        chosen = [i for i, reduction in enumerate(self.analysis.reductions) if reduction.round == number]
+
+        def ask(theta: Tensor, x: Tensor, inputs: StepInputs, *buffers: Tensor) -> tuple[Tensor, ...]:
+            _, _, at = self.evaluate(ShardContext, theta, x, inputs, *buffers)
+            assert isinstance(at, ShardContext)  # made by evaluate
+            return tuple(at.told[i] for i in chosen)
+
+        return ask
+
+    def function(self) -> Callable[..., Any]:
+        """(θ, x, given, *memory) → u, or None when θ was updated."""
+
+        def run(theta: Tensor, x: Tensor, inputs: StepInputs, *buffers: Tensor) -> Tensor | None:
+            u, after, at = self.evaluate(TorchContext, theta, x, inputs, *buffers)
+            # A new buffer may be an old one, or θ itself: copy those before anything is written.
+            old = [*buffers, theta]
+            after = [new.clone() if any(new is o for o in old) else new for new in after]
+            for place, (buffer, new) in enumerate(zip(buffers, after)):
+                if inputs.key is not None and buffer.dtype is torch.bfloat16 and new is not old[place]:
+                    new = rounded(new, inputs.key, place)
+                buffer.copy_(new)
+            if not self.updates:
+                return u
+            theta.copy_(at.theta + u)
+            return None
+
+        return run

@@ -1,0 +1,1 @@
+"""Whether two pipelines take the same steps. Imports statements and systems; no torch."""

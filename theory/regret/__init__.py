@@ -1,0 +1,1 @@
+"""The conditions of the paper's regret bounds. Imports systems, and optim to watch a training."""

@@ -1,0 +1,1 @@
+"""What a pipeline is otherwise known as. Imports systems and text; no torch."""

@@ -1,0 +1,161 @@
+"""A linear pipeline on f = hθ²/2 as a feedback loop, in exact rationals.
+
+The eigenvalues of A(h) = A₀ + h B e_θᵀ are the roots of free(z) + h · gain(z). All that is decided
+here is decided over the rationals that the pipeline's decimals are, so that clusters of eigenvalues
+near 1, as of several averages with one β, can't mislead it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+from edsl.language.pipeline import Pipeline
+from edsl.theory.systems.polynomial import (
+    Polynomial,
+    add,
+    common_factor,
+    lies_inside,
+    multiply,
+    quotient,
+    roots_between,
+    scale,
+    value,
+)
+from edsl.theory.systems.state_space import StateSpace, of_pipeline
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A curvature at which an eigenvalue lies on the unit circle, and where there: the cosine of its angle."""
+
+    curvature: Fraction
+    cosine: Fraction
+
+    @property
+    def kind(self) -> str:
+        """ "fold" at +1, "flip" at −1, "hopf" for a complex pair."""
+        return {1: "fold", -1: "flip"}.get(self.cosine, "hopf")  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+@dataclass(frozen=True)
+class Loop:
+    """The polynomial free(z) + h · gain(z), whose roots are the eigenvalues at curvature h.
+
+    Attributes:
+        free: det(zI − A₀), the eigenvalues without a gradient.
+        gain: what the gradient adds; of lower degree.
+        start: over free, what θ₀ does to θ without a gradient.
+    """
+
+    free: Polynomial
+    gain: Polynomial
+    start: Polynomial = ()
+
+    def at(self, h: Fraction) -> Polynomial:
+        """The characteristic polynomial at one curvature."""
+        return add(self.free, scale(self.gain, h))
+
+    @cached_property
+    def hidden(self) -> Polynomial:
+        """The modes that the gradient does not reach or θ does not show: the common factor."""
+        return common_factor(self.free, self.gain)
+
+    @cached_property
+    def minimal(self) -> Loop:
+        """The loop without its hidden modes."""
+        return Loop(quotient(self.free, self.hidden), quotient(self.gain, self.hidden))
+
+    def is_stable(self, h: Fraction) -> bool:
+        """Whether all eigenvalues, hidden ones too, lie inside the unit circle."""
+        return lies_inside(self.at(h))
+
+    @cached_property
+    def edges(self) -> tuple[Edge, ...]:
+        """Every curvature at which an eigenvalue lies on the unit circle, sorted.
+
+        At z = e^{iω} that is h = −free/gain, where it is real: Im(free · gain*) = sin ω · P(cos ω) = 0.
+        """
+        free, gain = self.minimal.free, self.minimal.gain
+        if not gain:
+            return ()
+        zero = Fraction(0)
+        mixed = _correlation(free, gain)
+        size = _correlation(gain, gain)
+        real = _in_cosine({m: mixed.get(m, zero) + mixed.get(-m, zero) for m in range(1, len(free) + 1)}, mixed[0])
+        square = _in_cosine({m: 2 * size.get(m, zero) for m in range(1, len(gain))}, size[0])
+        imaginary = _sines({m: mixed.get(m, zero) - mixed.get(-m, zero) for m in range(1, len(free) + 1)})
+        places = [Fraction(1), Fraction(-1), *roots_between(imaginary, Fraction(-1), Fraction(1))]
+        found = [Edge(-value(real, x) / value(square, x), x) for x in places if value(square, x) != 0]
+        return tuple(sorted(found, key=lambda edge: edge.curvature))
+
+
+def loop_of(pipeline: Pipeline, **instead: Any) -> Loop:
+    """The loop of a pipeline with its own numbers, or those given instead.
+
+    Raises:
+        NotLinear: for a stage that has no linear model, by name.
+    """
+    return loop_of_system(of_pipeline(pipeline, **instead))
+
+
+def loop_of_system(system: StateSpace) -> Loop:
+    theta = tuple(Fraction(index == 0) for index in range(len(system.A)))
+    gain, free = system.transfer(theta, system.B)
+    start, _ = system.transfer(theta, theta)
+    return Loop(free, scale(gain, Fraction(-1)), start)
+
+
+def take_the_same_steps(first: Loop, second: Loop) -> bool:
+    """Whether two loops move θ alike, from every θ₀, for every sequence of gradients, if memories begin at 0."""
+    return all(
+        multiply(getattr(first, part), second.free) == multiply(getattr(second, part), first.free)
+        for part in ("gain", "start")
+    )
+
+
+def widest_gaps(edges: tuple[Edge, ...]) -> list[tuple[Fraction | None, Fraction | None, Fraction]]:
+    """(low, high, a place between) for every stretch between neighbouring edges; None for no end."""
+    places = sorted({edge.curvature for edge in edges})
+    if not places:
+        return [(None, None, Fraction(0))]
+    first, last = places[0], places[-1]
+    between = [(low, high, (low + high) / 2) for low, high in pairwise(places) if not _same(low, high)]
+    return [(None, first, first - max(1, abs(first))), *between, (last, None, last + max(1, abs(last)))]
+
+
+def _same(low: Fraction, high: Fraction) -> bool:
+    return high - low <= abs(high) / 10**15
+
+
+def _correlation(first: Polynomial, second: Polynomial) -> dict[int, Fraction]:
+    """c_m of first(z) · second(z)* = Σ c_m z^m on the unit circle."""
+    found: dict[int, Fraction] = {0: Fraction(0)}
+    for i, x in enumerate(first):
+        for j, y in enumerate(second):
+            found[i - j] = found.get(i - j, Fraction(0)) + x * y
+    return found
+
+
+def _in_cosine(coefficients: dict[int, Fraction], constant: Fraction) -> Polynomial:
+    """constant + Σ c_m cos mω as a polynomial in cos ω (Chebyshev's first kind)."""
+    return add((constant,), _chebyshev(coefficients, Fraction(1)))
+
+
+def _sines(coefficients: dict[int, Fraction]) -> Polynomial:
+    """Σ c_m sin mω / sin ω as a polynomial in cos ω (Chebyshev's second kind, one lower)."""
+    return _chebyshev({m - 1: c for m, c in coefficients.items()}, Fraction(2))
+
+
+def _chebyshev(coefficients: dict[int, Fraction], slope: Fraction) -> Polynomial:
+    """Σ c_m p_m with p₀ = 1, p₁ = slope · x, p_{m+1} = 2x p_m − p_{m−1}."""
+    total: Polynomial = ()
+    before: Polynomial = (Fraction(1),)
+    now: Polynomial = (Fraction(0), slope)
+    for m in range(max(coefficients, default=-1) + 1):
+        total = add(total, scale(before, Fraction(coefficients.get(m, 0))))
+        before, now = now, add(multiply((Fraction(0), Fraction(2)), now), scale(before, Fraction(-1)))
+    return total

@@ -1,0 +1,1 @@
+"""Recurrences, LaTeX and figures as text. Imports language; no torch."""

@@ -1,0 +1,71 @@
+"""Values that remember how they were made, and are written as a mathematician writes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+SUM, QUOTIENT, PRODUCT, POWER, ATOM = 1, 2, 3, 4, 5  # how tightly an expression binds
+
+
+class Formula:
+    """A number-like value that remembers how it was made; `name` once it has one."""
+
+    def __init__(self, operation: str, *parts: Any) -> None:
+        self.operation = operation
+        self.parts = parts
+        self.name: str | None = None
+
+    def __add__(self, other: Any) -> Any:
+        return self if is_number(other, 0) else Formula("+", self, other)
+
+    def __radd__(self, other: Any) -> Any:
+        return self if is_number(other, 0) else Formula("+", other, self)
+
+    def __sub__(self, other: Any) -> Any:
+        return self if is_number(other, 0) else Formula("−", self, other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return Formula("−", other, self)
+
+    def __mul__(self, other: Any) -> Any:
+        return _product(self, other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return _product(other, self)
+
+    def __truediv__(self, other: Any) -> Any:
+        return self if is_number(other, 1) else Formula("/", self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return Formula("/", other, self)
+
+    def __pow__(self, other: Any) -> Any:
+        return 1 if is_number(other, 0) else Formula("^", self, other)
+
+    def __rpow__(self, other: Any) -> Any:
+        return Formula("^", other, self)
+
+    def __neg__(self) -> Any:
+        return Formula("neg", self)
+
+    def __abs__(self) -> Any:
+        return Formula("abs", self)
+
+
+def letter(text: str) -> Formula:
+    """A symbol, printed as it is."""
+    symbol = Formula("letter")
+    symbol.name = text
+    return symbol
+
+
+def is_number(value: Any, number: int) -> bool:
+    return not isinstance(value, Formula) and value == number
+
+
+def _product(left: Any, right: Any) -> Any:
+    if is_number(left, 0) or is_number(right, 0):
+        return 0
+    if is_number(left, 1):
+        return right
+    return left if is_number(right, 1) else Formula("·", left, right)
