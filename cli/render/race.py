@@ -21,8 +21,9 @@ def print_forecast(race: Race, expected: dict[str, Any]) -> None:
     page = Page()
     page.print(race_line(race), soft_wrap=True)
     jobs = expected["jobs"]
+    count = len(race.entrants)
     page.print(
-        f"{len(race.entrants)} optimizers, at most {expected['trials']} trials, about "
+        f"{count} optimizer{'s' if count > 1 else ''}, at most {expected['trials']} trials, about "
         f"{duration(expected['seconds'])} with {jobs} job{'s' if jobs > 1 else ''}"
     )
     for entrant in race.entrants:

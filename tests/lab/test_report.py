@@ -11,6 +11,7 @@ import pytest
 from shell import run
 
 from edsl.cli.render.race import print_race
+from edsl.errors import EdslError
 from edsl.lab.executors.driver import run_to_end
 from edsl.lab.races.build import open_record, race
 from edsl.lab.races.sweep import sweep
@@ -301,6 +302,15 @@ def test_final_trials_alone_are_exported(raced):
     assert len(exported) == len(found.rows) * chosen.seeds
     steps = [step for step, _ in sinks.scalars(exported[0][1])]
     assert steps == sorted(set(steps))
+
+
+def test_a_viewer_that_fails_is_one_line(raced, monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("No API key configured.\nUse `wandb login` to log in.")
+
+    monkeypatch.setitem(sinks.SINKS, "wandb", refuse)
+    with pytest.raises(EdslError, match=r"^wandb failed: No API key configured\.; the report itself is written$"):
+        sinks.sink("wandb")(raced[0], raced[1], [], raced[2].folder)
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edsl.errors import EdslError, nearest, shown
+from edsl.errors import EdslError, brief, nearest, shown
 from edsl.lab.races.race import TUNING_SEEDS_FROM, Race
 from edsl.lab.results.results import Results
 
@@ -70,4 +70,13 @@ def sink(name: str) -> Callable[..., str]:
     """The function (race, results, trials, folder) → where to look; raises EdslError for an unknown name."""
     if name not in SINKS:
         raise EdslError(f"unknown viewer {shown(name)}; {nearest(name, SINKS, 'viewers')}")
-    return SINKS[name]
+
+    def export(race: Race, found: Results, finished: Sequence[Mapping[str, Any]], folder: Path) -> str:
+        try:
+            return SINKS[name](race, found, finished, folder)
+        except EdslError:
+            raise
+        except Exception as reason:  # another package may raise anything: no key, no network, a full disk
+            raise EdslError(f"{name} failed: {brief(reason)}; the report itself is written") from None
+
+    return export

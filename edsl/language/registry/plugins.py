@@ -67,7 +67,10 @@ class Plugin:
         try:
             return cls(str(file.resolve()), file.read_bytes().decode())
         except OSError as reason:
-            said = "no such file" if not file.exists() or file.is_dir() else reason.strerror
+            if file.is_dir():
+                said = "a folder; expected a Python file"
+            else:
+                said = reason.strerror if file.exists() else "no such file"
             raise EdslError(f"plugin {file}: {said}") from None
         except UnicodeDecodeError:
             raise EdslError(f"plugin {file}: expected Python text in UTF-8") from None
