@@ -37,6 +37,13 @@ def _optimizers(package: str) -> dict[str, Any]:
             import torch_optimizer as module
         except ImportError:
             raise EdslError(f"{package} is not installed: pip install torch-optimizer") from None
+    return optimizers_in(module)
+
+
+def optimizers_in(module: Any) -> dict[str, Any]:
+    """The optimizer classes of a module, by their names."""
+    import torch
+
     base = torch.optim.Optimizer
     return {
         key: value

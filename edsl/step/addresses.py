@@ -200,7 +200,7 @@ class Recognition:
 
     def fits(self, staying: Sequence[Tensor], gradients: Sequence[Tensor]) -> bool:
         """Whether these are as those were."""
-        return self._has_forms((*staying, *gradients)) and array("q", map(Tensor.data_ptr, staying)) == self._places
+        return self._has_forms((*staying, *gradients)) and addresses(staying) == self._places
 
     def fits_storage(self, gradients: Iterable[Tensor]) -> bool:
         """Whether gradients that may lie elsewhere are views of as much memory."""

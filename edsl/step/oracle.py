@@ -12,7 +12,7 @@ from torch import Tensor
 
 from edsl.distributed.collectives import are_alike, averaged, is_zero, summed, total_norms
 from edsl.distributed.sharding import is_sharded, shards_of
-from edsl.errors import EdslError
+from edsl.errors import EdslError, brief
 from edsl.language.stage import Estimator
 
 
@@ -238,7 +238,7 @@ class Oracle:
             if "second time" in str(reason) or "does not require grad" in str(reason):
                 raise EdslError(f"{self.estimator.name} needs step(closure) {self._expected}") from None
             if "is not implemented" in str(reason):
-                raise EdslError(f"{self.estimator.name} differentiates twice: {str(reason).splitlines()[0]}") from None
+                raise EdslError(f"{self.estimator.name} differentiates twice: {brief(reason)}") from None
             raise
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from edsl.errors import EdslError, brief, shown
+from edsl.optim.packages import optimizers_in
 
 MODULES = {  # of each package
     "torch": "torch.optim",
@@ -75,9 +76,4 @@ def _optimizers(package: str) -> dict[str, Any]:
         raise AbsentPackage(f"{package} doesn't load: {brief(reason, 200)}") from None
     except Exception as reason:  # as it loads, another package may raise anything
         raise AbsentPackage(f"{package} doesn't load: {brief(reason, 200)}") from None
-    base = torch.optim.Optimizer
-    return {
-        key: value
-        for key, value in vars(module).items()
-        if isinstance(value, type) and issubclass(value, base) and value is not base and not key.startswith("_")
-    }
+    return optimizers_in(module)
