@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from edsl.errors import EdslError
+from edsl.errors import EdslError, ShapeError
 from edsl.groups.exclusion import excluded_names, is_norm
 from edsl.step.folding import KERNEL, kernels_in_module
 from edsl.updates.route import APART, BY_MODULE, KINDS
@@ -149,5 +149,5 @@ def route_of(parameter: Any, name: str | None, routes: Sequence[str], kinds: dic
             if route in routes:
                 return route
         which = f"parameter {name}" if name else "a parameter"
-        raise EdslError(f"route: no route takes {which} of shape {tuple(parameter.shape)}; add other=…, such as adamw")
+        raise ShapeError(f"route: no route takes {which} of shape {tuple(parameter.shape)}; add other=…, such as adamw")
     return routes[0]  # no tensor: torch will say so

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from edsl.errors import shown
+from edsl.errors import EdslError, either, shown
 
 _ABSENT: Any = object()
 
@@ -88,7 +88,7 @@ class Choice:
         raise ValueError(f"must be {self}, got {shown(value)}")
 
     def __str__(self) -> str:
-        return " or ".join(repr(option) for option in self.options)
+        return either(map(repr, self.options))
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,22 @@ def field(default: Any, domain: Domain, letter: str = "", spared: Any = _ABSENT)
     if spared is not _ABSENT:
         metadata["spared"] = spared
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def read_number(text: str) -> float:
+    """The float that a decimal text writes.
+
+    Raises:
+        ValueError: for what is no number.
+        EdslError: for a number that a float would turn into 0 or ∞.
+    """
+    number = float(text)
+    digits = text.lower().partition("e")[0]
+    if number == 0 and any(digit in digits for digit in "123456789"):
+        raise EdslError(f"{text[:40]} is too small for a float, which would be 0")
+    if math.isinf(number) and "inf" not in text.lower():
+        raise EdslError(f"{text[:40]} is too large for a float")
+    return number
 
 
 def plain(value: Any) -> str:

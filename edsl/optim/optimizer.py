@@ -113,6 +113,10 @@ class PipelineOptimizer(torch.optim.Optimizer):
         self.watchers: list[Callable[[list[Watched]], None]] = []
         tensors = {key: value for key, value in self.tensors.items() if key in defaults}
         super().__init__(params, {**defaults, **tensors})
+        self._check_groups()
+
+    def _check_groups(self) -> None:
+        """Raises EdslError for param groups that can't be stepped, once they are all there."""
         check_trainable(self.param_groups)
 
     @staticmethod

@@ -9,7 +9,7 @@ from math import prod
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from edsl.errors import EdslError
+from edsl.errors import ShapeError
 
 KERNEL = "convolution"  # the kind of a parameter that a convolution owns
 _FOLDED = (2, 4, 5)  # dimensions of matrices, and of kernels of convolutions over planes and volumes
@@ -28,7 +28,7 @@ def kernels_in_module(module: nn.Module) -> set[str]:
 
 
 def check_foldable(stage: str, shape: Sequence[int], name: str, kinds: Collection[str] | None) -> None:
-    """Raises EdslError for a parameter that can't be taken as one matrix, or may be several.
+    """Raises ShapeError for a parameter that can't be taken as one matrix, or may be several.
 
     Args:
         stage: the matrix update's name.
@@ -38,7 +38,7 @@ def check_foldable(stage: str, shape: Sequence[int], name: str, kinds: Collectio
     shape = tuple(shape)
     which = f"parameter {name}" if name else "a parameter"
     if len(shape) < 2:
-        raise EdslError(
+        raise ShapeError(
             f"{stage} takes matrices (2 dimensions or more); {which} has shape {shape}: "
             f"write route(matrix={stage}, other=adamw)"
         )
@@ -51,7 +51,7 @@ def check_foldable(stage: str, shape: Sequence[int], name: str, kinds: Collectio
         else "; pass the module to have convolution kernels recognised: edsl.compile(spec, model)"
     )
     choice = f"route(({pattern!r}, adamw), matrix={stage}, other=adamw)"
-    raise EdslError(
+    raise ShapeError(
         f"{stage} takes matrices and convolution kernels; {which} has shape {shape} and would be "
         f"treated as one matrix of {shape[0]} × {prod(shape[1:])}, even if it is a stack of experts: route it to "
         f"another update, {choice}, or make each matrix its own parameter{known}"

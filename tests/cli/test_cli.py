@@ -82,7 +82,7 @@ BAD = [
     (("compare", "digits", "grad | e | torch.LBFGS()"), "it can't be combined with other stages"),
     (("compare", "alto", "--task", "digts"), "did you mean 'digits'?"),
     (("compare", "alto", "--task", "digits", "--jobs", "0"), "jobs must be at least 1, got 0"),
-    (("compare", "alto", "--task", "digits", "--engine", "cloud"), "engine must be one of local, ray"),
+    (("compare", "alto", "--task", "digits", "--engine", "cloud"), "engine must be local or ray"),
     (("compare", "alto", "--task", "digits", "--lr", "soon"), "lr must be default, auto, or factors"),
     (("compare", "alto", "--task", "digits", "--schedule", "cosin"), "did you mean 'cosine'?"),
     (("compare", "alto", "--task", "digits", "--baseline", "lamb(lr=3)"), "baseline 'lamb(lr=3)' is not in the race"),

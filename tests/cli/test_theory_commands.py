@@ -140,7 +140,7 @@ BAD = [
     (("map", "esgd", "--curvature", "nan", "--out", "m.png"), "--curvature must be a finite number, got nan"),
     (("map", "esgd", "--x", "lr=-1:1", "--out", "m.png"), "lr must lie in [0, ∞), got -1:1"),
     (("equivalent", "alto", "sgd"), "lamb has no linear model"),
-    (("explain", "alto", "--latex", "--json"), "choose one of"),
+    (("explain", "alto", "--latex", "--json"), "choose one: --latex, --markdown or --json"),
     (("map", "esgd", "--x", "alpha", "--out", "m.png"), "--x must be NAME=LOW:HIGH"),
     (("map", "esgd", "--x", "gamma=0:1", "--out", "m.png"), "unknown hyper-parameter 'gamma'"),
     (("map", "esgd", "--y", "beta1=0:1", "--out", "m.png"), "beta1 must lie in [0, 1), got 0:1"),

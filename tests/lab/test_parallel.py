@@ -37,7 +37,7 @@ def test_two_processes_train_as_one(kind, alone):
     ("words", "message"),
     [
         (("train", "alto"), "name a task"),
-        (("train", "alto", "--task", "digits", "--parallel", "pipeline"), "parallel must be one of ddp, fsdp"),
+        (("train", "alto", "--task", "digits", "--parallel", "pipeline"), "parallel must be ddp or fsdp"),
         (("train", "alt", "--task", "digits"), "did you mean 'alto'?"),
     ],
 )

@@ -22,12 +22,11 @@ from edsl.lab.benchmarks.peers import AbsentPackage, peer_class
 from edsl.lab.trials.clock import Clock
 from edsl.lab.trials.device import free_memory, usable_device
 from edsl.language.spec import parse
-from edsl.numerics.dtypes import working_dtype
+from edsl.numerics.dtypes import read_dtype, working_dtype
 from edsl.optim.compile import compile
 from edsl.optim.state import state_bytes
 
 BASELINE = "torch.AdamW"  # fused, which all others are measured by
-DTYPES = ("float32", "float64", "bfloat16", "float16")
 WARM_UP = 3  # rounds before those that are timed
 _GIB = 2**30
 
@@ -237,8 +236,7 @@ def bench(
     """
     if not specs:
         raise EdslError("no optimizer to measure: name at least one spec, such as alto")
-    if dtype not in DTYPES:
-        raise EdslError(f"dtype must be {' or '.join(DTYPES)}, got {shown(dtype)}")
+    read_dtype(dtype, "dtype")
     most = os.cpu_count() or 1
     if not 1 <= threads <= most:
         raise EdslError(f"threads must be from 1 to {most}, the CPUs of this machine, got {threads}")
