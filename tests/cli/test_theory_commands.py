@@ -137,7 +137,7 @@ BAD = [
     (("check-stability", "1e300", "0.5"), "alpha must lie within"),
     (("check-stability", "--spec", "sgd(lr=1e-320)"), "the largest stable curvature is beyond all floats"),
     (("check-stability", "-5", "0.9", "--lr", "0.1", "--curvature", "nan"), "--curvature must be LOW:HIGH"),
-    (("map", "esgd", "--curvature", "nan", "--out", "m.png"), "--curvature must be a finite number, got nan"),
+    (("map", "esgd", "--curvature", "nan", "--out", "m.png"), "--curvature must be a number above 0, got nan"),
     (("map", "esgd", "--x", "lr=-1:1", "--out", "m.png"), "lr must lie in [0, ∞), got -1:1"),
     (("equivalent", "alto", "sgd"), "lamb has no linear model"),
     (("explain", "alto", "--latex", "--json"), "choose one: --latex, --markdown or --json"),

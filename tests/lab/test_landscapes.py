@@ -290,7 +290,7 @@ def test_command_gives_json_of_every_start(tmp_path, capsys, monkeypatch):
 BAD = [
     (("moon", "adam"), "unknown landscape 'moon'"),
     (("cardioid", "adm"), "unknown stage 'adm'"),
-    (("cardioid", "muon"), "muon takes matrices"),
+    (("cardioid", "muon"), "muon can't step a point of cardioid, a vector of 2 numbers: choose"),
     (("cardioid", "adam", "--starts", "0"), "--starts must be a whole number ≥ 1, got 0"),
     (("cardioid", "adam", "--steps", "-3"), "--steps must be a whole number ≥ 1, got -3"),
     (("cardioid", "adam", "--seed", "-1"), "--seed must be a whole number ≥ 0, got -1"),
