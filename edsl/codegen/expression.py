@@ -3,13 +3,18 @@
 A value is an element of a tensor, or a scalar that a whole layer shares. Scalars that stand on a norm
 or a mean over the layer are known only after a pass over its elements: the number of such passes
 before a value is its round, as in edsl.language.reductions.
+
+Expressions are hash-consed: an operation on the same parts is the same object, so that a subexpression that
+several stages write, such as 1 − β₁, is one node, computed once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, NoReturn
+from weakref import WeakValueDictionary
 
 from edsl.language.context import LEAST, At, Branching, NotElementwise
 from edsl.language.operations import OPERATIONS, function_named
@@ -17,7 +22,7 @@ from edsl.language.operations import OPERATIONS, function_named
 
 @dataclass(frozen=True, eq=False)
 class Expression:
-    """What a value is made of.
+    """What a value is made of. Made by `interned`, which gives equal expressions as one object.
 
     Attributes:
         op: an operator or function, or what it is read from: "live", "constant" or a tensor's name.
@@ -96,6 +101,17 @@ class Expression:
         raise Branching
 
 
+_nodes: WeakValueDictionary[tuple[Any, ...], Expression] = WeakValueDictionary()
+_lock = Lock()  # which threads that trace at the same time need, to share their nodes
+
+
+def interned(op: str, parts: tuple[Any, ...], is_element: bool, round: int) -> Expression:
+    """The one expression of this operation on these parts; its arguments are the attributes of `Expression`."""
+    key = (op, *(part.hex() if isinstance(part, float) else part for part in parts))  # 0.0 is not −0.0
+    with _lock:
+        return _nodes.setdefault(key, Expression(op, parts, is_element, round))
+
+
 def _operands(node: Expression) -> Iterable[Expression]:
     return node.operands
 
@@ -122,12 +138,12 @@ def postorder(
 
 def load(name: str, place: int = 0) -> Expression:
     """An element of a tensor."""
-    return Expression("read", (name, place), True, 0)
+    return interned("read", (name, place), True, 0)
 
 
 def live_value(place: int) -> Expression:
     """An entry of the vector of live values."""
-    return Expression("live", (place,), False, 0)
+    return interned("live", (place,), False, 0)
 
 
 def apply(op: str, *parts: Any) -> Expression:
@@ -137,13 +153,13 @@ def apply(op: str, *parts: Any) -> Expression:
         NotElementwise: for a part that is neither an expression nor a number.
     """
     made = tuple(part if isinstance(part, Expression) else _constant(part) for part in parts)
-    return Expression(op, made, any(part.is_element for part in made), max(part.round for part in made))
+    return interned(op, made, any(part.is_element for part in made), max(part.round for part in made))
 
 
 def _constant(value: Any) -> Expression:
     if not isinstance(value, (int, float)):
         raise NotElementwise(f"a step computes with a {type(value).__name__}")
-    return Expression("constant", (float(value),), False, 0)
+    return interned("constant", (float(value),), False, 0)
 
 
 class TracingContext(At):
@@ -188,7 +204,7 @@ class TracingContext(At):
     def _of_layer(self, op: str, x: Any) -> Expression:
         if not isinstance(x, Expression) or not x.is_element:
             raise NotElementwise(f"a step asks for the {op} of a scalar")
-        return Expression(op, (x,), False, x.round + 1)
+        return interned(op, (x,), False, x.round + 1)
 
     def debias(self, x: Any, beta: Any, count: Any = None) -> Expression:
         if count is not None:
