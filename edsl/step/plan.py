@@ -54,7 +54,8 @@ class GroupPlan:
         }
         self.is_matrix = any(stage.is_matrix for stage in pipeline.stages)
         self.segments = tuple(self._segments())
-        self._numbers = self._read_numbers()
+        self._numbers: list[float] = [getattr(self.stages[index], field) for index, field in self.entries]
+        self._place_of = {entry: place for place, entry in enumerate(self.entries)}
 
     @property
     def pipeline(self) -> Pipeline:
@@ -102,7 +103,9 @@ class GroupPlan:
             )
 
     def change(self, values: dict[str, Any]) -> None:
-        """Take new values of some hyper-parameters for the next steps.
+        """Take new values of some hyper-parameters for the next steps; if one can't be taken, none is.
+
+        A scheduler brings every step here, so that only what stands on the new values is made anew.
 
         Raises:
             EdslError: for a value outside its domain, or one that needs a buffer which isn't there.
@@ -111,10 +114,14 @@ class GroupPlan:
         for key, value in values.items():
             index, field = keys[key]
             changes.setdefault(index, {})[field] = value
-        changed = {index: self._changed(index, fields) for index, fields in changes.items()}
+        stages = [*self.stages]
+        for index, own in changes.items():
+            stages[index] = self._changed(index, own)
         self.values.update(values)
-        self.stages = tuple([changed.get(index, stage) for index, stage in enumerate(self.stages)])
-        self._numbers = self._read_numbers()
+        self.stages = tuple(stages)
+        for index, own in changes.items():
+            for field in own:
+                self._numbers[self._place_of[index, field]] = getattr(stages[index], field)
 
     def _changed(self, index: int, values: dict[str, Any]) -> Stage:
         """A stage with other values in some fields."""
@@ -124,12 +131,8 @@ class GroupPlan:
         stage = before.revalued(values)
         if index in self.memory:
             needed: Any = type(stage.init(0.0))
-            lost = [name for name in needed._fields if name not in self.memory[index]._fields]
-            if lost:
-                raise EdslError(
-                    f"{stage.name}: was built without its buffers {', '.join(lost)} because a value was 0; "
-                    "build the optimizer with the value above 0 to schedule it"
-                )
+            if needed is not self.memory[index]:
+                self._check_buffers(stage, needed, self.memory[index])
         for field in stage.constant:
             if getattr(stage, field) != getattr(before, field):
                 warnings.warn(
@@ -140,6 +143,14 @@ class GroupPlan:
                 )
         spared = before.spared_values() if self.spared else {}
         return stage.bind({field: spared[field] for field in values if field in spared}) if spared else stage
+
+    def _check_buffers(self, stage: Stage, needed: Any, built: Any) -> None:
+        lost = [name for name in needed._fields if name not in built._fields]
+        if lost:
+            raise EdslError(
+                f"{stage.name}: was built without its buffers {', '.join(lost)} because a value was 0; "
+                "build the optimizer with the value above 0 to schedule it"
+            )
 
     def record_values(self, group: dict[str, Any], keys: Iterable[str]) -> None:
         """Take note of what a group has under these keys now."""
@@ -156,9 +167,6 @@ class GroupPlan:
         numbers = [*self._numbers]
         numbers += [numbers[i] ** k for i in self.decays]
         return [*numbers, float(k), float(self.estimator.looks(k))]
-
-    def _read_numbers(self) -> list[float]:
-        return [getattr(self.stages[index], field) for index, field in self.entries]
 
     def live(self, k: int, device: torch.device) -> Tensor:
         """The vector of these numbers; float64, so that 1 − β keeps its digits."""
