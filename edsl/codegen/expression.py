@@ -16,7 +16,7 @@ from threading import Lock
 from typing import Any, NoReturn
 from weakref import WeakValueDictionary
 
-from edsl.language.context import LEAST, At, Branching, NotElementwise
+from edsl.language.context import At, Branching, NotElementwise
 from edsl.language.operations import OPERATIONS, function_named
 
 
@@ -78,6 +78,9 @@ class Expression:
 
     def __rpow__(self, other: Any) -> Expression:
         return apply("pow", other, self)
+
+    def __mod__(self, other: Any) -> Expression:
+        return apply("mod", self, other)
 
     def __neg__(self) -> Expression:
         return apply("neg", self)
@@ -181,9 +184,8 @@ class TracingContext(At):
         self.gradient = load("gradient") if apart else self.x
         self.k, self.looks, self.total_norm = live_value(k), live_value(k + 1), live_value(k + 2)
         self.hessian = load("hessian") if looked else self.theta
-        self._powers = powers
-        self._looked = looked
-        self._differs = differs
+        self.powers, self.looked = powers, looked
+        self.own_difference = load("difference") if differs else None
 
     def function(self, name: str, *arguments: Any) -> NoReturn:
         raise NotElementwise(f"a step asks for at.{name}")
@@ -195,6 +197,18 @@ class TracingContext(At):
     def sqrt(self, x: Any) -> Expression:
         return apply("sqrt", x)
 
+    def equal(self, x: Any, y: Any) -> Expression:
+        return apply("==", x, y)
+
+    def either(self, x: Any, y: Any) -> Expression:
+        return apply("or", x, y)
+
+    def isfinite(self, x: Any) -> Expression:
+        return apply("isfinite", x)
+
+    def where(self, condition: Any, x: Any, otherwise: Any) -> Expression:
+        return apply("where", condition, x, otherwise)
+
     def norm(self, x: Any) -> Expression:
         return self._of_layer("norm", x)
 
@@ -205,50 +219,3 @@ class TracingContext(At):
         if not isinstance(x, Expression) or not x.is_element:
             raise NotElementwise(f"a step asks for the {op} of a scalar")
         return interned(op, (x,), False, x.round + 1)
-
-    def debias(self, x: Any, beta: Any, count: Any = None) -> Expression:
-        if count is not None:
-            return x * (1 / (1 - beta**count))
-        power = next((power for known, power in self._powers if known is beta), None)
-        return x * (1 / (1 - (beta**self.k if power is None else power)))
-
-    def first(self, x: Any, otherwise: Any) -> Expression:
-        return apply("where", apply("==", self.k, 1), x, otherwise)
-
-    def ratio(self, x: Any, y: Any, where: Any = None) -> Expression:
-        zero = apply("or", apply("==", x if where is None else where, 0), apply("==", y, 0))
-        return apply("where", zero, 1, x / apply("where", zero, 1, y))
-
-    def fresh(self, x: Any, otherwise: Any) -> Any:
-        return x if self._looked else otherwise
-
-    def difference(self, x: Any, past: Any) -> Any:
-        return load("difference") if self._differs and x is self.gradient else x - past
-
-    def finite(self, x: Any) -> Expression:
-        return apply("where", apply("isfinite", x), x, 0)
-
-    def clamp(self, x: Any, bound: Any) -> Expression:
-        return self.minimum(self.maximum(x, -bound), bound)
-
-    def minimum(self, x: Any, y: Any) -> Expression:
-        return self._either("<", x, y)
-
-    def maximum(self, x: Any, y: Any) -> Expression:
-        return self._either(">", x, y)
-
-    def _either(self, order: str, x: Any, y: Any) -> Expression:
-        """y where it comes before x, or is NaN, which alone does not equal itself; else x."""
-        if not isinstance(y, Expression):
-            return apply("where", apply(order, y, x), y, x)  # a number is not NaN
-        return apply("where", apply(order, y, x), y, apply("where", apply("==", y, y), x, y))
-
-    def sign(self, x: Any) -> Expression:
-        above, below = (apply("where", apply(">=", side, LEAST), 1, 0) for side in (x, -x))
-        return apply("-", above, below)
-
-    def positive(self, x: Any) -> Expression:
-        return apply("where", apply(">", x, 0), 1, 0)
-
-    def every(self, period: int, x: Any, otherwise: Any) -> Expression:
-        return apply("where", apply("==", apply("mod", self.k, period), 0), x, otherwise)

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from edsl.language.context import At, Branching
-from edsl.language.operations import function_named
+from edsl.language.context import Branching, NamedAt
 from edsl.language.stage import BaseUpdate, Stage
 
 
@@ -94,7 +93,7 @@ def deepest(*values: Any) -> ReductionDepth:
     return ReductionDepth(max((value.rounds for value in values if isinstance(value, ReductionDepth)), default=0))
 
 
-class AnalysisContext(At):
+class AnalysisContext(NamedAt):
     """Where a step happens on values that know only their depth."""
 
     def __init__(self) -> None:
@@ -110,25 +109,6 @@ class AnalysisContext(At):
 
     def function(self, name: str, *arguments: Any) -> ReductionDepth:
         return deepest(*arguments)
-
-    def elementwise(self, name: str, *parts: Any) -> ReductionDepth:
-        function_named(name)
-        return deepest(*parts)
-
-    def sqrt(self, x: Any) -> ReductionDepth:
-        return deepest(x)
-
-    def debias(self, x: Any, beta: Any, count: Any = None) -> ReductionDepth:
-        return deepest(x, count)
-
-    def first(self, x: Any, otherwise: Any) -> ReductionDepth:
-        return deepest(x, otherwise)
-
-    def fresh(self, x: Any, otherwise: Any) -> ReductionDepth:
-        return deepest(x, otherwise)
-
-    def ratio(self, x: Any, y: Any, where: Any = None) -> ReductionDepth:
-        return deepest(x, y) if where is None else deepest(x, y, where)
 
     def norm(self, x: Any) -> ReductionDepth:
         return self._ask("norm", x)

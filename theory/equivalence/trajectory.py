@@ -16,7 +16,7 @@ from zlib import crc32
 import numpy as np
 
 from edsl.errors import EdslError, first_line
-from edsl.language.context import At
+from edsl.language.context import NamedAt
 from edsl.language.operations import function_named
 from edsl.language.pipeline import Pipeline
 from edsl.language.stage import BaseUpdate, Stage
@@ -108,7 +108,7 @@ class FrozenRoot:
         return self if isinstance(other, FrozenRoot) else 1 / other
 
 
-class NumberAt(At):
+class NumberAt(NamedAt):
     """Where a step happens, in numbers."""
 
     def __init__(self, reading: Reading, estimator: Any, walk: Walk, trajectory: Trajectory) -> None:
@@ -215,6 +215,10 @@ _REAL: Mapping[str, Callable[..., Any]] = {
     "max": np.maximum,
     "sign": np.sign,
     "positive": lambda x: np.where(x > 0, 1, 0),
+    "equal": np.equal,
+    "either": np.logical_or,
+    "isfinite": np.isfinite,
+    "where": np.where,
 }
 
 
@@ -222,6 +226,8 @@ def stand_in(name: str, *arguments: Any) -> Any:
     """A smooth function of this name, of all its arguments: the same only where name and arguments are."""
     total: Any = 0
     for place, argument in enumerate((0, *arguments)):
+        if isinstance(argument, np.ndarray) and argument.dtype == bool:
+            argument = argument.astype(PRECISE)
         weight = 0.5 + crc32(f"{name} {place}".encode()) / 2**32
         if isinstance(argument, str):
             argument = crc32(argument.encode()) / 2**32
