@@ -10,7 +10,7 @@ several stages write, such as 1 − β₁, is one node, computed once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, NoReturn
@@ -18,6 +18,7 @@ from weakref import WeakValueDictionary
 
 from edsl.language.context import At, Branching, NotElementwise
 from edsl.language.operations import OPERATIONS, function_named
+from edsl.step.inputs import LiveLayout
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,22 +170,20 @@ class TracingContext(At):
     """Where a step happens on expressions.
 
     Args:
-        k: the place of the step's number in the live vector; that of the looks, and of the total norm, follow.
-        powers: (β, βᵏ) for every decay.
+        live: where the step's number and the others stand in the live vector.
         apart: the raw gradient is something else than what flows in.
         looked: there is a new estimate of the Hessian at this step.
         differs: the estimator gives its own difference of raw gradients.
     """
 
-    def __init__(
-        self, k: int, powers: Sequence[tuple[Expression, Expression]], apart: bool, looked: bool, differs: bool
-    ) -> None:
+    def __init__(self, live: LiveLayout, apart: bool, looked: bool, differs: bool) -> None:
         self.theta = load("theta")
         self.x = load("x")
         self.gradient = load("gradient") if apart else self.x
-        self.k, self.looks, self.total_norm = live_value(k), live_value(k + 1), live_value(k + 2)
+        self.k, self.looks, self.total_norm = map(live_value, (live.k, live.looks, live.total_norm))
         self.hessian = load("hessian") if looked else self.theta
-        self.powers, self.looked = powers, looked
+        self.powers = [(live_value(decay), live_value(power)) for decay, power in live.powers]
+        self.looked = looked
         self.own_difference = load("difference") if differs else None
 
     def function(self, name: str, *arguments: Any) -> NoReturn:

@@ -16,6 +16,7 @@ from edsl.errors import EdslError, EdslWarning
 from edsl.language.domain import DECAY
 from edsl.language.pipeline import Pipeline
 from edsl.language.stage import Estimator, Stage, segments
+from edsl.step.inputs import LiveLayout
 from edsl.step.layout import matrix_shape
 from edsl.step.segment import Segment
 from edsl.step.state_dtype import StateDtype, dtype_of_state
@@ -46,8 +47,11 @@ class GroupPlan:
         self.entries = tuple(
             (index, field) for index, field in pipeline.keys.values() if field in pipeline.stages[index].live_fields()
         )
-        self.decays = tuple(
-            entry for entry, (index, field) in enumerate(self.entries) if _is_decay(pipeline.stages[index], field)
+        self.live_layout = LiveLayout(
+            len(self.entries),
+            decays=tuple(
+                place for place, (index, field) in enumerate(self.entries) if _is_decay(pipeline.stages[index], field)
+            ),
         )
         self.memory: dict[int, Any] = {
             index: type(pipeline.stages[index].init(0.0)) for index in (0, *self.engine_stages)
@@ -83,8 +87,6 @@ class GroupPlan:
 
     def _segments(self) -> Iterator[Segment]:
         stages, running = self.pipeline.stages, self.engine_stages
-        count = len(self.entries)
-        powers = tuple((entry, count + i) for i, entry in enumerate(self.decays))
         end = running.start
         for part in segments(stages[running.start : running.stop]):
             begin, end = end, end + len(part)
@@ -97,8 +99,7 @@ class GroupPlan:
                     tuple((field, i) for i, (owner, field) in enumerate(self.entries) if owner == index)
                     for index in range(begin, end)
                 ),
-                powers=powers,
-                k=count + len(powers),
+                live_layout=self.live_layout,
                 updates=end == len(stages),
             )
 
@@ -163,10 +164,8 @@ class GroupPlan:
         return [key for key, value in self._seen.items() if group.get(key, "") is not value]
 
     def numbers(self, k: int) -> list[float]:
-        """The live values, powers, k and the number of looks."""
-        numbers = [*self._numbers]
-        numbers += [numbers[i] ** k for i in self.decays]
-        return [*numbers, float(k), float(self.estimator.looks(k))]
+        """The live values of step k, as `live_layout` has them."""
+        return self.live_layout.vector(self._numbers, k, self.estimator.looks(k))
 
     def live(self, k: int, device: torch.device) -> Tensor:
         """The vector of these numbers; float64, so that 1 − β keeps its digits."""
