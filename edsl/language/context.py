@@ -1,4 +1,4 @@
-"""Where a step happens: what a stage may ask beside the operators of its values."""
+"""Where a step happens: the functions that a stage may call beside the operators of its values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class At(ABC):
 
     A backend that computes implements the abstract methods, values with Python's operators, and, where it knows
     matrices, the operations on them, which go to `function` otherwise. All else follows here. A backend that only
-    looks at what is asked is a `NamedAt`.
+    reads the names of calls is a `NamedAt`.
 
     Attributes:
         theta: the parameter θ_{k−1} that the step will change.
@@ -89,7 +89,7 @@ class At(ABC):
         return getattr(parts[0], function_named(name).method)(*parts[1:])
 
     def passed(self, label: str, before: Value, after: Value) -> None:  # noqa: B027 (nobody has to watch)
-        """Told what a stage took in and gave; kept by whoever watches."""
+        """Called after each stage with its input and its output, for contexts that record them."""
 
     def debias(self, x: Value, beta: Value, count: Value = None) -> Value:
         """x / (1 − βᵏ): an EMA that started at zero, corrected for that bias; `count` replaces k if given."""
@@ -187,7 +187,7 @@ class At(ABC):
 
 
 class NamedAt(At):
-    """A context that looks at what is asked: `function` gets every call by its name, and its arguments in order.
+    """A context that reads the names of calls: `function` gets the name of each, and its arguments in order.
 
     Differences stay differences, of Python's operator.
     """

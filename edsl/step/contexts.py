@@ -74,12 +74,12 @@ class TorchContext(At):
         return self._of_layer(x, lambda whole: newton_schulz(whole, steps, polynomials, precision), of_shard=_itself)
 
     def _of_layer(self, x: Tensor, of_whole: Callable[[Tensor], Tensor], of_shard: Any = None) -> Tensor:
-        """What is asked about a layer: from x where that is whole, else as it was answered."""
+        """A reduction over the layer: computed from x where that is whole, else the result of all shards."""
         if self._answers is None:
             return of_whole(x)
         answer = self._answers[self._asked]
         self._asked += 1
-        assert answer is not None  # the engine has asked before
+        assert answer is not None  # the engine has reduced it before
         return answer
 
     def transpose(self, x: Tensor) -> Tensor:
@@ -105,22 +105,22 @@ class TorchContext(At):
 
 
 class ShardContext(TorchContext):
-    """Where a step happens on a shard whose questions are not all answered: what it can tell is kept."""
+    """Where a step happens on a shard whose reductions are not all known: the shard's partial results are kept."""
 
     def __init__(self, *place: Any) -> None:
         super().__init__(*place)
-        self.told: list[Tensor] = []
+        self.partials: list[Tensor] = []
 
     def _of_layer(self, x: Tensor, of_whole: Callable[[Tensor], Tensor], of_shard: Any = None) -> Tensor:
-        assert self._answers is not None  # nobody asks about a whole tensor
+        assert self._answers is not None  # whole tensors need no partial results
         answer = self._answers[self._asked]
         self._asked += 1
-        self.told.append((of_shard or of_whole)(x))
-        return self.told[-1] if answer is None else answer
+        self.partials.append((of_shard or of_whole)(x))
+        return self.partials[-1] if answer is None else answer
 
 
 class ObservingContext(TorchContext):
-    """Where a step happens while somebody watches: what is taken on the way is kept."""
+    """Where a step happens for watchers: roots, norms, ratios and what flows between stages are recorded."""
 
     def __init__(self, *place: Any) -> None:
         super().__init__(*place)

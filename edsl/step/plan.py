@@ -104,9 +104,9 @@ class GroupPlan:
             )
 
     def change(self, values: dict[str, Any]) -> None:
-        """Take new values of some hyper-parameters for the next steps; if one can't be taken, none is.
+        """Set new values of some hyper-parameters for the next steps, all of them or, on an error, none.
 
-        A scheduler brings every step here, so that only what stands on the new values is made anew.
+        With a scheduler every step comes here, so only what depends on the new values is rebuilt.
 
         Raises:
             EdslError: for a value outside its domain, or one that needs a buffer which isn't there.
@@ -154,13 +154,13 @@ class GroupPlan:
             )
 
     def record_values(self, group: dict[str, Any], keys: Iterable[str]) -> None:
-        """Take note of what a group has under these keys now."""
+        """Remember the group's current objects under these keys, for `moved` to compare with."""
         for key in keys:
             value = group.get(key, "")
             self._seen[key] = value if key not in self.values or type(value) in _FIXED else _CHANGING
 
     def moved(self, group: dict[str, Any]) -> list[str]:
-        """The keys under which a group may hold something else than what was seen last."""
+        """The keys whose objects in the group may have changed since `record_values`."""
         return [key for key, value in self._seen.items() if group.get(key, "") is not value]
 
     def numbers(self, k: int) -> list[float]:

@@ -44,7 +44,7 @@ class Segment:
 
     @cached_property
     def analysis(self) -> StepAnalysis:
-        """What its stages ask about whole layers, and what they leave alone."""
+        """The reductions over whole layers that its stages need, and the buffers that they don't change."""
         return analyse(self.stages, self.memory)
 
     @cached_property
@@ -127,13 +127,13 @@ class Segment:
         return u, at, self.bound(numbers)
 
     def asking(self, number: int) -> Callable[..., Any]:
-        """(θ, x, given, *memory) → what a shard can tell for each question of one round."""
+        """(θ, x, given, *memory) → a shard's partial result for each reduction of one round."""
         chosen = [i for i, reduction in enumerate(self.analysis.reductions) if reduction.round == number]
 
         def ask(theta: Tensor, x: Tensor, inputs: StepInputs, *buffers: Tensor) -> tuple[Tensor, ...]:
             _, _, at = self.evaluate(ShardContext, theta, x, inputs, *buffers)
             assert isinstance(at, ShardContext)  # made by evaluate
-            return tuple(at.told[i] for i in chosen)
+            return tuple(at.partials[i] for i in chosen)
 
         return ask
 

@@ -2,8 +2,8 @@
 
 Many runs at once: an array has the shape (walks, variants, layers, elements). A walk is a sequence of
 gradients, a variant a set of hyper-parameters. What is no arithmetic (a sign, a bound, a matrix's root,
-another package's optimizer) is real, or a stand-in: some smooth function of all that it is given. Two
-pipelines that agree with stand-ins ask the same functions of the same things, wherever a bound lies.
+another package's optimizer) is real, or a stand-in: some smooth function of all its arguments. Two
+pipelines that agree with stand-ins call the same functions with the same arguments, whatever the bounds.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Trajectory:
         steps: Δθ of every step. evaluated: the weights to evaluate with, where they aren't θ.
         size: of θ, at each step.
         idealised: which of `IDEALS` a stage has, as (ideal, stage).
-        functions: the names of functions that are no arithmetic and were asked for.
+        functions: the names of the functions other than arithmetic that were called.
     """
 
     steps: list[Any] = field(default_factory=list)
@@ -90,7 +90,7 @@ class Trajectory:
 
 
 class FrozenRoot:
-    """A root that is frozen, and taken as 1: whatever is added to it is frozen with it."""
+    """A frozen root, replaced by 1: whatever is added to it is frozen with it."""
 
     __array_ufunc__ = None  # numpy leaves arithmetic with it to it
 
