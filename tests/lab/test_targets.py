@@ -6,7 +6,6 @@ import write
 
 import edsl
 from edsl.lab.benchmarks import peers, targets
-from edsl.lab.benchmarks.parameter_sets import parameter_set
 from edsl.lab.benchmarks.peers import build_peer
 from edsl.lab.benchmarks.rounds import FEWEST, in_turn, ratios, spread
 from edsl.lab.benchmarks.targets import Contest, PlainMuon, Target, begun_with, hold, transformer
@@ -112,15 +111,6 @@ def test_the_page_holds_every_contest_and_its_targets():
     page = write.matrices_page([contest], 3, 1.0, ())
     assert "## tiny" in page
     assert f"| torch | {torch.__version__} |" in page
-
-
-def test_a_schedule_changes_the_rate_of_every_step():
-    outcome = hold(targets.SCHEDULE, 3, 1.0)
-    assert [row.name for row in outcome.rows] == [targets.SCHEDULED, targets.CONSTANT]
-    contender = targets.contender(targets.SCHEDULED, parameter_set("tiny"))
-    contender.prepare([])
-    contender.prepare([])
-    assert contender.optimizer.param_groups[0]["lr"] == pytest.approx(0.01 * 0.999**2)
 
 
 def test_a_peer_takes_arguments():

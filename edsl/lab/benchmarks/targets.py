@@ -1,9 +1,9 @@
-"""What a step may take beside another's at most, and whether it does: matrix updates, schedules and first steps."""
+"""What a step may take beside another's at most, and whether it does: matrix updates and first steps."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -17,20 +17,17 @@ from edsl.lab.benchmarks.first_step import FirstStep, first_step
 from edsl.lab.benchmarks.parameter_sets import Shape
 from edsl.lab.benchmarks.peers import AbsentPackage
 from edsl.lab.benchmarks.rounds import Spread, in_turn, ratios, spread
-from edsl.optim.compile import compile
 from edsl.optim.state import state_bytes
 
 WIDE = tuple((side, 4 * side) for side in (256, 512, 1024))
 SQUARE = tuple((side, side) for side in (256, 512, 768, 1024))
 MIXED = tuple(product((256, 512, 768, 1024), repeat=2))
 SMALL = tuple(product((256, 512), repeat=2))  # whose roots a peer finds by singular values, in seconds
-VECTORS = ((64,),) * 20
 CPU = Place("cpu", "float32")
 
 FAST, EXACT = "muon(precision='bfloat16')", "muon"
 MUONS = ("torch.Muon", "heavyball.Muon")
 WHOLE = "Newton–Schulz on whole matrices, float32"
-CONSTANT, SCHEDULED = "alto, a constant lr", "alto, another lr each step"
 SOAP = "soap(every=10, weight_decay=0.01)"
 SHAMPOO = "shampoo(beta2=0, every=10, average='sum', grafting='none')"
 PEERS_SOAP = "pytorch_optimizer.SOAP(precondition_frequency=10)"
@@ -87,7 +84,6 @@ CONTESTS = (
         period=10,
     ),
 )
-SCHEDULE = Contest("20 tensors of 64 elements", VECTORS, (Target(SCHEDULED, CONSTANT, 1.1),))
 FIRST_STEPS = {"alto": None, "emuon": (2.0, 0.5), "esoap": (2.0, 0.5), "eshampoo": (2.0, 0.5)}  # most s, cold and warm
 
 
@@ -190,26 +186,14 @@ def _held(contest: Contest, rounds: int, seconds: float) -> Outcome:
 
 
 def contender(name: str, shapes: dict[str, Shape]) -> Contender:
-    """What a contest calls by this name: a spec, a peer with its arguments, or one of the three named here.
+    """What a contest calls by this name: a spec, a peer with its arguments, or WHOLE.
 
     Raises:
         AbsentPackage: for a peer whose package is not there.
     """
     if name == WHOLE:
         return Contender(Entry(name), shapes, CPU, lambda _, named: PlainMuon([tensor for _, tensor in named]))
-    if name in (CONSTANT, SCHEDULED):
-        kind = Scheduled if name == SCHEDULED else Contender
-        return kind(Entry(name), shapes, CPU, lambda _, named: compile("alto", named))
     return Contender(Entry(name, is_peer="." in name.partition("(")[0]), shapes, CPU)
-
-
-class Scheduled(Contender):
-    """An optimizer whose learning rate a schedule changes before each step, outside what is timed."""
-
-    def prepare(self, gradients: Sequence[Tensor]) -> None:
-        super().prepare(gradients)
-        for group in self.optimizer.param_groups:
-            group["lr"] *= 0.999
 
 
 class PlainMuon(torch.optim.Optimizer):
