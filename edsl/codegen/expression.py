@@ -146,28 +146,37 @@ def _constant(value: Any) -> Expression:
     return Expression("constant", (float(value),), False, 0)
 
 
+@dataclass(frozen=True)
+class Conditions:
+    """What a step finds beside its gradient: code is made for each of these combinations.
+
+    Attributes:
+        looked: there is a new estimate of the Hessian at this step.
+        differs: the estimator gives its own difference of raw gradients.
+        apart: the raw gradient is something else than what flows in.
+    """
+
+    looked: bool = False
+    differs: bool = False
+    apart: bool = False
+
+
 class TracingContext(At):
     """Where a step happens on expressions.
 
     Args:
         k: the place of the step's number in the live vector; that of the looks, and of the total norm, follow.
         powers: (β, βᵏ) for every decay.
-        apart: the raw gradient is something else than what flows in.
-        looked: there is a new estimate of the Hessian at this step.
-        differs: the estimator gives its own difference of raw gradients.
     """
 
-    def __init__(
-        self, k: int, powers: Sequence[tuple[Expression, Expression]], apart: bool, looked: bool, differs: bool
-    ) -> None:
+    def __init__(self, k: int, powers: Sequence[tuple[Expression, Expression]], conditions: Conditions) -> None:
         self.theta = load("theta")
         self.x = load("x")
-        self.gradient = load("gradient") if apart else self.x
+        self.gradient = load("gradient") if conditions.apart else self.x
         self.k, self.looks, self.total_norm = live_value(k), live_value(k + 1), live_value(k + 2)
-        self.hessian = load("hessian") if looked else self.theta
+        self.hessian = load("hessian") if conditions.looked else self.theta
         self._powers = powers
-        self._looked = looked
-        self._differs = differs
+        self._conditions = conditions
 
     def function(self, name: str, *arguments: Any) -> NoReturn:
         raise NotElementwise(f"a step asks for at.{name}")
@@ -204,10 +213,10 @@ class TracingContext(At):
         return apply("where", zero, 1, x / apply("where", zero, 1, y))
 
     def fresh(self, x: Any, otherwise: Any) -> Any:
-        return x if self._looked else otherwise
+        return x if self._conditions.looked else otherwise
 
     def difference(self, x: Any, past: Any) -> Any:
-        return load("difference") if self._differs and x is self.gradient else x - past
+        return load("difference") if self._conditions.differs and x is self.gradient else x - past
 
     def finite(self, x: Any) -> Expression:
         return apply("where", apply("isfinite", x), x, 0)

@@ -54,7 +54,7 @@ class Stage:
     needs_noise: ClassVar[bool] = False  # at.normal is read
     takes_stages: ClassVar[bool] = False  # its arguments are stages
     is_matrix: ClassVar[bool] = False  # takes a parameter as a matrix, rows × all other dimensions
-    stacks: ClassVar[bool] = False  # a matrix stage whose step takes (n, rows, columns) as well
+    stacks: ClassVar[bool] = False  # a matrix stage whose refresh takes (n, rows, columns) as well
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -106,6 +106,11 @@ class Stage:
         return 0
 
     @property
+    def staggers(self) -> bool:
+        """Whether parameters refresh at different steps, by their names; all do before their first one."""
+        return False
+
+    @property
     def begins_segment(self) -> bool:
         """Whether what comes before it must be finished, for all parameters, before it steps."""
         return self.needs_total_norm or self.refresh_every > 0 or bool(self.buffer_shapes(1, 1))
@@ -136,7 +141,7 @@ class Stage:
     def refresh(self, x: Value, memory: Any, at: At) -> NamedTuple:
         """The memory with its expensive parts recomputed, before the step.
 
-        Called at step 1 and every `refresh_every` steps, uncompiled.
+        Called at a parameter's first step and every `refresh_every` steps, uncompiled.
         """
         return memory
 

@@ -1,0 +1,120 @@
+"""Matrices while a step is recorded: each operation on them is noted, and its result is read by elements like a tensor.
+
+Shapes are those of one small matrix, PROBE: tensors that have the same shape there have it for every matrix, since its
+rows and columns differ, and with them the sides of its blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edsl.codegen.expression import Conditions, Expression, TracingContext, live_value, load, postorder
+from edsl.language.context import NotElementwise
+from edsl.numerics.blocks import block_shapes
+
+PROBE = (2, 1)  # rows and columns
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class MatrixCall:
+    """One operation on matrices.
+
+    Attributes:
+        name: as stages ask for it, of `At`.
+        operands: the matrices that it takes.
+        arguments: what else it is called with.
+    """
+
+    name: str
+    operands: tuple[Expression, ...]
+    arguments: tuple[Any, ...] = ()
+
+
+class Shapes:
+    """The shapes of values, for a parameter of the shape PROBE.
+
+    Args:
+        own: of the segment's buffers, by their numbers, where they aren't the parameter's.
+    """
+
+    def __init__(self, own: dict[int, Shape]) -> None:
+        self._leaves: dict[tuple[str, int], Shape] = {("buffer", place): shape for place, shape in own.items()}
+        self._known: dict[Expression, Shape | None] = {}
+
+    def add_result(self, number: int, shape: Shape) -> None:
+        self._leaves["result", number] = shape
+
+    def of(self, value: Any) -> Shape:
+        """The shape of the tensor that an element belongs to.
+
+        Raises:
+            NotElementwise: for what is no element, or is made of elements of tensors of different shapes.
+        """
+        if not isinstance(value, Expression) or not value.is_element:
+            raise NotElementwise("a step takes a number for a matrix")
+        for node in postorder([value], lambda node: () if node in self._known else node.operands):
+            if node not in self._known:
+                self._known[node] = self._found(node)
+        shape = self._known[value]
+        assert shape is not None  # it is an element
+        return shape
+
+    def _found(self, node: Expression) -> Shape | None:
+        if not node.is_element:
+            return None
+        if node.op == "read":
+            return self._leaves.get(node.parts, PROBE)
+        shapes = {self._known[part] for part in node.operands if part.is_element}
+        if len(shapes) > 1:
+            raise NotElementwise("a step computes with elements of matrices of different shapes")
+        return shapes.pop()
+
+
+class MatrixTracingContext(TracingContext):
+    """Where a step of matrices happens on expressions; rows and columns are live values behind the total norm.
+
+    Args:
+        shapes: of the segment's buffers, as `Shapes` takes them.
+
+    Attributes:
+        calls: in the order in which they are asked for; the result of each is a leaf, "result".
+    """
+
+    def __init__(
+        self, k: int, powers: Sequence[tuple[Expression, Expression]], conditions: Conditions, shapes: Shapes
+    ) -> None:
+        super().__init__(k, powers, conditions)
+        self.rows, self.columns = live_value(k + 3), live_value(k + 4)
+        self.calls: list[MatrixCall] = []
+        self.shapes = shapes
+
+    def transpose(self, x: Any) -> Expression:
+        *stack, rows, columns = self.shapes.of(x)
+        return self._call("transpose", (*stack, columns, rows), x)
+
+    def product(self, x: Any, y: Any) -> Expression:
+        *stack, rows, inner = self.shapes.of(x)
+        *other, taken, columns = self.shapes.of(y)
+        if stack != other or inner != taken:
+            raise NotElementwise("a step multiplies matrices whose shapes don't fit")
+        return self._call("product", (*stack, rows, columns), x, y)
+
+    def blocks(self, x: Any, size: int) -> Expression:
+        (*grid, p, _), (*_, q) = block_shapes(*self.shapes.of(x), size)
+        return self._call("blocks", (*grid, p, q), x, arguments=(size,))
+
+    def whole(self, x: Any) -> Expression:
+        return self._call("whole", PROBE, x)
+
+    def orthogonal(self, x: Any, steps: int, polynomials: str, precision: str) -> Expression:
+        return self._call("orthogonal", self.shapes.of(x), x, arguments=(steps, polynomials, precision))
+
+    def _call(self, name: str, shape: Shape, *operands: Any, arguments: tuple[Any, ...] = ()) -> Expression:
+        for operand in operands:
+            self.shapes.of(operand)
+        self.shapes.add_result(len(self.calls), shape)
+        self.calls.append(MatrixCall(name, operands, arguments))
+        return load("result", len(self.calls) - 1)
