@@ -23,7 +23,7 @@ class MatrixCall:
     """One operation on matrices.
 
     Attributes:
-        name: as stages ask for it, of `At`.
+        name: as stages ask for it, of `At`, but for "gram", x xᵀ.
         operands: the matrices that it takes.
         arguments: what else it is called with.
     """
@@ -100,7 +100,17 @@ class MatrixTracingContext(TracingContext):
         *other, taken, columns = self.shapes.of(y)
         if stack != other or inner != taken:
             raise NotElementwise("a step multiplies matrices whose shapes don't fit")
-        return self._call("product", (*stack, rows, columns), x, y)
+        shape = (*stack, rows, columns)
+        if self._is_transpose(x, y) or self._is_transpose(y, x):
+            return self._call("gram", shape, x)
+        return self._call("product", shape, x, y)
+
+    def _is_transpose(self, x: Expression, y: Expression) -> bool:
+        """Whether x is yᵀ."""
+        if x.op != "read" or x.parts[0] != "result":
+            return False
+        call = self.calls[x.parts[1]]
+        return call.name == "transpose" and call.operands == (y,)
 
     def blocks(self, x: Any, size: int) -> Expression:
         (*grid, p, _), (*_, q) = block_shapes(*self.shapes.of(x), size)

@@ -147,4 +147,8 @@ def _alone(stack: Tensor) -> Tensor:
 
 
 _VIEWS: dict[str, Callable[..., Tensor]] = {"transpose": lambda x: x.mT, "blocks": matrices.blocks}
-_OF_MATRICES: dict[str, Callable[..., Tensor]] = {"product": torch.matmul, "orthogonal": newton_schulz}
+_OF_MATRICES: dict[str, Callable[..., Tensor]] = {
+    "product": torch.matmul,
+    "gram": matrices.gram,
+    "orthogonal": newton_schulz,
+}

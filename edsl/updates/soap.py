@@ -13,7 +13,7 @@ from edsl.updates.covariances import bounded
 
 
 class RotatedMoments(NamedTuple):
-    """Moments (v in the basis), the two covariances, and their eigenbases."""
+    """Moments in the basis, the two covariances, and their eigenbases."""
 
     m: Value
     v: Value
@@ -27,12 +27,13 @@ class RotatedMoments(NamedTuple):
 class Soap(BaseUpdate):
     """Adam in the eigenbasis of the gradient's covariances.
 
-        m = β₂ m + (1−β₂) U,   v = β₃ v + (1−β₃) (Qₗᵀ U Qᵣ)²
-        Δθ = −η (Qₗ [Qₗᵀ m̂ Qᵣ / (√v̂ + ε₁)] Qᵣᵀ + λ θ)      0 at the first step, which sets the bases
+        W = Qₗᵀ U Qᵣ,   m = β₂ m + (1−β₂) W,   v = β₃ v + (1−β₃) W²
+        Δθ = −η (Qₗ [m̂ / (√v̂ + ε₁)] Qᵣᵀ + λ θ)      0 at the first step, which sets the bases
         L = β₄ L + (1−β₄) U Uᵀ,   R = β₄ R + (1−β₄) Uᵀ U
         Qₗ, Qᵣ: eigenvectors of the first U Uᵀ, Uᵀ U; every n steps one power iteration and QR of L, R
 
-    The first gradient counts in the moments, though nothing moves. Source: Vyas et al. 2024,
+    m is that of U in the basis, which it follows when that changes: two products a step less than to turn it
+    each time. The first gradient counts in the moments, though nothing moves. Source: Vyas et al. 2024,
     Algorithms 3 and 4. Parameters are matrices: rows × all other
     dimensions, cut into blocks with bases of their own. A gradient of a norm above 2⁵⁰ is scaled down to it,
     so that covariances stay finite. Defaults are the authors', but for the decay.
@@ -77,7 +78,7 @@ class Soap(BaseUpdate):
     def buffer_shapes(self, rows: int, columns: int) -> dict[str, tuple[int, ...]]:
         left, right = block_shapes(rows, columns, self.block)
         return {
-            "v": (*left[:3], right[3]),
+            **dict.fromkeys(("m", "v"), (*left[:3], right[3])),
             "left": left,
             "left_basis": left,
             "right": right,
@@ -93,18 +94,18 @@ class Soap(BaseUpdate):
     def refresh(self, x: Value, memory: RotatedMoments, at: At) -> RotatedMoments:
         left = at.refined(memory.left_basis, memory.left)
         right = at.refined(memory.right_basis, memory.right)
-        return memory._replace(left_basis=left, right_basis=right)
+        turned = at.product(at.product(at.transpose(left), memory.left_basis), memory.m)
+        m = at.product(turned, at.product(at.transpose(memory.right_basis), right))
+        return memory._replace(m=m, left_basis=left, right_basis=right)
 
     def step(self, x: Value, memory: RotatedMoments, at: At) -> tuple[Value, RotatedMoments]:
         into, back = memory.left_basis, memory.right_basis
         x = bounded(x, at)
         u = at.blocks(x, self.block)
-        m = self.beta2 * memory.m + (1 - self.beta2) * x
         rotated = at.product(at.product(at.transpose(into), u), back)
+        m = self.beta2 * memory.m + (1 - self.beta2) * rotated
         v = self.beta3 * memory.v + (1 - self.beta3) * (rotated * rotated)
-        m_hat = at.blocks(at.debias(m, self.beta2), self.block)
-        seen = at.product(at.product(at.transpose(into), m_hat), back)
-        scaled = seen / (at.sqrt(at.debias(v, self.beta3)) + self.eps1)
+        scaled = at.debias(m, self.beta2) / (at.sqrt(at.debias(v, self.beta3)) + self.eps1)
         d = at.whole(at.product(at.product(into, scaled), at.transpose(back)))
         left = self.beta4 * memory.left + (1 - self.beta4) * at.product(u, at.transpose(u))
         right = self.beta4 * memory.right + (1 - self.beta4) * at.product(at.transpose(u), u)
