@@ -74,7 +74,10 @@ def refined(basis: Tensor, x: Tensor) -> Tensor:
 
     Source: Vyas et al. 2024, Algorithm 4 (SOAP): Q, R = qr(x Q).
     """
-    return torch.linalg.qr(x @ basis)[0]
+    turned = x @ basis
+    if turned.device.type != "cpu":
+        return torch.linalg.qr(turned)[0]
+    return torch.linalg.householder_product(*torch.geqrf(turned))  # the same, without R
 
 
 def _eigh(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -20,6 +20,7 @@ from problem import gradients, parameters, walk
 import edsl
 import edsl.kernels.cuda
 import edsl.stage
+from edsl.codegen.expression import Conditions
 from edsl.codegen.signature import KernelSignature
 from edsl.codegen.trace import record
 from edsl.codegen.triton import BLOCK, kernels
@@ -77,9 +78,11 @@ def made(spec, buffers=SINGLE):
         plan = optimizer.engine.plan(index, group, spared=False)
         estimator = plan.pipeline.estimator
         for number, segment in enumerate(plan.segments):
+            if segment.is_matrix:
+                continue
             form = KernelSignature(SINGLE, SINGLE, SINGLE, (SINGLE,) * 3, (buffers,) * len(segment.buffers))
             try:
-                recording = record(segment, estimator.gives_hessian, estimator.gives_difference, number > 0)
+                recording = record(segment, Conditions(estimator.gives_hessian, estimator.gives_difference, number > 0))
             except NotElementwise:
                 continue
             yield kernels(recording, form, len(segment.noisy), segment.k)

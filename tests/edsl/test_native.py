@@ -212,15 +212,6 @@ def test_a_buffer_of_another_shape_is_not_written_past_its_end(shape):
     assert memory(edsl.grad() | Counted() | edsl.sgd(lr=0.1), {"w": shape or (1,)}).state == 4
 
 
-@pytest.mark.parametrize("spec", ["muon", "shampoo"])
-def test_a_step_on_matrices_is_left_to_torch_compile(spec):
-    pipeline = edsl.parse(spec)
-    plan = GroupPlan(pipeline, False, dict(pipeline.hyperparameters))
-    last = plan.segments[-1]
-    with pytest.raises(NotElementwise):
-        record(last, looked=False, differs=False, apart=False)
-
-
 def test_a_stage_that_native_code_cannot_follow_is_left_to_torch_compile():
     @dataclass(frozen=True)
     class Cubed(edsl.stage.Adaptor):
