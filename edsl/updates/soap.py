@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from edsl.language.context import At, Value
-from edsl.language.domain import DECAY, Number, Whole, field
+from edsl.language.domain import DECAY, Number, Switch, Whole, field
 from edsl.language.stage import BaseUpdate
 from edsl.numerics.blocks import block_shapes
 from edsl.updates.covariances import bounded
@@ -45,6 +45,7 @@ class Soap(BaseUpdate):
         weight_decay: λ ≥ 0, decoupled, 0 for spared parameters.
         eps1: ε₁ > 0, in units of the gradient; `eps` is read too.
         every: n ≥ 1, steps from one change of the bases to the next.
+        stagger: behind its first step, each parameter renews its bases at steps of its own, which its name tells.
         block: the largest dimension of a basis.
 
     Raises:
@@ -67,10 +68,15 @@ class Soap(BaseUpdate):
     eps1: float = field(1e-8, Number(0, open_low=True), "ε₁")
     every: int = field(10, Whole(1))
     block: int = field(1024, Whole(1))
+    stagger: bool = field(False, Switch())
 
     @property
     def refresh_every(self) -> int:
         return self.every
+
+    @property
+    def staggers(self) -> bool:
+        return self.stagger
 
     def init(self, zero: Value) -> RotatedMoments:
         return RotatedMoments(*[zero] * 6)

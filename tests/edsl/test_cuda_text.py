@@ -250,6 +250,15 @@ def test_interpreter_rounds_state_to_the_same_bits():
 
 
 @interpreted
+def test_interpreter_steps_matrices_around_their_products():
+    for spec in ("grad | e | muon | caution", "shampoo(every=2, block=3)", "grad | clip(norm=0.5) | e | soap(every=2)"):
+        for options in ({}, {"state_dtype": "bfloat16"}):
+            ends, (optimizer, _) = both(spec, [(6, 4)] * 3 + [(3, 5)], **options)
+            assert distance(ends) <= 1e-6, spec
+            assert optimizer.engine.cuda.reasons == []
+
+
+@interpreted
 def test_interpreter_steps_views_that_are_not_aligned():
     flat = [torch.linspace(-1, 1, 2 * BLOCK + 6).split([1, BLOCK + 2, BLOCK + 3]) for _ in range(2)]
     sides = [[torch.nn.Parameter(part) for part in parts] for parts in flat]
