@@ -177,7 +177,7 @@ class KernelCache(ABC):
 
     @property
     def kernels(self) -> int:
-        return sum(len(found[1]) for found in self._kernels.values() if found)
+        return sum(found is not None for found in self._kernels.values())
 
     @abstractmethod
     def _compiled(self, parts: Sequence[Part], normals: int, k: int, device: torch.device) -> Sequence[Kernel]:
