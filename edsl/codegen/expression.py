@@ -161,6 +161,9 @@ class Conditions:
     apart: bool = False
 
 
+ALONE = Conditions()  # the gradient is all
+
+
 class TracingContext(At):
     """Where a step happens on expressions.
 

@@ -165,15 +165,19 @@ class _Cut:
         """The places whose old values are read after they are written: → the level of that."""
         late: dict[int, int] = {}
         for level in self._all_levels():
-            roots = [x for number, call in enumerate(self.recording.calls) if self.levels[number] == level
-                     for x in call.operands if not self._lies_in_memory(call, x, level)]
+            roots = [
+                x
+                for number, call in enumerate(self.recording.calls)
+                if self.levels[number] == level
+                for x in call.operands
+                if not self._lies_in_memory(call, x, level)
+            ]
             roots += [root for place, root in self.roots.items() if self.writes[place] == level]
             known = self._known(level)
-            for node in postorder(roots, lambda node: () if node in known else node.operands):
+            for node in _read(roots, known):
                 place = _place(node)
-                if node not in known and place in self.writes and self.writes[place] < level:
-                    if place != THETA or self.recording.updates:
-                        late[place] = level
+                if place in self.writes and self.writes[place] < level and (place != THETA or self.recording.updates):
+                    late[place] = level
         return late
 
     def _lies_in_memory(self, call: MatrixCall, operand: Expression, level: int) -> bool:
@@ -209,14 +213,12 @@ class _Cut:
             made.setdefault(self.recording.shapes.of(operand), []).append((operand, number))
         return Operand("temporary", number)
 
-    def _loops(
-        self, shape: Shape, made: Sequence[tuple[Expression, int]], moving: Sequence[int], level: int
-    ) -> Loops:
+    def _loops(self, shape: Shape, made: Sequence[tuple[Expression, int]], moving: Sequence[int], level: int) -> Loops:
         """The loops that make operands and write buffers, and θ, of one shape on one level."""
         known = self._known(level)
         roots = [*(operand for operand, _ in made), *(self.roots[place] for place in moving)]
         self._check(roots, shape)
-        leaves = [known.get(n, n) for n in postorder(roots, lambda n: () if n in known else n.operands)]
+        leaves = [*_read(roots, known), *(known[node] for node in _reached(roots, known) if node in known)]
         own = {place for place in map(_place, leaves) if place is not None} | {*moving}
         kept = sorted(own - {THETA})
         read = sorted({node.parts[1] for node in leaves if _is_result(node)})
@@ -237,12 +239,21 @@ class _Cut:
         )
         return Loops(trace, shape, (*read, *written), written)
 
-
     def _check(self, roots: Sequence[Expression], shape: Shape) -> None:
         """Raises NotElementwise where a loop would need elements, or their norm, of tensors of another shape."""
         asked = [node.parts[0] for node in postorder(roots) if node.op in ("norm", "mean")]
         if any(self.recording.shapes.of(value) != shape for value in [*roots, *asked] if value.is_element):
             raise NotElementwise("a step computes with elements of matrices of different shapes")
+
+
+def _reached(roots: Sequence[Expression], known: dict[Expression, Expression]) -> list[Expression]:
+    """What values are computed from, down to what is known."""
+    return postorder(roots, lambda node: () if node in known else node.operands)
+
+
+def _read(roots: Sequence[Expression], known: dict[Expression, Expression]) -> list[Expression]:
+    """The leaves that values are computed from, where nothing else is known of them."""
+    return [node for node in _reached(roots, known) if node.is_leaf and node not in known]
 
 
 def _is_result(node: Expression) -> bool:
@@ -259,7 +270,7 @@ def _place(node: Expression) -> int | None:
 def _rewritten(roots: Sequence[Expression], names: dict[Expression, Expression]) -> list[Expression]:
     """The same values, of which some are read elsewhere."""
     found = dict(names)
-    for node in postorder(roots, lambda node: () if node in names else node.operands):
+    for node in _reached(roots, names):
         if node not in found:
             parts: Any = node.parts if node.is_leaf else tuple(found[part] for part in node.parts)
             found[node] = node if parts == node.parts else replace(node, parts=parts, round=_round(node.op, parts))

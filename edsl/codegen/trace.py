@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from edsl.codegen.expression import Conditions, Expression, TracingContext, live_value, load
+from edsl.codegen.expression import ALONE, Conditions, Expression, TracingContext, live_value, load
 from edsl.codegen.matrices import PROBE, MatrixCall, MatrixTracingContext, Shapes
 from edsl.language.context import NotElementwise
 from edsl.step.segment import Segment
@@ -42,7 +42,7 @@ class Trace:
         return [i for i, (old, new) in enumerate(zip(self.buffers, self.after)) if new is not old]
 
 
-def record(segment: Segment, conditions: Conditions = Conditions()) -> Trace:
+def record(segment: Segment, conditions: Conditions = ALONE) -> Trace:
     """The step as expressions.
 
     Raises:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from edsl.engine.sharded import PartialResult, identity_part, reduce_all, step_gathered

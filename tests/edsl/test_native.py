@@ -12,10 +12,7 @@ from problem import gradients, parameters, walk, worst
 import edsl
 import edsl.stage
 from edsl.codegen.cpp import BLOCK, SCRATCH, SMALL
-from edsl.codegen.trace import record
 from edsl.costs.memory import memory
-from edsl.language.context import NotElementwise
-from edsl.step.plan import GroupPlan
 
 SIZES = [(1,), (BLOCK - 1,), (BLOCK,), (BLOCK + 1,), (SMALL,), (SMALL + 7,), (3, BLOCK)]
 LAYERWISE = ["alto", "grad | e(start='first') | lars(momentum=0.9)", "grad | clip(norm=0.1) | e | lamb | caution"]

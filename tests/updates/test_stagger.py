@@ -1,6 +1,7 @@
 """Costly refreshes of shampoo and soap that are spread over steps."""
 
 import copy
+from itertools import pairwise
 
 import pytest
 import torch
@@ -80,4 +81,4 @@ def test_the_name_alone_tells_the_steps():
         due = [k for k in range(1, 60) if segment.refreshes(k, name)]
         assert due[0] == 1
         assert due[1] <= 8
-        assert {b - a for a, b in zip(due[1:], due[2:])} == {7}
+        assert {b - a for a, b in pairwise(due[1:])} == {7}

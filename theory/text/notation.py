@@ -310,7 +310,7 @@ def _wanted(stage: Stage) -> dict[str, str]:
 
 
 def _begun(stage: Stage, flow: Formula, at: Writer, named: dict[str, str], fresh: set[str]) -> dict[str, str]:
-    """The names of the memory as the step finds it: a dash where it was refreshed, and the step changes it once more."""
+    """The names of the memory as the step finds it, with a dash where it was refreshed and will change once more."""
     kind: Any = type(stage.init(0.0))
     old = kind(*[letter(named[f"{field}ₖ"]) for field in kind._fields])
     lines = [*at.lines]
