@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from edsl.numerics.blocks import cut
-
-SYMMETRIC = 256  # rows of a product with its own transpose, up to which halves cost more than they save
+from edsl.numerics.products import Products
 
 
 def blocks(x: Tensor, size: int) -> Tensor:
@@ -29,25 +28,8 @@ def unblock(x: Tensor, rows: int, columns: int) -> Tensor:
 
 
 def gram(x: Tensor) -> Tensor:
-    """x xᵀ of matrices, shape (…, m, n) → (…, m, m); of large ones on a CPU half the blocks are mirrored."""
-    if x.shape[-2] <= SYMMETRIC or x.device.type == "cuda":
-        return x @ x.mT
-    made = x.new_empty(*x.shape[:-1], x.shape[-2])
-    for one, to in zip(x.flatten(0, -3), made.flatten(0, -3)) if x.dim() > 2 else [(x, made)]:
-        _fill_gram(one, to)
-    return made
-
-
-def _fill_gram(x: Tensor, to: Tensor) -> None:
-    rows = x.shape[0]
-    if rows <= SYMMETRIC:
-        torch.mm(x, x.mT, out=to)
-        return
-    half = rows // 2
-    _fill_gram(x[:half], to[:half, :half])
-    _fill_gram(x[half:], to[half:, half:])
-    torch.mm(x[half:], x[:half].mT, out=to[half:, :half])
-    to[:half, half:].copy_(to[half:, :half].mT)
+    """x xᵀ of matrices, shape (…, m, n) → (…, m, m)."""
+    return Products(x.dtype, x.dtype).symmetric(x, x.mT)
 
 
 def inverse_power(x: Tensor, exponent: float, eps: float) -> Tensor:

@@ -17,7 +17,6 @@ from edsl.kernels.matrices import MatrixSteps
 from edsl.language.context import NotElementwise
 from edsl.language.domain import Number, field
 from edsl.language.pipeline import Pipeline
-from edsl.numerics.matrices import SYMMETRIC, gram
 from edsl.stage import Adaptor, BaseUpdate
 from edsl.step.plan import GroupPlan
 
@@ -222,13 +221,6 @@ def test_elements_of_different_shapes_are_no_program():
     segment = GroupPlan(Pipeline((edsl.grad(), Mixed())), False, {}).segments[-1]
     with pytest.raises(NotElementwise, match="matrices of different shapes"):
         cut(record(segment), [])
-
-
-@pytest.mark.parametrize("shape", [(3, 2), (2, 3, 4), (2 * SYMMETRIC + 3, 40), (2, 1, SYMMETRIC + 1, 7)])
-def test_a_product_with_the_own_transpose_is_the_product(shape):
-    x = torch.randn(shape, dtype=torch.float64)
-    assert (gram(x) - x @ x.mT).abs().max() <= 1e-12
-    assert (gram(x.mT) - x.mT @ x).abs().max() <= 1e-12
 
 
 @pytest.mark.parametrize("device", [*STACKS, "mps"])
