@@ -126,6 +126,22 @@ def test_a_large_matrix_is_alone_in_its_stack_and_its_buffers_are_not_copied(hei
     assert distance(ours, theirs) <= 1e-12
 
 
+@pytest.mark.parametrize("spec", ["soap(every=2)", "shampoo(every=2)"])
+def test_factors_that_somebody_laid_out_otherwise_step_as_contiguous_ones(spec):
+    ends = []
+    for turned in (False, True):
+        params = parameters(SHAPES, torch.float64)
+        optimizer = edsl.compile(spec, params)
+        rows = gradients(6, SHAPES, torch.float64)
+        walk(optimizer, params, rows[:3])
+        for state in optimizer.state.values() if turned else ():
+            for name, buffer in state.items():
+                if buffer.dim() == 4:
+                    state[name] = buffer.mT.contiguous().mT
+        ends.append(walk(optimizer, params, rows[3:])[-1])
+    assert distance(*ends) == 0
+
+
 @dataclass(frozen=True)
 class Peak(Adaptor):
     """u = g / (c + max|g|) in torch's own words, which mean something else on a stack."""
