@@ -49,10 +49,15 @@ class Loops:
 
 @dataclass(frozen=True)
 class Operand:
-    """A matrix that an operation takes: a buffer of the segment, or a temporary, by its number."""
+    """A matrix that an operation takes: a buffer of the segment, or a temporary, by its number.
+
+    Attributes:
+        stays: the step leaves that buffer as it is.
+    """
 
     kind: str
     number: int
+    stays: bool = False
 
 
 @dataclass(frozen=True)
@@ -206,7 +211,7 @@ class _Cut:
             return Operand("temporary", operand.parts[1])
         buffer = self._buffer_of(call, operand, level)
         if buffer is not None:
-            return Operand("buffer", buffer)
+            return Operand("buffer", buffer, buffer not in self.roots)
         number = self._written.get(operand)
         if number is None:
             number = self._written[operand] = len(self.recording.calls) + len(self._written)

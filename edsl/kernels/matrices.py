@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from math import prod
 from typing import Any
 
 import torch
@@ -40,6 +42,16 @@ class MatrixInputs:
     key: int
     name: str
 
+    @cached_property
+    def addresses(self) -> tuple[list[int], list[int]]:
+        """Of θ and of what is read beside it, up to what flows out; of the buffers."""
+        x = self.x.data_ptr()
+        gradient, hessian, difference = (
+            otherwise if tensor is None else tensor.data_ptr()
+            for tensor, otherwise in ((self.gradient, x), (self.hessian, 0), (self.difference, 0))
+        )
+        return [self.theta.data_ptr(), x, gradient, hessian, difference], [*map(Tensor.data_ptr, self.buffers)]
+
 
 @dataclass(frozen=True, eq=False)
 class MatrixSteps:
@@ -70,11 +82,12 @@ class MatrixSteps:
         work = working_dtype(theta.dtype)
         made = [one.theta if self.updates else torch.empty_like(one.theta, dtype=work) for one in stack]
         held: dict[int, Tensor] = {}
+        stacked: dict[int, Tensor] = {}  # buffers that no part changes
         shapes = {PROBE: tuple(theta.shape)}
         kernels = iter(self.kernels)
         for number, (part, ends) in enumerate(zip(self.program.parts, self.program.ends)):
             if isinstance(part, Operation):
-                operands = [self._operand(operand, stack, held, work) for operand in part.operands]
+                operands = [self._operand(operand, stack, held, stacked, work) for operand in part.operands]
                 held[part.makes] = operate(part.call.name, operands, part.call.arguments, shapes[PROBE])
                 del operands
             else:
@@ -85,21 +98,31 @@ class MatrixSteps:
                 for temporary in part.temporaries:
                     held[temporary] = held[temporary].contiguous()
                 if self.kernels:
-                    rows = self._rows(part, stack, held, made)
+                    rows = self._rows(part, prod(shape), stack, [held[number] for number in part.temporaries], made)
                     next(kernels).launch(rows, numbers, total, (place, number))
             for temporary in ends:
                 del held[temporary]
         return made
 
     def _operand(
-        self, operand: Operand, stack: Sequence[MatrixInputs], held: dict[int, Tensor], work: torch.dtype
+        self,
+        operand: Operand,
+        stack: Sequence[MatrixInputs],
+        held: dict[int, Tensor],
+        stacked: dict[int, Tensor],
+        work: torch.dtype,
     ) -> Tensor:
         """A matrix of each of a stack, together; one alone as it lies in memory."""
         if operand.kind == "temporary":
             return held[operand.number]
         if len(stack) == 1:
             return stack[0].buffers[operand.number].to(work).unsqueeze(0)
-        return torch.stack([one.buffers[operand.number] for one in stack]).to(work)
+        found = stacked.get(operand.number)
+        if found is None:
+            found = torch.stack([one.buffers[operand.number] for one in stack]).to(work)
+            if operand.stays:
+                stacked[operand.number] = found
+        return found
 
     def _shape(self, part: Loops, stack: Sequence[MatrixInputs], held: dict[int, Tensor]) -> tuple[int, ...]:
         """That of the tensors that a part's loops go over, from one that is there."""
@@ -108,21 +131,20 @@ class MatrixSteps:
         return tuple(next(held[number] for number in part.temporaries if number in held).shape[1:])
 
     def _rows(
-        self, part: Loops, stack: Sequence[MatrixInputs], held: dict[int, Tensor], made: Sequence[Tensor]
+        self,
+        part: Loops,
+        count: int,
+        stack: Sequence[MatrixInputs],
+        temporaries: Sequence[Tensor],
+        made: Sequence[Tensor],
     ) -> list[Row]:
-        temporaries = [held[number] for number in part.temporaries]
+        begins = [(tensor.data_ptr(), count * tensor.element_size()) for tensor in temporaries]
         rows = []
         for i, one in enumerate(stack):
-            x = one.x.data_ptr()
-            gradient, hessian, difference = (
-                otherwise if tensor is None else tensor.data_ptr()
-                for tensor, otherwise in ((one.gradient, x), (one.hessian, 0), (one.difference, 0))
-            )
-            addresses = [one.theta.data_ptr(), x, gradient, hessian, difference, made[i].data_ptr()]
-            addresses += [normal.data_ptr() for normal in one.normals]
-            own = [one.buffers[place] for place in part.kept] + [temporary[i] for temporary in temporaries]
-            addresses += [tensor.data_ptr() for tensor in own]
-            count = own[0].numel() if own else one.theta.numel()
+            own, buffers = one.addresses
+            addresses = [*own, made[i].data_ptr(), *map(Tensor.data_ptr, one.normals)]
+            addresses += [buffers[place] for place in part.kept]
+            addresses += [begin + i * size for begin, size in begins]
             rows.append(Row(count, one.key, one.name, addresses))
         return rows
 
