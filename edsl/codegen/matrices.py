@@ -6,13 +6,13 @@ rows and columns differ, and with them the sides of its blocks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from edsl.codegen.expression import Conditions, Expression, TracingContext, live_value, load, postorder
 from edsl.language.context import NotElementwise
 from edsl.numerics.blocks import block_shapes
+from edsl.step.inputs import LiveLayout
 
 PROBE = (2, 1)  # rows and columns
 Shape = tuple[int, ...]
@@ -74,7 +74,7 @@ class Shapes:
 
 
 class MatrixTracingContext(TracingContext):
-    """Where a step of matrices happens on expressions; rows and columns are live values behind the total norm.
+    """Where a step of matrices happens on expressions; rows and columns are live values.
 
     Args:
         shapes: of the segment's buffers, as `Shapes` takes them.
@@ -83,11 +83,9 @@ class MatrixTracingContext(TracingContext):
         calls: in the order in which they are asked for; the result of each is a leaf, "result".
     """
 
-    def __init__(
-        self, k: int, powers: Sequence[tuple[Expression, Expression]], conditions: Conditions, shapes: Shapes
-    ) -> None:
-        super().__init__(k, powers, conditions)
-        self.rows, self.columns = live_value(k + 3), live_value(k + 4)
+    def __init__(self, live: LiveLayout, conditions: Conditions, shapes: Shapes) -> None:
+        super().__init__(live, conditions)
+        self.rows, self.columns = map(live_value, (live.rows, live.columns))
         self.calls: list[MatrixCall] = []
         self.shapes = shapes
 

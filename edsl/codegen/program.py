@@ -9,10 +9,10 @@ written to its buffer as soon as nobody reads the old one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from edsl.codegen.expression import Expression, load, postorder
+from edsl.codegen.expression import Expression, interned, load, postorder
 from edsl.codegen.matrices import MatrixCall, Shape
 from edsl.codegen.trace import Trace
 from edsl.language.context import NotElementwise
@@ -278,9 +278,11 @@ def _rewritten(roots: Sequence[Expression], names: dict[Expression, Expression])
     for node in _reached(roots, names):
         if node not in found:
             parts: Any = node.parts if node.is_leaf else tuple(found[part] for part in node.parts)
-            found[node] = node if parts == node.parts else replace(node, parts=parts, round=_round(node.op, parts))
+            found[node] = node if parts == node.parts else _of_parts(node, parts)
     return [found[root] for root in roots]
 
 
-def _round(op: str, parts: Sequence[Expression]) -> int:
-    return max(part.round for part in parts) + (op in ("norm", "mean"))
+def _of_parts(node: Expression, parts: Sequence[Expression]) -> Expression:
+    """The same operation on other parts."""
+    sums = node.op in ("norm", "mean")
+    return interned(node.op, tuple(parts), node.is_element, max(part.round for part in parts) + sums)

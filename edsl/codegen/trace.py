@@ -48,17 +48,16 @@ def record(segment: Segment, conditions: Conditions = ALONE) -> Trace:
     Raises:
         NotElementwise: for a step that is more than elements, norms, means and, of matrices, their products.
     """
-    numbers = [live_value(i) for i in range(segment.k)]
-    powers = [(numbers[b], numbers[p]) for b, p in segment.powers]
-    shapes = Shapes(segment.factor_shapes(*PROBE))
+    live, shapes = segment.live_layout, Shapes(segment.factor_shapes(*PROBE))
     if segment.is_matrix:
-        at: TracingContext = MatrixTracingContext(segment.k, powers, conditions, shapes)
+        at: TracingContext = MatrixTracingContext(live, conditions, shapes)
     elif not segment.serves_all_sizes:  # elements are addressed as those of the parameter
         raise NotElementwise(f"{segment.labels[0]} has a buffer in another shape than its parameter")
     else:
-        at = TracingContext(segment.k, powers, conditions)
+        at = TracingContext(live, conditions)
     buffers = [load("buffer", place) for place in range(len(segment.buffers))]
     normals = [load("normal", place) for place in range(len(segment.noisy))]
+    numbers = [live_value(place) for place in range(live.numbers)]
     u, after = segment.flow(segment.bound(numbers), at.x, buffers, normals, at)
     made = at.theta + u if segment.updates else u
     calls = tuple(at.calls) if isinstance(at, MatrixTracingContext) else ()

@@ -152,7 +152,7 @@ def _of_matrices(plan: GroupPlan, segment: Segment, shape: Shape, count: int, dt
 
     def stepping(device: str) -> int:
         high = most_in_stack(flat[0], prod(flat[1:]), device, count)
-        numbers = [0.0] * (segment.k + 5)
+        numbers = [0.0] * (segment.live_layout.columns + 1)
         return peak_bytes(lambda: steps([one] * high, numbers, None, None))
 
     high = most_in_stack(flat[0], prod(flat[1:]), "cuda", count)

@@ -103,7 +103,7 @@ def _flowing(item: ParameterStep, number: int) -> tuple[Tensor | None, ...]:
 
 
 def _numbers(item: ParameterStep, theta: Tensor) -> list[float]:
-    return [*item.plan.numbers(item.k), 0.0, *map(float, theta.shape)]
+    return item.plan.live_layout.of_matrix(item.plan.numbers(item.k), *theta.shape)
 
 
 def _cut(items: Sequence[ParameterStep], segment: Segment) -> Iterator[tuple[int, Sequence[ParameterStep]]]:

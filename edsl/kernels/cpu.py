@@ -14,6 +14,7 @@ from torch import Tensor
 from edsl.codegen.cpp import LEADING, SCRATCH, SMALL, columns, source
 from edsl.kernels.kernel import Kernel, KernelCache, LaunchTable, Part, Row
 from edsl.kernels.toolchain import compile_library
+from edsl.step.inputs import LiveLayout
 from edsl.step.parameter import ParameterStep
 from edsl.step.plan import GroupPlan
 
@@ -29,8 +30,8 @@ class CpuKernel(Kernel):
         spilled: the values an element that it keeps aside.
     """
 
-    def __init__(self, part: Part, normals: int, k: int, function: Any, spilled: int) -> None:
-        super().__init__(part, normals, k)
+    def __init__(self, part: Part, normals: int, live: LiveLayout, function: Any, spilled: int) -> None:
+        super().__init__(part, normals, live)
         self.spilled = spilled
         self.width = len(columns(len(part.signature.buffers), normals))
         self._function = function
@@ -112,9 +113,12 @@ class CpuKernels(KernelCache):
 
     device = "cpu"
 
-    def _compiled(self, parts: Sequence[Part], normals: int, k: int, device: torch.device) -> Sequence[CpuKernel]:
+    def _compiled(
+        self, parts: Sequence[Part], normals: int, live: LiveLayout, device: torch.device
+    ) -> Sequence[CpuKernel]:
         text, spilled = source(parts, normals)
         library = compile_library(text)  # one for all parts: a compiler takes longer to start than to end
         return [
-            CpuKernel(part, normals, k, library[f"step{number}"], spilled[number]) for number, part in enumerate(parts)
+            CpuKernel(part, normals, live, library[f"step{number}"], spilled[number])
+            for number, part in enumerate(parts)
         ]

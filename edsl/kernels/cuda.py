@@ -20,6 +20,7 @@ from edsl.errors import CompilerFailed
 from edsl.kernels.kernel import Kernel, KernelCache, LaunchTable, Part, Row
 from edsl.kernels.module_cache import import_source
 from edsl.numerics.stochastic_rounding import key_of
+from edsl.step.inputs import LiveLayout
 from edsl.step.parameter import ParameterStep
 from edsl.step.plan import GroupPlan
 
@@ -46,11 +47,11 @@ class CudaKernel(Kernel):
         CompilerFailed: where Triton can't compile it, or load it.
     """
 
-    def __init__(self, part: Part, normals: int, k: int, device: torch.device, tile: Tile) -> None:
-        super().__init__(part, normals, k)
+    def __init__(self, part: Part, normals: int, live: LiveLayout, device: torch.device, tile: Tile) -> None:
+        super().__init__(part, normals, live)
         self.device, self.warps = device, tile.warps
         self.rounds = torch.bfloat16 in part.signature.buffers
-        self.made = kernels(*part, normals, k, tile.block)
+        self.made = kernels(*part, normals, live.k, tile.block)
         module = import_source(self.made.text)
         self._functions: list[tuple[Any, bool]] = [
             (getattr(module, name), name.startswith("pass")) for name in self.made.names
@@ -196,10 +197,12 @@ class CudaKernels(KernelCache):
         made = (kernel for found in self._kernels.values() if found for kernel in found[1])
         return sum(len(one.made.names) for one in made if isinstance(one, CudaKernel))
 
-    def _compiled(self, parts: Sequence[Part], normals: int, k: int, device: torch.device) -> Sequence[CudaKernel]:
+    def _compiled(
+        self, parts: Sequence[Part], normals: int, live: LiveLayout, device: torch.device
+    ) -> Sequence[CudaKernel]:
         if torch.version.hip is not None:
             raise NotImplementedError("edsl's Triton kernels need an NVIDIA GPU")
-        return [CudaKernel(part, normals, k, device, self.tile) for part in parts]
+        return [CudaKernel(part, normals, live, device, self.tile) for part in parts]
 
 
 def _blocks(count: Any, block: int) -> Any:

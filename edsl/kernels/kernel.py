@@ -22,6 +22,7 @@ from edsl.errors import CompilerFailed, EdslWarning, first_line
 from edsl.kernels.code_cache import UnusableCache
 from edsl.kernels.progress import compiling
 from edsl.numerics.dtypes import working_dtype
+from edsl.step.inputs import LiveLayout
 from edsl.step.parameter import ParameterStep
 from edsl.step.plan import GroupPlan
 from edsl.step.segment import Segment
@@ -63,11 +64,11 @@ class Kernel(ABC):
 
     Args:
         normals: how many tensors of noise it reads.
-        k: the place of the step's number among the live values.
+        live: where the live values stand.
     """
 
-    def __init__(self, part: Part, normals: int, k: int) -> None:
-        self.total = k + 2
+    def __init__(self, part: Part, normals: int, live: LiveLayout) -> None:
+        self.total = live.total_norm
         self.work = part.signature.work
         self.updates = part.recording.updates
         self.noisy = normals > 0
@@ -180,12 +181,14 @@ class KernelCache(ABC):
         return sum(found is not None for found in self._kernels.values())
 
     @abstractmethod
-    def _compiled(self, parts: Sequence[Part], normals: int, k: int, device: torch.device) -> Sequence[Kernel]:
+    def _compiled(
+        self, parts: Sequence[Part], normals: int, live: LiveLayout, device: torch.device
+    ) -> Sequence[Kernel]:
         """New kernels; any exception leaves the step to torch.compile.
 
         Args:
             normals: how many tensors of noise each reads.
-            k: the place of the step's number among the live values.
+            live: where the live values stand.
         """
 
     def run(
@@ -282,7 +285,7 @@ class KernelCache(ABC):
                 for one in program.loops
             ]
             with compiling(self.kernels + 1):
-                return program, self._compiled(parts, len(segment.noisy), segment.k, theta.device)
+                return program, self._compiled(parts, len(segment.noisy), segment.live_layout, theta.device)
         except (CompilerFailed, UnusableCache) as reason:
             if not self._warned:
                 warnings.warn(f"{reason}: using torch.compile", EdslWarning, stacklevel=2)
