@@ -14,8 +14,8 @@ from edsl.language.context import NotElementwise
 from edsl.numerics.blocks import block_shapes
 from edsl.step.inputs import LiveLayout
 
-PROBE = (2, 1)  # rows and columns
 Shape = tuple[int, ...]
+PROBE: Shape = (2, 1)  # rows and columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +111,8 @@ class MatrixTracingContext(TracingContext):
         return call.name == "transpose" and call.operands == (y,)
 
     def blocks(self, x: Any, size: int) -> Expression:
-        (*grid, p, _), (*_, q) = block_shapes(*self.shapes.of(x), size)
+        rows, columns = self.shapes.of(x)
+        (*grid, p, _), (*_, q) = block_shapes(rows, columns, size)
         return self._call("blocks", (*grid, p, q), x, arguments=(size,))
 
     def whole(self, x: Any) -> Expression:

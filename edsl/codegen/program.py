@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edsl.codegen.expression import Expression, interned, load, postorder
-from edsl.codegen.matrices import MatrixCall, Shape
+from edsl.codegen.matrices import PROBE, MatrixCall, Shape
 from edsl.codegen.trace import Trace
 from edsl.language.context import NotElementwise
 
@@ -101,6 +101,11 @@ def cut(recording: Trace, exact: Sequence[bool]) -> Program:
         last |= dict.fromkeys(_touched(part), place)
     ends = tuple(tuple(number for number, end in last.items() if end == place) for place in range(len(parts)))
     return Program(parts, ends)
+
+
+def whole(recording: Trace, exact: Sequence[bool]) -> Program:
+    """The program of a step of elements, norms and means: one part, whatever is exact."""
+    return Program((Loops(recording, PROBE, (), ()),), ((),))
 
 
 def _touched(part: Loops | Operation) -> Iterable[int]:

@@ -48,7 +48,7 @@ def record(segment: Segment, conditions: Conditions = ALONE) -> Trace:
     Raises:
         NotElementwise: for a step that is more than elements, norms, means and, of matrices, their products.
     """
-    live, shapes = segment.live_layout, Shapes(segment.factor_shapes(*PROBE))
+    live, shapes = segment.live_layout, Shapes(segment.factor_shapes(PROBE[0], PROBE[1]))
     if segment.is_matrix:
         at: TracingContext = MatrixTracingContext(live, conditions, shapes)
     elif not segment.serves_all_sizes:  # elements are addressed as those of the parameter

@@ -5,7 +5,8 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from struct import pack
 from typing import Any, ClassVar, NamedTuple
@@ -14,8 +15,7 @@ import torch
 from torch import Tensor
 
 from edsl.codegen.expression import Conditions
-from edsl.codegen.matrices import PROBE
-from edsl.codegen.program import Loops, Program, cut
+from edsl.codegen.program import Program, cut, whole
 from edsl.codegen.signature import KernelSignature
 from edsl.codegen.trace import Trace, record
 from edsl.errors import CompilerFailed, EdslWarning, first_line
@@ -37,7 +37,8 @@ class Part(NamedTuple):
     signature: KernelSignature
 
 
-class Row(NamedTuple):
+@dataclass(frozen=True)
+class Row:
     """One tensor of a part of a step, and with it all those of its shape that the part reads and writes.
 
     Attributes:
@@ -160,6 +161,10 @@ class LaunchTable(ABC):
         return found + item.buffer_addresses(segment)
 
 
+Compiled = tuple[Program, Sequence[Kernel]]
+Dtypes = tuple[Any, ...]
+
+
 class KernelCache(ABC):
     """All steps that an optimizer has compiled for one kind of device.
 
@@ -172,7 +177,7 @@ class KernelCache(ABC):
     device: str
 
     def __init__(self) -> None:
-        self._kernels: dict[tuple[Any, ...], tuple[Program, Sequence[Kernel]] | None] = {}
+        self._kernels: dict[tuple[Any, ...], Compiled | None] = {}
         self._warned = False
         self.reasons: list[str] = []
 
@@ -237,48 +242,30 @@ class KernelCache(ABC):
         lying = item.buffers_in_memory(segment)
         if any(buffer.device != theta.device for buffer in lying):
             return None  # torch says so
-        found = self._made(segment, theta, dtypes, tuple(buffer.dtype for buffer in lying), _whole)
+        found = self.program(segment, theta, dtypes, tuple(buffer.dtype for buffer in lying))
         return found[1][0] if found else None
 
-    def program(
-        self, segment: Segment, theta: Tensor, dtypes: tuple[Any, ...], buffers: tuple[Any, ...]
-    ) -> tuple[Program, Sequence[Kernel]] | None:
-        """A segment of matrices as a program, with a kernel for each of its loops, or None where there is none.
+    def program(self, segment: Segment, theta: Tensor, dtypes: Dtypes, buffers: Dtypes) -> Compiled | None:
+        """A segment as a program, with a kernel for each of its loops; None where there is none.
 
         Args:
             dtypes: of what flows in, and of the raw gradient, the Hessian and the difference, None where there is none.
             buffers: those of the segment's buffers.
         """
-        return self._made(segment, theta, dtypes, buffers, cut)
-
-    def _made(
-        self,
-        segment: Segment,
-        theta: Tensor,
-        dtypes: tuple[Any, ...],
-        buffers: tuple[Any, ...],
-        cutting: Callable[[Trace, Sequence[bool]], Program],
-    ) -> tuple[Program, Sequence[Kernel]] | None:
-        """What a segment is compiled to, once."""
         key = (segment.key, theta.dtype, dtypes, buffers, theta.device)
         if key not in self._kernels:
-            self._kernels[key] = self._compiled_program(segment, theta, dtypes, buffers, cutting)
+            self._kernels[key] = self._compiled_program(segment, theta, dtypes, buffers)
         return self._kernels[key]
 
-    def _compiled_program(
-        self,
-        segment: Segment,
-        theta: Tensor,
-        dtypes: tuple[Any, ...],
-        buffers: tuple[Any, ...],
-        cutting: Callable[[Trace, Sequence[bool]], Program],
-    ) -> tuple[Program, Sequence[Kernel]] | None:
+    def _compiled_program(self, segment: Segment, theta: Tensor, dtypes: Dtypes, buffers: Dtypes) -> Compiled | None:
         x, gradient, hessian, difference = dtypes
-        work, extra = working_dtype(theta.dtype), tuple(dtype or torch.float32 for dtype in dtypes[1:])
+        work = working_dtype(theta.dtype)
+        extra = (gradient or torch.float32, hessian or torch.float32, difference or torch.float32)
         if any(dtype not in DTYPES for dtype in (theta.dtype, x, *extra, *buffers)):
             return None
         conditions = Conditions(hessian is not None, difference is not None, gradient is not None)
         try:
+            cutting = cut if segment.is_matrix else whole
             program = cutting(record(segment, conditions), [dtype is work for dtype in buffers])
             parts = [
                 Part(one.trace, KernelSignature(work, theta.dtype, x, extra, one.dtypes(buffers, work)))
@@ -294,11 +281,6 @@ class KernelCache(ABC):
         except Exception as reason:  # a stage that kernels can't follow, or no compiler: torch.compile can, or says why
             self.reasons.append(first_line(reason, 200))
         return None
-
-
-def _whole(recording: Trace, exact: Sequence[bool]) -> Program:
-    """A step of elements, norms and means: one part."""
-    return Program((Loops(recording, PROBE, (), ()),), ((),))
 
 
 class NoKernels:

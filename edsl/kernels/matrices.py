@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edsl.codegen.matrices import PROBE
+from edsl.codegen.matrices import PROBE, Shape
 from edsl.codegen.program import Loops, Operand, Operation, Program
 from edsl.kernels.kernel import Kernel, Row
 from edsl.numerics import matrices
@@ -83,7 +83,7 @@ class MatrixSteps:
         made = [one.theta if self.updates else torch.empty_like(one.theta, dtype=work) for one in stack]
         held: dict[int, Tensor] = {}
         stacked: dict[int, Tensor] = {}  # buffers that no part changes
-        shapes = {PROBE: tuple(theta.shape)}
+        shapes: dict[Shape, Shape] = {PROBE: tuple(theta.shape)}
         kernels = iter(self.kernels)
         for number, (part, ends) in enumerate(zip(self.program.parts, self.program.ends)):
             if isinstance(part, Operation):
@@ -149,14 +149,15 @@ class MatrixSteps:
         return rows
 
 
-def operate(name: str, operands: Sequence[Tensor], arguments: Sequence[Any], shape: tuple[int, int]) -> Tensor:
+def operate(name: str, operands: Sequence[Tensor], arguments: Sequence[Any], shape: Shape) -> Tensor:
     """One operation on matrices that a step asks for, of stacks (k, …, p, q).
 
     Args:
         shape: rows and columns of the parameters.
     """
     if name == "whole":
-        return matrices.unblock(operands[0], *shape)
+        rows, columns = shape
+        return matrices.unblock(operands[0], rows, columns)
     if name in _VIEWS:
         return _VIEWS[name](*operands, *arguments)
     made = _OF_MATRICES[name](*map(_alone, operands), *arguments)

@@ -23,7 +23,7 @@ SINGLE = torch.float32
 def traces(spec: str) -> list[Trace]:
     pipeline = edsl.parse(spec)
     segments = GroupPlan(pipeline, False, dict(pipeline.hyperparameters)).segments
-    return [record(segment, looked=False, differs=False, apart=False) for segment in segments]
+    return [record(segment) for segment in segments]
 
 
 def written_out(node: Expression, known: dict[int, str]) -> str:
