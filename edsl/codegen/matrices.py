@@ -1,7 +1,7 @@
 """Matrices while a step is recorded: each operation on them is noted, and its result is read by elements like a tensor.
 
-Shapes are those of one small matrix, PROBE: tensors that have the same shape there have it for every matrix, since its
-rows and columns differ, and with them the sides of its blocks.
+Shapes are those of one small parameter, the probe. Its rows and columns differ, and the sides of its blocks as well if
+they can: tensors that have the same shape there have it for every parameter.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from edsl.codegen.expression import Conditions, Expression, TracingContext, live
 from edsl.language.context import NotElementwise
 from edsl.numerics.blocks import block_shapes
 from edsl.step.inputs import LiveLayout
+from edsl.step.segment import Segment
 
 Shape = tuple[int, ...]
-PROBE: Shape = (2, 1)  # rows and columns
+PROBES: tuple[Shape, ...] = ((5, 3), (2, 1))  # rows and columns; the second where blocks have two rows at the most
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,13 +35,16 @@ class MatrixCall:
 
 
 class Shapes:
-    """The shapes of values, for a parameter of the shape PROBE.
+    """The shapes of values, for a small parameter.
 
     Args:
+        probe: its rows and columns.
         own: of the segment's buffers, by their numbers, where they aren't the parameter's.
     """
 
-    def __init__(self, own: dict[int, Shape]) -> None:
+    def __init__(self, probe: Shape, own: dict[int, Shape]) -> None:
+        self.probe = probe
+        self.own = own
         self._leaves: dict[tuple[str, int], Shape] = {("buffer", place): shape for place, shape in own.items()}
         self._known: dict[Expression, Shape | None] = {}
 
@@ -66,11 +70,17 @@ class Shapes:
         if not node.is_element:
             return None
         if node.op == "read":
-            return self._leaves.get(node.parts, PROBE)
+            return self._leaves.get(node.parts, self.probe)
         shapes = {self._known[part] for part in node.operands if part.is_element}
         if len(shapes) > 1:
             raise NotElementwise("a step computes with elements of matrices of different shapes")
         return shapes.pop()
+
+
+def shapes_of(segment: Segment) -> Shapes:
+    """Those for the parameter that tells most of the segment's buffers apart."""
+    found = [Shapes(probe, segment.factor_shapes(probe[0], probe[1])) for probe in PROBES]
+    return max(found, key=lambda shapes: len({*shapes.own.values()}))  # the first of the best
 
 
 class MatrixTracingContext(TracingContext):
@@ -116,7 +126,7 @@ class MatrixTracingContext(TracingContext):
         return self._call("blocks", (*grid, p, q), x, arguments=(size,))
 
     def whole(self, x: Any) -> Expression:
-        return self._call("whole", PROBE, x)
+        return self._call("whole", self.shapes.probe, x)
 
     def orthogonal(self, x: Any, steps: int, polynomials: str, precision: str) -> Expression:
         return self._call("orthogonal", self.shapes.of(x), x, arguments=(steps, polynomials, precision))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edsl.codegen.expression import Expression, interned, load, postorder
-from edsl.codegen.matrices import PROBE, MatrixCall, Shape
+from edsl.codegen.matrices import MatrixCall, Shape, Shapes
 from edsl.codegen.trace import Trace
 from edsl.language.context import NotElementwise
 
@@ -27,7 +27,7 @@ class Loops:
 
     Attributes:
         trace: what they compute; its buffers are some of the segment's, then temporaries.
-        shape: of the tensors, for a parameter of PROBE's.
+        shape: of the tensors, for a parameter of the probe's.
         temporaries: the numbers of those in the trace.
         written: the numbers of those that it makes.
     """
@@ -75,10 +75,12 @@ class Program:
 
     Attributes:
         ends: for each part the temporaries that no later one needs.
+        probe: the rows and columns of the parameter for which shapes are.
     """
 
     parts: tuple[Loops | Operation, ...]
     ends: tuple[tuple[int, ...], ...]
+    probe: Shape
 
     @property
     def loops(self) -> list[Loops]:
@@ -100,12 +102,18 @@ def cut(recording: Trace, exact: Sequence[bool]) -> Program:
     for place, part in enumerate(parts):
         last |= dict.fromkeys(_touched(part), place)
     ends = tuple(tuple(number for number, end in last.items() if end == place) for place in range(len(parts)))
-    return Program(parts, ends)
+    return Program(parts, ends, _shapes(recording).probe)
+
+
+def _shapes(recording: Trace) -> Shapes:
+    assert recording.shapes is not None  # it is that of a segment
+    return recording.shapes
 
 
 def whole(recording: Trace, exact: Sequence[bool]) -> Program:
     """The program of a step of elements, norms and means: one part, whatever is exact."""
-    return Program((Loops(recording, PROBE, (), ()),), ((),))
+    probe = _shapes(recording).probe
+    return Program((Loops(recording, probe, (), ()),), ((),), probe)
 
 
 def _touched(part: Loops | Operation) -> Iterable[int]:
@@ -118,7 +126,7 @@ class _Cut:
     """How one step is cut: the level of each operation, and that on which each buffer and θ are written."""
 
     def __init__(self, recording: Trace, exact: Sequence[bool]) -> None:
-        self.recording, self.exact = recording, exact
+        self.recording, self.exact, self.shapes = recording, exact, _shapes(recording)
         self.roots = {THETA: recording.made} if recording.made is not None else {}
         self.roots |= {place: recording.after[place] for place in recording.changed}
         self._depths: dict[Expression, int] = {}
@@ -160,8 +168,7 @@ class _Cut:
         return self.levels[operand.parts[1]] if _is_result(operand) else self._depth(operand)
 
     def _shape_of(self, place: int, root: Expression) -> Shape:
-        shapes = self.recording.shapes
-        return shapes.of(self.recording.buffers[place] if place != THETA else load("theta"))
+        return self.shapes.of(self.recording.buffers[place] if place != THETA else load("theta"))
 
     def _known(self, level: int) -> dict[Expression, Expression]:
         """What may be read from a buffer that was written on an earlier level."""
@@ -220,7 +227,7 @@ class _Cut:
         number = self._written.get(operand)
         if number is None:
             number = self._written[operand] = len(self.recording.calls) + len(self._written)
-            made.setdefault(self.recording.shapes.of(operand), []).append((operand, number))
+            made.setdefault(self.shapes.of(operand), []).append((operand, number))
         return Operand("temporary", number)
 
     def _loops(self, shape: Shape, made: Sequence[tuple[Expression, int]], moving: Sequence[int], level: int) -> Loops:
@@ -252,7 +259,7 @@ class _Cut:
     def _check(self, roots: Sequence[Expression], shape: Shape) -> None:
         """Raises NotElementwise where a loop would need elements, or their norm, of tensors of another shape."""
         asked = [node.parts[0] for node in postorder(roots) if node.op in ("norm", "mean")]
-        if any(self.recording.shapes.of(value) != shape for value in [*roots, *asked] if value.is_element):
+        if any(self.shapes.of(value) != shape for value in [*roots, *asked] if value.is_element):
             raise NotElementwise("a step computes with elements of matrices of different shapes")
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from edsl.codegen.expression import ALONE, Conditions, Expression, TracingContext, live_value, load
-from edsl.codegen.matrices import PROBE, MatrixCall, MatrixTracingContext, Shapes
+from edsl.codegen.matrices import MatrixCall, MatrixTracingContext, Shapes, shapes_of
 from edsl.language.context import NotElementwise
 from edsl.step.segment import Segment
 
@@ -20,7 +20,7 @@ class Trace:
         updates: `made` is the next θ.
         places: for each buffer its number in the segment, by which it is rounded.
         calls: the operations on matrices, whose results are read as elements.
-        shapes: of its values, for a parameter of PROBE's.
+        shapes: of its values; None for a part.
     """
 
     made: Expression | None
@@ -29,7 +29,7 @@ class Trace:
     updates: bool
     places: tuple[int, ...]
     calls: tuple[MatrixCall, ...] = ()
-    shapes: Shapes = field(default_factory=lambda: Shapes({}))
+    shapes: Shapes | None = None
 
     @property
     def moved(self) -> list[Expression]:
@@ -48,7 +48,7 @@ def record(segment: Segment, conditions: Conditions = ALONE) -> Trace:
     Raises:
         NotElementwise: for a step that is more than elements, norms, means and, of matrices, their products.
     """
-    live, shapes = segment.live_layout, Shapes(segment.factor_shapes(PROBE[0], PROBE[1]))
+    live, shapes = segment.live_layout, shapes_of(segment)
     if segment.is_matrix:
         at: TracingContext = MatrixTracingContext(live, conditions, shapes)
     elif not segment.serves_all_sizes:  # elements are addressed as those of the parameter

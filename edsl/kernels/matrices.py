@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edsl.codegen.matrices import PROBE, Shape
+from edsl.codegen.matrices import Shape
 from edsl.codegen.program import Loops, Operand, Operation, Program
+from edsl.errors import EdslError
 from edsl.kernels.kernel import Kernel, Row
 from edsl.numerics import matrices
 from edsl.numerics.dtypes import working_dtype
@@ -83,12 +84,12 @@ class MatrixSteps:
         made = [one.theta if self.updates else torch.empty_like(one.theta, dtype=work) for one in stack]
         held: dict[int, Tensor] = {}
         stacked: dict[int, Tensor] = {}  # buffers that no part changes
-        shapes: dict[Shape, Shape] = {PROBE: tuple(theta.shape)}
+        shapes: dict[Shape, Shape] = {self.program.probe: tuple(theta.shape)}
         kernels = iter(self.kernels)
         for number, (part, ends) in enumerate(zip(self.program.parts, self.program.ends)):
             if isinstance(part, Operation):
                 operands = [self._operand(operand, stack, held, stacked, work) for operand in part.operands]
-                held[part.makes] = operate(part.call.name, operands, part.call.arguments, shapes[PROBE])
+                held[part.makes] = operate(part.call.name, operands, part.call.arguments, tuple(theta.shape))
                 del operands
             else:
                 shape = shapes.get(part.shape) or self._shape(part, stack, held)
@@ -97,6 +98,7 @@ class MatrixSteps:
                     held[temporary] = torch.empty((len(stack), *shape), dtype=work, device=theta.device)
                 for temporary in part.temporaries:
                     held[temporary] = held[temporary].contiguous()
+                self._check(part, shape, stack[0], held)
                 if self.kernels:
                     rows = self._rows(part, prod(shape), stack, [held[number] for number in part.temporaries], made)
                     next(kernels).launch(rows, numbers, total, (place, number))
@@ -129,6 +131,16 @@ class MatrixSteps:
         if part.kept:
             return tuple(stack[0].buffers[part.kept[0]].shape)
         return tuple(next(held[number] for number in part.temporaries if number in held).shape[1:])
+
+    def _check(self, part: Loops, shape: Shape, one: MatrixInputs, held: dict[int, Tensor]) -> None:
+        """Raises EdslError for tensors that loops would go over together, though their shapes only seemed alike."""
+        own = [one.buffers[place].shape for place in part.kept]
+        found = {*map(tuple, own), *(tuple(held[number].shape[1:]) for number in part.temporaries)}
+        if not found <= {shape}:
+            raise EdslError(
+                f"parameter {one.name}: a matrix stage computes element by element with tensors of shapes "
+                f"{' and '.join(map(str, sorted({*found, shape})))}: give them one shape, or step with mode='eager'"
+            )
 
     def _rows(
         self,

@@ -209,7 +209,7 @@ def parts_of(spec):
 
 
 def test_muon_is_two_loops_around_one_orthogonal_factor():
-    assert parts_of("grad | e | muon | caution") == [(2, 1), "orthogonal", (2, 1)]
+    assert parts_of("grad | e | muon | caution") == [(5, 3), "orthogonal", (5, 3)]
 
 
 def test_soap_turns_into_the_basis_and_back_once():
@@ -217,12 +217,40 @@ def test_soap_turns_into_the_basis_and_back_once():
     assert found.count("product") == 4
     assert found.count("gram") == 2
     assert [part for part in found if isinstance(part, tuple)] == [
-        (2, 1),
-        (1, 1, 2, 1),
-        (1, 1, 2, 2),
-        (1, 1, 1, 1),
-        (2, 1),
+        (5, 3),
+        (1, 1, 5, 3),
+        (1, 1, 5, 5),
+        (1, 1, 3, 3),
+        (5, 3),
     ]
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 5])
+def test_blocks_of_every_size_step_as_eagerly(block):
+    spec = f"soap(block={block}, every=2)"
+    ours, _ = after(spec, "compiled", torch.float64, steps=4)
+    theirs, _ = after(spec, "eager", torch.float64, steps=4)
+    assert distance(ours, theirs) <= 1e-12
+
+
+def test_a_number_kept_for_each_matrix_is_no_tensor_of_its_elements():
+    @dataclass(frozen=True)
+    class Kept(BaseUpdate):
+        name: ClassVar[str] = "kept"
+        is_matrix: ClassVar[bool] = True
+
+        def init(self, zero):
+            return Sketch(zero)
+
+        def buffer_shapes(self, rows, columns):
+            return {"left": (1, 1)}
+
+        def step(self, x, memory, at):
+            return -memory.left * x, memory
+
+    segment = GroupPlan(Pipeline((edsl.grad(), Kept())), False, {}).segments[-1]
+    with pytest.raises(NotElementwise, match="matrices of different shapes"):
+        cut(record(segment), [True])
 
 
 def test_elements_of_different_shapes_are_no_program():
