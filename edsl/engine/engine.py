@@ -6,9 +6,10 @@ run one after another, and the memory and θ are written back in place. So every
 one compiled step. A stage that needs a norm over *all* parameters splits the pipeline into segments.
 
 Elements, norms and means are compiled for all parameters at once: on a CPU as native code, one call
-(edsl.kernels.cpu), on a GPU as Triton kernels, a few launches (edsl.kernels.cuda). The rest, matrices above all,
-goes parameter by parameter through torch.compile; so do parameters that are cut over processes: each
-runs its shard, and what a stage asks about the whole layer is answered before (edsl.engine.sharded).
+(edsl.kernels.cpu), on a GPU as Triton kernels, a few launches (edsl.kernels.cuda). Around products of matrices the
+same kernels step a stack of equal matrices at a time (edsl.engine.stacks). The rest goes parameter by parameter
+through torch.compile; so do parameters that are cut over processes: each runs its shard, and what a stage asks about
+the whole layer is answered before (edsl.engine.sharded).
 
 Hyper-parameters go in as one float64 vector, so a schedule never recompiles. Powers βᵏ are computed
 on the host and go with them: inside the loop over elements a pow would cost more than all else.
@@ -25,6 +26,7 @@ from torch import Tensor
 from edsl.engine.parameter_steps import MemoryInUse, ParameterSteps
 from edsl.engine.plans import GroupPlans
 from edsl.engine.replay import Replay, can_replay
+from edsl.engine.stacks import step_stacks, step_whole
 from edsl.engine.torch_steps import TorchSteps
 from edsl.engine.watching import Observer, Watched, is_whole
 from edsl.engine.work import SegmentWork, TotalNorms, waves_of, works_of
@@ -186,11 +188,15 @@ class Engine:
                     continue
                 for works in waves_of(works_of(left, number, totals)):
                     self.torch_steps.reduce(works)
-                    self.torch_steps.step_gathered(works)
+                    self.torch_steps.step_gathered(works, self._step_whole)
                     call([work for work in works if not work.needs_whole and work.item.count > 0])
 
     def _run_kernels(self, items: list[ParameterStep], number: int, totals: TotalNorms) -> list[ParameterStep]:
         """Take items through a segment where kernels can; the others are left."""
         for kernels in (self.native, self.cuda):
             items = kernels.run(items, number, totals.of_all(items))
-        return items
+        return step_stacks((self.native, self.cuda), items, number, totals)
+
+    def _step_whole(self, work: SegmentWork, *tensors: Any) -> Tensor | None:
+        """Take a matrix that was brought together on this process through its segment, where kernels can."""
+        return step_whole((self.native, self.cuda), work, *tensors)

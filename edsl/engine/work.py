@@ -53,7 +53,7 @@ class SegmentWork:
     @property
     def changed(self) -> list[int]:
         """The places of the buffers that this step changes."""
-        kept = frozenset() if self.segment.refreshes(self.item.k) else self.segment.kept
+        kept = frozenset() if self.segment.refreshes(self.item.k, self.item.name) else self.segment.kept
         return [place for place, name in enumerate(self.segment.buffers) if name not in kept]
 
     def set_result(self, place: int, answer: Tensor) -> None:

@@ -41,7 +41,7 @@ class Stage(Hyperparameters):
     needs_noise: ClassVar[bool] = False  # at.normal is read
     takes_stages: ClassVar[bool] = False  # its arguments are stages
     is_matrix: ClassVar[bool] = False  # takes a parameter as a matrix, rows × all other dimensions
-    stacks: ClassVar[bool] = False  # a matrix stage whose step takes (n, rows, columns) as well
+    stacks: ClassVar[bool] = False  # a matrix stage whose refresh takes (n, rows, columns) as well
 
     @property
     def doubt(self) -> str:
@@ -74,6 +74,11 @@ class Stage(Hyperparameters):
         return 0
 
     @property
+    def staggers(self) -> bool:
+        """Whether parameters refresh at different steps, by their names; all do before their first one."""
+        return False
+
+    @property
     def begins_segment(self) -> bool:
         """Whether what comes before it must be finished, for all parameters, before it steps."""
         return self.needs_total_norm or self.refresh_every > 0 or bool(self.buffer_shapes(1, 1))
@@ -101,7 +106,7 @@ class Stage(Hyperparameters):
     def refresh(self, x: Value, memory: Any, at: At) -> NamedTuple:
         """The memory with its expensive parts recomputed, before the step.
 
-        Called at step 1 and every `refresh_every` steps, uncompiled.
+        Called at a parameter's first step and every `refresh_every` steps, uncompiled.
         """
         return memory
 

@@ -213,7 +213,8 @@ class ParameterStep:
         found = []
         for name in segment.buffers:
             buffer = self._local(self.state[name], name)
-            laid = buffer if name in self.plan.factor_buffers else self._like_parameter(buffer)
+            factor = name in self.plan.factor_buffers
+            laid = buffer.resolve_neg().contiguous() if factor else self._like_parameter(buffer)
             if laid is not buffer:
                 self.state[name] = laid if self.shards is None else self.shards.wrap(laid)
             found.append(laid)

@@ -61,7 +61,7 @@ def _through(plan: GroupPlan, segment: Segment, theta: Tensor, x: Tensor) -> Ten
         normals=tuple(torch.ones_like(theta) for _ in segment.noisy),
         hessian=torch.ones_like(theta) if any(stage.needs_hessian for stage in segment.stages) else None,
     )
-    if segment.refreshes(1):
+    if segment.refreshes(1, ""):
         segment.refresh(1, theta, x, inputs, *buffers)
     u, after, _ = segment.evaluate(_RehearsalContext, theta, x, inputs, *buffers)
     for name, new, old in zip(segment.buffers, after, buffers):

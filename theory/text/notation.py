@@ -255,8 +255,9 @@ def _written(pipeline: Pipeline, alphabet: Alphabet, owners: Sequence[Any]) -> l
             at.total_norm = letter(f"‖all {flow.name}‖")
             try:
                 refreshed = _refreshed(stage, flow, at, named)
-                out, memory = _run(stage, flow, at, named, {field for field, _, _ in refreshed})
-                _define_memory(at, memory, refreshed, named)
+                begun = _begun(stage, flow, at, named, {field for field, _, _ in refreshed})
+                out, memory = _run(stage, flow, at, named, begun)
+                _define_memory(at, memory, refreshed, begun)
             except EdslError as reason:
                 written.append(Recurrence(label, stage, (str(reason),), ()))
                 continue
@@ -305,12 +306,23 @@ def _wanted(stage: Stage) -> dict[str, str]:
     return wanted
 
 
+def _begun(stage: Stage, flow: Formula, at: Writer, named: dict[str, str], fresh: set[str]) -> dict[str, str]:
+    """The names of the memory as the step finds it, with a dash where it was refreshed and will change once more."""
+    kind: Any = type(stage.init(0.0))
+    old = kind(*[letter(named[f"{field}ₖ"]) for field in kind._fields])
+    lines = [*at.lines]
+    _, new = _bound(stage, named).step(flow, old, at)
+    at.lines[:] = lines
+    ends = {field: "′ₖ" if after is not before else "ₖ" for field, before, after in zip(kind._fields, old, new)}
+    return {field: named[f"{field}ₖ"] + (end if field in fresh else "ₖ₋₁") for field, end in ends.items()}
+
+
 def _run(
-    stage: Stage, flow: Formula, at: Writer, named: dict[str, str], fresh: set[str]
+    stage: Stage, flow: Formula, at: Writer, named: dict[str, str], begun: dict[str, str]
 ) -> tuple[Any, list[tuple[str, Any]]]:
     """A step on letters: what flows out, and each new memory entry with its name."""
     kind: Any = type(stage.init(0.0))
-    old = kind(*[letter(f"{named[f'{field}ₖ']}{'ₖ' if field in fresh else 'ₖ₋₁'}") for field in kind._fields])
+    old = kind(*[letter(begun[field]) for field in kind._fields])
     out, new = _bound(stage, named).step(flow, old, at)
     kept = []
     for field, before, entry in zip(kind._fields, old, new):
@@ -327,6 +339,7 @@ def _refreshed(stage: Stage, flow: Formula, at: Writer, named: dict[str, str]) -
         return []
     bound, period = _bound(stage, named), stage.refresh_every
     later = f"every {period} steps" if period > 1 else "each step"
+    later += ", matrix by matrix" if stage.staggers and period > 1 else ""
     calls = [("at step 1", bound.begin), (later, bound.refresh)]
     if type(stage).begin is Stage.begin:
         calls = [(f"at step 1 and {later}" if period > 1 else later, bound.refresh)]
@@ -347,7 +360,7 @@ def _bound(stage: Stage, named: dict[str, str]) -> Any:
 
 
 def _define_memory(
-    at: Writer, names: list[tuple[str, Any]], refreshed: list[tuple[str, Any, str]], named: dict[str, str]
+    at: Writer, names: list[tuple[str, Any]], refreshed: list[tuple[str, Any, str]], begun: dict[str, str]
 ) -> None:
     inner = at.lines
     at.lines = []
@@ -355,7 +368,7 @@ def _define_memory(
         at.define(name, entry)
     for field, entry, when in refreshed:
         text = at.text(entry)
-        at.lines.append(f"{named[f'{field}ₖ']}ₖ = {text}   ({when})")
+        at.lines.append(f"{begun[field]} = {text}   ({when})")
     at.lines.extend(inner)
 
 
