@@ -49,7 +49,6 @@ class Engine:
     Attributes:
         names: of the parameters.
         native, cuda, torch_steps: what takes an item through a segment: the first that can.
-        kinds: of the modules that own each parameter, where they are known.
     """
 
     def __init__(
@@ -60,12 +59,20 @@ class Engine:
         self.native = CpuKernels() if mode == "compiled" else NoKernels()
         self.cuda = CudaKernels() if mode == "compiled" else NoKernels()
         self.torch_steps = TorchSteps(mode, state_dtype)
-        self.kinds: Mapping[str, Sequence[str]] = {}
         self._plans = GroupPlans(pipeline, state_dtype, self.names)
         self._parameters = ParameterSteps(self._plans)
         self._memory = MemoryInUse()
         self._before: list[ParameterStep] = []  # the items of the last general step
         self._replay: Replay | None = None
+
+    @property
+    def kinds(self) -> Mapping[str, Sequence[str]]:
+        """Of the modules that own each parameter, by its name, where they are known."""
+        return self._plans.kinds
+
+    @kinds.setter
+    def kinds(self, known: Mapping[str, Sequence[str]]) -> None:
+        self._plans.kinds = known
 
     @property
     def graphs(self) -> int:
@@ -97,12 +104,12 @@ class Engine:
 
     def step(self, groups: Groups, states: Any, slots: list[ParameterSlot]) -> list[ParameterStep]:
         """One step of every parameter with a gradient; the items hold u if nothing updates θ."""
-        items = list(self._parameters.begin(groups, states, slots, self.kinds))
+        items = list(self._parameters.begin(groups, states, slots))
         if not items:
             return []
-        self._memory.follow(items)
+        self._memory.follow(self._parameters.active)
         self._run_segments(items, self.torch_steps.step)
-        self._finish(items)
+        self._finish(self._parameters.active)
         shares_memory = bool(self._memory.map.shared)
         may_repeat = not self.pipeline.nonfinite_policy and not shares_memory
         if may_repeat and self._plans.estimator(groups).passes_grad and can_replay(items, self._before):
@@ -116,6 +123,8 @@ class Engine:
         moved: list[Tensor] = []
         uncounted: list[Tensor] = []
         for item in items:
+            for part in item.parts:
+                part.write_back()
             if item.dense:
                 moved.append(item.parameter)
             else:
@@ -164,7 +173,7 @@ class Engine:
         look: Callable[[SegmentWork], None],
     ) -> None:
         """Let `look` see chosen items before each segment of the next step, which isn't taken."""
-        items = [item for item in self._parameters.begin(groups, states, slots, self.kinds) if chosen(item)]
+        items = [item for item in self._parameters.begin(groups, states, slots) if chosen(item)]
         self._run_segments(items, lambda works: [look(work) for work in works], natively=False)
 
     def _run_segments(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from operator import is_
 from typing import Any
@@ -14,6 +14,7 @@ from edsl.step.addresses import MemoryMap, addresses, check_no_state
 from edsl.step.checks import check_flattened, check_steppable
 from edsl.step.oracle import ParameterSlot
 from edsl.step.parameter import ParameterStep
+from edsl.step.parts.part import parts_of
 from edsl.step.plan import GroupPlan, buffer_names
 
 
@@ -23,7 +24,7 @@ class ParameterSteps:
     def __init__(self, plans: GroupPlans) -> None:
         self._plans = plans
         self._kept: dict[int, ParameterStep] = {}  # from the last general step, by the parameter's id
-        self._active: list[ParameterStep] = []  # those that hold tensors
+        self._active: dict[ParameterStep, None] = {}  # those that hold tensors
 
     def forget(self) -> None:
         """Make all items anew, as after loading a checkpoint."""
@@ -33,26 +34,29 @@ class ParameterSteps:
         """Let go of the tensors of the last step."""
         for item in self._active:
             item.release_gradients()
-        self._active = []
+            for part in item.parts:
+                part.release_gradients()
+        self._active = {}
+
+    @property
+    def active(self) -> list[ParameterStep]:
+        """Those that take a step, each whole."""
+        return [*self._active]
 
     def begin(
         self,
         groups: list[dict[str, Any]],
         states: Any,
         slots: list[ParameterSlot],
-        kinds: Mapping[str, Sequence[str]],
     ) -> Iterator[ParameterStep]:
-        """Those with a gradient, before a step, in order.
-
-        Args:
-            kinds: of the modules that own each parameter, where they are known.
+        """Those with a gradient, before a step, in order; of one that is several matrices its parts.
 
         Raises:
             EdslError: for a parameter, a gradient or state that can't be stepped.
         """
         before, kept = self._kept, {}
         plans: dict[Choice, GroupPlan] = {}
-        partners = lru_cache(lambda: Counter(map(_stack_key, slots)))
+        partners = lru_cache(lambda: Counter(map(self._stack_key, slots)))
         for slot in slots:
             place = id(slot.parameter)
             item = before.get(place)
@@ -66,11 +70,13 @@ class ParameterSteps:
                 plan = plans[choice] = self._plans.plan(slot.group, groups[slot.group], slot.spared)
             state = states[slot.parameter]
             if item is None or not item.begin(slot, plan, state):
-                check_steppable(plan.pipeline, slot.parameter, slot.name, kinds)
+                check_steppable(plan.pipeline, slot.parameter, slot.name, self._plans.kinds)
                 item = self._new_item(slot, plan, state, partners)
             kept[place] = item
-            self._active.append(item)
-            yield item
+            self._active[item] = None
+            for part in item.parts:
+                part.take()
+            yield from item.parts or (item,)
         self._kept = kept
 
     def _new_item(
@@ -78,14 +84,18 @@ class ParameterSteps:
     ) -> ParameterStep:
         """An item of its own for a parameter, with its state made where there is none."""
         check_flattened(self._plans.pipeline, slot.parameter, slot.name)
+        matrices = self._plans.matrices(plan, slot)
         if "step" not in state:
             check_no_state(state, plan.buffers, f"parameter {slot.name}")
-            state.update(plan.fresh_state(slot.parameter))
+            state.update(plan.fresh_state(slot.parameter, matrices))
         elif self._comes_from_another_route(state, plan):
             slot.k = 1
             state.clear()
-            state.update(plan.fresh_state(slot.parameter))
-        return ParameterStep(slot, plan, state, plan.is_matrix and partners()[_stack_key(slot)] > 1)
+            state.update(plan.fresh_state(slot.parameter, matrices))
+        partnered = plan.is_matrix and partners()[self._stack_key(slot)] > 1
+        item = ParameterStep(slot, plan, state, matrices, partnered)
+        item.parts = parts_of(item)
+        return item
 
     def _comes_from_another_route(self, state: dict[str, Any], plan: GroupPlan) -> bool:
         """Whether a parameter was moved, with its state, to a group of another route: it begins there anew."""
@@ -93,10 +103,10 @@ class ParameterSteps:
         strange = {*buffer_names(self._plans.pipeline)} - own
         return not own <= state.keys() and not strange.isdisjoint(state)
 
-
-def _stack_key(slot: ParameterSlot) -> Any:
-    """What the parameters that may share a stack have in common."""
-    return slot.group, slot.spared, slot.parameter.shape[:1], slot.parameter.numel()
+    def _stack_key(self, slot: ParameterSlot) -> Any:
+        """What the parameters that may share a stack have in common."""
+        kinds = self._plans.kinds.get(slot.name)
+        return slot.group, slot.spared, slot.parameter.shape[:1], slot.parameter.numel(), kinds
 
 
 class MemoryInUse:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from edsl.language.context import At, Value
-from edsl.language.domain import DECAY, Choice, Number, Switch, Whole, field
+from edsl.language.domain import DECAY, Choice, Number, Split, Switch, Whole, field
 from edsl.language.stage import BaseUpdate
 from edsl.updates.sgd import Momentum
 
@@ -57,6 +57,12 @@ class Muon(BaseUpdate):
     polynomials: str = field("minimax", Choice(("minimax", "jordan")))
     scale: str = field("original", Choice(("original", "match_rms_adamw", "none")))
     precision: str = field("working", Choice(("working", "bfloat16")))
+    split: str | tuple[Any, ...] = field("auto", Split())
+    heads: int = field(1, Whole(1))
+
+    @property
+    def cut(self) -> tuple[Any, int]:
+        return self.split, self.heads
 
     @property
     def averages(self) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from edsl.language.context import At, Value
-from edsl.language.domain import DECAY, Choice, Number, Whole, field
+from edsl.language.domain import DECAY, Choice, Number, Split, Whole, field
 from edsl.language.stage import BaseUpdate
 from edsl.numerics.blocks import block_shapes
 from edsl.updates.covariances import bounded
@@ -80,6 +80,12 @@ class Shampoo(BaseUpdate):
     block: int = field(1024, Whole(1))
     grafting: str = field("adam", Choice(("adam", "sgd", "none")))
     average: str = field("ema", Choice(("ema", "sum")))
+    split: str | tuple[Any, ...] = field("auto", Split())
+    heads: int = field(1, Whole(1))
+
+    @property
+    def cut(self) -> tuple[Any, int]:
+        return self.split, self.heads
 
     @property
     def refresh_every(self) -> int:

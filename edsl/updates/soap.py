@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from edsl.language.context import At, Value
-from edsl.language.domain import DECAY, Number, Whole, field
+from edsl.language.domain import DECAY, Number, Split, Whole, field
 from edsl.language.stage import BaseUpdate
 from edsl.numerics.blocks import block_shapes
 from edsl.updates.covariances import bounded
@@ -66,6 +66,12 @@ class Soap(BaseUpdate):
     eps1: float = field(1e-8, Number(0, open_low=True), "ε₁")
     every: int = field(10, Whole(1))
     block: int = field(1024, Whole(1))
+    split: str | tuple[Any, ...] = field("auto", Split())
+    heads: int = field(1, Whole(1))
+
+    @property
+    def cut(self) -> tuple[Any, int]:
+        return self.split, self.heads
 
     @property
     def refresh_every(self) -> int:
