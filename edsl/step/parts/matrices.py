@@ -90,6 +90,11 @@ class Matrices:
         return f"{len(names)} of {rows} × {columns}: {named}" if self.alike else f"{len(names)} matrices: {named}"
 
 
+def one_matrix(rows: int, columns: int) -> Matrices:
+    """A parameter of this shape as one matrix."""
+    return Matrices(1, rows, columns, (Matrix("", 0, rows, (rows, columns)),))
+
+
 def name_of(parameter: str, part: str) -> str:
     """What one matrix of a parameter is called."""
     return f"{parameter}[{part}]" if part else parameter
