@@ -15,6 +15,7 @@ from edsl.costs.temporaries import Temporary, temporaries
 from edsl.costs.traffic import bytes_of_loops
 from edsl.errors import EdslError
 from edsl.groups.exclusion import excluded_names
+from edsl.groups.matrix_kinds import matrix_kinds_in_name
 from edsl.groups.routing import check_patterns, kinds_in_names, route_of
 from edsl.language.pipeline import Pipeline
 from edsl.language.spec import as_pipeline
@@ -176,14 +177,9 @@ def routes(pipeline: Pipeline, shapes: Shapes) -> dict[str, list[str]]:
     for name, shape in shapes.items():
         parameter = torch.empty(tuple(shape), device="meta")
         route = "" if "" in taken else route_of(parameter, name, tuple(taken), kinds)
-        check_steppable(pipeline.branch(route), parameter, name, _told(kinds))
+        check_steppable(pipeline.branch(route), parameter, name, {name: own} if (own := kinds[name]) else None)
         taken[route].append(name)
     return taken
-
-
-def _told(kinds: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """The kinds of the parameters of which names tell some."""
-    return {name: own for name, own in kinds.items() if own}
 
 
 @dataclass(frozen=True)
@@ -205,8 +201,10 @@ class _Share:
     @cached_property
     def taken(self) -> dict[str, Matrices | None]:
         """How each parameter is taken as matrices, as far as names tell."""
-        kinds = _told(kinds_in_names(self.shapes))
-        return {name: matrices_in(self.pipeline, shape, name, kinds.get(name)) for name, shape in self.shapes.items()}
+        return {
+            name: matrices_in(self.pipeline, shape, name, matrix_kinds_in_name(name, shape) or None)
+            for name, shape in self.shapes.items()
+        }
 
     @property
     def matrices(self) -> tuple[Matrices, ...]:

@@ -19,12 +19,17 @@ from edsl.step.plan import GroupPlan, buffer_names
 
 
 class ParameterSteps:
-    """The items of an optimizer's parameters, kept from one step to the next."""
+    """The items of an optimizer's parameters, kept from one step to the next.
+
+    Attributes:
+        active: those that take the step which began last, each whole.
+    """
 
     def __init__(self, plans: GroupPlans) -> None:
         self._plans = plans
         self._kept: dict[int, ParameterStep] = {}  # from the last general step, by the parameter's id
-        self._active: dict[ParameterStep, None] = {}  # those that hold tensors
+        self._holding: list[ParameterStep] = []  # those that hold tensors
+        self.active: list[ParameterStep] = []
 
     def forget(self) -> None:
         """Make all items anew, as after loading a checkpoint."""
@@ -32,16 +37,11 @@ class ParameterSteps:
 
     def release(self) -> None:
         """Let go of the tensors of the last step."""
-        for item in self._active:
+        for item in self._holding:
             item.release_gradients()
             for part in item.parts:
                 part.release_gradients()
-        self._active = {}
-
-    @property
-    def active(self) -> list[ParameterStep]:
-        """Those that take a step, each whole."""
-        return [*self._active]
+        self._holding, self.active = [], []
 
     def begin(
         self,
@@ -54,6 +54,7 @@ class ParameterSteps:
         Raises:
             EdslError: for a parameter, a gradient or state that can't be stepped.
         """
+        self.active = []
         before, kept = self._kept, {}
         plans: dict[Choice, GroupPlan] = {}
         partners = lru_cache(lambda: Counter(map(self._stack_key, slots)))
@@ -73,7 +74,8 @@ class ParameterSteps:
                 check_steppable(plan.pipeline, slot.parameter, slot.name, self._plans.kinds)
                 item = self._new_item(slot, plan, state, partners)
             kept[place] = item
-            self._active[item] = None
+            self._holding.append(item)
+            self.active.append(item)
             for part in item.parts:
                 part.take()
             yield from item.parts or (item,)

@@ -7,7 +7,7 @@ import random
 import warnings
 
 import edsl
-from edsl.language.domain import Choice, Number, Switch, Whole
+from edsl.language.domain import Choice, Number, Split, Switch, Whole
 from edsl.language.registry.lookup import stage_class
 from edsl.language.registry.stages import STAGES
 
@@ -67,6 +67,8 @@ def value(field: dataclasses.Field, rng: random.Random):
     domain = field.metadata["domain"]
     if isinstance(domain, Switch):
         return rng.random() < 0.5
+    if isinstance(domain, Split):
+        return rng.choice((*domain.words, ("q", "k", "v"), (768, 256, 256)))
     if isinstance(domain, Choice):
         return rng.choice(domain.options)
     if isinstance(domain, Whole):
