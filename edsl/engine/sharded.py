@@ -147,7 +147,9 @@ def _step_parts(
             normals=tuple(map(of, inputs.normals)),
             key=None if inputs.key is None else inputs.key.new_tensor(key_of(name_of(item.name, part.name), item.k)),
         )
-        matrices.put(made, part, step(work, of(theta), of(x), given, own))
+        flows = step(work, of(theta), of(x), given, own)
+        if not (matrices.lie_in_rows and work.segment.updates):  # else θ was updated where it lies
+            matrices.put(made, part, flows)
         for name, buffer, after in zip(work.segment.buffers, buffers, own):
             if name not in factors and not matrices.lie_in_rows:
                 matrices.put(buffer, part, after)

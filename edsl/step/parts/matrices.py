@@ -10,6 +10,7 @@ from itertools import accumulate
 from math import prod
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from edsl.errors import EdslError
@@ -68,7 +69,11 @@ class Matrices:
         """One matrix of a contiguous tensor of the parameter's elements: an alias, or of columns a copy."""
         if self.lie_in_rows:
             return alias(whole, shape=part.shape, begin=part.begin * self.inner)
-        return whole.view(self.outer, self.length, self.inner)[:, part.begin : part.end].reshape(part.shape)
+        return (
+            whole.view(self.outer, self.length, self.inner)[:, part.begin : part.end]
+            .reshape(part.shape)
+            .clone(memory_format=torch.contiguous_format)
+        )
 
     def put(self, whole: Tensor, part: Matrix, matrix: Tensor) -> None:
         """Bring a copy of one matrix back."""
