@@ -86,7 +86,7 @@ class Matrices:
         return len({part.shape for part in self.parts}) == 1
 
     def __str__(self) -> str:
-        shapes = [f"{part.name} {part.shape[0]} × {part.shape[1]}".strip() for part in self.parts]
+        shapes = [f"{part.name}: {part.shape[0]} × {part.shape[1]}".removeprefix(": ") for part in self.parts]
         if self.are_one or (not self.alike and len(shapes) <= _SHOWN):
             return ", ".join(shapes)
         names = [part.name for part in self.parts]
@@ -139,7 +139,7 @@ def matrices_of(
         >>> str(matrices_of("muon", (("q", "k", "v"), 1), (12, 4)))
         '3 of 4 × 4: q, k, v'
         >>> str(matrices_of("muon", ((8, 2, 2), 1), (12, 4)))
-        '0 8 × 4, 1 2 × 4, 2 2 × 4'
+        '0: 8 × 4, 1: 2 × 4, 2: 2 × 4'
     """
     split, heads = cut
     which, known = f"parameter {name}" if name else "a parameter", kinds or ()
@@ -158,7 +158,9 @@ def matrices_of(
     guessed = _QKV if FUSED in known and split in ("auto", EXPERTS) and length % 3 == 0 else ()
     named = _ranges(stage, split if isinstance(split, tuple) else guessed, length, f"{which} has {length} {what}")
     ranges = [*_heads(stage, heads, named, f"{which} has {length} {what}")]
-    if by_columns and len(ranges) > 1:
+    if len(ranges) == 1 and not is_stack:
+        return one_matrix(rows, columns)
+    if by_columns:
         return Matrices(rows, columns, 1, _side_by_side(ranges, lambda size: (rows, size)))
     if is_stack and shape[0] > 0:
         ranges = [(f"{number}.{own}".rstrip("."), size) for number in range(shape[0]) for own, size in ranges]
