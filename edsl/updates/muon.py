@@ -19,7 +19,7 @@ class Muon(BaseUpdate):
         Δθ = −η (c NS(d) + λ θ),   c = √max(1, rows/columns)   or   0.2 √max(rows, columns)
 
     Source: Jordan et al. 2024 (Muon); Liu et al. 2025, eq. 4 for "match_rms_adamw"; Amsel et al. 2025
-    for the minimax polynomials. Parameters are matrices: rows × all other dimensions.
+    for the minimax polynomials. Parameters are matrices, rows × all other dimensions, or several.
 
     Newton–Schulz takes its steps with the minimax quintics for singular values from 1e-3 of the
     norm: five bring these into [0.87, 1.13]. "jordan" is the original's fixed quintic, which brings
@@ -36,9 +36,13 @@ class Muon(BaseUpdate):
         precision: of Newton–Schulz: "working", the parameter's own (float32 for half precision), or
             "bfloat16" as torch's Muon, faster on GPUs; it can leave the smallest hundredth of the
             singular values half as large.
+        split: into which matrices each parameter is cut: "auto" (fused QKV and experts as the module tells), "none" (one
+            matrix), "experts" (an (E, m, n) is E matrices), names of equal parts of the rows, or their sizes.
+        heads: equal blocks of rows that each of these is cut into; behind `split` those of the first part.
 
     Raises:
-        EdslError: for a value outside its domain, or a parameter with fewer than 2 dimensions.
+        EdslError: for a value outside its domain, a parameter with fewer than 2 dimensions, or one that
+            can't be cut so.
 
     Example:
         >>> import edsl

@@ -28,8 +28,8 @@ def test_three_dimensions_that_nothing_tells_about_are_refused_with_the_choices(
     for params in (model, model.named_parameters(), [model[1].w1]):
         with pytest.raises(
             edsl.EdslError,
-            match=rf"{update} takes matrices.*{update}\(split='experts'\) for 3 matrices of 4 × 5, {update}\(split='none'\) "
-            "for one of 3 × 20, or route",
+            match=rf"{update} takes matrices.*{update}\(split='experts'\) for 3 matrices of 4 × 5, "
+            rf"{update}\(split='none'\) for one of 3 × 20, or route",
         ):
             edsl.compile(update, params, mode=mode)
     with pytest.raises(edsl.EdslError, match=r"route\(\('\*\.w1', adamw\)"):
