@@ -36,8 +36,9 @@ class Muon(BaseUpdate):
         precision: of Newton–Schulz: "working", the parameter's own (float32 for half precision), or
             "bfloat16" as torch's Muon, faster on GPUs; it can leave the smallest hundredth of the
             singular values half as large.
-        split: into which matrices each parameter is cut: "auto" (fused QKV and experts as the module tells), "none" (one
-            matrix), "experts" (an (E, m, n) is E matrices), names of equal parts of the rows, or their sizes.
+        split: into which matrices each parameter is cut: "auto" (fused QKV and experts as the module
+            tells), "none" (one matrix), "experts" (an (E, m, n) is E matrices), names of equal parts of
+            the rows, or their sizes.
         heads: equal blocks of rows that each of these is cut into; behind `split` those of the first part.
 
     Raises:

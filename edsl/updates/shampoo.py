@@ -57,8 +57,9 @@ class Shampoo(BaseUpdate):
         block: the largest dimension of a factor.
         grafting: whose step length is taken: "adam", "sgd" or "none".
         average: "ema" or "sum".
-        split: into which matrices each parameter is cut: "auto" (fused QKV and experts as the module tells), "none" (one
-            matrix), "experts" (an (E, m, n) is E matrices), names of equal parts of the rows, or their sizes.
+        split: into which matrices each parameter is cut: "auto" (fused QKV and experts as the module
+            tells), "none" (one matrix), "experts" (an (E, m, n) is E matrices), names of equal parts of
+            the rows, or their sizes.
         heads: equal blocks of rows that each of these is cut into; behind `split` those of the first part.
 
     Raises:

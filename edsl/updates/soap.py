@@ -45,8 +45,9 @@ class Soap(BaseUpdate):
         eps1: ε₁ > 0, in units of the gradient; `eps` is read too.
         every: n ≥ 1, steps from one change of the bases to the next.
         block: the largest dimension of a basis.
-        split: into which matrices each parameter is cut: "auto" (fused QKV and experts as the module tells), "none" (one
-            matrix), "experts" (an (E, m, n) is E matrices), names of equal parts of the rows, or their sizes.
+        split: into which matrices each parameter is cut: "auto" (fused QKV and experts as the module
+            tells), "none" (one matrix), "experts" (an (E, m, n) is E matrices), names of equal parts of
+            the rows, or their sizes.
         heads: equal blocks of rows that each of these is cut into; behind `split` those of the first part.
 
     Raises:
