@@ -31,6 +31,11 @@ class Reduction:
     round: int
     how: tuple[Any, ...] = ()
 
+    @property
+    def is_rounded_first(self) -> bool:
+        """Whether it begins by rounding its argument to bfloat16, so that no more need be sent: torch's Muon does."""
+        return self.kind == "orthogonal" and self.how[1:] == ("jordan", "bfloat16")
+
 
 @dataclass(frozen=True)
 class StepAnalysis:
