@@ -181,4 +181,6 @@ def _scaled(x: Tensor) -> tuple[Tensor, Tensor]:
     """
     x = x.to(torch.promote_types(x.dtype, torch.float32))
     exponent = torch.frexp(x.abs().amax(dim=(-2, -1), keepdim=True)).exponent
-    return torch.ldexp(x, -exponent), exponent
+    one = torch.ones_like(exponent, dtype=x.dtype)
+    half = exponent // 2  # in two factors, since 2^−exponent itself may overflow
+    return x * torch.ldexp(one, -half) * torch.ldexp(one, half - exponent), exponent

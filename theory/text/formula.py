@@ -45,6 +45,18 @@ class Formula:
     def __rpow__(self, other: Any) -> Any:
         return Formula("^", other, self)
 
+    def __lt__(self, other: Any) -> Any:
+        return Formula("<", self, other)
+
+    def __gt__(self, other: Any) -> Any:
+        return Formula(">", self, other)
+
+    def __le__(self, other: Any) -> Any:
+        return Formula("≤", self, other)
+
+    def __ge__(self, other: Any) -> Any:
+        return Formula("≥", self, other)
+
     def __neg__(self) -> Any:
         return Formula("neg", self)
 
