@@ -56,7 +56,8 @@ def temporaries(
     if not found:
         return ()
     taken = [(plan, shapes) for plan, shapes, _ in found]
-    copies = sum(_copied(plan, one, dtype) for plan, _, matrices in found for one in matrices)
+    copies = [one for plan, _, matrices in found for one in (_copied(plan, every, dtype) for every in matrices)]
+    copied = sum(flows for flows, _ in copies) + max((held for _, held in copies), default=0)
     stepped = [
         (plan, [part.shape for one in matrices for part in one.parts] if plan.is_matrix else shapes)
         for plan, shapes, matrices in found
@@ -66,7 +67,7 @@ def temporaries(
         _between_segments(taken, dtype),
         max(within, key=lambda one: one.bytes, default=Temporary("", 0, 0)),
         *_estimate(taken, dtype),
-        Temporary("copies of the matrices that lie in columns", copies, copies),
+        Temporary("copies of the matrices that lie in columns", copied, copied),
     ]
     on_cpu = max((one.on_cpu for one in within), default=0)
     found[1] = Temporary(found[1].what, found[1].bytes, on_cpu)
@@ -108,13 +109,14 @@ def _within_tensors(plan: GroupPlan, shapes: Sequence[Shape], dtype: torch.dtype
         yield Temporary(f"{what}, one tensor at a time", noise + rounds, noise + scratch)
 
 
-def _copied(plan: GroupPlan, matrices: Matrices, dtype: torch.dtype) -> int:
-    """Bytes of θ, the gradient and its buffers of a parameter whose parts lie in columns, and step as copies."""
+def _copied(plan: GroupPlan, matrices: Matrices, dtype: torch.dtype) -> tuple[int, int]:
+    """Bytes that are copied of a parameter whose parts lie in columns: its gradient, and while it steps the rest."""
     if matrices.lie_in_rows:
-        return 0
+        return 0, 0
+    elements = matrices.outer * matrices.length * matrices.inner
     own = [name for name in plan.buffers if name not in plan.factor_buffers]
-    size = 2 * dtype.itemsize + sum(dtype_of_state(plan.state_dtype, name, dtype).itemsize for name in own)
-    return size * matrices.outer * matrices.length * matrices.inner
+    size = dtype.itemsize + sum(dtype_of_state(plan.state_dtype, name, dtype).itemsize for name in own)
+    return elements * dtype.itemsize, elements * size
 
 
 def _kept_aside(plan: GroupPlan, segment: Segment, number: int, work: torch.dtype) -> int | None:

@@ -122,8 +122,6 @@ class Engine:
         moved: list[Tensor] = []
         uncounted: list[Tensor] = []
         for item in items:
-            for part in item.parts:
-                part.write_back()
             if item.dense:
                 moved.append(item.parameter)
             else:
@@ -191,12 +189,13 @@ class Engine:
             totals = TotalNorms(going, number, self.pipeline.update_index)
             for lot in self._memory.lots(going):
                 left = self._run_kernels(lot, number, totals) if natively else lot
-                if not left:
-                    continue
-                for works in waves_of(works_of(left, number, totals)):
+                for works in waves_of(works_of(left, number, totals)) if left else ():
                     self.torch_steps.reduce(works)
                     self.torch_steps.step_gathered(works)
                     call([work for work in works if not work.needs_whole and work.item.count > 0])
+                if lot[:1] and lot[0].copied_from is not None:
+                    for part in lot:
+                        part.write_back()
 
     def _run_kernels(self, items: list[ParameterStep], number: int, totals: TotalNorms) -> list[ParameterStep]:
         """Take items through a segment where kernels can; the others are left."""

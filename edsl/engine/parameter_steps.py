@@ -137,9 +137,12 @@ class MemoryInUse:
             )
 
     def lots(self, items: list[ParameterStep]) -> list[list[ParameterStep]]:
-        """The items that may step at once, then one by one those that share memory."""
-        if not self.map.shared:
+        """The items that may step at once; copied parts, parameter by parameter; what shares memory, one by one."""
+        copies = {id(item.copied_from): item.copied_from for item in items if item.copied_from is not None}
+        if not self.map.shared and not copies:
             return [items]
         sharing = {id(self.map.extents[place]) for place in self.map.shared}
-        apart = [[item] for item in items if id(item.extents) in sharing]
-        return [[item for item in items if id(item.extents) not in sharing], *apart]
+        alone = [item for item in items if id(item.extents) in sharing]
+        together = [item for item in items if id(item.extents) not in sharing]
+        copied = [[item for item in together if item.copied_from is whole] for whole in copies.values()]
+        return [[item for item in together if item.copied_from is None], *copied, *([item] for item in alone)]

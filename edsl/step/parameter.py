@@ -59,6 +59,7 @@ class ParameterStep:
 
     matrices: Matrices | None = None
     parts: tuple[Any, ...] = ()
+    copied_from: Any = None  # the parameter, where this is a part of it that steps as a copy
 
     def __init__(self, slot: ParameterSlot, plan: GroupPlan, state: Any, matrices: Any, partnered: bool) -> None:
         self.plan, self.matrices = plan, matrices

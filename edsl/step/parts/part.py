@@ -38,6 +38,7 @@ class PartStep(ParameterStep):
         assert whole.matrices is not None  # only what is cut has parts
         self.whole, self._cut, self._part, self._factors = whole, whole.matrices, part, factors
         self.plan, self.shards, self.device = whole.plan, whole.shards, whole.device
+        self.copied_from = None if self._cut.lie_in_rows else whole
         self.name = name_of(whole.name, part.name)
         self.count = prod(part.shape)
         self.dense, self.steps_in_place, self.counts = True, False, False
@@ -59,6 +60,9 @@ class PartStep(ParameterStep):
         """Let go of all tensors."""
         self.parameter = self.state = self._given = None
         self.raw = self.flowing = self.new_hessian = self.own_difference = None
+        self._forget_places()
+
+    def _forget_places(self) -> None:
         self._in_memory.clear()
         for name in ("local", "address"):
             self.__dict__.pop(name, None)
@@ -84,9 +88,7 @@ class PartStep(ParameterStep):
         return torch.randn(self._part.shape, generator=generator, dtype=dtype, device=self.theta.device)
 
     def write_back(self) -> None:
-        """Bring copies home."""
-        if self._cut.lie_in_rows:
-            return
+        """Bring copies home, and let go of them; what flows stays."""
         if "local" in self.__dict__:
             self._cut.put(self.whole.theta, self._part, self.local)
         for segment in self.plan.segments:
@@ -95,6 +97,7 @@ class PartStep(ParameterStep):
             ):
                 if name not in self.plan.factor_buffers:
                     self._cut.put(there, self._part, copy)
+        self._forget_places()
 
     def _laid_out(self, segment: Segment) -> list[Tensor]:
         found = zip(segment.buffers, self.whole.buffers_in_memory(segment))
