@@ -152,6 +152,7 @@ def matrices_of(
     is_stack = is_stack and (split == EXPERTS or (EXPERTS in known and split not in ("", "none")))
     if not (is_stack or split == "none" or len(shape) in _ONE or KERNEL in known):
         raise EdslError(_choices(stage, split, shape, name, kinds))
+    is_stack = is_stack and shape[0] > 0
     rows, columns = shape[1:] if is_stack else (shape[0], prod(shape[1:]))
     by_columns = TRANSPOSED in known and len(shape) == 2
     length, what = (columns, "columns") if by_columns else (rows, "rows")
@@ -162,7 +163,7 @@ def matrices_of(
         return one_matrix(rows, columns)
     if by_columns:
         return Matrices(rows, columns, 1, _side_by_side(ranges, lambda size: (rows, size)))
-    if is_stack and shape[0] > 0:
+    if is_stack:
         ranges = [(f"{number}.{own}".rstrip("."), size) for number in range(shape[0]) for own, size in ranges]
     return Matrices(1, sum(size for _, size in ranges), columns, _side_by_side(ranges, lambda size: (size, columns)))
 
