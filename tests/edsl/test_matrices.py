@@ -142,6 +142,21 @@ def test_each_experts_step_has_the_singular_values_of_the_guide(rank):
     assert made[counts].max() <= 1.123
 
 
+def test_one_expert_is_a_matrix_and_none_is_nothing():
+    expert, none = nn.Parameter(torch.randn(1, 4, 5)), nn.Parameter(torch.zeros(0, 4, 5))
+    alone = nn.Parameter(expert.detach()[0].clone())
+    stack = edsl.compile("grad | e | shampoo(split='experts')", [expert, none], mode="eager")
+    matrix = edsl.compile("grad | e | shampoo", [alone], mode="eager")
+    assert stack.matrices == {"0.0": "1 of 4 × 5: 0", "0.1": "0 × 20"}
+    for step in range(3):
+        none.grad = torch.zeros(0, 4, 5)
+        expert.grad = gradient(expert, step)
+        alone.grad = expert.grad[0].clone()
+        stack.step()
+        matrix.step()
+    assert torch.equal(expert[0], alone)
+
+
 def test_modules_tell_which_parameters_are_several_matrices_and_which_one():
     class Mixture(Holder):
         pass

@@ -57,8 +57,8 @@ class Matrices:
 
     @property
     def are_one(self) -> bool:
-        """Whether the parameter is one matrix."""
-        return len(self.parts) == 1
+        """Whether the parameter is one matrix, which a stack of one expert is not: its shape is another."""
+        return not self.parts[0].name
 
     @property
     def lie_in_rows(self) -> bool:
