@@ -28,7 +28,7 @@ from edsl.language.pipeline import Pipeline
 from edsl.numerics.dtypes import working_dtype
 from edsl.step.contexts import TorchContext
 from edsl.step.inputs import StepInputs
-from edsl.step.layout import matrix_shape
+from edsl.step.parts.matrices import Matrices, one_matrix
 from edsl.step.plan import GroupPlan
 from edsl.step.segment import Segment
 from edsl.step.state_dtype import dtype_of_state
@@ -46,19 +46,31 @@ class Temporary:
 
 
 def temporaries(
-    branches: Sequence[tuple[Pipeline, Sequence[Shape]]], dtype: torch.dtype, state_dtype: torch.dtype | None
+    branches: Sequence[tuple[Pipeline, Sequence[Shape], Sequence[Matrices]]],
+    dtype: torch.dtype,
+    state_dtype: torch.dtype | None,
 ) -> tuple[Temporary, ...]:
-    """What a step allocates, for pipelines and the shapes that take each."""
-    taken = [
-        (GroupPlan(one, False, one.hyperparameters, "", state_dtype), shapes) for one, shapes in branches if shapes
+    """What a step allocates, for pipelines, the shapes that take each, and the matrices that they are taken as."""
+    found = [
+        (GroupPlan(one, False, one.hyperparameters, "", state_dtype), shapes, matrices)
+        for one, shapes, matrices in branches
+        if shapes
     ]
-    if not taken:
+    if not found:
         return ()
-    within = [found for plan, shapes in taken for found in _within_tensors(plan, shapes, dtype)]
+    taken = [(plan, shapes) for plan, shapes, _ in found]
+    copies = [one for plan, _, matrices in found for one in (_copied(plan, every, dtype) for every in matrices)]
+    copied = sum(flows for flows, _ in copies) + max((held for _, held in copies), default=0)
+    stepped = [
+        (plan, [part.shape for one in matrices for part in one.parts] if plan.is_matrix else shapes)
+        for plan, shapes, matrices in found
+    ]
+    within = [found for plan, shapes in stepped for found in _within_tensors(plan, shapes, dtype)]
     found = [
         _between_segments(taken, dtype),
         max(within, key=lambda one: one.bytes, default=Temporary("", 0, 0)),
         *_estimate(taken, dtype),
+        Temporary("copies of the matrices that lie in columns", copied, copied),
     ]
     on_cpu = max((one.on_cpu for one in within), default=0)
     found[1] = Temporary(found[1].what, found[1].bytes, on_cpu)
@@ -89,10 +101,7 @@ def _within_tensors(plan: GroupPlan, shapes: Sequence[Shape], dtype: torch.dtype
         noise = len(segment.noisy) * largest * work.itemsize
         kept = _kept_aside(plan, segment, number, work)
         if kept is None:
-            alike = Counter(
-                matrix_shape(torch.empty(shape, device="meta")) if plan.is_matrix else shape for shape in shapes
-            )
-            found = [_of_matrices(plan, segment, shape, count, dtype) for shape, count in alike.items()]
+            found = [_of_matrices(plan, segment, shape, count, dtype) for shape, count in Counter(shapes).items()]
             anywhere, on_cpu = (max(bytes_) + noise for bytes_ in zip(*found))
             label = next((s.name for s in segment.stages if s.is_matrix), segment.labels[0])
             yield Temporary(f"matrices of {label}, one tensor or stack at a time", anywhere, on_cpu)
@@ -101,6 +110,16 @@ def _within_tensors(plan: GroupPlan, shapes: Sequence[Shape], dtype: torch.dtype
         scratch = kept * max(min(largest, SCRATCH), threads * min(largest, SMALL)) * work.itemsize
         what = " and ".join(["noise"] * bool(noise) + ["values kept until a layer's norm is known"] * bool(rounds))
         yield Temporary(f"{what}, one tensor at a time", noise + rounds, noise + scratch)
+
+
+def _copied(plan: GroupPlan, matrices: Matrices, dtype: torch.dtype) -> tuple[int, int]:
+    """Bytes that are copied of a parameter whose parts lie in columns: its gradient, and while it steps the rest."""
+    if matrices.lie_in_rows:
+        return 0, 0
+    elements = matrices.outer * matrices.length * matrices.inner
+    own = [name for name in plan.buffers if name not in plan.factor_buffers]
+    size = dtype.itemsize + sum(dtype_of_state(plan.state_dtype, name, dtype).itemsize for name in own)
+    return elements * dtype.itemsize, elements * size
 
 
 def _kept_aside(plan: GroupPlan, segment: Segment, number: int, work: torch.dtype) -> int | None:
@@ -124,8 +143,8 @@ def _of_matrices(plan: GroupPlan, segment: Segment, shape: Shape, count: int, dt
     """The most that a step or a refresh of one or a stack of such tensors holds: on a GPU or uncompiled, on a CPU."""
     parameter = torch.empty(shape, dtype=dtype, device="meta")
     work = working_dtype(dtype)
-    flat = matrix_shape(parameter) if plan.is_matrix else (parameter.numel(),)
-    own = plan.shapes(parameter)
+    flat = shape if plan.is_matrix else (parameter.numel(),)
+    own = plan.shapes(parameter, one_matrix(*shape) if plan.is_matrix else None)
 
     def tensor(shape: Shape, dtype: torch.dtype = work) -> torch.Tensor:
         return torch.empty(shape, dtype=dtype, device="meta")

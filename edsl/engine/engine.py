@@ -51,7 +51,6 @@ class Engine:
     Attributes:
         names: of the parameters.
         native, cuda, torch_steps: what takes an item through a segment: the first that can.
-        kinds: of the modules that own each parameter, where they are known.
     """
 
     def __init__(
@@ -62,12 +61,20 @@ class Engine:
         self.native = CpuKernels() if mode == "compiled" else NoKernels()
         self.cuda = CudaKernels() if mode == "compiled" else NoKernels()
         self.torch_steps = TorchSteps(mode, state_dtype)
-        self.kinds: Mapping[str, Sequence[str]] = {}
         self._plans = GroupPlans(pipeline, state_dtype, self.names)
         self._parameters = ParameterSteps(self._plans)
         self._memory = MemoryInUse()
         self._before: list[ParameterStep] = []  # the items of the last general step
         self._replay: Replay | None = None
+
+    @property
+    def kinds(self) -> Mapping[str, Sequence[str]]:
+        """Of the modules that own each parameter, by its name, where they are known."""
+        return self._plans.kinds
+
+    @kinds.setter
+    def kinds(self, known: Mapping[str, Sequence[str]]) -> None:
+        self._plans.kinds = known
 
     @property
     def graphs(self) -> int:
@@ -99,12 +106,12 @@ class Engine:
 
     def step(self, groups: Groups, states: Any, slots: list[ParameterSlot]) -> list[ParameterStep]:
         """One step of every parameter with a gradient; the items hold u if nothing updates θ."""
-        items = list(self._parameters.begin(groups, states, slots, self.kinds))
+        items = list(self._parameters.begin(groups, states, slots))
         if not items:
             return []
-        self._memory.follow(items)
+        self._memory.follow(self._parameters.active)
         self._run_segments(items, self.torch_steps.step)
-        self._finish(items)
+        self._finish(self._parameters.active)
         shares_memory = bool(self._memory.map.shared)
         may_repeat = not self.pipeline.nonfinite_policy and not shares_memory
         if may_repeat and self._plans.estimator(groups).passes_grad and can_replay(items, self._before):
@@ -165,7 +172,7 @@ class Engine:
         look: Callable[[SegmentWork], None],
     ) -> None:
         """Let `look` see chosen items before each segment of the next step, which isn't taken."""
-        items = [item for item in self._parameters.begin(groups, states, slots, self.kinds) if chosen(item)]
+        items = [item for item in self._parameters.begin(groups, states, slots) if chosen(item)]
         self._run_segments(items, lambda works: [look(work) for work in works], natively=False)
 
     def _run_segments(
@@ -184,12 +191,13 @@ class Engine:
             totals = TotalNorms(going, number, self.pipeline.update_index)
             for lot in self._memory.lots(going):
                 left = self._run_kernels(lot, number, totals) if natively else lot
-                if not left:
-                    continue
-                for works in waves_of(works_of(left, number, totals)):
+                for works in waves_of(works_of(left, number, totals)) if left else ():
                     self.torch_steps.reduce(works)
                     self.torch_steps.step_gathered(works, self._step_whole)
                     call([work for work in works if not work.needs_whole and work.item.count > 0])
+                if lot[:1] and lot[0].copied_from is not None:
+                    for part in lot:
+                        part.write_back()
 
     def _run_kernels(self, items: list[ParameterStep], number: int, totals: TotalNorms) -> list[ParameterStep]:
         """Take items through a segment where kernels can; the others are left."""

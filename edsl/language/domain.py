@@ -116,6 +116,28 @@ class Whole:
         return f"a whole number ≥ {self.low}"
 
 
+@dataclass(frozen=True)
+class Split:
+    """How a parameter is cut into matrices: a word, names of equal parts, or sizes of parts."""
+
+    words: ClassVar[tuple[str, ...]] = ("auto", "none", "experts")
+    live: ClassVar[bool] = False
+
+    def read(self, value: Any) -> str | tuple[Any, ...]:
+        if isinstance(value, str) and value in self.words:
+            return value
+        parts = tuple(value) if isinstance(value, (tuple, list)) else ()
+        named = all(isinstance(part, str) and part.isidentifier() for part in parts) and len({*parts}) == len(parts)
+        sized = all(type(part) is int and 0 < part < 2**63 for part in parts)
+        if len(parts) < 2 or not (named or sized):
+            raise ValueError(f"must be {self}, got {shown(value)}")
+        return parts
+
+    def __str__(self) -> str:
+        words = ", ".join(map(repr, self.words))
+        return f"{words}, names of equal parts such as ('q', 'k', 'v'), or their sizes such as (768, 256, 256)"
+
+
 class Domain(Protocol):
     """The values that a hyper-parameter may take, and how one is read; raises ValueError with what is wrong."""
 

@@ -84,6 +84,11 @@ class Stage(Hyperparameters):
         return self.needs_total_norm or self.refresh_every > 0 or bool(self.buffer_shapes(1, 1))
 
     @property
+    def cut(self) -> tuple[Any, int]:
+        """Of a matrix stage: into what it cuts each parameter, its `split` ("" without one) and its `heads`."""
+        return "", 1
+
+    @property
     def constant(self) -> tuple[str, ...]:
         """Live fields that make the recurrence inexact if they change while training."""
         return ()

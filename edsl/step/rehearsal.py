@@ -52,7 +52,7 @@ def _rehearse(pipeline: Pipeline) -> None:
 
 def _through(plan: GroupPlan, segment: Segment, theta: Tensor, x: Tensor) -> Tensor:
     """What flows out of a segment, checked with its next memory."""
-    shapes = plan.shapes(theta)
+    shapes = plan.shapes(theta, plan.matrices(theta.shape, "", None))
     buffers = [torch.zeros(shapes[name], device="cpu") for name in segment.buffers]
     inputs = StepInputs(
         gradient=x.clone(),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from edsl.language.context import At, Value
-from edsl.language.domain import DECAY, Number, Switch, Whole, field
+from edsl.language.domain import DECAY, Number, Split, Switch, Whole, field
 from edsl.language.stage import BaseUpdate
 from edsl.numerics.blocks import block_shapes
 from edsl.updates.covariances import bounded
@@ -47,9 +47,14 @@ class Soap(BaseUpdate):
         every: n ≥ 1, steps from one change of the bases to the next.
         stagger: behind its first step, each parameter renews its bases at steps of its own, which its name tells.
         block: the largest dimension of a basis.
+        split: into which matrices each parameter is cut: "auto" (fused QKV and experts as the module
+            tells), "none" (one matrix), "experts" (an (E, m, n) is E matrices), names of equal parts of
+            the rows, or their sizes.
+        heads: equal blocks of rows that each of these is cut into; behind `split` those of the first part.
 
     Raises:
-        EdslError: for a value outside its domain, or a parameter with fewer than 2 dimensions.
+        EdslError: for a value outside its domain, a parameter with fewer than 2 dimensions, or one that
+            can't be cut so.
 
     Example:
         >>> import edsl
@@ -69,6 +74,12 @@ class Soap(BaseUpdate):
     every: int = field(10, Whole(1))
     block: int = field(1024, Whole(1))
     stagger: bool = field(False, Switch())
+    split: str | tuple[Any, ...] = field("auto", Split())
+    heads: int = field(1, Whole(1))
+
+    @property
+    def cut(self) -> tuple[Any, int]:
+        return self.split, self.heads
 
     @property
     def refresh_every(self) -> int:
