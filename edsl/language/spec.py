@@ -1,5 +1,6 @@
 """Text ⇄ Pipeline, by Python's own `ast`, never evaluated.
 
+text     = rule* spec                  rules as in edsl.language.rules.grammar
 spec     = stage ("|" stage)*          parentheses may group
 stage    = name | name "(" key "=" literal, … ")"
 name     = a stage, a recipe, or torch.X / torch_optimizer.X
@@ -24,6 +25,8 @@ from edsl.language.registry.build import build, build_class
 from edsl.language.registry.lookup import is_stage, stage_class, stage_names
 from edsl.language.registry.recipes import RECIPES
 from edsl.language.registry.stages import FOREIGN, load
+from edsl.language.rules.texts import has_rules, read_text
+from edsl.language.rules.tree import Place
 from edsl.language.stage import BaseUpdate, Stage
 
 MOST_CHARACTERS = 100_000
@@ -58,7 +61,14 @@ def read(text: str, stages: Iterable[type[Stage]] = ()) -> Pipeline:
     """As `parse`, without a warning."""
     if not isinstance(text, str):
         raise EdslError(f"a spec is a text such as 'grad | e | lamb(lr=0.01)', got {type(text).__name__}")
-    return _Reader(text, {stage.name: stage for stage in stages}).pipeline()
+    own = {stage.name: stage for stage in stages}
+    if not has_rules(text):
+        return _Reader(text, own).pipeline()
+    parts = read_text(text)
+    if not parts.line.strip():
+        said = "the text ends without a pipeline: add a last line such as grad | {}(lr=0.001)"
+        raise parts.source.error(said.format(next(iter(parts.rules), "adamw")), Place(parts.number, 0))
+    return _Reader(parts.line, {**own, **parts.rules}).pipeline()
 
 
 def as_pipeline(spec: Any) -> Pipeline:

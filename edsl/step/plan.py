@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import fields
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +14,7 @@ from edsl.distributed.sharding import shards_of
 from edsl.errors import EdslError, EdslWarning
 from edsl.language.domain import DECAY
 from edsl.language.pipeline import Pipeline
+from edsl.language.rules.names import state_name
 from edsl.language.stage import Estimator, Stage, segments
 from edsl.step.layout import matrix_shape
 from edsl.step.segment import Segment
@@ -43,11 +43,14 @@ class GroupPlan:
         self._seen: dict[str, Any] = dict.fromkeys(("route", "exclude", *values), _CHANGING)
         self._pipeline = pipeline = self._with_values(values)
         self.stages = pipeline.stages
-        self.entries = tuple(
-            (index, field) for index, field in pipeline.keys.values() if field in pipeline.stages[index].live_fields()
-        )
+        own = [place for place in pipeline.keys.values() if place[1] in pipeline.stages[place[0]].live_fields()]
+        hidden = [(index, field) for index, stage in enumerate(pipeline.stages) for field in stage.hidden_fields()]
+        self.entries = (*own, *hidden)
         self.decays = tuple(
-            entry for entry, (index, field) in enumerate(self.entries) if _is_decay(pipeline.stages[index], field)
+            # of a decay β a debiasing needs βᵏ
+            entry
+            for entry, (index, field) in enumerate(self.entries)
+            if pipeline.stages[index].domain_of(field) == DECAY
         )
         self.memory: dict[int, Any] = {
             index: type(pipeline.stages[index].init(0.0)) for index in (0, *self.engine_stages)
@@ -195,7 +198,7 @@ class GroupPlan:
     def factor_buffers(self) -> frozenset[str]:
         """The buffers that do not have the parameter's shape."""
         stages = zip(self.pipeline.stages, self.pipeline.labels)
-        return frozenset(f"{label}.{name}" for stage, label in stages for name in stage.buffer_shapes(1, 1))
+        return frozenset(state_name(label, name) for stage, label in stages for name in stage.buffer_shapes(1, 1))
 
     def shapes(self, parameter: Tensor) -> dict[str, tuple[int, ...]]:
         """The shape of each buffer of a parameter."""
@@ -203,7 +206,7 @@ class GroupPlan:
         if self.factor_buffers:
             for stage, label in zip(self.pipeline.stages, self.pipeline.labels):
                 for name, shape in stage.buffer_shapes(*matrix_shape(parameter)).items():
-                    own[f"{label}.{name}"] = shape
+                    own[state_name(label, name)] = shape
         return own
 
     def estimator_memory(self, state: dict[str, Any]) -> Any:
@@ -231,10 +234,5 @@ def buffer_names(pipeline: Pipeline) -> list[str]:
     for branch in pipeline.branches.values():
         for stage, label in zip(branch.stages, branch.labels):
             if not stage.moves_weights:
-                names.update(dict.fromkeys(f"{label}.{field}" for field in type(stage.init(0.0))._fields))
+                names.update(dict.fromkeys(state_name(label, field) for field in type(stage.init(0.0))._fields))
     return list(names)
-
-
-def _is_decay(stage: Stage, name: str) -> bool:
-    """Whether a field is a decay β, of which a debiasing needs βᵏ."""
-    return next(field.metadata["domain"] for field in fields(stage) if field.name == name) == DECAY
