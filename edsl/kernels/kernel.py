@@ -190,8 +190,10 @@ class KernelCache(ABC):
     def _found(self, item: ParameterStep, number: int, dtypes: tuple[Any, ...]) -> Kernel | None:
         segment, theta = item.plan.segments[number], item.local
         lying = item.buffers_in_memory(segment)
-        if any(buffer.device != theta.device for buffer in lying):
-            return None  # torch says so
+        read = (item.flowing, item.raw, item.new_hessian, item.own_difference, *lying)
+        for tensor in read:  # a kernel addresses all of them as it does θ: what is not alike goes to torch
+            if tensor is not None and (tensor.numel() != theta.numel() or tensor.device != theta.device):
+                return None
         buffers = tuple(buffer.dtype for buffer in lying)
         key = (segment.key, theta.dtype, dtypes, buffers, theta.device)
         if key not in self._kernels:
