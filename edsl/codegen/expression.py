@@ -231,6 +231,9 @@ class TracingContext(At):
         above, below = (apply("where", apply(">=", side, LEAST), 1, 0) for side in (x, -x))
         return apply("-", above, below)
 
+    def where(self, condition: Any, x: Any, y: Any) -> Any:
+        return apply("where", condition, x, y) if isinstance(condition, Expression) else x if condition else y
+
     def positive(self, x: Any) -> Expression:
         return apply("where", apply(">", x, 0), 1, 0)
 

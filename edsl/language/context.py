@@ -106,9 +106,33 @@ class At(ABC):
         """1 where x > 0, else 0, element by element."""
         return self.function("positive", x)
 
+    def where(self, condition: Value, x: Value, y: Value) -> Value:
+        """x where a comparison such as a > b holds, else y, element by element."""
+        return self.function("where", condition, x, y)
+
+    def ema(self, past: Value, x: Value, beta: Value) -> Value:
+        """β past + (1 − β) x: one step of an exponential moving average."""
+        return beta * past + (1 - beta) * x
+
     def mean(self, x: Value) -> Value:
         """The mean over the layer's elements, a scalar."""
         return self.function("mean", x)
+
+    def row_mean(self, x: Value) -> Value:
+        """The mean of each row of a matrix, a column of numbers."""
+        return self.function("row_mean", x)
+
+    def column_mean(self, x: Value) -> Value:
+        """The mean of each column of a matrix, a row of numbers."""
+        return self.function("column_mean", x)
+
+    def row_norm(self, x: Value) -> Value:
+        """‖·‖₂ of each row of a matrix, a column of numbers."""
+        return self.sqrt(self.row_mean(x * x) * self.columns)
+
+    def column_norm(self, x: Value) -> Value:
+        """‖·‖₂ of each column of a matrix, a row of numbers."""
+        return self.sqrt(self.column_mean(x * x) * self.rows)
 
     def every(self, period: int, x: Value, otherwise: Value) -> Value:
         """x at every `period`-th step, `otherwise` at others."""

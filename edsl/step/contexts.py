@@ -48,6 +48,14 @@ class TorchContext(At):
     def sqrt(self, x: Any) -> Any:
         return x.sqrt() if isinstance(x, Tensor) else x**0.5  # the root of a size is a number
 
+    def elementwise(self, name: str, *parts: Any) -> Any:
+        first, *rest = parts
+        return super().elementwise(name, first if isinstance(first, Tensor) else self._number(first), *rest)
+
+    def _number(self, value: Any) -> Tensor:
+        """A number or a size, as a scalar of the step."""
+        return torch.as_tensor(value, dtype=self.k.dtype, device=self.k.device)
+
     def norm(self, x: Tensor) -> Tensor:
         return self._of_layer(x, norm)
 
@@ -109,6 +117,18 @@ class TorchContext(At):
 
     def positive(self, x: Tensor) -> Tensor:
         return (x > 0).to(x.dtype)
+
+    def where(self, condition: Any, x: Any, y: Any) -> Any:
+        if not isinstance(condition, Tensor):
+            return x if condition else y  # of sizes and numbers, which a compiled function is made for
+        made = torch.where(condition, x, y)
+        return made if isinstance(x, Tensor) or isinstance(y, Tensor) else made.to(self.theta.dtype)
+
+    def row_mean(self, x: Tensor) -> Tensor:
+        return x.mean(-1, keepdim=True)
+
+    def column_mean(self, x: Tensor) -> Tensor:
+        return x.mean(-2, keepdim=True)
 
     def every(self, period: int, x: Tensor, otherwise: Tensor) -> Tensor:
         return torch.where(torch.remainder(self.k, period) == 0, x, otherwise)

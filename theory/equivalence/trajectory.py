@@ -25,7 +25,10 @@ LAYERS, ELEMENTS = 2, 3
 PRECISE = np.longdouble
 IDEALS = ("estimator", "guard", "evaluated", "spared", "noise", "first", "debias", "root", "decay")
 _OF_MATRICES = frozenset(
-    ("transpose", "product", "blocks", "whole", "orthogonal", "inverse_power", "eigenbasis", "refined")
+    (
+        *("transpose", "product", "blocks", "whole", "orthogonal", "inverse_power", "eigenbasis", "refined"),
+        *("row_mean", "column_mean"),
+    )
 )
 
 
@@ -215,6 +218,7 @@ _REAL: Mapping[str, Callable[..., Any]] = {
     "max": np.maximum,
     "sign": np.sign,
     "positive": lambda x: np.where(x > 0, 1, 0),
+    "where": np.where,
 }
 
 

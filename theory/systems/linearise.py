@@ -83,6 +83,9 @@ _REFUSED = {
     "max": "a maximum",
     "sign": "a sign",
     "positive": "a mask",
+    "where": "a choice by values",
+    "row_mean": "a mean over each row",
+    "column_mean": "a mean over each column",
     "mean": "a mean over the layer",
     "every": "it acts only every few steps",
     "orthogonal": "the orthogonalisation of a matrix",
@@ -110,7 +113,7 @@ class LinearAt(At):
         return self._refuse("a bound on the norm of all gradients")
 
     def function(self, name: str, *arguments: Any) -> Any:
-        return self._refuse(f"{name} of each element" if name in OPERATIONS else _REFUSED.get(name, _MATRIX))
+        return self._refuse(_REFUSED.get(name) or (f"{name} of each element" if name in OPERATIONS else _MATRIX))
 
     def elementwise(self, name: str, *parts: Any) -> Any:
         return self.function(name, *parts)

@@ -48,6 +48,18 @@ class Formula:
     def __neg__(self) -> Any:
         return Formula("neg", self)
 
+    def __lt__(self, other: Any) -> Any:
+        return Formula("<", self, other)
+
+    def __gt__(self, other: Any) -> Any:
+        return Formula(">", self, other)
+
+    def __le__(self, other: Any) -> Any:
+        return Formula("≤", self, other)
+
+    def __ge__(self, other: Any) -> Any:
+        return Formula("≥", self, other)
+
     def __abs__(self) -> Any:
         return Formula("abs", self)
 

@@ -12,6 +12,7 @@ _LETTERS = {
     "Δ": r"\Delta ", "Σ": r"\sum", "∇": r"\nabla ", "∂": r"\partial ", "ḡ": r"\bar g", "ĝ": r"\hat g",
     "ₖ₋₁": "_{k-1}", "ₖ": "_k", "ᵢ": "_i", "ⱼ": "_j", "₁": "_1", "₂": "_2", "₃": "_3", "₄": "_4", "₅": "_5",
     "ᵏ": "^k", "ᵀ": "^\\top", "²": "^2", "−": "-", "′": "'", "⊙": r"\odot", "·": r"\cdot ", "±": r"\pm ", "~": r"\sim",
+    "≤": r"\le ", "≥": r"\ge ",
 }  # fmt: skip
 _ACCENTS = {"\u0302": r"\hat", "\u0303": r"\tilde", "\u0304": r"\bar"}
 _WORDS = ("clamp", "min", "max", "mean", "sign", "eigenvectors", "qr", "NS", "rows", "columns")

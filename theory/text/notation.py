@@ -130,6 +130,8 @@ class Writer(At):
             return text[1:] if text.startswith("−") else f"−{text}", PRODUCT
         if operation == "product":
             return self._juxtaposed(*parts), PRODUCT
+        if operation in ("<", ">", "≤", "≥"):
+            return f"{self.text(parts[0])} {operation} {self.text(parts[1])}", SUM
         if operation == "transpose":
             return f"{self._in(parts[0], ATOM)}ᵀ", ATOM
         return self._function(operation, parts), ATOM
@@ -163,6 +165,10 @@ class Writer(At):
             return f"clamp({self.text(parts[0])}, −{bound}, {bound})"
         if operation == "abs":
             return f"|{self.text(parts[0])}|"
+        if operation == "where":
+            return f"[{self.text(parts[1])} if {self.text(parts[0])} else {self.text(parts[2])}]"
+        if operation in ("row_mean", "column_mean"):
+            return f"{operation.removesuffix('_mean')} mean({self.text(parts[0])})"
         if operation == "positive":
             return f"[{self.text(parts[0])} > 0]"
         if operation == "orthogonal":

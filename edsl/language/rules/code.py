@@ -83,7 +83,9 @@ def program(
     if any(one.refreshes for one in nested):
         within = _Emitter(path, definition, domains, nested, source).refresh()
         text += "\n\n" + "\n    ".join(["def refresh(self, x, memory, at, due, begins):", *within])
-    names: dict[str, Any] = {"__builtins__": {}, "Memory": memory, "refreshed": _refreshed}
+    # What C code imports while it runs, as torch does, it imports by the builtins of the frame that calls it.
+    builtins = {"__import__": __import__}
+    names: dict[str, Any] = {"__builtins__": builtins, "Memory": memory, "refreshed": _refreshed}
     names |= {f"Memory{place}": one.memory for place, one in enumerate(nested)}
     exec(compile(text, f"<rule {definition.name}>", "exec", dont_inherit=True), names)
     return Program(text, names["step"], names.get("refresh"), memory)

@@ -134,11 +134,13 @@ class RuleStage(Stage):
     def _equip(self, spared: bool, known: Mapping[str, Any] | None = None) -> None:
         """Build the stages within, and find the code."""
         nested = tuple(self._built(call, spared, known or {}) for call in self.variant.calls)
-        made = {"_spared": spared, "_nested": nested, "_program": self._code(nested)}
+        self._hold(nested, self._code(nested), spared)
+
+    def _hold(self, nested: tuple[Any, ...], code: Program, spared: bool) -> None:
+        self.__dict__.update(_nested=nested, _program=code, _spared=spared)
         for call, stage in zip(self.variant.calls, nested):
             for name in (*stage.live_fields(), *stage.hidden_fields()):
-                made[f"{call.label}__{name}"] = getattr(stage, name)
-        self.__dict__.update(made)
+                self.__dict__[f"{call.label}__{name}"] = getattr(stage, name)
 
     def _built(self, call: Call, spared: bool, known: Mapping[str, Any]) -> Any:
         if call.label in known:
@@ -241,7 +243,7 @@ class RuleStage(Stage):
     def bind(self, values: dict[str, Value]) -> Any:
         bound = super().bind(values)
         nested = [self._bound(call, stage, values, bound) for call, stage in zip(self.variant.calls, self._nested)]
-        bound.__dict__.update(_spared=self._spared, _program=self._program, _nested=tuple(nested))
+        bound._hold(tuple(nested), self._program, self._spared)
         return bound
 
     def _bound(self, call: Call, stage: Any, values: dict[str, Value], bound: Any) -> Any:
