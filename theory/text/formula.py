@@ -46,7 +46,7 @@ class Formula:
         return Formula("^", other, self)
 
     def __neg__(self) -> Any:
-        return Formula("neg", self)
+        return self.parts[0] if self.operation == "neg" and self.name is None else Formula("neg", self)
 
     def __lt__(self, other: Any) -> Any:
         return Formula("<", self, other)
@@ -80,4 +80,6 @@ def _product(left: Any, right: Any) -> Any:
         return 0
     if is_number(left, 1):
         return right
+    if is_number(left, -1):
+        return -right
     return left if is_number(right, 1) else Formula("·", left, right)

@@ -15,6 +15,7 @@ from edsl.errors import EdslError, shown
 from edsl.language.context import At
 from edsl.language.domain import plain
 from edsl.language.pipeline import Pipeline
+from edsl.language.rules.stage import RuleStage
 from edsl.language.stage import BaseUpdate, Estimator, Stage, Wrapper
 from edsl.theory.text.alphabet import Alphabet
 from edsl.theory.text.formula import ATOM, POWER, PRODUCT, QUOTIENT, SUM, Formula, is_number, letter
@@ -310,8 +311,14 @@ def _wanted(stage: Stage) -> dict[str, str]:
     }
     if not is_estimator:
         kind: Any = type(stage.init(0.0))
-        wanted |= {f"{field}ₖ": _LETTERS.get(field, field) for field in kind._fields}
+        wanted |= {f"{field}ₖ": _buffer_letter(stage, field) for field in kind._fields}
     return wanted
+
+
+def _buffer_letter(stage: Stage, field: str) -> str:
+    """What a buffer is called: by a letter, or as its own rule calls it."""
+    name = field.rpartition("__")[2]
+    return name if isinstance(stage, RuleStage) and name == field else _LETTERS.get(name, name)
 
 
 def _run(

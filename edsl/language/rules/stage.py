@@ -138,6 +138,7 @@ class RuleStage(Stage):
 
     def _hold(self, nested: tuple[Any, ...], code: Program, spared: bool) -> None:
         self.__dict__.update(_nested=nested, _program=code, _spared=spared)
+        self.__dict__["_settled"] = True  # its betas are its own author's
         for call, stage in zip(self.variant.calls, nested):
             for name in (*stage.live_fields(), *stage.hidden_fields()):
                 self.__dict__[f"{call.label}__{name}"] = getattr(stage, name)
