@@ -53,7 +53,9 @@ class Segment:
     @cached_property
     def kept(self) -> frozenset[str]:
         """The buffers that a step without a refresh leaves as they are."""
-        return frozenset(state_name(label, name) for label, kept in zip(self.labels, self.analysis.kept) for name in kept)
+        return frozenset(
+            state_name(label, name) for label, kept in zip(self.labels, self.analysis.kept) for name in kept
+        )
 
     @cached_property
     def serves_all_sizes(self) -> bool:
@@ -69,7 +71,9 @@ class Segment:
     @cached_property
     def buffers(self) -> tuple[str, ...]:
         """The names of this segment's state, in the order in which the function takes it."""
-        return tuple(state_name(label, name) for label, memory in zip(self.labels, self.memory) for name in memory._fields)
+        return tuple(
+            state_name(label, name) for label, memory in zip(self.labels, self.memory) for name in memory._fields
+        )
 
     @cached_property
     def noisy(self) -> tuple[tuple[Any, str], ...]:

@@ -1,5 +1,7 @@
 """edsl's own stages written again as rules: of each its text, and specs that name it."""
 
+# ruff: noqa: E501 (rules, as one writes them)
+
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -9,7 +11,7 @@ class Again(NamedTuple):
     """A stage as a rule of the same name.
 
     Attributes:
-        text: its definition. own: a spec with edsl's stage. ruled: the same with the rule, where it is written otherwise.
+        text: its definition. own: a spec with edsl's stage. ruled: the same with the rule, where it differs.
     """
 
     text: str

@@ -16,7 +16,6 @@ from edsl.language.rules.stage import RuleStage
 from edsl.step.plan import GroupPlan
 from tests.rules.builtins import AGAIN, Again
 
-
 COMPILED = ("rmsprop, centered", "e", "lookahead")
 
 

@@ -107,7 +107,9 @@ def _check_step(kind: type[Stage], stage: Stage) -> None:
         got = shown(shapes)
         raise wrong(kind, f"buffer_shapes must return shapes of buffers by their names, got {got}", "buffer_shapes")
     if shapes.keys() != least.keys():
-        raise wrong(kind, "buffer_shapes must name the same buffers whatever the size of the parameter", "buffer_shapes")
+        raise wrong(
+            kind, "buffer_shapes must name the same buffers whatever the size of the parameter", "buffer_shapes"
+        )
     if isinstance(stage, Estimator):
         return
     remembers: Any = type(memory)

@@ -7,7 +7,7 @@ somebody uses it, so that kernels are found again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass, fields, make_dataclass
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -15,16 +15,16 @@ from edsl.errors import EdslError, FieldError, nearest
 from edsl.language.arguments import stands_for
 from edsl.language.domain import Domain
 from edsl.language.reductions import AnalysisContext, ReductionDepth
-from edsl.language.rules.canonical import canonical
-from edsl.language.rules.order import ordered
-from edsl.language.rules.parameters import domain_of, field_of
+from edsl.language.rules.names import ordered
 from edsl.language.rules.paths import paths_of
 from edsl.language.rules.shapes import SCALAR, shapes_of
-from edsl.language.rules.source import Source
-from edsl.language.rules.stage import KINDS, Call, RuleStage, RuleUpdate, RuleWrapper, Variant
-from edsl.language.rules.tree import Definition, Literal, Name, Parameter, Several, StageCall, called, walk
-from edsl.language.rules.words import RATE, VALUES, WORDS
-from edsl.language.stage import Adaptor, BaseUpdate, Estimator, Stage, Wrapper
+from edsl.language.rules.stage import KINDS, Call, RuleStage, Variant
+from edsl.language.rules.syntax.canonical import canonical
+from edsl.language.rules.syntax.parameters import domain_of, field_of
+from edsl.language.rules.syntax.source import Source
+from edsl.language.rules.syntax.tree import Definition, Name, Parameter, Several, StageCall, called, walk
+from edsl.language.rules.syntax.words import RATE, VALUES, WORDS
+from edsl.language.stage import BaseUpdate, Estimator, Stage, Wrapper
 
 MOST_STAGES = 64  # of a rule with all that it runs
 TAKEN = frozenset(  # what calls and param groups hold beside hyper-parameters
@@ -55,9 +55,7 @@ class Outside:
 _made: WeakValueDictionary[tuple[str, str], type[RuleStage]] = WeakValueDictionary()
 
 
-def classes_of(
-    definitions: Mapping[str, Definition], source: Source, outside: Outside
-) -> dict[str, type[RuleStage]]:
+def classes_of(definitions: Mapping[str, Definition], source: Source, outside: Outside) -> dict[str, type[RuleStage]]:
     """The classes of a text's definitions, by name.
 
     Raises:
@@ -97,10 +95,7 @@ def _class_of(definition: Definition, source: Source, outside: Outside) -> type[
                 source.refuse(f"{definition.name} runs two rules called {one.name}: give one another name", definition)
     definitions = ordered([*below.values(), definition])
     text = canonical(definitions)
-    known = _made.get((text, definition.name))
-    if known is None:
-        known = _made[text, definition.name] = _new_class(definition, definitions, text, source, within)
-    return known
+    return _made.get((text, definition.name)) or _new_class(definition, definitions, text, source, within)
 
 
 def _found(name: str, definition: Definition, source: Source, outside: Outside) -> type[Stage]:
@@ -152,22 +147,39 @@ def _new_class(
     for one in parameters:
         if one.name in TAKEN or hasattr(base, one.name):
             source.refuse(f"a hyper-parameter can't be called {one.name}; choose another name", one)
-    domains = {one.name: domain_of(one) for one in parameters}
-    fields = [field_of(one) for one in parameters]
-    about = definition.about or f"A rule: see `edsl show`. {definition.kind} {definition.name}."
-    return _made_of(definition, definitions, text, source, within, domains, fields, about)
+    return class_with(
+        definition,
+        definitions,
+        text,
+        source,
+        within,
+        domains={one.name: domain_of(one) for one in parameters},
+        hyperparameters=[field_of(one) for one in parameters],
+        base=base,
+        extra={"__doc__": definition.about or f"The rule {definition.name}: `edsl show` prints its recurrence."},
+    )
 
 
-def _made_of(
+def class_with(
     definition: Definition,
     definitions: tuple[Definition, ...],
     text: str,
     source: Source,
     within: Mapping[str, type[Stage]],
     domains: Mapping[str, Domain],
-    fields: list[tuple[str, type, Any]],
-    about: str,
+    hyperparameters: list[tuple[str, Any, Any]],
+    base: Any,
+    extra: Mapping[str, Any],
 ) -> type[RuleStage]:
+    """The class of a definition, made once for its text.
+
+    Args:
+        definitions: all rules that it needs, itself among them where it is one. text: theirs.
+        within: the classes of the stages that it runs, by name. extra: attributes of the class.
+    """
+    known = _made.get((text, definition.name))
+    if known is not None:
+        return known
     paths = paths_of(definition, domains, source)
     labelled = _labelled(definition, domains, source, within)
     variants = {}
@@ -184,7 +196,6 @@ def _made_of(
         source.refuse(f"{definition.name} is {count} stages with all that it runs, at most {MOST_STAGES}", definition)
     betas = tuple(name for name in domains if name.startswith("beta") and name[4:].isdigit())
     namespace = {
-        "__doc__": about,
         "__module__": RuleStage.__module__,
         "name": definition.name,
         "rule": definition,
@@ -199,13 +210,15 @@ def _made_of(
         "is_matrix": matrix or any(kind.is_matrix for kind in inner),
         "stacks": all(kind.stacks for kind in inner if kind.is_matrix),
         "needs_noise": "normal" in words,
-        **({"betas": betas if len(betas) > 1 else ()} if definition.kind == "update" else {}),
+        **({"betas": betas if len(betas) > 1 else ()} if issubclass(base, BaseUpdate) else {}),
+        **extra,
     }
     made: Any = make_dataclass(
-        definition.name, fields, bases=(KINDS[definition.kind],), namespace=namespace, frozen=True, eq=False
+        definition.name, hyperparameters, bases=(base,), namespace=namespace, frozen=True, eq=False
     )
     made.__module__ = RuleStage.__module__  # which dataclasses set to their caller's
     _try(made, source)
+    _made[text, definition.name] = made
     return made
 
 
@@ -238,7 +251,7 @@ def _labelled(
 
 def _arguments(node: StageCall, kind: Any, domains: Mapping[str, Domain], source: Source) -> dict[str, Any]:
     """A stage's arguments by its fields' names."""
-    known = kind.__dataclass_fields__
+    known = [field.name for field in fields(kind)]
     found: dict[str, Any] = {}
     for name, value in node.arguments:
         targets = (name,) if name in known else stands_for(name, {"": getattr(kind, "betas", ())})
@@ -276,7 +289,7 @@ def _try(kind: Any, source: Source) -> None:
         given = dict(zip(kind.asked, choice))
         for call in variant.calls:
             try:
-                stage = call.built(lambda name, given=given: given.get(name, kind.__dataclass_fields__[name].default))
+                stage = call.built(lambda name, given=given: given.get(name, getattr(kind, name)))
             except FieldError as reason:
                 source.refuse(reason.message, call.arguments.get(reason.field, call.node))
             except EdslError as reason:
@@ -288,6 +301,8 @@ def _try(kind: Any, source: Source) -> None:
         numbers = {name: ReductionDepth(0) for name in (*taken.live_fields(), *taken.hidden_fields())}
         memory = type(taken.init(0.0))
         try:
-            taken.bind(numbers).step(ReductionDepth(0), memory(*(ReductionDepth(0) for _ in memory._fields)), AnalysisContext())
+            taken.bind(numbers).step(
+                ReductionDepth(0), memory(*(ReductionDepth(0) for _ in memory._fields)), AnalysisContext()
+            )
         except ArithmeticError:
             source.refuse(f"{kind.name} computes what is no finite number", kind.rule)

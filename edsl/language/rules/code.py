@@ -1,7 +1,7 @@
 """A rule's step as flat Python: one assignment a line, in made-up names, compiled without builtins.
 
 The text is made from a checked tree alone: numbers by their repr, hyper-parameters as `self.lr`, buffers as
-`memory.m`, functions by the templates of `edsl.language.rules.words`.
+`memory.m`, functions by the templates of `edsl.language.rules.syntax.words`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 
 from edsl.language.domain import Domain, Whole
 from edsl.language.rules.paths import Path, values_of
-from edsl.language.rules.source import Source
-from edsl.language.rules.tree import (
+from edsl.language.rules.syntax.source import Source
+from edsl.language.rules.syntax.tree import (
     Binary,
     Comparison,
     Definition,
@@ -26,7 +26,7 @@ from edsl.language.rules.tree import (
     Negative,
     StageCall,
 )
-from edsl.language.rules.words import WORDS
+from edsl.language.rules.syntax.words import WORDS
 from edsl.language.stage import NoMemory
 
 _EXACT = 2**53  # whole numbers below it are floats without rounding
@@ -67,16 +67,14 @@ class Program:
 @lru_cache(maxsize=1024)
 def memory_type(names: tuple[str, ...]) -> Any:
     """The type of a memory with these buffers: the same one whenever it is asked for."""
-    return namedtuple("Memory", names) if names else NoMemory  # noqa: PYI024 (its fields are known here alone)
+    return namedtuple("Memory", names) if names else NoMemory
 
 
 def program(
     path: Path, definition: Definition, domains: Mapping[str, Domain], nested: Sequence[Nested], source: Source
 ) -> Program:
     """The code of a path."""
-    memory = memory_type(
-        (*path.buffers, *(f"{one.label}__{name}" for one in nested for name in one.memory._fields))
-    )
+    memory = memory_type((*path.buffers, *(f"{one.label}__{name}" for one in nested for name in one.memory._fields)))
     step = _Emitter(path, definition, domains, nested, source)
     lines = step.step()
     text = "\n    ".join(["def step(self, x, memory, at):", *lines])

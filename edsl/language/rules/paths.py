@@ -10,8 +10,8 @@ from typing import Any
 
 from edsl.errors import nearest, shown
 from edsl.language.domain import Choice, Domain, Switch, Whole
-from edsl.language.rules.source import Source
-from edsl.language.rules.tree import (
+from edsl.language.rules.syntax.source import Source
+from edsl.language.rules.syntax.tree import (
     Assignment,
     Definition,
     Expression,
@@ -26,7 +26,7 @@ from edsl.language.rules.tree import (
     parts,
     walk,
 )
-from edsl.language.rules.words import RATE, VALUES, WORDS, Value
+from edsl.language.rules.syntax.words import RATE, VALUES, WORDS, Value
 
 MOST_CHOICES = 256
 
@@ -86,7 +86,9 @@ def paths_of(definition: Definition, domains: Mapping[str, Domain], source: Sour
     for options in asked.values():
         count *= len(options)
     if count > MOST_CHOICES:
-        source.refuse(f"{definition.name} has {count} choices of its switches, at most {MOST_CHOICES} can be", definition)
+        source.refuse(
+            f"{definition.name} has {count} choices of its switches, at most {MOST_CHOICES} can be", definition
+        )
     found = []
     for values in product(*asked.values()):
         choice = dict(zip(asked, values))
@@ -161,9 +163,9 @@ def _check_fixed(node: Function, domains: Mapping[str, Domain], source: Source) 
         wants_text = node.name == "orthogonal" and place > 1
         if isinstance(given, Literal) and isinstance(given.value, str) and wants_text:
             continue
-        if isinstance(given, Literal) and isinstance(given.value, float) and not wants_text:
-            if given.value == int(given.value) >= 1:
-                continue
+        value = given.value if isinstance(given, Literal) else None
+        if isinstance(value, float) and value == int(value) >= 1 and not wants_text:
+            continue
         kind = "a text or a choice" if wants_text else "a whole number ≥ 1, or a hyper-parameter n: whole"
         source.refuse(f"{node.name}: argument {place + 1} must be {kind}", given)
 
@@ -179,9 +181,7 @@ def _values_read(node: Any) -> Iterator[Name]:
             yield from _values_read(one)
 
 
-def _buffers(
-    path: Path, definition: Definition, domains: Mapping[str, Domain], source: Source
-) -> tuple[str, ...]:
+def _buffers(path: Path, definition: Definition, domains: Mapping[str, Domain], source: Source) -> tuple[str, ...]:
     """The names that are read before they are assigned; raises SpecError for one that is never assigned."""
     assigned = [name for step in path.steps for name in step.names]
     known = {definition.argument}

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from edsl.language.rules.paths import Path, values_of
-from edsl.language.rules.source import Source
-from edsl.language.rules.tree import Definition, Function, Literal, Name, StageCall, parts
-from edsl.language.rules.words import WORDS
+from edsl.language.rules.syntax.source import Source
+from edsl.language.rules.syntax.tree import Definition, Function, Literal, Name, StageCall, parts
+from edsl.language.rules.syntax.words import WORDS
 
 ONE, ROWS, COLUMNS = "1", "rows", "columns"
 Shape = tuple[str, str]
@@ -33,7 +33,9 @@ def shapes_of(path: Path, definition: Definition, source: Source) -> dict[str, S
     inference = _Inference(definition, source, buffers, tells=True)
     made = inference.run(path)
     if made != ELEMENT:
-        source.refuse(f"{definition.name} returns {said(made)}{path.said}: expected a value for each element", path.returned)
+        source.refuse(
+            f"{definition.name} returns {said(made)}{path.said}: expected a value for each element", path.returned
+        )
     return buffers
 
 

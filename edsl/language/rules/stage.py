@@ -19,11 +19,11 @@ from edsl.language.domain import Domain, Number
 from edsl.language.rules.code import Nested, Program, program
 from edsl.language.rules.paths import Path
 from edsl.language.rules.shapes import COLUMNS, ELEMENT, ROWS, Shape
-from edsl.language.rules.source import Source
-from edsl.language.rules.tree import Binary, Definition, Literal, Name, Negative, Several, StageCall, walk
+from edsl.language.rules.syntax.source import Source
+from edsl.language.rules.syntax.tree import Binary, Definition, Literal, Name, Negative, Several, StageCall, walk
 from edsl.language.stage import Adaptor, BaseUpdate, Stage, Wrapper
 
-_DIRECTION = {"lr": 1.0, "weight_decay": 0.0}  # what a direction sets
+DIRECTION_SETS = {"lr": 1.0, "weight_decay": 0.0}  # what a direction sets: Δθ at lr 1, without decay
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,12 @@ class Call:
 
     def given(self, value_of: Callable[[str], Any]) -> dict[str, Any]:
         """Its arguments, with the rule's hyper-parameters as `value_of` has them."""
-        fixed = [one for one in _DIRECTION if one in self.kind.__dataclass_fields__] if self.node.is_direction else []
+        fixed = (
+            set(DIRECTION_SETS) & {one.name for one in dataclasses.fields(self.kind)} if self.node.is_direction else ()
+        )
         found = {name: evaluated(value, value_of) for name, value in self.arguments.items()}
-        return {**{name: _as_field(self.kind, name, value) for name, value in found.items()}, **{
-            name: _DIRECTION[name] for name in fixed
-        }}
+        read = {name: _as_field(self.kind, name, value) for name, value in found.items()}
+        return {**read, **{name: DIRECTION_SETS[name] for name in fixed}}
 
     def built(self, value_of: Callable[[str], Any]) -> Any:
         """The stage; raises EdslError as its class does, or where its arguments are no numbers."""
@@ -123,7 +124,8 @@ class RuleStage(Stage):
     count: ClassVar[int]
     revive: ClassVar[Callable[..., Any]]  # a stage from its text, which edsl.language.rules.texts gives
 
-    _nested: tuple[Any, ...]
+    _nested: tuple[Any, ...]  # the stages within
+    _numbers: tuple[tuple[tuple[str, str], ...], ...]  # of each its live numbers: their names there, and here
     _program: Program
     _spared: bool
 
@@ -134,14 +136,12 @@ class RuleStage(Stage):
     def _equip(self, spared: bool, known: Mapping[str, Any] | None = None) -> None:
         """Build the stages within, and find the code."""
         nested = tuple(self._built(call, spared, known or {}) for call in self.variant.calls)
-        self._hold(nested, self._code(nested), spared)
-
-    def _hold(self, nested: tuple[Any, ...], code: Program, spared: bool) -> None:
-        self.__dict__.update(_nested=nested, _program=code, _spared=spared)
-        self.__dict__["_settled"] = True  # its betas are its own author's
-        for call, stage in zip(self.variant.calls, nested):
-            for name in (*stage.live_fields(), *stage.hidden_fields()):
-                self.__dict__[f"{call.label}__{name}"] = getattr(stage, name)
+        numbers = tuple(
+            tuple((name, f"{call.label}__{name}") for name in (*stage.live_fields(), *stage.hidden_fields()))
+            for call, stage in zip(self.variant.calls, nested)
+        )
+        _hold(self, nested, numbers, self._code(nested), spared)
+        self.__dict__["_settled"] = True  # its betas are in its own author's order
 
     def _built(self, call: Call, spared: bool, known: Mapping[str, Any]) -> Any:
         if call.label in known:
@@ -228,11 +228,7 @@ class RuleStage(Stage):
         return tuple(name for name in found if isinstance(self.domains[name], Number))
 
     def hidden_fields(self) -> tuple[str, ...]:
-        return tuple(
-            f"{call.label}__{name}"
-            for call, stage in zip(self.variant.calls, self._nested)
-            for name in (*stage.live_fields(), *stage.hidden_fields())
-        )
+        return tuple(here for numbers in self._numbers for _, here in numbers)
 
     def domain_of(self, field: str) -> Any:
         label, _, within = field.partition("__")
@@ -243,20 +239,24 @@ class RuleStage(Stage):
 
     def bind(self, values: dict[str, Value]) -> Any:
         bound = super().bind(values)
-        nested = [self._bound(call, stage, values, bound) for call, stage in zip(self.variant.calls, self._nested)]
-        bound._hold(tuple(nested), self._program, self._spared)
+        nested = []
+        for place, stage in enumerate(self._nested):
+            given = {name: values[here] for name, here in self._numbers[place] if here in values}
+            if len(given) < len(self._numbers[place]):
+                given = self._derived(place, bound) | given
+            nested.append(stage.bind(given))
+        _hold(bound, tuple(nested), self._numbers, self._program, self._spared)
         return bound
 
-    def _bound(self, call: Call, stage: Any, values: dict[str, Value], bound: Any) -> Any:
-        """A stage within, with the values given for it, or those that follow from the rule's own."""
-        given: dict[str, Any] = {}
-        for name in (*stage.live_fields(), *stage.hidden_fields()):
-            key = f"{call.label}__{name}"
-            if key in values:
-                given[name] = values[key]
-            elif name in call.arguments and name not in stage.spared_values():
-                given[name] = evaluated(call.arguments[name], lambda name: getattr(bound, name))
-        return stage.bind(given)
+    def _derived(self, place: int, bound: Any) -> dict[str, Any]:
+        """The numbers of a stage within that follow from the rule's own, which are letters perhaps."""
+        call, stage = self.variant.calls[place], self._nested[place]
+        spared = stage.spared_values() if self._spared else {}
+        return {
+            name: evaluated(call.arguments[name], lambda name: getattr(bound, name))
+            for name, _ in self._numbers[place]
+            if name in call.arguments and name not in spared
+        }
 
     def replace(self, values: dict[str, Any]) -> Any:
         made: Any = super().replace(values)
@@ -281,6 +281,11 @@ class RuleStage(Stage):
         ]
         return (*super().structure(), ("rule", sha256(self.text.encode()).hexdigest()), *within)
 
+    @classmethod
+    def field_names(cls) -> tuple[str, ...]:
+        """The names of its hyper-parameters, in order."""
+        return tuple(cls.domains)
+
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and self._values() == other._values()  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -293,6 +298,17 @@ class RuleStage(Stage):
     def __reduce__(self) -> Any:
         values = {name: getattr(self, name) for name in self.argument_names()}
         return RuleStage.revive, (self.text, self.name, values, self._spared)
+
+
+def _hold(stage: Any, nested: tuple[Any, ...], numbers: Any, code: Program, spared: bool) -> None:
+    """Give a stage what it holds beside its fields; a function on its own, which torch.compile follows."""
+    object.__setattr__(stage, "_nested", nested)
+    object.__setattr__(stage, "_numbers", numbers)
+    object.__setattr__(stage, "_program", code)
+    object.__setattr__(stage, "_spared", spared)
+    for one, names in zip(nested, numbers):
+        for name, here in names:
+            object.__setattr__(stage, here, getattr(one, name))
 
 
 def _is_due(k: Any, period: int) -> bool:

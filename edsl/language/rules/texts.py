@@ -16,11 +16,11 @@ from edsl.errors import EdslError
 from edsl.language.registry.lookup import is_stage, stage_class, stage_names
 from edsl.language.registry.recipes import RECIPES
 from edsl.language.rules.classes import Outside, classes_of
-from edsl.language.rules.grammar import read_definition
 from edsl.language.rules.names import loaded_rules
-from edsl.language.rules.source import Source
 from edsl.language.rules.stage import RuleStage
-from edsl.language.rules.tree import Definition
+from edsl.language.rules.syntax.grammar import read_definition
+from edsl.language.rules.syntax.source import Source
+from edsl.language.rules.syntax.tree import Definition
 
 MOST_RULES = 64
 SUFFIX = ".edsl"

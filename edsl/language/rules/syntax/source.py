@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, NoReturn
 
 from edsl.errors import SpecError, shown
-from edsl.language.rules.tree import Place
+from edsl.language.rules.syntax.tree import Place
 
 MOST_CHARACTERS = 100_000
 MOST_NESTING = 60  # of brackets, before Python's parser sees them

@@ -7,8 +7,8 @@ from typing import Any
 
 from edsl.errors import nearest, shown
 from edsl.language.domain import DECAY, Choice, Domain, Number, Switch, Whole, field
-from edsl.language.rules.source import Source
-from edsl.language.rules.tree import Parameter
+from edsl.language.rules.syntax.source import Source
+from edsl.language.rules.syntax.tree import Parameter
 
 DOMAINS: dict[str, Domain] = {
     "decay": DECAY,
@@ -57,7 +57,9 @@ def checked(parameter: Parameter, source: Source) -> Parameter:
     if name == "within" and not (len(numbers) == 2 and all(numbers) and arguments[0] < arguments[1]):
         source.refuse(f"{parameter.name}: write two numbers, the smaller first, as in within(0, 1)", parameter)
     if not name and isinstance(default, str):
-        source.refuse(f'{parameter.name}: a text needs its options, as in {parameter.name}: choice("a", "b")', parameter)
+        source.refuse(
+            f'{parameter.name}: a text needs its options, as in {parameter.name}: choice("a", "b")', parameter
+        )
     try:
         domain = domain_of(parameter)
         value = int(default) if name == "whole" and isinstance(default, float) and default == int(default) else default

@@ -65,7 +65,7 @@ class Comparison(Node):
 
 @dataclass(frozen=True)
 class Function(Node):
-    """A function of `edsl.language.rules.words`."""
+    """A function of `edsl.language.rules.syntax.words`."""
 
     name: str
     arguments: tuple[Expression | Comparison, ...]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from edsl.language.domain import plain
-from edsl.language.rules.tree import (
+from edsl.language.rules.syntax.tree import (
     Asked,
     Assignment,
     Binary,
@@ -23,7 +23,7 @@ from edsl.language.rules.tree import (
     StageCall,
     Statement,
 )
-from edsl.language.rules.words import DIRECTION
+from edsl.language.rules.syntax.words import DIRECTION
 
 _INDENT = "    "
 _SUM, _PRODUCT, _NEGATIVE, _POWER, _ATOM = range(5)  # how tightly an expression binds
