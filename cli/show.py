@@ -81,4 +81,4 @@ def _notes(pipeline: Pipeline) -> list[str]:
 
 
 def _buffers(stage: Stage) -> list[str] | None:
-    return None if stage.moves_weights else list(stage.init(0.0)._fields)
+    return None if stage.moves_weights else [name.replace("__", ".") for name in stage.init(0.0)._fields]

@@ -10,7 +10,7 @@ checked to be linear, with coefficients that do not change with k. What is ideal
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from functools import cached_property, lru_cache
 from typing import Any
@@ -203,7 +203,9 @@ def _frozen(at: LinearAt, out: Any, absent: Collection[sympy.Symbol]) -> list[st
     """
     if not at.frozen:
         return []
-    scale = "√v̂ + ε₁" if "eps1" in at.stage.live_fields() else "√v̂"
+    letters = {field.name: field.metadata["letter"] for field in fields(at.stage)}
+    added = next((letter for letter in map(letters.get, at.stage.live_fields()) if letter and letter[0] == "ε"), "")
+    scale = f"√v̂ + {added}" if added else "√v̂"
     own = out.diff(at.theta).subs(dict.fromkeys(absent, 0))
     decay = ", and λ alike" if own.has(*at.frozen) else ""
     return [f"√v̂ is frozen, and h is the preconditioned curvature h/({scale}){decay}"]

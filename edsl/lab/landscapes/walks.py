@@ -93,7 +93,7 @@ def walk(
         points[:, rows] = _walk_together(landscape, pipeline, starts[rows], steps, chosen, tick)
     with torch.no_grad():
         losses = landscape.function(torch.from_numpy(points)).numpy()
-    return Walk(str(pipeline), points, losses, None if rates is None else np.asarray(rates, float))
+    return Walk(pipeline.line, points, losses, None if rates is None else np.asarray(rates, float))
 
 
 def _reads_all_together(pipeline: Pipeline) -> bool:

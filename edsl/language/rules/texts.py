@@ -77,6 +77,13 @@ def read_text(text: str, name: str = "") -> Text:
     return Text(rules, line, pipeline.lineno, source)
 
 
+def line_of(text: str) -> str:
+    """What a spec is called in a table: itself, or of a text with rules its pipeline, as it is written."""
+    if not has_rules(text):
+        return " ".join(text.split())
+    return " ".join(read_text(text).line.split())
+
+
 def read_rules(text: str, name: str = "") -> Mapping[str, type[RuleStage]]:
     """The rules of a text, whatever pipeline it ends with."""
     return read_text(text, name).rules
@@ -119,6 +126,8 @@ def read_file(path: Any) -> str:
         return file.read_bytes().decode()
     except OSError as reason:
         raise EdslError(f"{file}: {reason.strerror or reason}") from None
+    except EdslError:
+        raise
     except ValueError:  # no UTF-8, or no name of a file
         raise EdslError(f"{str(file)!r}: expected text in UTF-8") from None
 
