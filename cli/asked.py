@@ -100,6 +100,7 @@ def _contradictions(race: Any, asked: Mapping[str, Any]) -> Iterator[str]:
 
 def _other_specs(race: Any, specs: Sequence[Any]) -> Iterator[str]:
     from edsl.lab.races.entrant import Entrant
+    from edsl.language.rules.texts import line_of
     from edsl.language.spec import parse
 
     if not specs:
@@ -108,10 +109,23 @@ def _other_specs(race: Any, specs: Sequence[Any]) -> Iterator[str]:
     there = {one.spec: one.name for one in race.entrants if not one.control_of}
     for spec, one in here.items():
         if spec not in there:
-            yield f"not in the record: {one.name if isinstance(one, Entrant) else one}"
+            yield f"not in the record: {one.name if isinstance(one, Entrant) else line_of(one)}"
+            yield from _changed_rules(spec, list(there))
     for spec, name in there.items():
         if spec not in here:
             yield f"only in the record: {name}"
+
+
+def _changed_rules(spec: str, recorded: Sequence[str]) -> Iterator[str]:
+    """Which rules of a spec are other ones in a race's record, with the lines that differ."""
+    from edsl.language.registry.provenance import different_rules
+    from edsl.language.spec import parse
+
+    for other in map(parse, recorded):
+        found = [line for line in different_rules(other, parse(spec)) if "differs" in line]
+        if found:
+            yield "\n".join(found) + "\n"
+            return
 
 
 def _budget(unit: str) -> Any:

@@ -16,7 +16,6 @@ from typer.core import TyperCommand
 from edsl.errors import EdslError
 
 
-
 def spec_text(given: Any) -> Any:
     """A spec, or several, with what files hold in place of @FILE."""
     if isinstance(given, (list, tuple)):

@@ -25,7 +25,8 @@ def plan(
     if bandwidth is not None and not (math.isfinite(bandwidth) and bandwidth > 0):
         raise EdslError(f"--bandwidth must be a number of GB/s > 0, got {bandwidth:g}")
     shapes = parameter_set(params)
-    found = [{"given": line_of(spec), **_described(memory(spec, shapes, dtype, state_dtype), bandwidth)} for spec in specs]
+    made = [(line_of(spec), memory(spec, shapes, dtype, state_dtype)) for spec in specs]
+    found = [{"given": given, **_described(one, bandwidth)} for given, one in made]
     if as_json:
         print_json({"params": params, "bandwidth": bandwidth, "plans": found})
     else:

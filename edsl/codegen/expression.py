@@ -231,6 +231,9 @@ class TracingContext(At):
         above, below = (apply("where", apply(">=", side, LEAST), 1, 0) for side in (x, -x))
         return apply("-", above, below)
 
+    def filled(self, x: Any) -> Expression:
+        return x if isinstance(x, Expression) else _constant(x)
+
     def where(self, condition: Any, x: Any, y: Any) -> Any:
         return apply("where", condition, x, y) if isinstance(condition, Expression) else x if condition else y
 

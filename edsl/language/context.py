@@ -110,6 +110,10 @@ class At(ABC):
         """x where a comparison such as a > b holds, else y, element by element."""
         return self.function("where", condition, x, y)
 
+    def filled(self, x: Value) -> Value:
+        """A number of the layer, as every element of a buffer holds it."""
+        return x
+
     def ema(self, past: Value, x: Value, beta: Value) -> Value:
         """β past + (1 − β) x: one step of an exponential moving average."""
         return beta * past + (1 - beta) * x

@@ -91,8 +91,8 @@ def _check_group(saved: Any, pipeline: Pipeline, keys: Iterable[str]) -> None:
         raise EdslError(f"this checkpoint is not from an edsl optimizer; expected one of: {pipeline.line}")
     there = _parse(saved["pipeline"], pipeline)
     if there.structure != pipeline.structure:
-        differs = different_rules(there, pipeline)
-        raise EdslError("\n".join([f"this checkpoint is of: {there.line}", f"this optimizer is: {pipeline.line}", *differs]))
+        said = [f"this checkpoint is of: {there.line}", f"this optimizer is: {pipeline.line}"]
+        raise EdslError("\n".join([*said, *different_rules(there, pipeline)]))
     missing = [key for key in ("params", *keys) if key not in saved]
     if missing:
         raise _broken(f"its param group has no {', '.join(missing)}")

@@ -124,6 +124,9 @@ class TorchContext(At):
         made = torch.where(condition, x, y)
         return made if isinstance(x, Tensor) or isinstance(y, Tensor) else made.to(self.theta.dtype)
 
+    def filled(self, x: Any) -> Tensor:
+        return torch.zeros_like(self.theta) + x
+
     def row_mean(self, x: Tensor) -> Tensor:
         return x.mean(-1, keepdim=True)
 

@@ -1,4 +1,5 @@
-"""Rules that run stages: against naive loops, eager and compiled; their state, their refreshes, their hidden numbers."""
+"""Rules that run stages: against naive loops, eager and compiled; their state, refreshes and hidden numbers."""
+# ruff: noqa: E501 (rules in a line)
 
 from __future__ import annotations
 
@@ -173,7 +174,9 @@ def test_second_stage_of_a_name_has_a_state_of_its_own():
 
 
 def test_numbers_of_stages_within_follow_a_schedule_and_compile_nothing():
-    rule = "@update\ndef own(u, *, lr=0.1, momentum: decay = 0.9):\n    return sgd(u, lr=lr, momentum=momentum / 2)\nown"
+    rule = (
+        "@update\ndef own(u, *, lr=0.1, momentum: decay = 0.9):\n    return sgd(u, lr=lr, momentum=momentum / 2)\nown"
+    )
     params, others = parameters(SHAPES), parameters(SHAPES)
     ours: Any = edsl.compile(rule, params)
     theirs: Any = edsl.compile("sgd(lr=0.1, momentum=0.45)", others)

@@ -13,17 +13,17 @@ from weakref import WeakValueDictionary
 
 from edsl.errors import EdslError, FieldError, nearest
 from edsl.language.arguments import stands_for
-from edsl.language.domain import Domain
-from edsl.language.reductions import AnalysisContext, ReductionDepth
+from edsl.language.domain import Domain, Whole
+from edsl.language.rules.code import folded
 from edsl.language.rules.names import ordered
-from edsl.language.rules.paths import paths_of
-from edsl.language.rules.shapes import SCALAR, shapes_of
+from edsl.language.rules.paths import check_size, paths_of
+from edsl.language.rules.shapes import shapes_of
 from edsl.language.rules.stage import KINDS, Call, RuleStage, Variant
 from edsl.language.rules.syntax.canonical import canonical
 from edsl.language.rules.syntax.parameters import domain_of, field_of
 from edsl.language.rules.syntax.source import Source
 from edsl.language.rules.syntax.tree import Definition, Name, Parameter, Several, StageCall, called, walk
-from edsl.language.rules.syntax.words import RATE, VALUES, WORDS
+from edsl.language.rules.syntax.words import VALUES, WORDS
 from edsl.language.stage import BaseUpdate, Estimator, Stage, Wrapper
 
 MOST_STAGES = 64  # of a rule with all that it runs
@@ -61,6 +61,7 @@ def classes_of(definitions: Mapping[str, Definition], source: Source, outside: O
     Raises:
         SpecError: for a rule that calls itself, or what can't be a stage, with a caret.
     """
+    check_size({one: {p.name: domain_of(p) for p in one.parameters} for one in definitions.values()}, source)
     made: dict[str, type[RuleStage]] = {}
     for name in _in_order(definitions, source):
         made[name] = _class_of(definitions[name], source, outside.beside(made))
@@ -188,8 +189,8 @@ def class_with(
         variants[tuple(value for _, value in path.choice)] = Variant(
             path, shapes, tuple(labelled[id(node)] for node in path.calls)
         )
-    words = frozenset().union(*(path.words for path in paths)) - domains.keys()
-    matrix = any((WORDS.get(word) or VALUES.get(word) or RATE).is_matrix for word in words)
+    words = frozenset().union(*(path.words for path in paths))
+    matrix = any((WORDS.get(word) or VALUES[word]).is_matrix for word in words)
     inner = [call.kind for call in labelled.values()]
     count = 1 + sum(getattr(kind, "count", 1) for kind in inner)
     if count > MOST_STAGES:
@@ -210,6 +211,7 @@ def class_with(
         "is_matrix": matrix or any(kind.is_matrix for kind in inner),
         "stacks": all(kind.stacks for kind in inner if kind.is_matrix),
         "needs_noise": "normal" in words,
+        "counts": any(isinstance(domains.get(name), Whole) for path in paths for name in path.values_read),
         **({"betas": betas if len(betas) > 1 else ()} if issubclass(base, BaseUpdate) else {}),
         **extra,
     }
@@ -277,15 +279,14 @@ def _arguments(node: StageCall, kind: Any, domains: Mapping[str, Domain], source
 
 
 def _try(kind: Any, source: Source) -> None:
-    """Build it and take a step on values that know nothing, for each choice of its switches.
+    """Build the stages within for each choice of its switches, and it itself for the first.
 
     Raises:
-        SpecError: for a stage within that can't be built, or numbers that are none.
+        SpecError: for one that can't be built.
     """
+    for node in walk(*kind.rule.body):
+        folded(node, source)
     for choice, variant in kind.variants.items():
-        for name, shape in variant.shapes.items():
-            if shape == SCALAR:
-                source.refuse(f"{name} is one number a layer, and a buffer holds more", variant.path.returned)
         given = dict(zip(kind.asked, choice))
         for call in variant.calls:
             try:
@@ -297,12 +298,7 @@ def _try(kind: Any, source: Source) -> None:
             if stage.needs_total_norm:
                 said = "its norm is over all parameters: write it before the rule, in the pipeline"
                 source.refuse(f"{call.node.name} can't run within a rule: {said}", call.node)
-        taken = kind(**given)
-        numbers = {name: ReductionDepth(0) for name in (*taken.live_fields(), *taken.hidden_fields())}
-        memory = type(taken.init(0.0))
-        try:
-            taken.bind(numbers).step(
-                ReductionDepth(0), memory(*(ReductionDepth(0) for _ in memory._fields)), AnalysisContext()
-            )
-        except ArithmeticError:
-            source.refuse(f"{kind.name} computes what is no finite number", kind.rule)
+    try:
+        kind()
+    except FieldError as reason:
+        source.refuse(reason.message, kind.rule)

@@ -15,6 +15,7 @@ from typing import Any
 
 from edsl.language.domain import Domain, Whole
 from edsl.language.rules.paths import Path, values_of
+from edsl.language.rules.shapes import SCALAR, Shape
 from edsl.language.rules.syntax.source import Source
 from edsl.language.rules.syntax.tree import (
     Binary,
@@ -71,12 +72,17 @@ def memory_type(names: tuple[str, ...]) -> Any:
 
 
 def program(
-    path: Path, definition: Definition, domains: Mapping[str, Domain], nested: Sequence[Nested], source: Source
+    path: Path,
+    shapes: Mapping[str, Shape],
+    definition: Definition,
+    domains: Mapping[str, Domain],
+    nested: Sequence[Nested],
+    source: Source,
 ) -> Program:
     """The code of a path."""
     memory = memory_type((*path.buffers, *(f"{one.label}__{name}" for one in nested for name in one.memory._fields)))
     step = _Emitter(path, definition, domains, nested, source)
-    lines = step.step()
+    lines = step.step(frozenset(name for name, shape in shapes.items() if shape == SCALAR))
     text = "\n    ".join(["def step(self, x, memory, at):", *lines])
     if any(one.refreshes for one in nested):
         within = _Emitter(path, definition, domains, nested, source).refresh()
@@ -169,10 +175,11 @@ class _Emitter:
             self.values["lr"] = "rate"
             self.lines.append("rate = at.lr")
 
-    def step(self) -> list[str]:
+    def step(self, scalars: frozenset[str]) -> list[str]:
         self._run()
         made = self.emit(self.path.value)
-        after = [self.names[name] for name in self.path.buffers]
+        codes = [(name in scalars, self.names[name]) for name in self.path.buffers]
+        after = [f"at.filled({code})" if is_scalar else code for is_scalar, code in codes]
         for place, one in enumerate(self.nested):
             after += [f"k{place}[{index}]" for index in range(len(one.memory._fields))]
         return [*self.lines, f"return {made}, Memory({', '.join(after)})"]

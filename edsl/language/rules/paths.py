@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
+from math import prod
 from typing import Any
 
 from edsl.errors import nearest, shown
@@ -29,6 +30,8 @@ from edsl.language.rules.syntax.tree import (
 from edsl.language.rules.syntax.words import RATE, VALUES, WORDS, Value
 
 MOST_CHOICES = 256
+MOST_PARTS = 10_000  # of all rules of a text, each for all choices of its switches
+MOST_BUFFERS = 32
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,16 @@ class Path:
 
     @cached_property
     def words(self) -> frozenset[str]:
-        """The functions that it calls and the names that it reads."""
-        nodes = walk(*self.steps, self.value)
-        return frozenset(node.name for node in nodes if isinstance(node, (Function, Name)))
+        """The words that it uses: functions, and values of the step; a local may have a function's name."""
+        nodes = [*walk(*self.steps, self.value)]
+        values = {node.name for node in nodes if isinstance(node, Name)} & VALUES.keys()
+        return frozenset(values | {node.name for node in nodes if isinstance(node, Function)})
+
+    @cached_property
+    def values_read(self) -> frozenset[str]:
+        """The names that it reads as values."""
+        nodes = [*(value for step in self.steps for value in step.values), self.value]
+        return frozenset(one.name for node in nodes for one in _values_read(node))
 
     @property
     def said(self) -> str:
@@ -82,13 +92,6 @@ def paths_of(definition: Definition, domains: Mapping[str, Domain], source: Sour
     """
     _check_names(definition, domains, source)
     asked = _asked(definition, domains, source)
-    count = 1
-    for options in asked.values():
-        count *= len(options)
-    if count > MOST_CHOICES:
-        source.refuse(
-            f"{definition.name} has {count} choices of its switches, at most {MOST_CHOICES} can be", definition
-        )
     found = []
     for values in product(*asked.values()):
         choice = dict(zip(asked, values))
@@ -101,6 +104,24 @@ def paths_of(definition: Definition, domains: Mapping[str, Domain], source: Sour
         buffers = _buffers(path, definition, domains, source)
         found.append(Path(path.choice, path.steps, returned, buffers))
     return found
+
+
+def check_size(definitions: Mapping[Definition, Mapping[str, Domain]], source: Source) -> None:
+    """Raises SpecError for rules that would take long to check: too many choices, of too many parts.
+
+    Args:
+        definitions: with the domains of their hyper-parameters.
+    """
+    total = 0
+    for definition, domains in definitions.items():
+        asked = {name: len(options) for name, options in _asked(definition, domains, source).items()}
+        count = prod(asked.values())
+        if count > MOST_CHOICES:
+            source.refuse(f"{definition.name}: its switches have {count} choices, at most {MOST_CHOICES}", definition)
+        total += count * sum(1 for _ in walk(*definition.body))
+        if total > MOST_PARTS:
+            said = f"the rules have {total} parts, over all choices of their switches, at most {MOST_PARTS}"
+            source.refuse(f"{said}: leave out switches, or rules", definition)
 
 
 def _asked(definition: Definition, domains: Mapping[str, Domain], source: Source) -> dict[str, tuple[Any, ...]]:
@@ -202,4 +223,6 @@ def _buffers(path: Path, definition: Definition, domains: Mapping[str, Domain], 
                     hint = nearest(name, dict.fromkeys(names), "names")
                     source.refuse(f"{name} is read and never assigned{path.said}; {hint}", node)
         known |= {*step.names} if isinstance(step, Assignment) else set()
+    if len(buffers) > MOST_BUFFERS:
+        source.refuse(f"a rule keeps at most {MOST_BUFFERS} buffers, got {len(buffers)}", definition)
     return tuple(name for name in dict.fromkeys(assigned) if name in buffers)

@@ -15,10 +15,11 @@ from typing import Any, ClassVar
 
 from edsl.errors import EdslError, FieldError
 from edsl.language.context import At, Value
-from edsl.language.domain import Domain, Number
+from edsl.language.domain import Domain, Number, Whole
+from edsl.language.reductions import AnalysisContext, ReductionDepth
 from edsl.language.rules.code import Nested, Program, program
 from edsl.language.rules.paths import Path
-from edsl.language.rules.shapes import COLUMNS, ELEMENT, ROWS, Shape
+from edsl.language.rules.shapes import COLUMNS, ELEMENT, ROWS, SCALAR, Shape
 from edsl.language.rules.syntax.source import Source
 from edsl.language.rules.syntax.tree import Binary, Definition, Literal, Name, Negative, Several, StageCall, walk
 from edsl.language.stage import Adaptor, BaseUpdate, Stage, Wrapper
@@ -122,6 +123,7 @@ class RuleStage(Stage):
     variants: ClassVar[Mapping[tuple[Any, ...], Variant]]
     programs: ClassVar[dict[Any, Program]]
     count: ClassVar[int]
+    counts: ClassVar[bool]  # it computes with whole numbers, which Python does at once
     revive: ClassVar[Callable[..., Any]]  # a stage from its text, which edsl.language.rules.texts gives
 
     _nested: tuple[Any, ...]  # the stages within
@@ -132,6 +134,18 @@ class RuleStage(Stage):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._equip(spared=False)
+        if self.counts:
+            self._check_numbers()
+
+    def _check_numbers(self) -> None:
+        """Take a step on values that know nothing: raises FieldError where whole numbers make what is none."""
+        live = dict.fromkeys((*self.live_fields(), *self.hidden_fields()), ReductionDepth(0))
+        memory = self.init(ReductionDepth(0))
+        try:
+            self.bind(live).step(ReductionDepth(0), memory, AnalysisContext())
+        except ArithmeticError:
+            whole = [name for name, domain in self.domains.items() if isinstance(domain, Whole)]
+            raise FieldError(f"{self.name}: {' and '.join(whole)} make what is no finite number", whole[0]) from None
 
     def _equip(self, spared: bool, known: Mapping[str, Any] | None = None) -> None:
         """Build the stages within, and find the code."""
@@ -169,7 +183,7 @@ class RuleStage(Stage):
                 )
                 for call, stage, memory in zip(variant.calls, nested, memories)
             ]
-            self.programs[key] = program(variant.path, self.rule, self.domains, within, self.source)
+            self.programs[key] = program(variant.path, variant.shapes, self.rule, self.domains, within, self.source)
         return self.programs[key]
 
     @property
@@ -206,7 +220,7 @@ class RuleStage(Stage):
         found: dict[str, tuple[int, ...]] = {
             name: (sizes.get(shape[0], 1), sizes.get(shape[1], 1))
             for name, shape in self.variant.shapes.items()
-            if shape != ELEMENT
+            if shape not in (ELEMENT, SCALAR)  # one number a layer is kept in every element, until layers hold numbers
         }
         for call, stage in zip(self.variant.calls, self._nested):
             found |= {f"{call.label}__{name}": shape for name, shape in stage.buffer_shapes(rows, columns).items()}

@@ -13,6 +13,7 @@ from edsl.errors import SpecError, shown
 from edsl.language.rules.syntax.tree import Place
 
 MOST_CHARACTERS = 100_000
+NO_FILE = "/dev/null/rules"  # where Python's parser looks for the line of a mistake: there can be no such file
 MOST_NESTING = 60  # of brackets, before Python's parser sees them
 
 
@@ -57,7 +58,7 @@ class Source:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return ast.parse(self.text).body
+                return ast.parse(self.text, NO_FILE).body
         except SyntaxError as error:
             line = min(max(error.lineno or 1, 1), len(self.lines))
             column = min(max((error.offset or 1) - 1, 0), len(self.lines[line - 1]))
