@@ -55,6 +55,7 @@ class Stage:
     takes_stages: ClassVar[bool] = False  # its arguments are stages
     is_matrix: ClassVar[bool] = False  # takes a parameter as a matrix, rows × all other dimensions
     stacks: ClassVar[bool] = False  # a matrix stage whose step takes (n, rows, columns) as well
+    reads_matrix: ClassVar[bool] = False  # it asks about rows, columns or products, which no shard can answer
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

@@ -60,7 +60,7 @@ class Segment:
     @cached_property
     def serves_all_sizes(self) -> bool:
         """Whether one graph is made for all; what is cut into blocks compiles many times faster for known sizes."""
-        return not any(stage.buffer_shapes(1, 1) for stage in self.stages)
+        return not any(stage.buffer_shapes(1, 1) or stage.reads_matrix for stage in self.stages)
 
     @cached_property
     def key(self) -> tuple[Any, ...]:

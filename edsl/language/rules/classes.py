@@ -210,6 +210,8 @@ def class_with(
         "count": count,
         "is_matrix": matrix or any(kind.is_matrix for kind in inner),
         "stacks": all(kind.stacks for kind in inner if kind.is_matrix),
+        "reads_matrix": any(word in WORDS and WORDS[word].is_matrix and word != "orthogonal" for word in words)
+        or any(kind.reads_matrix for kind in inner),
         "needs_noise": "normal" in words,
         "counts": any(isinstance(domains.get(name), Whole) for path in paths for name in path.values_read),
         **({"betas": betas if len(betas) > 1 else ()} if issubclass(base, BaseUpdate) else {}),
