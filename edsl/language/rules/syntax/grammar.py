@@ -174,5 +174,5 @@ class _Reading(ExpressionReader):
             negated = isinstance(node.ops[0], ast.NotEq)
             return Asked(node.left.id, node.comparators[0].value, negated, place=place)
         raise self.error(
-            'an if asks a switch, or a choice as in mode == "a"; choose by values with where(a > b, x, y)', node
+            'an if asks a switch, or a choice as in way == "a"; choose by values with where(a > b, x, y)', node
         )
