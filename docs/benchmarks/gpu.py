@@ -17,6 +17,7 @@ import json
 import math
 import os
 import platform
+import re
 import shlex
 import signal
 import subprocess
@@ -295,7 +296,9 @@ def _is_right(part: dict[str, Any]) -> bool:
 
 
 def _command() -> str:
-    return shlex.join(["python", "docs/benchmarks/gpu.py", *sys.argv[1:]])
+    """As it was called, but for --out, which no figure depends on."""
+    options = re.sub(r"--out[ =]\S+ ?", "", shlex.join(sys.argv[1:]))
+    return f"python docs/benchmarks/gpu.py {options}".rstrip()
 
 
 if __name__ == "__main__":

@@ -3,21 +3,27 @@
 A value is an element of a tensor, or a scalar that a whole layer shares. Scalars that stand on a norm
 or a mean over the layer are known only after a pass over its elements: the number of such passes
 before a value is its round, as in edsl.language.reductions.
+
+Expressions are hash-consed: an operation on the same parts is the same object, so that a subexpression that
+several stages write, such as 1 − β₁, is one node, computed once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, NoReturn
+from weakref import WeakValueDictionary
 
-from edsl.language.context import LEAST, At, Branching, NotElementwise
+from edsl.language.context import At, Branching, NotElementwise
 from edsl.language.operations import OPERATIONS, function_named
+from edsl.step.inputs import LiveLayout
 
 
 @dataclass(frozen=True, eq=False)
 class Expression:
-    """What a value is made of.
+    """What a value is made of. Made by `interned`, which gives equal expressions as one object.
 
     Attributes:
         op: an operator or function, or what it is read from: "live", "constant" or a tensor's name.
@@ -74,6 +80,9 @@ class Expression:
     def __rpow__(self, other: Any) -> Expression:
         return apply("pow", other, self)
 
+    def __mod__(self, other: Any) -> Expression:
+        return apply("mod", self, other)
+
     def __neg__(self) -> Expression:
         return apply("neg", self)
 
@@ -94,6 +103,17 @@ class Expression:
 
     def __bool__(self) -> NoReturn:
         raise Branching
+
+
+_nodes: WeakValueDictionary[tuple[Any, ...], Expression] = WeakValueDictionary()
+_lock = Lock()  # which threads that trace at the same time need, to share their nodes
+
+
+def interned(op: str, parts: tuple[Any, ...], is_element: bool, round: int) -> Expression:
+    """The one expression of this operation on these parts; its arguments are the attributes of `Expression`."""
+    key = (op, *(part.hex() if isinstance(part, float) else part for part in parts))  # 0.0 is not −0.0
+    with _lock:
+        return _nodes.setdefault(key, Expression(op, parts, is_element, round))
 
 
 def _operands(node: Expression) -> Iterable[Expression]:
@@ -122,12 +142,12 @@ def postorder(
 
 def load(name: str, place: int = 0) -> Expression:
     """An element of a tensor."""
-    return Expression("read", (name, place), True, 0)
+    return interned("read", (name, place), True, 0)
 
 
 def live_value(place: int) -> Expression:
     """An entry of the vector of live values."""
-    return Expression("live", (place,), False, 0)
+    return interned("live", (place,), False, 0)
 
 
 def apply(op: str, *parts: Any) -> Expression:
@@ -137,37 +157,34 @@ def apply(op: str, *parts: Any) -> Expression:
         NotElementwise: for a part that is neither an expression nor a number.
     """
     made = tuple(part if isinstance(part, Expression) else _constant(part) for part in parts)
-    return Expression(op, made, any(part.is_element for part in made), max(part.round for part in made))
+    return interned(op, made, any(part.is_element for part in made), max(part.round for part in made))
 
 
 def _constant(value: Any) -> Expression:
     if not isinstance(value, (int, float)):
         raise NotElementwise(f"a step computes with a {type(value).__name__}")
-    return Expression("constant", (float(value),), False, 0)
+    return interned("constant", (float(value),), False, 0)
 
 
 class TracingContext(At):
     """Where a step happens on expressions.
 
     Args:
-        k: the place of the step's number in the live vector; that of the looks, and of the total norm, follow.
-        powers: (β, βᵏ) for every decay.
+        live: where the step's number and the others stand in the live vector.
         apart: the raw gradient is something else than what flows in.
         looked: there is a new estimate of the Hessian at this step.
         differs: the estimator gives its own difference of raw gradients.
     """
 
-    def __init__(
-        self, k: int, powers: Sequence[tuple[Expression, Expression]], apart: bool, looked: bool, differs: bool
-    ) -> None:
+    def __init__(self, live: LiveLayout, apart: bool, looked: bool, differs: bool) -> None:
         self.theta = load("theta")
         self.x = load("x")
         self.gradient = load("gradient") if apart else self.x
-        self.k, self.looks, self.total_norm = live_value(k), live_value(k + 1), live_value(k + 2)
+        self.k, self.looks, self.total_norm = map(live_value, (live.k, live.looks, live.total_norm))
         self.hessian = load("hessian") if looked else self.theta
-        self._powers = powers
-        self._looked = looked
-        self._differs = differs
+        self.powers = [(live_value(decay), live_value(power)) for decay, power in live.powers]
+        self.looked = looked
+        self.own_difference = load("difference") if differs else None
 
     def function(self, name: str, *arguments: Any) -> NoReturn:
         raise NotElementwise(f"a step asks for at.{name}")
@@ -179,6 +196,18 @@ class TracingContext(At):
     def sqrt(self, x: Any) -> Expression:
         return apply("sqrt", x)
 
+    def equal(self, x: Any, y: Any) -> Expression:
+        return apply("==", x, y)
+
+    def either(self, x: Any, y: Any) -> Expression:
+        return apply("or", x, y)
+
+    def isfinite(self, x: Any) -> Expression:
+        return apply("isfinite", x)
+
+    def where(self, condition: Any, x: Any, otherwise: Any) -> Expression:
+        return apply("where", condition, x, otherwise)
+
     def norm(self, x: Any) -> Expression:
         return self._of_layer("norm", x)
 
@@ -188,57 +217,7 @@ class TracingContext(At):
     def _of_layer(self, op: str, x: Any) -> Expression:
         if not isinstance(x, Expression) or not x.is_element:
             raise NotElementwise(f"a step asks for the {op} of a scalar")
-        return Expression(op, (x,), False, x.round + 1)
-
-    def debias(self, x: Any, beta: Any, count: Any = None) -> Expression:
-        if count is not None:
-            return x * (1 / (1 - beta**count))
-        power = next((power for known, power in self._powers if known is beta), None)
-        return x * (1 / (1 - (beta**self.k if power is None else power)))
-
-    def first(self, x: Any, otherwise: Any) -> Expression:
-        return apply("where", apply("==", self.k, 1), x, otherwise)
-
-    def ratio(self, x: Any, y: Any, where: Any = None) -> Expression:
-        zero = apply("or", apply("==", x if where is None else where, 0), apply("==", y, 0))
-        return apply("where", zero, 1, x / apply("where", zero, 1, y))
-
-    def fresh(self, x: Any, otherwise: Any) -> Any:
-        return x if self._looked else otherwise
-
-    def difference(self, x: Any, past: Any) -> Any:
-        return load("difference") if self._differs and x is self.gradient else x - past
-
-    def finite(self, x: Any) -> Expression:
-        return apply("where", apply("isfinite", x), x, 0)
-
-    def clamp(self, x: Any, bound: Any) -> Expression:
-        return self.minimum(self.maximum(x, -bound), bound)
-
-    def minimum(self, x: Any, y: Any) -> Expression:
-        return self._either("<", x, y)
-
-    def maximum(self, x: Any, y: Any) -> Expression:
-        return self._either(">", x, y)
-
-    def _either(self, order: str, x: Any, y: Any) -> Expression:
-        """y where it comes before x, or is NaN, which alone does not equal itself; else x."""
-        if not isinstance(y, Expression):
-            return apply("where", apply(order, y, x), y, x)  # a number is not NaN
-        return apply("where", apply(order, y, x), y, apply("where", apply("==", y, y), x, y))
-
-    def sign(self, x: Any) -> Expression:
-        above, below = (apply("where", apply(">=", side, LEAST), 1, 0) for side in (x, -x))
-        return apply("-", above, below)
+        return interned(op, (x,), False, x.round + 1)
 
     def filled(self, x: Any) -> Expression:
         return x if isinstance(x, Expression) else _constant(x)
-
-    def where(self, condition: Any, x: Any, y: Any) -> Any:
-        return apply("where", condition, x, y) if isinstance(condition, Expression) else x if condition else y
-
-    def positive(self, x: Any) -> Expression:
-        return apply("where", apply(">", x, 0), 1, 0)
-
-    def every(self, period: int, x: Any, otherwise: Any) -> Expression:
-        return apply("where", apply("==", apply("mod", self.k, period), 0), x, otherwise)

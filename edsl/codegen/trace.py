@@ -34,9 +34,11 @@ def record(segment: Segment, looked: bool, differs: bool, apart: bool) -> Trace:
     shaped = next((label for label, stage in zip(segment.labels, segment.stages) if stage.buffer_shapes(1, 1)), None)
     if shaped is not None:  # elements are addressed as those of the parameter
         raise NotElementwise(f"{shaped} has a buffer in another shape than its parameter")
-    numbers = [live_value(i) for i in range(segment.k)]
-    at = TracingContext(segment.k, [(numbers[b], numbers[p]) for b, p in segment.powers], apart, looked, differs)
+    live = segment.live_layout
+    at = TracingContext(live, apart, looked, differs)
     buffers = [load("buffer", place) for place in range(len(segment.buffers))]
     normals = [load("normal", place) for place in range(len(segment.noisy))]
-    u, after = segment.flow(segment.bound(numbers), at.x, buffers, normals, at)
+    u, after = segment.flow(
+        segment.bound([live_value(place) for place in range(live.numbers)]), at.x, buffers, normals, at
+    )
     return Trace(at.theta + u if segment.updates else u, buffers, after, segment.updates)

@@ -115,7 +115,7 @@ def _messages(pipeline: Pipeline, shape: tuple[int, int]) -> tuple[int, float]:
         all_reduces += len({reduction.round for reduction in reading.reductions if reduction.kind != "orthogonal"})
         for reduction in reading.reductions:
             if reduction.kind == "orthogonal":
-                exchanged += 2 * (2 if "bfloat16" in reduction.how else ELEMENT)
+                exchanged += 2 * (2 if reduction.is_rounded_first else ELEMENT)
     return all_reduces, exchanged
 
 

@@ -106,8 +106,7 @@ class Engine:
         shares_memory = bool(self._memory.map.shared)
         may_repeat = not self.pipeline.nonfinite_policy and not shares_memory
         if may_repeat and self._plans.estimator(groups).passes_grad and can_replay(items, self._before):
-            named = self._plans.named(groups)
-            self._replay = Replay(groups, items, self._plans.serving(items), named, self._memory.map)
+            self._replay = Replay(groups, items, self._plans, self._memory.map)
         self._before = items
         return items
 
@@ -139,7 +138,7 @@ class Engine:
             return False
         check_no_fakes()
         found = replay.find(groups, states)
-        if found is None or not self._plans.stay(replay.plans, replay.named, groups):
+        if found is None:
             self._replay = None
             return False
         replay.step(found)

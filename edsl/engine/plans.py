@@ -81,11 +81,19 @@ class GroupPlans:
         """The plans by which these items step."""
         return {choice: plan for choice, plan in self._plans.items() if any(item.plan is plan for item in items)}
 
-    def stay(self, plans: dict[Choice, GroupPlan], named: Any, groups: list[dict[str, Any]]) -> bool:
-        """Whether plans and names are those of before still, now with the groups' values of now."""
+    def follow(self, groups: list[dict[str, Any]], serving: dict[Choice, GroupPlan], named: Any) -> bool:
+        """Read the groups' values of now into the plans, and say whether these plans and names still serve.
+
+        Args:
+            serving: what `serving` gave at an earlier step.
+            named: what `named` gave there.
+
+        Raises:
+            EdslError: for a value outside its domain.
+        """
         if self.named(groups) is not named:
             return False
-        found = [(self.plan(index, groups[index], spared), plan) for (index, spared), plan in plans.items()]
+        found = [(self.plan(index, groups[index], spared), plan) for (index, spared), plan in serving.items()]
         return all(now is plan and now.estimator.passes_grad for now, plan in found)
 
     def slots(self, groups: list[dict[str, Any]], states: Any) -> Iterator[ParameterSlot]:
@@ -144,7 +152,7 @@ def _follow(plan: GroupPlan, index: int, group: dict[str, Any], moved: list[str]
             f"param group {index}: its route is fixed, got {shown(route)} instead of {shown(plan.route)}; "
             "move its parameters to a group of that route"
         )
-    _check_keys(index, group, [key for key in moved if key != "route"])
+    _check_keys(index, group, moved)
     now = {key: _number(key, group[key]) for key in moved if key in plan.values}
     changed = {key: value for key, value in now.items() if value != plan.values[key]}
     if changed:

@@ -5,6 +5,11 @@ lies: some ten microseconds each, more than the arithmetic of a small layer. But
 are alike. So what a step found is kept, and the next one asks of all parameters at once, in a few loops
 that run in C, whether anything but the gradients and the hyper-parameters is another or lies elsewhere.
 If so, nothing was touched, and the step is a general one.
+
+`Replay.find` is the one place that asks whether a step is as the last one. It is two questions, since the answers
+mean different things. Of tensors (`Recognition`): another one, or one that lies elsewhere, ends the replay, for the
+launch tables hold addresses. Of values (`GroupPlans.follow`): another learning rate is only read, for kernels take
+numbers as arguments; other groups, names, routes or exclusions end it.
 """
 
 from __future__ import annotations
@@ -18,10 +23,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from edsl.engine.plans import GroupPlans
 from edsl.kernels.kernel import Kernel, LaunchTable
 from edsl.step.addresses import MemoryMap, Recognition, addresses
 from edsl.step.parameter import ParameterStep
-from edsl.step.plan import GroupPlan
 
 _gradient = attrgetter("grad")
 
@@ -42,20 +47,18 @@ class Replay:
     Args:
         groups: the optimizer's.
         items: of a general step that `can_replay`, one for each parameter with a gradient.
-        plans: theirs, by group and by whether a parameter is spared.
-        named: the parameters' names, as the engine keeps them.
+        plans: of the groups, by which the items stepped.
         memory: what the items take.
     """
 
     def __init__(
         self,
-        groups: Sequence[dict[str, Any]],
+        groups: list[dict[str, Any]],
         items: Sequence[ParameterStep],
-        plans: dict[tuple[int, bool], GroupPlan],
-        named: Any,
+        plans: GroupPlans,
         memory: MemoryMap,
     ) -> None:
-        self.plans, self.named = plans, named
+        self._plans, self._serving, self._named = plans, plans.serving(items), plans.named(groups)
         self._items, self._memory = items, memory
         self._sizes = [len(group["params"]) for group in groups]
         self._idle = [parameter.grad is None for group in groups for parameter in group["params"]]
@@ -72,8 +75,18 @@ class Replay:
             places.append(place)
         self._uncounted = [place for place, item in enumerate(items) if item.counts]
 
-    def find(self, groups: Sequence[dict[str, Any]], states: Any) -> Found | None:
-        """The tensors of a step that repeats the one before, or None if this one would not."""
+    def find(self, groups: list[dict[str, Any]], states: Any) -> Found | None:
+        """The tensors of a step that repeats the one before with the groups' values, or None if this one would not.
+
+        Raises:
+            EdslError: for a value outside its domain, as in a general step.
+        """
+        found = self._same_tensors(groups, states)
+        same = found is not None and self._plans.follow(groups, self._serving, self._named)
+        return found if same else None
+
+    def _same_tensors(self, groups: Sequence[dict[str, Any]], states: Any) -> Found | None:
+        """The tensors of this step where they are those of the one before, but for gradients."""
         if [len(group["params"]) for group in groups] != self._sizes or any(group.get("maximize") for group in groups):
             return None
         members = [*chain.from_iterable(map(itemgetter("params"), groups))]

@@ -51,9 +51,9 @@ def _add_up(results: Sequence[PartialResult]) -> None:
 def _factor(results: Sequence[PartialResult], orthogonal: Callable[..., Tensor]) -> None:
     bundles = []
     for part in results:
-        shards, (_, _, precision) = part.work.item.shards, part.reduction.how
+        shards = part.work.item.shards
         assert shards is not None  # only sharded items ask
-        sent = part.part.bfloat16() if precision == "bfloat16" else part.part  # as the factor itself begins
+        sent = part.part.bfloat16() if part.reduction.is_rounded_first else part.part
         bundles.append(Bundle([shards], [sent]))
     for wave in waves([bundle.shards[0] for bundle in bundles]):
         chosen = [bundles[i] for i in wave]

@@ -62,10 +62,10 @@ class CudaKernel(Kernel):
     ) -> None:
         super().__init__(segment, signature)
         self.device, self.warps = device, tile.warps
-        self.total = segment.k + 2  # the place of the total norm among the live values
+        self.total = segment.live_layout.total_norm
         self.rounds = torch.bfloat16 in signature.buffers
         self.made = kernels(
-            record(segment, looked, differs, apart), signature, len(segment.noisy), segment.k, tile.block
+            record(segment, looked, differs, apart), signature, len(segment.noisy), segment.live_layout.k, tile.block
         )
         module = import_source(self.made.text)
         self._functions: list[tuple[Any, bool]] = [

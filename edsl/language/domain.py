@@ -33,15 +33,9 @@ class Number:
             if self.optional:
                 return None
             raise ValueError("must be a number, got None")
-        boolean = type(value) is not float and str(getattr(value, "dtype", "")).endswith("bool")
-        if boolean or isinstance(value, (bool, str, bytes, bytearray, memoryview)):
-            raise ValueError(f"must be a number, got {shown(value)}")
-        try:
-            number = float(value) + 0.0  # which turns −0 into 0, that has one spelling
-        except OverflowError:
-            raise ValueError("must be a finite number, got one too large for a float") from None
-        except Exception:  # a value of the user's own type may raise anything
-            raise ValueError(f"must be a number, got {shown(value)}") from None
+        number = (
+            value if type(value) is float else _as_float(value)
+        ) + 0.0  # which turns −0 into 0, that has one spelling
         if not math.isfinite(number):
             raise ValueError(f"must be a finite number, got {number}")
         low_ok = number > self.low if self.open_low else number >= self.low
@@ -54,6 +48,19 @@ class Number:
         left = "(" if self.open_low or self.low == -math.inf else "["
         right = ")" if self.open_high or self.high == math.inf else "]"
         return f"{left}{_bound(self.low)}, {_bound(self.high)}{right}"
+
+
+def _as_float(value: Any) -> float:
+    """A number of any kind as a float; raises ValueError for what is none, texts and truth values among them."""
+    boolean = str(getattr(value, "dtype", "")).endswith("bool")
+    if boolean or isinstance(value, (bool, str, bytes, bytearray, memoryview)):
+        raise ValueError(f"must be a number, got {shown(value)}")
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError("must be a finite number, got one too large for a float") from None
+    except Exception:  # a value of the user's own type may raise anything
+        raise ValueError(f"must be a number, got {shown(value)}") from None
 
 
 DECAY = Number(0, 1, open_high=True)  # β of an EMA

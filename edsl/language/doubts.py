@@ -45,7 +45,7 @@ def keep_settled(before: Stage, after: Stage, given: Iterable[str]) -> None:
 
 
 def _all(stages: Iterable[Stage]) -> Iterator[Stage]:
-    """The stages, and those that lie within them."""
+    """The stages, and those inside them."""
     for stage in stages:
         yield stage
         if isinstance(stage, BaseUpdate):

@@ -9,9 +9,9 @@ from typing import Any
 
 from edsl.errors import EdslError, shown
 from edsl.language.arguments import read_arguments
-from edsl.language.batch_size import for_batch
 from edsl.language.doubts import keep_settled
 from edsl.language.order import check_complete, check_order
+from edsl.language.registry.batch_size import for_batch
 from edsl.language.rules.names import ordered, rules_of
 from edsl.language.rules.syntax.canonical import canonical
 from edsl.language.stage import Adaptor, BaseUpdate, Estimator, Stage, Wrapper, check_authored

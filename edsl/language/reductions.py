@@ -1,9 +1,9 @@
-"""What a step asks about a whole layer, which no shard of it can answer alone.
+"""The reductions of a step over a whole layer, which no shard can compute alone.
 
-A norm, a mean or an orthogonal factor needs all of a layer's elements. Where these lie on several
-processes, a step runs up to its questions, the answers are put together, and it runs again with
-them. A question whose argument stands on no answer belongs to round 0, and all of a round are asked
-at once: Lamb's two norms of all layers are one message.
+A norm, a mean or an orthogonal factor needs all of a layer's elements. Where several processes hold them, a step
+runs up to its reductions, the processes combine their partial results, and it runs again with the totals. A reduction
+whose argument depends on no other belongs to round 0, and all of a round are combined at once: Lamb's two norms of all
+layers are one message.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from edsl.language.context import At, Branching
-from edsl.language.operations import function_named
+from edsl.language.context import Branching, NamedAt
 from edsl.language.stage import BaseUpdate, Stage
 
 
@@ -23,21 +22,26 @@ class Reduction:
 
     Attributes:
         kind: "norm", "mean" or "orthogonal".
-        round: how many rounds of answers its argument stands on.
-        how: what else it was called with.
+        round: how many rounds of reductions its argument depends on.
+        how: its other arguments.
     """
 
     kind: str
     round: int
     how: tuple[Any, ...] = ()
 
+    @property
+    def is_rounded_first(self) -> bool:
+        """Whether it begins by rounding its argument to bfloat16, so that no more need be sent: torch's Muon does."""
+        return self.kind == "orthogonal" and self.how[1:] == ("jordan", "bfloat16")
+
 
 @dataclass(frozen=True)
 class StepAnalysis:
-    """What was found out about some stages without any tensor.
+    """What is known of some stages without running them on tensors.
 
     Attributes:
-        reductions: in the order in which they are asked.
+        reductions: in the order of the calls.
         reads_gradient: the raw gradient is read beside what flows in.
         kept: for each stage the names of the buffers that a step leaves as they are.
     """
@@ -48,12 +52,12 @@ class StepAnalysis:
 
     @property
     def rounds(self) -> int:
-        """How many times the processes have to talk."""
+        """How many times the processes have to communicate."""
         return 1 + max((question.round for question in self.reductions), default=-1)
 
 
 def analyse(stages: Sequence[Stage], memory: Sequence[Any]) -> StepAnalysis:
-    """Run the stages once on values that know nothing but the rounds of answers they stand on.
+    """Run the stages once on values that carry only the number of rounds that they depend on.
 
     Args:
         memory: for each stage the type of its memory.
@@ -71,7 +75,7 @@ def analyse(stages: Sequence[Stage], memory: Sequence[Any]) -> StepAnalysis:
 
 
 class ReductionDepth:
-    """A value of which only the number of rounds of answers before it is known."""
+    """A value of which only the number of rounds that it depends on is known."""
 
     def __init__(self, rounds: int) -> None:
         self.rounds = rounds
@@ -90,12 +94,12 @@ class ReductionDepth:
 
 
 def deepest(*values: Any) -> ReductionDepth:
-    """A value that stands on all of these."""
+    """A value that depends on all of these."""
     return ReductionDepth(max((value.rounds for value in values if isinstance(value, ReductionDepth)), default=0))
 
 
-class AnalysisContext(At):
-    """Where a step happens on values that know only their depth."""
+class AnalysisContext(NamedAt):
+    """Where a step happens on values that carry only their depth."""
 
     def __init__(self) -> None:
         self.reductions: list[Reduction] = []
@@ -110,25 +114,6 @@ class AnalysisContext(At):
 
     def function(self, name: str, *arguments: Any) -> ReductionDepth:
         return deepest(*arguments)
-
-    def elementwise(self, name: str, *parts: Any) -> ReductionDepth:
-        function_named(name)
-        return deepest(*parts)
-
-    def sqrt(self, x: Any) -> ReductionDepth:
-        return deepest(x)
-
-    def debias(self, x: Any, beta: Any, count: Any = None) -> ReductionDepth:
-        return deepest(x, count)
-
-    def first(self, x: Any, otherwise: Any) -> ReductionDepth:
-        return deepest(x, otherwise)
-
-    def fresh(self, x: Any, otherwise: Any) -> ReductionDepth:
-        return deepest(x, otherwise)
-
-    def ratio(self, x: Any, y: Any, where: Any = None) -> ReductionDepth:
-        return deepest(x, y) if where is None else deepest(x, y, where)
 
     def norm(self, x: Any) -> ReductionDepth:
         return self._ask("norm", x)

@@ -12,25 +12,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from edsl.errors import FieldError, shown
-from edsl.language.domain import plain
+from edsl.language.context import At, Value
+from edsl.language.hyperparameters import Hyperparameters
 
 if TYPE_CHECKING:
     from edsl.language.pipeline import Chain
     from edsl.step.oracle import Oracle
-
-from edsl.language.context import At, Value
-
-
-def _as_torch_says(name: str, value: Any) -> str:
-    """torch's own words for a bad learning rate, which training stacks and their tests look for."""
-    if name != "lr":
-        return ""
-    several = max(getattr(value, "shape", ()), default=1) > 1
-    return " (Tensor lr must be 1-element)" if several else f" (Invalid learning rate: {shown(value)})"
 
 
 class NoMemory(NamedTuple):
@@ -38,14 +27,12 @@ class NoMemory(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Stage:
+class Stage(Hyperparameters):
     """One link of a pipeline; see `Estimator`, `Adaptor`, `BaseUpdate` and `Wrapper` for the kinds.
 
-    Raises:
-        EdslError: when built with a value outside its field's domain.
+    Its fields are its hyper-parameters, as `Hyperparameters` reads, binds and prints them.
     """
 
-    name: ClassVar[str] = ""
     kind: ClassVar[str] = ""
     rank: ClassVar[int] = -1  # the order of kinds in a pipeline
     _join: ClassVar[Callable[..., Any]]  # |, which edsl.language.pipeline gives
@@ -56,25 +43,6 @@ class Stage:
     is_matrix: ClassVar[bool] = False  # takes a parameter as a matrix, rows × all other dimensions
     stacks: ClassVar[bool] = False  # a matrix stage whose step takes (n, rows, columns) as well
     reads_matrix: ClassVar[bool] = False  # it asks about rows, columns or products, which no shard can answer
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, self._read(field, getattr(self, field.name)))
-        self.check()
-
-    def _read(self, field: dataclasses.Field[Any], value: Any) -> Any:
-        """A field's value as its domain reads it; raises FieldError."""
-        if "domain" not in field.metadata:
-            raise FieldError(
-                f"{type(self).__name__}: the hyper-parameter {field.name} has no domain: write "
-                f"{field.name}: float = field({shown(value)}, Number()), both from edsl.stage",
-                field.name,
-            )
-        try:
-            return field.metadata["domain"].read(value)
-        except ValueError as reason:
-            said = _as_torch_says(field.name, value)
-            raise FieldError(f"{self.name}: {field.name} {reason}{said}", field.name) from None
 
     @property
     def doubt(self) -> str:
@@ -116,9 +84,6 @@ class Stage:
         """Live fields that make the recurrence inexact if they change while training."""
         return ()
 
-    def check(self) -> None:
-        """Raise an EdslError if fields that are good one by one don't go together."""
-
     def init(self, zero: Value) -> NamedTuple:
         """The memory before the first step, all zeros.
 
@@ -144,80 +109,8 @@ class Stage:
     def step(self, x: Value, memory: Any, at: At) -> tuple[Value, NamedTuple]:
         raise NotImplementedError(f"{self.name} has no step")
 
-    def live_fields(self) -> tuple[str, ...]:
-        """The hyper-parameters that may change while training, in order."""
-        return tuple(
-            field.name
-            for field in dataclasses.fields(self)
-            if field.metadata["domain"].live and getattr(self, field.name) is not None
-        )
-
-    def hidden_fields(self) -> tuple[str, ...]:
-        """Live numbers that are no argument, as attributes: those of stages that run within this one."""
-        return ()
-
-    def domain_of(self, field: str) -> Any:
-        """The values that a live number may take."""
-        return type(self).__dataclass_fields__[field].metadata["domain"]
-
-    def bind(self, values: dict[str, Value]) -> Any:
-        """The same stage with some fields replaced by number-like values, unchecked."""
-        bound = object.__new__(type(self))
-        for field in dataclasses.fields(self):
-            object.__setattr__(bound, field.name, values.get(field.name, getattr(self, field.name)))
-        return bound
-
-    def spared_values(self) -> dict[str, Any]:
-        """The values that fields take for parameters left out of decay and layerwise scaling."""
-        return {
-            field.name: field.metadata["spared"] for field in dataclasses.fields(self) if "spared" in field.metadata
-        }
-
-    def without_decay(self) -> Any:
-        """The stage that parameters get which are left out of decay and layerwise scaling."""
-        values = self.spared_values()
-        return dataclasses.replace(self, **values) if values else self
-
-    def argument_names(self) -> tuple[str, ...]:
-        """The names of all hyper-parameters, in order."""
-        return tuple(field.name for field in dataclasses.fields(self))
-
-    def replace(self, values: dict[str, Any]) -> Stage:
-        """The same stage with some arguments replaced, checked."""
-        return dataclasses.replace(self, **values)
-
-    def revalued(self, values: dict[str, Any]) -> Any:
-        """The same stage with some numbers replaced: checked as by `replace`, and several times faster."""
-        fields = type(self).__dataclass_fields__
-        own = {name: self.__dict__[name] for name in _field_names(type(self))}
-        changed = object.__new__(type(self))
-        changed.__dict__.update(own | {name: self._read(fields[name], value) for name, value in values.items()})
-        changed.check()
-        return changed
-
-    def structure(self) -> tuple[Any, ...]:
-        """The fields that aren't live, by which one compiled step differs from another."""
-        return tuple(
-            (field.name, getattr(self, field.name))
-            for field in dataclasses.fields(self)
-            if not field.metadata["domain"].live
-        )
-
     def __or__(self, other: Stage | Chain) -> Chain:
         return Stage._join(self, other)
-
-    def __str__(self) -> str:
-        arguments = ", ".join(f"{key}={plain(value)}" for key, value in self.arguments().items())
-        return f"{self.name}({arguments})" if arguments else self.name
-
-    def arguments(self) -> dict[str, Any]:
-        """The arguments in the canonical text: every number, and every other field that isn't its default."""
-        return {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if getattr(self, field.name) is not None
-            and (field.metadata["domain"].live or getattr(self, field.name) != field.default)
-        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -371,11 +264,6 @@ class Wrapper(Stage):
     kind: ClassVar[str] = "wrapper"
     rank: ClassVar[int] = 3
     evaluation_buffer: ClassVar[str] = ""
-
-
-@lru_cache
-def _field_names(kind: type[Stage]) -> tuple[str, ...]:
-    return tuple(field.name for field in dataclasses.fields(kind))
 
 
 def segments(stages: Sequence[Stage]) -> list[tuple[Stage, ...]]:

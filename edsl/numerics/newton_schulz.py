@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from edsl.numerics.products import Products
+
+Quintic = tuple[float, float, float]
+
 JORDAN = (3.4445, -4.7750, 2.0315)  # Jordan et al. 2024, the quintic of Muon, the same at every step
 SMALLEST = 1e-3  # singular value, relative to the Frobenius norm, from which the minimax polynomials converge
 FLOOR = 1e-7  # of a norm, torch.optim.Muon's default eps
+WIDE = 1.2  # columns a row from which composed steps save operations
+SMALL, LARGE = 256, 384  # rows from which two steps, and three, can be composed
 MARGIN = 1.01  # rounding lifts singular values past the interval's end, where the polynomials grow: shrink by this
 
 
-def minimax_quintics(smallest: float, steps: int) -> tuple[tuple[float, float, float], ...]:
+def minimax_quintics(smallest: float, steps: int) -> tuple[Quintic, ...]:
     """For each step the odd quintic a x + b x³ + c x⁵ that is nearest to 1 on what the last one left.
 
     Greedy is optimal: the composition is the best of its form on [smallest, 1] (Amsel et al. 2025,
@@ -31,7 +37,7 @@ def minimax_quintics(smallest: float, steps: int) -> tuple[tuple[float, float, f
     return tuple(quintics)
 
 
-def _nearest_to_one(low: float, high: float) -> tuple[float, float, float]:
+def _nearest_to_one(low: float, high: float) -> Quintic:
     if high - low < 1e-5:
         return (15 / 8, -10 / 8, 3 / 8)  # the limit: value 1 and two zero derivatives at 1
     inner = [(3 * low + high) / 4, (low + 3 * high) / 4]
@@ -51,7 +57,7 @@ MINIMAX = minimax_quintics(SMALLEST, steps=8)  # after which the last one stays
 def newton_schulz(x: Tensor, steps: int, polynomials: str, precision: str) -> Tensor:
     """The matrix, or stack of matrices, with the singular vectors of x, and its singular values driven to 1.
 
-        X = x / max(‖x‖, FLOOR);   X = a X + b (X Xᵀ) X + c (X Xᵀ)² X        for each (a, b, c)
+        X = x / max(‖x‖, FLOOR);   X = (a I + b X Xᵀ + c (X Xᵀ)²) X        for each (a, b, c)
 
     Source: Jordan et al. 2024 (Muon) for "jordan"; Amsel et al. 2025, Theorem 3.1 (Polar Express)
     for "minimax". x is scaled by a power of two first, so that its norm can't overflow, and nothing
@@ -62,23 +68,100 @@ def newton_schulz(x: Tensor, steps: int, polynomials: str, precision: str) -> Te
         x: shape (m, n), or (k, m, n) for k matrices at once.
         steps: of the iteration.
         polynomials: "jordan", or "minimax" for those of `minimax_quintics`.
-        precision: "working" is x's own dtype, "bfloat16" is faster on GPUs.
+        precision: "working" is x's own dtype, "bfloat16" multiplies in half precision, see `_rounds`; with "jordan" it
+            rounds all that it computes to bfloat16, as torch.optim.Muon does, to the bit.
     """
-    given = x.dtype
-    if precision == "bfloat16":
-        x = x.bfloat16()
-    tall = x.shape[-2] > x.shape[-1]
-    wide = x.mT if tall else x
-    wide, exponent = _scaled(wide)
+    original = (polynomials, precision) == ("jordan", "bfloat16")
+    tall, given = x.shape[-2] > x.shape[-1], x.dtype
+    x = x.bfloat16() if original else x
+    wide, exponent = _scaled(x.mT if tall else x)
     norm = torch.linalg.vector_norm(torch.linalg.vector_norm(wide, dim=-1, keepdim=True), dim=-2, keepdim=True)
     least = torch.ldexp(torch.full_like(norm, FLOOR), -exponent)  # of what is scaled
-    add_product = torch.addmm if x.dim() == 2 else torch.baddbmm
-    wide = (wide / torch.where(norm < least, least, norm).to(x.dtype)).to(x.dtype)
-    for step in range(steps):
-        a, b, c = MINIMAX[min(step, len(MINIMAX) - 1)] if polynomials == "minimax" else JORDAN
-        gram = wide @ wide.mT
-        wide = add_product(wide, add_product(gram, gram, gram, beta=b, alpha=c), wide, beta=a)
-    return (wide.mT if tall else wide).to(given)
+    norm = torch.where(norm < least, least, norm)
+    if original:
+        made = _rounded((wide / norm.bfloat16()).bfloat16(), steps)
+    elif x.dim() == 3 and _is_looped(wide):
+        made = torch.stack([_iterated(matrix, steps, polynomials, precision) for matrix in wide / norm])
+    else:
+        made = _iterated(wide / norm, steps, polynomials, precision)
+    return (made.mT if tall else made).to(given)
+
+
+def _rounded(x: Tensor, steps: int) -> Tensor:
+    """All steps with Jordan's quintic, each product rounded to bfloat16."""
+    half = Products(torch.bfloat16, torch.bfloat16)
+    a, b, c = JORDAN
+    for _ in range(steps):
+        gram = half.product(x, x.mT)
+        x = half.product(half.product(gram, gram, gram, b, c), x, x, a)
+    return x
+
+
+def _iterated(x: Tensor, steps: int, polynomials: str, precision: str) -> Tensor:
+    """All steps on wide matrices of norm 1."""
+    quintics = [MINIMAX[min(step, len(MINIMAX) - 1)] if polynomials == "minimax" else JORDAN for step in range(steps)]
+    for count, on_gram, on_matrix in _rounds(x, precision):
+        x = _composed(x, quintics[:count], on_gram, on_matrix)
+        quintics = quintics[count:]
+        if not quintics:
+            break
+    return x
+
+
+def _composed(x: Tensor, quintics: Sequence[Quintic], on_gram: Products, on_matrix: Products) -> Tensor:
+    """Some steps, with one product of m × n matrices at their end: all that comes between is in G = X Xᵀ.
+
+        P = a I + b G + c G²;   Q = P Q;   G = P G P        for each (a, b, c);   X = Q X at the end
+
+    Q is kept as q I + R: the product with R alone leaves the digits of q X as they are.
+    """
+    gram = on_gram.symmetric(x, x.mT)
+    q, rest = 1.0, None
+    for number, (a, b, c) in enumerate(quintics):
+        bent = on_gram.symmetric(gram, gram, gram, b, c)  # P − a I
+        rest = bent if rest is None else on_gram.symmetric(bent, rest, torch.add(q * bent, rest, alpha=a))
+        q *= a
+        if number < len(quintics) - 1:
+            half = on_gram.symmetric(bent, gram, gram, a)
+            gram = on_gram.symmetric(half, bent, half, a)
+    assert rest is not None  # there is a step at least
+    return on_matrix.product(rest, x, x, q)
+
+
+def _rounds(x: Tensor, precision: str) -> Iterator[tuple[int, Products, Products]]:
+    """For ever: how many steps are composed, and how products of the Gram matrix and of the matrix are taken.
+
+    Composed steps save the products of m × n matrices between them, and lose digits: eigenvalues of the Gram matrix are
+    squares, and small ones grow by a² a step. The counts keep the error near that of steps one by one.
+    Nearly square matrices gain nothing, and small ones are bound by calls.
+
+    Half precision is float16 with float32 sums on an NVIDIA GPU. Elsewhere products are rounded to bfloat16, and later
+    steps would blow up what the first ones round away (870 times by five of "minimax"): so three leave X in float32.
+    """
+    m, n = x.shape[-2:]
+    working, half = Products(x.dtype, x.dtype), Products(torch.bfloat16, torch.bfloat16)
+    composes = m >= SMALL and n > WIDE * m
+    if precision == "working":
+        counts, early, late = (3,) if m >= LARGE else (2, 1), (working, working), (working, working)
+    elif _sums_in_float32(x):
+        counts, early = (1, 2), (Products(torch.float16, torch.float32),) * 2
+        late = early
+    else:
+        counts, early, late = (3,), (working if composes or m < SMALL else half, working), (half, half)
+    for count in counts if composes else (1, 1, 1):
+        yield count, *early
+    while True:
+        yield 2 if composes else 1, *late
+
+
+def _sums_in_float32(x: Tensor) -> bool:
+    """Whether half-precision factors are multiplied into float32, which only torch's CUDA builds do."""
+    return x.is_cuda and torch.version.hip is None and x.dtype is torch.float32
+
+
+def _is_looped(x: Tensor) -> bool:
+    """Whether a stack is taken one by one: a CPU is busy with one matrix, and its Gram matrix stays in the cache."""
+    return x.device.type == "cpu" and x.shape[-2] >= SMALL and not torch.compiler.is_compiling()
 
 
 def orthogonal_factor(how: tuple[int, str, str]) -> Callable[[Tensor], Tensor]:
@@ -98,4 +181,6 @@ def _scaled(x: Tensor) -> tuple[Tensor, Tensor]:
     """
     x = x.to(torch.promote_types(x.dtype, torch.float32))
     exponent = torch.frexp(x.abs().amax(dim=(-2, -1), keepdim=True)).exponent
-    return torch.ldexp(x, -exponent), exponent
+    one = torch.ones_like(exponent, dtype=x.dtype)
+    half = exponent // 2  # in two factors, since 2^−exponent itself may overflow
+    return x * torch.ldexp(one, -half) * torch.ldexp(one, half - exponent), exponent

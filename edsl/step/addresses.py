@@ -1,9 +1,9 @@
-"""What a compiled step may touch: the one place that decides, before an address is taken, whether to take it.
+"""Which memory a compiled step may access: every tensor is checked here before its address is used.
 
-torch's operations go by what a tensor says of itself; a compiled step goes by raw addresses, and believes
-what it was told. So each tensor of a step comes through here first. It is plain (elements of its own in
-memory, told by strides), or it is refused in one line. What a step was told is written down as numbers and
-forms, never as tensors: whoever replaces a tensor, moves it or drops it finds nothing that holds the old one.
+torch's operations respect a tensor's metadata; a compiled step dereferences raw addresses. So each tensor of a step is
+checked here first. Either it is plain, with elements of its own in strided memory, or it is rejected with a one-line
+error. What is remembered of a step is addresses and metadata, never tensors, so that nothing keeps alive a tensor that
+was replaced, moved or dropped.
 """
 
 from __future__ import annotations
@@ -153,10 +153,10 @@ def _fake_mode() -> Any:
 
 
 def recognizer(tensors: Sequence[Tensor]) -> Callable[[Sequence[Tensor]], bool]:
-    """A function that tells whether other tensors have the same forms; it keeps none of these.
+    """A function that checks whether other tensors have the same forms; it keeps no reference to these.
 
-    A form is all that a tensor's address leaves open: class, keys of dispatch (lazily negated, zero, fake,
-    wrapped), dtype, device, sizes, strides.
+    A form is the metadata that determines, with the address, what a kernel reads: class, keys of dispatch (lazily
+    negated, zero, fake, wrapped), dtype, device, sizes, strides.
     """
     guards = getattr(getattr(torch._C, "_dynamo", None), "guards", None)  # one call of C++ for all of them
     try:
@@ -181,16 +181,16 @@ def addresses(tensors: Iterable[Tensor]) -> array[int]:
 
 
 def storage_bytes(tensor: Tensor) -> int:
-    """The size of the memory that it is a view of; of another size, it is looked at anew."""
+    """The size of the storage that it is a view of."""
     return tensor.untyped_storage().nbytes()
 
 
 class Recognition:
-    """By what a step knows the tensors of the last one again; it keeps numbers and forms, and no tensor.
+    """Recognizes the tensors of the last step by addresses and forms, without keeping a reference to any.
 
     Args:
-        staying: what must lie where it lay: parameters and their state.
-        gradients: what may lie elsewhere, in the same form.
+        staying: those whose addresses must not change: parameters and their state.
+        gradients: those whose addresses may change, but not their forms.
     """
 
     def __init__(self, staying: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
@@ -199,16 +199,16 @@ class Recognition:
         self._gradient_bytes = tuple(map(storage_bytes, gradients))
 
     def fits(self, staying: Sequence[Tensor], gradients: Sequence[Tensor]) -> bool:
-        """Whether these are as those were."""
+        """Whether these have the forms of those before, and `staying` their addresses."""
         return self._has_forms((*staying, *gradients)) and addresses(staying) == self._places
 
     def fits_storage(self, gradients: Iterable[Tensor]) -> bool:
-        """Whether gradients that may lie elsewhere are views of as much memory."""
+        """Whether gradients at other addresses are views of storages of the same sizes."""
         return tuple(map(storage_bytes, gradients)) == self._gradient_bytes
 
 
 class Extent(NamedTuple):
-    """The memory of one tensor of a step: from one address to another, and what lies there."""
+    """The memory of one tensor of a step: its first address, the one behind its last, and the tensor's name."""
 
     begin: int
     end: int
@@ -216,7 +216,7 @@ class Extent(NamedTuple):
 
 
 def extent(tensor: Tensor, name: str) -> Extent:
-    """Where a plain tensor lies."""
+    """The memory of a plain tensor."""
     begin = tensor.data_ptr()
     return Extent(begin, begin + _reach(tensor) * tensor.element_size(), name)
 
@@ -255,9 +255,10 @@ class MemoryMap:
         self._bounds = _bounds(one for one, _ in found)
 
     def first_inside(self, firsts: Sequence[int], lasts: Sequence[int]) -> int | None:
-        """The place of a span, from its first to its last byte, that reaches into the memory of this step.
+        """The index of a span, from its first to its last byte, that overlaps the memory of this step.
 
-        Bounds begin and end what is taken in turns: an odd number of them lies before a byte inside it.
+        Bounds alternate between the begin and the end of occupied memory: an odd number of them precedes an
+        occupied byte.
         """
         before = [*map(bisect_right, repeat(self._bounds), firsts)]
         after = [*map(bisect_right, repeat(self._bounds), lasts)]
@@ -267,7 +268,7 @@ class MemoryMap:
 
 
 def _bounds(spans: Iterable[Extent]) -> list[int]:
-    """Where memory that is taken begins and ends, in turns, of sorted spans."""
+    """The begins and ends of occupied memory, alternating, of sorted spans."""
     merged: list[list[int]] = []
     for span in spans:
         if merged and span.begin <= merged[-1][1]:
@@ -282,7 +283,7 @@ def _called(one: Extent, name: str) -> str:
 
 
 def _reach(tensor: Tensor) -> int:
-    """How many elements of memory lie between its first and its last, both counted."""
+    """The number of elements of memory from its first to its last, both included."""
     if tensor.numel() == 0:
         return 0
     return 1 + sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.stride()))

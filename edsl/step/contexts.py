@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edsl.language.context import LEAST, At
+from edsl.language.context import At
 from edsl.numerics import matrices
 from edsl.numerics.newton_schulz import newton_schulz
 from edsl.numerics.sums import mean, norm, total
@@ -25,11 +25,11 @@ class TorchContext(At):
         self.gradient = gradient
         self.k = k
         self.looks = looks
-        self.powers = powers  # (β, βᵏ) for every decay
+        self.powers = powers
         self.total_norm = inputs.total_norm
         self.looked = inputs.hessian is not None
         self.hessian = theta if inputs.hessian is None else inputs.hessian.to(theta.dtype)
-        self._difference = inputs.difference
+        self.own_difference = None if inputs.difference is None else inputs.difference.to(theta.dtype)
         self._shape = theta.shape if inputs.shape is None else inputs.shape
         self._answers = inputs.answers
         self._asked = 0
@@ -56,6 +56,22 @@ class TorchContext(At):
         """A number or a size, as a scalar of the step."""
         return torch.as_tensor(value, dtype=self.k.dtype, device=self.k.device)
 
+    def equal(self, x: Any, y: Any) -> Any:
+        return x == y
+
+    def either(self, x: Any, y: Any) -> Any:
+        return x | y
+
+    def isfinite(self, x: Tensor) -> Tensor:
+        return x.isfinite()
+
+    def where(self, condition: Any, x: Any, otherwise: Any) -> Any:
+        if not isinstance(condition, Tensor):
+            return x if condition else otherwise  # of sizes, which a compiled function is made for
+        if not isinstance(x, Tensor) and not isinstance(otherwise, Tensor):
+            x = self.theta.new_full((), x)  # which no number alone gives its dtype
+        return torch.where(condition, x, otherwise)
+
     def norm(self, x: Tensor) -> Tensor:
         return self._of_layer(x, norm)
 
@@ -66,63 +82,13 @@ class TorchContext(At):
         return self._of_layer(x, lambda whole: newton_schulz(whole, steps, polynomials, precision), of_shard=_itself)
 
     def _of_layer(self, x: Tensor, of_whole: Callable[[Tensor], Tensor], of_shard: Any = None) -> Tensor:
-        """What is asked about a layer: from x where that is whole, else as it was answered."""
+        """A reduction over the layer: computed from x where that is whole, else the result of all shards."""
         if self._answers is None:
             return of_whole(x)
         answer = self._answers[self._asked]
         self._asked += 1
-        assert answer is not None  # the engine has asked before
+        assert answer is not None  # the engine has reduced it before
         return answer
-
-    def debias(self, x: Tensor, beta: Any, count: Any = None) -> Tensor:
-        # A product with the scalar's inverse: a division for each element would cost as much as all else.
-        if count is not None:
-            return x * (1 / (1 - beta**count))
-        for known, power in self.powers:
-            if known is beta:
-                return x * (1 / (1 - power))
-        return x * (1 / (1 - beta**self.k))
-
-    def first(self, x: Tensor, otherwise: Tensor) -> Tensor:
-        return torch.where(self.k == 1, x, otherwise)
-
-    def ratio(self, x: Any, y: Any, where: Any = None) -> Tensor:
-        zero = ((x if where is None else where) == 0) | (y == 0)
-        return torch.where(zero, 1.0, x / torch.where(zero, 1.0, y))
-
-    def fresh(self, x: Tensor, otherwise: Tensor) -> Tensor:
-        return x if self.looked else otherwise
-
-    def difference(self, x: Tensor, past: Tensor) -> Tensor:
-        if self._difference is not None and x is self.gradient:
-            return self._difference.to(x.dtype)
-        return x - past
-
-    def finite(self, x: Tensor) -> Tensor:
-        return torch.where(x.isfinite(), x, 0.0)
-
-    def clamp(self, x: Tensor, bound: Any) -> Tensor:
-        return self.minimum(self.maximum(x, -bound), bound)
-
-    def minimum(self, x: Any, y: Any) -> Tensor:
-        return _either(x, y, lambda x, y: torch.where((y < x) | (y != y), y, x))
-
-    def maximum(self, x: Any, y: Any) -> Any:
-        if not isinstance(x, Tensor) and not isinstance(y, Tensor):
-            return y if y > x else x  # of sizes, which a compiled function is made for
-        return _either(x, y, lambda x, y: torch.where((y > x) | (y != y), y, x))
-
-    def sign(self, x: Tensor) -> Tensor:
-        return torch.where(x.abs() < LEAST, 0.0, x.sign())
-
-    def positive(self, x: Tensor) -> Tensor:
-        return (x > 0).to(x.dtype)
-
-    def where(self, condition: Any, x: Any, y: Any) -> Any:
-        if not isinstance(condition, Tensor):
-            return x if condition else y  # of sizes and numbers, which a compiled function is made for
-        made = torch.where(condition, x, y)
-        return made if isinstance(x, Tensor) or isinstance(y, Tensor) else made.to(self.theta.dtype)
 
     def filled(self, x: Any) -> Tensor:
         return torch.zeros_like(self.theta) + x
@@ -132,9 +98,6 @@ class TorchContext(At):
 
     def column_mean(self, x: Tensor) -> Tensor:
         return x.mean(-2, keepdim=True)
-
-    def every(self, period: int, x: Tensor, otherwise: Tensor) -> Tensor:
-        return torch.where(torch.remainder(self.k, period) == 0, x, otherwise)
 
     def transpose(self, x: Tensor) -> Tensor:
         return x.mT
@@ -158,36 +121,23 @@ class TorchContext(At):
         return matrices.refined(basis, x)
 
 
-def _either(x: Any, y: Any, choose: Callable[[Any, Any], Tensor]) -> Tensor:
-    """A choice between two, of which one may be a number, or a scalar in float64, in the other's dtype."""
-    if not isinstance(y, Tensor):
-        y = torch.as_tensor(y, dtype=x.dtype, device=x.device)
-    if not isinstance(x, Tensor):
-        x = torch.as_tensor(x, dtype=y.dtype, device=y.device)
-    if x.dim() > y.dim():
-        y = y.to(x.dtype)
-    elif y.dim() > x.dim():
-        x = x.to(y.dtype)
-    return choose(x, y)
-
-
 class ShardContext(TorchContext):
-    """Where a step happens on a shard whose questions are not all answered: what it can tell is kept."""
+    """Where a step happens on a shard whose reductions are not all known: the shard's partial results are kept."""
 
     def __init__(self, *place: Any) -> None:
         super().__init__(*place)
-        self.told: list[Tensor] = []
+        self.partials: list[Tensor] = []
 
     def _of_layer(self, x: Tensor, of_whole: Callable[[Tensor], Tensor], of_shard: Any = None) -> Tensor:
-        assert self._answers is not None  # nobody asks about a whole tensor
+        assert self._answers is not None  # whole tensors need no partial results
         answer = self._answers[self._asked]
         self._asked += 1
-        self.told.append((of_shard or of_whole)(x))
-        return self.told[-1] if answer is None else answer
+        self.partials.append((of_shard or of_whole)(x))
+        return self.partials[-1] if answer is None else answer
 
 
 class ObservingContext(TorchContext):
-    """Where a step happens while somebody watches: what is taken on the way is kept."""
+    """Where a step happens for watchers: roots, norms, ratios and what flows between stages are recorded."""
 
     def __init__(self, *place: Any) -> None:
         super().__init__(*place)

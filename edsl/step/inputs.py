@@ -1,10 +1,51 @@
-"""What a step reads beside θ, what flows in, and its memory."""
+"""What a step reads beside θ, what flows in, and its memory; of its live values, where each stands."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LiveLayout:
+    """The vector of a plan's live values: the numbers of stages, the powers of decays, then what a step is.
+
+    Every entry is named here, and its place is known nowhere else.
+
+    Attributes:
+        numbers: how many numbers of stages there are.
+        decays: the places of decays β among them, of which a debiasing needs βᵏ.
+    """
+
+    numbers: int
+    decays: tuple[int, ...]
+
+    @property
+    def powers(self) -> tuple[tuple[int, int], ...]:
+        """(place of β, place of βᵏ) for every decay."""
+        return tuple((decay, self.numbers + i) for i, decay in enumerate(self.decays))
+
+    @property
+    def k(self) -> int:
+        """The place of the step's number."""
+        return self.numbers + len(self.decays)
+
+    @property
+    def looks(self) -> int:
+        """The place of the number of Hessian estimates."""
+        return self.k + 1
+
+    @property
+    def total_norm(self) -> int:
+        """The place of the total norm, which a kernel's vector has behind those that are known before a step."""
+        return self.k + 2
+
+    def vector(self, numbers: Sequence[float], k: int, looks: int) -> list[float]:
+        """All entries that are known before step k: up to the total norm."""
+        return [*numbers, *[numbers[decay] ** k for decay in self.decays], float(k), float(looks)]
 
 
 class StepInputs(NamedTuple):
@@ -12,7 +53,7 @@ class StepInputs(NamedTuple):
 
     Attributes:
         gradient: the raw gradient, or None where it is what flows in.
-        live: the vector of live values, powers and k.
+        live: the vector of live values, as LiveLayout has it.
         total_norm: of what flows in, over all parameters, or None.
         normals: noise for each stage that reads it.
         hessian: a new estimate of the Hessian's diagonal, or None.

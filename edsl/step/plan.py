@@ -16,6 +16,7 @@ from edsl.language.domain import DECAY
 from edsl.language.pipeline import Pipeline
 from edsl.language.rules.names import state_name
 from edsl.language.stage import Estimator, Stage, segments
+from edsl.step.inputs import LiveLayout
 from edsl.step.layout import matrix_shape
 from edsl.step.segment import Segment
 from edsl.step.state_dtype import StateDtype, dtype_of_state
@@ -46,18 +47,21 @@ class GroupPlan:
         own = [place for place in pipeline.keys.values() if place[1] in pipeline.stages[place[0]].live_fields()]
         hidden = [(index, field) for index, stage in enumerate(pipeline.stages) for field in stage.hidden_fields()]
         self.entries = (*own, *hidden)
-        self.decays = tuple(
-            # of a decay β a debiasing needs βᵏ
-            entry
-            for entry, (index, field) in enumerate(self.entries)
-            if pipeline.stages[index].domain_of(field) == DECAY
+        self.live_layout = LiveLayout(
+            len(self.entries),
+            decays=tuple(
+                place
+                for place, (index, field) in enumerate(self.entries)
+                if pipeline.stages[index].domain_of(field) == DECAY
+            ),
         )
         self.memory: dict[int, Any] = {
             index: type(pipeline.stages[index].init(0.0)) for index in (0, *self.engine_stages)
         }
         self.is_matrix = any(stage.is_matrix for stage in pipeline.stages)
         self.segments = tuple(self._segments())
-        self._numbers = self._read_numbers()
+        self._numbers: list[float] = [getattr(self.stages[index], field) for index, field in self.entries]
+        self._place_of = {entry: place for place, entry in enumerate(self.entries)}
 
     @property
     def pipeline(self) -> Pipeline:
@@ -85,8 +89,6 @@ class GroupPlan:
 
     def _segments(self) -> Iterator[Segment]:
         stages, running = self.pipeline.stages, self.engine_stages
-        count = len(self.entries)
-        powers = tuple((entry, count + i) for i, entry in enumerate(self.decays))
         end = running.start
         for part in segments(stages[running.start : running.stop]):
             begin, end = end, end + len(part)
@@ -99,13 +101,14 @@ class GroupPlan:
                     tuple((field, i) for i, (owner, field) in enumerate(self.entries) if owner == index)
                     for index in range(begin, end)
                 ),
-                powers=powers,
-                k=count + len(powers),
+                live_layout=self.live_layout,
                 updates=end == len(stages),
             )
 
     def change(self, values: dict[str, Any]) -> None:
-        """Take new values of some hyper-parameters for the next steps.
+        """Set new values of some hyper-parameters for the next steps, all of them or, on an error, none.
+
+        With a scheduler every step comes here, so only what depends on the new values is rebuilt.
 
         Raises:
             EdslError: for a value outside its domain, or one that needs a buffer which isn't there.
@@ -114,10 +117,14 @@ class GroupPlan:
         for key, value in values.items():
             index, field = keys[key]
             changes.setdefault(index, {})[field] = value
-        changed = {index: self._changed(index, fields) for index, fields in changes.items()}
+        stages = [*self.stages]
+        for index, own in changes.items():
+            stages[index] = self._changed(index, own)
         self.values.update(values)
-        self.stages = tuple([changed.get(index, stage) for index, stage in enumerate(self.stages)])
-        self._numbers = self._read_numbers()
+        self.stages = tuple(stages)
+        for index, own in changes.items():
+            for field in (*own, *stages[index].hidden_fields()):
+                self._numbers[self._place_of[index, field]] = getattr(stages[index], field)
 
     def _changed(self, index: int, values: dict[str, Any]) -> Stage:
         """A stage with other values in some fields."""
@@ -127,12 +134,8 @@ class GroupPlan:
         stage = before.revalued(values)
         if index in self.memory:
             needed: Any = type(stage.init(0.0))
-            lost = [name for name in needed._fields if name not in self.memory[index]._fields]
-            if lost:
-                raise EdslError(
-                    f"{stage.name}: was built without its buffers {', '.join(lost)} because a value was 0; "
-                    "build the optimizer with the value above 0 to schedule it"
-                )
+            if needed is not self.memory[index]:
+                self._check_buffers(stage, needed, self.memory[index])
         for field in stage.constant:
             if getattr(stage, field) != getattr(before, field):
                 warnings.warn(
@@ -144,24 +147,27 @@ class GroupPlan:
         spared = before.spared_values() if self.spared else {}
         return stage.bind({field: spared[field] for field in values if field in spared}) if spared else stage
 
+    def _check_buffers(self, stage: Stage, needed: Any, built: Any) -> None:
+        lost = [name for name in needed._fields if name not in built._fields]
+        if lost:
+            raise EdslError(
+                f"{stage.name}: was built without its buffers {', '.join(lost)} because a value was 0; "
+                "build the optimizer with the value above 0 to schedule it"
+            )
+
     def record_values(self, group: dict[str, Any], keys: Iterable[str]) -> None:
-        """Take note of what a group has under these keys now."""
+        """Remember the group's current objects under these keys, for `moved` to compare with."""
         for key in keys:
             value = group.get(key, "")
             self._seen[key] = value if key not in self.values or type(value) in _FIXED else _CHANGING
 
     def moved(self, group: dict[str, Any]) -> list[str]:
-        """The keys under which a group may hold something else than what was seen last."""
+        """The keys whose objects in the group may have changed since `record_values`."""
         return [key for key, value in self._seen.items() if group.get(key, "") is not value]
 
     def numbers(self, k: int) -> list[float]:
-        """The live values, powers, k and the number of looks."""
-        numbers = [*self._numbers]
-        numbers += [numbers[i] ** k for i in self.decays]
-        return [*numbers, float(k), float(self.estimator.looks(k))]
-
-    def _read_numbers(self) -> list[float]:
-        return [getattr(self.stages[index], field) for index, field in self.entries]
+        """The live values of step k, as `live_layout` has them."""
+        return self.live_layout.vector(self._numbers, k, self.estimator.looks(k))
 
     def live(self, k: int, device: torch.device) -> Tensor:
         """The vector of these numbers; float64, so that 1 − β keeps its digits."""

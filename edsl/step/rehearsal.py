@@ -1,4 +1,4 @@
-"""A step of stages that somebody else wrote, taken on a few numbers before they train."""
+"""A trial step of third-party stages on a few numbers, before they train."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def rehearse(pipeline: Pipeline) -> None:
     """Take one step on a matrix of 3 × 2, once for the same classes.
 
     Raises:
-        EdslError: for a stage whose step can't be taken, or gives what is no tensor of the parameter's shape.
+        EdslError: for a stage whose step fails, or returns something else than a tensor of the parameter's shape.
     """
     kinds = tuple(type(stage) for branch in pipeline.branches.values() for stage in branch.stages)
     if kinds in _rehearsed or not any(map(is_authored, kinds)):
@@ -70,7 +70,7 @@ def _through(plan: GroupPlan, segment: Segment, theta: Tensor, x: Tensor) -> Ten
 
 
 class _RehearsalContext(TorchContext):
-    """Where a step happens, looking at what each stage makes of x."""
+    """Where a trial step happens: it checks the output of each stage."""
 
     def passed(self, label: str, before: Any, after: Any) -> None:
         _check(f"{label}: what flows out of its step", after, self.theta.shape)

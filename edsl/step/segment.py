@@ -16,15 +16,14 @@ from edsl.language.stage import BaseUpdate, Stage
 from edsl.numerics.dtypes import working_dtype
 from edsl.numerics.stochastic_rounding import rounded
 from edsl.step.contexts import ShardContext, TorchContext
-from edsl.step.inputs import StepInputs
+from edsl.step.inputs import LiveLayout, StepInputs
 
 
 @dataclass(frozen=True)
 class Segment:
     """Stages that run as one function; a stage that needs the total norm, or a refresh, begins a new one.
 
-    `places[i]` maps the live fields of stage i to their entries in the live vector, `powers` lists
-    (entry of β, entry of βᵏ), `k` is the entry of the step number, the next that of the looks.
+    `places[i]` maps the live fields of stage i to their places in the live vector, which `live_layout` describes.
     """
 
     begin: int  # the index of its first stage in the pipeline
@@ -32,8 +31,7 @@ class Segment:
     labels: tuple[str, ...]
     memory: tuple[Any, ...]
     places: tuple[tuple[tuple[str, int], ...], ...]
-    powers: tuple[tuple[int, int], ...]
-    k: int
+    live_layout: LiveLayout
     updates: bool  # the last stage is the pipeline's last, so θ moves
 
     @property
@@ -47,7 +45,7 @@ class Segment:
 
     @cached_property
     def analysis(self) -> StepAnalysis:
-        """What its stages ask about whole layers, and what they leave alone."""
+        """The reductions over whole layers that its stages need, and the buffers that they don't change."""
         return analyse(self.stages, self.memory)
 
     @cached_property
@@ -66,7 +64,7 @@ class Segment:
     def key(self) -> tuple[Any, ...]:
         """What a compiled function depends on besides its tensors."""
         stages = tuple((type(stage), stage.structure(), stage.live_fields()) for stage in self.stages)
-        return stages, self.memory, self.places, self.powers, self.k, self.updates
+        return stages, self.memory, self.places, self.live_layout, self.updates
 
     @cached_property
     def buffers(self) -> tuple[str, ...]:
@@ -125,21 +123,22 @@ class Segment:
     ) -> tuple[Tensor, TorchContext, list[Any]]:
         """What flows in, where it happens, and the stages with their live values."""
         work = working_dtype(theta.dtype)
-        numbers = [inputs.live[i] for i in range(self.k + 2)]
+        live = self.live_layout
+        numbers = [inputs.live[i] for i in range(live.total_norm)]
         u = x.to(work)
         raw = u if inputs.gradient is None else inputs.gradient.to(work)
-        powers = [(numbers[b], numbers[p]) for b, p in self.powers]
-        at = at_type(theta.to(work), raw, inputs, numbers[self.k], numbers[self.k + 1], powers)
+        powers = [(numbers[b], numbers[p]) for b, p in live.powers]
+        at = at_type(theta.to(work), raw, inputs, numbers[live.k], numbers[live.looks], powers)
         return u, at, self.bound(numbers)
 
     def asking(self, number: int) -> Callable[..., Any]:
-        """(θ, x, given, *memory) → what a shard can tell for each question of one round."""
+        """(θ, x, given, *memory) → a shard's partial result for each reduction of one round."""
         chosen = [i for i, reduction in enumerate(self.analysis.reductions) if reduction.round == number]
 
         def ask(theta: Tensor, x: Tensor, inputs: StepInputs, *buffers: Tensor) -> tuple[Tensor, ...]:
             _, _, at = self.evaluate(ShardContext, theta, x, inputs, *buffers)
             assert isinstance(at, ShardContext)  # made by evaluate
-            return tuple(at.told[i] for i in chosen)
+            return tuple(at.partials[i] for i in chosen)
 
         return ask
 

@@ -34,8 +34,9 @@ class Muon(BaseUpdate):
         polynomials: "minimax" or "jordan".
         scale: "original", "match_rms_adamw" (so that Adam's η fits) or "none": c = 1.
         precision: of Newton–Schulz: "working", the parameter's own (float32 for half precision), or
-            "bfloat16" as torch's Muon, faster on GPUs; it can leave the smallest hundredth of the
-            singular values half as large.
+            "bfloat16": products in half precision, but for those whose rounding would show (float16 with
+            float32 sums on NVIDIA GPUs). With "jordan" everything is rounded to bfloat16, as in
+            torch.optim.Muon, to the bit.
 
     Raises:
         EdslError: for a value outside its domain, or a parameter with fewer than 2 dimensions.

@@ -70,7 +70,9 @@ def test_rule_equals_torchs_optimizer(folder):
 
 
 def test_rule_equals_the_stage_that_it_writes_again(folder):
-    code, out, _ = run("equivalent", "@heavy.edsl", "grad | e(alpha=-3, beta1=0.9) | sgd(lr=0.01, momentum=0.9)", cwd=folder)
+    code, out, _ = run(
+        "equivalent", "@heavy.edsl", "grad | e(alpha=-3, beta1=0.9) | sgd(lr=0.01, momentum=0.9)", cwd=folder
+    )
     assert code == 0
     assert out.startswith("Equal")
 

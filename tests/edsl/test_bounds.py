@@ -36,7 +36,7 @@ class Small(Adaptor):
 
 
 def test_buffers_whose_shape_is_their_own_for_some_sizes_alone_are_refused():
-    with pytest.raises(edsl.EdslError, match="must name the same buffers whatever the parameter's size"):
+    with pytest.raises(edsl.EdslError, match="must name the same buffers whatever the size"):
         edsl.grad() | Small() | edsl.soap(lr=0.01)
 
 

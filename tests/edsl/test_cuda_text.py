@@ -82,7 +82,7 @@ def made(spec, buffers=SINGLE):
                 recording = record(segment, estimator.gives_hessian, estimator.gives_difference, number > 0)
             except NotElementwise:
                 continue
-            yield kernels(recording, form, len(segment.noisy), segment.k)
+            yield kernels(recording, form, len(segment.noisy), segment.live_layout.k)
 
 
 class Launches:

@@ -1,5 +1,6 @@
 """Benchmarks: what they measure, whom they name, what they refuse. Never how fast."""
 
+import itertools
 import json
 import math
 import sys
@@ -12,10 +13,12 @@ import edsl
 from edsl.errors import EdslError
 from edsl.lab.benchmarks import bench as bench_file
 from edsl.lab.benchmarks import peers
+from edsl.lab.benchmarks import schedule as schedule_file
 from edsl.lab.benchmarks.bench import bench, needed_memory
 from edsl.lab.benchmarks.contender import Contender, Copy, Entry, Gradients, Place
 from edsl.lab.benchmarks.first_step import FirstStep, TooSlow
 from edsl.lab.benchmarks.footprint import temporary_bytes
+from edsl.lab.benchmarks.schedule import scheduled_step
 
 CPU = Place("cpu", "float32")
 SHAPES = {"a.weight": (16, 8), "a.bias": (16,), "norm.weight": (16,)}
@@ -260,3 +263,26 @@ def test_bad_command_is_one_line_and_exit_code_2(words, said):
     assert (code, out) == (2, "")
     assert said in err
     assert err.count("\n") == 1
+
+
+def test_a_scheduled_step_is_timed_with_another_lr_at_each_step_beside_a_constant_one(monkeypatch):
+    rates = {}
+
+    class Watched(Contender):
+        def __init__(self, *given):
+            super().__init__(*given)
+            own = rates.setdefault(id(self), [])
+            self.optimizer.register_step_post_hook(lambda built, *_: own.append(built.param_groups[0]["lr"]))
+
+    monkeypatch.setattr(schedule_file, "Contender", Watched)
+    found = scheduled_step("alto", shapes=((8,), (4, 4)), steps=4)
+    constant, scheduled = rates.values()
+    assert len(set(constant)) == 1
+    assert len(constant) == len(scheduled) == bench_file.WARM_UP + 4
+    assert all(before != after for before, after in itertools.pairwise(scheduled))
+    assert found.ratio == found.scheduled_us / found.constant_us > 0
+
+
+def test_a_schedule_without_steps_is_refused():
+    with pytest.raises(EdslError, match="steps must be at least 1, got 0"):
+        scheduled_step(steps=0)

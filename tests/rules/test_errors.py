@@ -132,7 +132,9 @@ def test_sizes_are_limited():
     switches = ", ".join(f"s{i}=False" for i in range(9))
     asks = "".join(f"    if s{i}:\n        u = -u\n" for i in range(9))
     assert "at most 256" in refused(f"@adaptor\ndef a(u, *, {switches}):\n{asks}    return u\ngrad | a | sgd")
-    assert "at most 2000 parts" in refused("@adaptor\ndef a(u):\n" + "    u = u + u\n" * 700 + "    return u\ngrad | a | sgd")
+    assert "at most 2000 parts" in refused(
+        "@adaptor\ndef a(u):\n" + "    u = u + u\n" * 700 + "    return u\ngrad | a | sgd"
+    )
     assert "nested more than 30 deep" in refused(f"@adaptor\ndef a(u):\n    return {'-' * 40}u\ngrad | a | sgd")
     double = "@adaptor\ndef a0(u):\n    return e(u)\n"
     double += "".join(f"@adaptor\ndef a{i + 1}(u):\n    return a{i}(a{i}(u))\n" for i in range(8))

@@ -130,9 +130,11 @@ def test_race_with_rules_runs_on_workers_with_the_bits_of_a_serial_race(tmp_path
     run_to_end(chosen, record, lambda _: None, Processes(2))
     parallel = results(chosen, record.finished, None)
     assert [row.name for row in parallel.rows] == ["own(lr=0.2)", "own(lr=0.2) (2)"]
-    assert [row.final for row in parallel.rows] == [row.final for row in serial.rows] if hasattr(
-        serial.rows[0], "final"
-    ) else True
+    assert (
+        [row.final for row in parallel.rows] == [row.final for row in serial.rows]
+        if hasattr(serial.rows[0], "final")
+        else True
+    )
 
 
 def test_changed_rule_does_not_resume_a_race_and_says_which_differs(tmp_path):

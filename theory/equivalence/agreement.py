@@ -142,7 +142,7 @@ def _run_difference(first: Pipeline, second: Pipeline, dtype: Any) -> float:
 
 
 def first_parting(first: Pipeline, second: Pipeline) -> int | None:
-    """The first step at which two pipelines part of the same gradients, their functions taken as they are.
+    """The first step at which two pipelines diverge on the same gradients, with their functions as they are.
 
     That proves that they differ. None proves nothing: they may not be readable here, or part elsewhere.
     """

@@ -2,8 +2,8 @@
 
 Many runs at once: an array has the shape (walks, variants, layers, elements). A walk is a sequence of
 gradients, a variant a set of hyper-parameters. What is no arithmetic (a sign, a bound, a matrix's root,
-another package's optimizer) is real, or a stand-in: some smooth function of all that it is given. Two
-pipelines that agree with stand-ins ask the same functions of the same things, wherever a bound lies.
+another package's optimizer) is real, or a stand-in: some smooth function of all its arguments. Two
+pipelines that agree with stand-ins call the same functions with the same arguments, whatever the bounds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from zlib import crc32
 import numpy as np
 
 from edsl.errors import EdslError, first_line
-from edsl.language.context import At
+from edsl.language.context import NamedAt
 from edsl.language.operations import function_named
 from edsl.language.pipeline import Pipeline
 from edsl.language.stage import BaseUpdate, Stage
@@ -82,7 +82,7 @@ class Trajectory:
         steps: Δθ of every step. evaluated: the weights to evaluate with, where they aren't θ.
         size: of θ, at each step.
         idealised: which of `IDEALS` a stage has, as (ideal, stage).
-        functions: the names of functions that are no arithmetic and were asked for.
+        functions: the names of the functions other than arithmetic that were called.
     """
 
     steps: list[Any] = field(default_factory=list)
@@ -93,7 +93,7 @@ class Trajectory:
 
 
 class FrozenRoot:
-    """A root that is frozen, and taken as 1: whatever is added to it is frozen with it."""
+    """A frozen root, replaced by 1: whatever is added to it is frozen with it."""
 
     __array_ufunc__ = None  # numpy leaves arithmetic with it to it
 
@@ -111,7 +111,7 @@ class FrozenRoot:
         return self if isinstance(other, FrozenRoot) else 1 / other
 
 
-class NumberAt(At):
+class NumberAt(NamedAt):
     """Where a step happens, in numbers."""
 
     def __init__(self, reading: Reading, estimator: Any, walk: Walk, trajectory: Trajectory) -> None:
@@ -218,6 +218,9 @@ _REAL: Mapping[str, Callable[..., Any]] = {
     "max": np.maximum,
     "sign": np.sign,
     "positive": lambda x: np.where(x > 0, 1, 0),
+    "equal": np.equal,
+    "either": np.logical_or,
+    "isfinite": np.isfinite,
     "where": np.where,
 }
 
@@ -226,6 +229,8 @@ def stand_in(name: str, *arguments: Any) -> Any:
     """A smooth function of this name, of all its arguments: the same only where name and arguments are."""
     total: Any = 0
     for place, argument in enumerate((0, *arguments)):
+        if isinstance(argument, np.ndarray) and argument.dtype == bool:
+            argument = argument.astype(PRECISE)
         weight = 0.5 + crc32(f"{name} {place}".encode()) / 2**32
         if isinstance(argument, str):
             argument = crc32(argument.encode()) / 2**32

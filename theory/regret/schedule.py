@@ -16,7 +16,7 @@ from sympy.polys.polyerrors import BasePolynomialError
 from edsl.errors import EdslError, SpecError
 
 K = sympy.Symbol("k", positive=True)
-LOOKED_AT = 10**5  # steps that are looked at one by one
+LOOKED_AT = 10**5  # steps that are checked one by one
 _MOST_IN_EXP = 700
 _ROUNDING = 1e-9
 _FUNCTIONS = {"sqrt": sympy.sqrt, "log": sympy.log, "exp": sympy.exp}
@@ -68,7 +68,7 @@ class Schedule:
 
     @cached_property
     def negative(self) -> int | None:
-        """The first step at which it lies below 0; None where it never does."""
+        """The first step at which it is below 0; None where it never is."""
         return self._first(self._values.real < 0, lambda value: value is not None and value.real < 0)
 
     @cached_property
@@ -79,7 +79,7 @@ class Schedule:
     def _first(self, suspects: Any, holds: Any) -> int | None:
         """The first step of which something holds, also where floats would overflow or fall to 0.
 
-        Steps to 10⁵ are looked at one by one, later ones where a numerator or denominator has a root.
+        Steps to 10⁵ are checked one by one, later ones where a numerator or denominator has a root.
         """
         places = (*(int(place) + 1 for place in suspects.nonzero()[0][:_MOST_SUSPECTS]), *self._late_roots)
         return next((k for k in places if holds(self._at(k))), None)

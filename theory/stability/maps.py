@@ -10,7 +10,7 @@ import sympy
 from edsl.theory.stability.intervals import schur_conditions, spectral_radius
 from edsl.theory.systems.linearise import CURVATURE, LinearSystem
 
-LEAST, MOST, SCAN = 1e-6, 1e9, 160  # values of lr · curvature that are looked at, on a log grid
+LEAST, MOST, SCAN = 1e-6, 1e9, 160  # values of lr · curvature that are checked, on a log grid
 HALVINGS = 40
 
 

@@ -36,6 +36,12 @@ class _UnreadAt(LinearAt):
     def total_norm(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
         return sympy.Symbol("total_norm", positive=True)
 
+    def norm(self, x: Any) -> Any:
+        return self.function("norm")  # a scalar, whatever it is of
+
+    def ratio(self, x: Any, y: Any, where: Any = None) -> Any:
+        return self.function("ratio")
+
     def function(self, name: str, *arguments: Any) -> Any:
         return sympy.Function(name)(*(x for x in arguments if isinstance(x, (int, float, sympy.Basic))))
 

@@ -18,7 +18,7 @@ from typing import Any
 import sympy
 
 from edsl.errors import EdslError, brief
-from edsl.language.context import At
+from edsl.language.context import NamedAt
 from edsl.language.operations import OPERATIONS
 from edsl.language.pipeline import Pipeline
 from edsl.language.stage import Stage
@@ -86,6 +86,9 @@ _REFUSED = {
     "where": "a choice by values",
     "row_mean": "a mean over each row",
     "column_mean": "a mean over each column",
+    "equal": "a choice by values",
+    "either": "a choice by values",
+    "isfinite": "a choice by values",
     "mean": "a mean over the layer",
     "every": "it acts only every few steps",
     "orthogonal": "the orthogonalisation of a matrix",
@@ -93,7 +96,7 @@ _REFUSED = {
 _MATRIX = "a preconditioner made of matrices"
 
 
-class LinearAt(At):
+class LinearAt(NamedAt):
     """Where a step happens, in symbols, refusing what is not linear."""
 
     def __init__(self, stage: Stage, lr: Any, constants: Collection[sympy.Symbol]) -> None:
@@ -115,18 +118,12 @@ class LinearAt(At):
     def function(self, name: str, *arguments: Any) -> Any:
         return self._refuse(_REFUSED.get(name) or (f"{name} of each element" if name in OPERATIONS else _MATRIX))
 
-    def elementwise(self, name: str, *parts: Any) -> Any:
-        return self.function(name, *parts)
-
     def sqrt(self, x: Any) -> Any:
         if sympy.sympify(x).free_symbols <= set(self.constants):
             return sympy.sqrt(x)
         scale = sympy.Symbol(f"{self.stage.name}.scale{len(self.frozen)}", positive=True)
         self.frozen[scale] = x
         return scale
-
-    def norm(self, x: Any) -> Any:
-        return self.function("norm")
 
     def debias(self, x: Any, beta: Any, count: Any = None) -> Any:
         self.transients.append("debiasing is at its limit, 1")
@@ -136,8 +133,11 @@ class LinearAt(At):
         self.transients.append("what its first step alone does is left out")
         return otherwise
 
-    def ratio(self, x: Any, y: Any, where: Any = None) -> Any:
-        return self.function("ratio")
+    def fresh(self, x: Any, otherwise: Any) -> Any:
+        return x
+
+    def finite(self, x: Any) -> Any:
+        return x
 
     def _refuse(self, what: str) -> Any:
         raise NotLinear(f"{self.stage.name} has no linear model: {what}")

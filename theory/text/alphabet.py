@@ -7,7 +7,7 @@ _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 class Alphabet:
-    """Gives each quantity a letter; the second that asks for λ gets λ⁽²⁾."""
+    """Assigns each quantity a letter; the second quantity called λ becomes λ⁽²⁾."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set(RESERVED)
@@ -23,7 +23,7 @@ class Alphabet:
         return found
 
     def claim_all(self, owner: object, wanted: dict[str, str]) -> dict[str, str]:
-        """Letters for an owner's quantities by name: the same ones whenever it asks."""
+        """Letters for an owner's quantities by name, the same at every call."""
         known = self._known.setdefault(owner, {})
         for name, letter in wanted.items():
             if name not in known:

@@ -45,9 +45,6 @@ class Formula:
     def __rpow__(self, other: Any) -> Any:
         return Formula("^", other, self)
 
-    def __neg__(self) -> Any:
-        return self.parts[0] if self.operation == "neg" and self.name is None else Formula("neg", self)
-
     def __lt__(self, other: Any) -> Any:
         return Formula("<", self, other)
 
@@ -59,6 +56,9 @@ class Formula:
 
     def __ge__(self, other: Any) -> Any:
         return Formula("≥", self, other)
+
+    def __neg__(self) -> Any:
+        return self.parts[0] if self.operation == "neg" and self.name is None else Formula("neg", self)
 
     def __abs__(self) -> Any:
         return Formula("abs", self)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from edsl.errors import EdslError, shown
-from edsl.language.context import At
+from edsl.language.context import NamedAt
 from edsl.language.domain import plain
 from edsl.language.pipeline import Pipeline
 from edsl.language.rules.stage import RuleStage
@@ -35,7 +35,15 @@ _LETTERS = {  # memory fields whose letter isn't their name
 }
 
 
-class Writer(At):
+_CONDITIONS = {
+    **{sign: f"{{0}} {sign} {{1}}" for sign in "<>≤≥"},
+    "equal": "{0} = {1}",
+    "either": "{0} or {1}",
+    "isfinite": "{0} is finite",
+}
+
+
+class Writer(NamedAt):
     """Where a step happens, on paper: each new quantity gets a line of its own."""
 
     def __init__(self, alphabet: Alphabet) -> None:
@@ -63,28 +71,13 @@ class Writer(At):
     def fresh(self, x: Any, otherwise: Any) -> Any:
         return x if self.looks_each_step else Formula("fresh", x, otherwise)
 
-    def finite(self, x: Any) -> Any:
-        return Formula("finite", x)
-
     def function(self, name: str, *arguments: Any) -> Any:
         if name in ("blocks", "whole"):
             return arguments[0]  # how a matrix is cut is no part of the recurrence
         return Formula(name, *arguments)
 
-    def elementwise(self, name: str, *parts: Any) -> Any:
-        return self.function(name, *parts)
-
-    def sqrt(self, x: Any) -> Formula:
-        return Formula("√", x)
-
-    def norm(self, x: Any) -> Formula:
-        return Formula("‖", x)
-
     def debias(self, x: Any, beta: Any, count: Any = None) -> Formula:
         return x if is_number(beta, 0) else Formula("debias", x, beta, self.k if count is None else count)
-
-    def first(self, x: Any, otherwise: Any) -> Formula:
-        return Formula("first", x, otherwise)
 
     def ratio(self, x: Any, y: Any, where: Any = None) -> Formula:
         return Formula("/", x, y)
@@ -145,9 +138,9 @@ class Writer(At):
         return f"{first} · {second}" if second[0].isdigit() else f"{first} {second}"
 
     def _function(self, operation: str, parts: tuple[Any, ...]) -> str:
-        if operation == "√":
+        if operation == "sqrt":
             return f"√{self._in(parts[0], ATOM)}"
-        if operation == "‖":
+        if operation == "norm":
             if parts[0].name is None:  # a norm is of something worth a line of its own
                 self.define(f"{self.alphabet.claim('r')}ₖ", parts[0])
             return f"‖{self.text(parts[0])}‖"
@@ -155,6 +148,10 @@ class Writer(At):
             return self._debiased(*parts)
         if operation == "first":
             return f"[{self.text(parts[0])} if k = 1 else {self.text(parts[1])}]"
+        if operation == "where":
+            return f"[{self.text(parts[1])} if {self.text(parts[0])} else {self.text(parts[2])}]"
+        if operation in _CONDITIONS:
+            return _CONDITIONS[operation].format(*map(self.text, parts))
         if operation == "every":
             return f"[{self.text(parts[1])} if {parts[0]} divides k else {self.text(parts[2])}]"
         if operation == "finite":

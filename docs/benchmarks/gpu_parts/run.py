@@ -98,9 +98,8 @@ class Run:
         except TimeoutError as reason:
             self.skip(what, str(reason))
         except Exception as reason:  # a peer or a compiler may raise anything; out of memory too
-            self.record(
-                {"failed": what, "why": f"{type(reason).__name__}: {(str(reason).splitlines() or [''])[0]}"[:300]}
-            )
+            first = (str(reason).splitlines() or [""])[0]
+            self.record({"failed": what, "why": f"{type(reason).__name__}: {first}"[:300]})
         gc.collect()
         if self.on_gpu:
             torch.cuda.empty_cache()

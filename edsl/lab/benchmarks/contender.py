@@ -111,7 +111,7 @@ class Contender:
             with warnings.catch_warnings():  # another package's are about itself
                 warnings.simplefilter("ignore")
                 self.optimizer.step()
-        except EdslError:
+        except (EdslError, TimeoutError):  # whoever set a limit knows why
             raise
         except Exception as reason:  # another package's optimizer may raise anything
             raise EdslError(f"{self.name} can't take this step: {brief(reason, 200)}") from None

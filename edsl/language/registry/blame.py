@@ -15,7 +15,9 @@ from edsl.language.registry.stages import load
 from edsl.language.stage import Stage
 
 _ON_LETTERS = "a step also runs on letters: take functions from `at`, such as at.sqrt(x), not from torch or math"
-_NO_BRANCH = "a step can't branch on a value (if, and, or, max, ==): write at.every, at.first, at.maximum, at.positive"
+_NO_BRANCH = (
+    "a step can't branch on a value (if, and, or, max, ==): write at.where(x > y, a, b), at.every, at.first, at.maximum"
+)
 
 
 def is_authored(kind: type) -> bool:

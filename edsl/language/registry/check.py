@@ -1,7 +1,7 @@
 """Whether a class that somebody else wrote is a stage.
 
-A class is looked at once, when a plugin brings it or a first pipeline holds it: its fields, its memory, and
-its step, taken on values that know nothing. What is wrong is one line with file and line.
+A class is checked once, when a plugin brings it or when the first pipeline uses it: its fields, its memory, and
+its step, run on values without numbers. An error is one line, with file and line number.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _checked: WeakSet[type[Stage]] = WeakSet()
 
 
 def check_stage(kind: type[Stage]) -> None:
-    """Raises EdslError, with file and line, for a class that can't be a stage; each class is looked at once."""
+    """Raises EdslError, with file and line, for a class that can't be a stage; each class is checked once."""
     if kind in _checked or not is_authored(kind):
         return
     _checked.add(kind)

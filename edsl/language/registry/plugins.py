@@ -42,7 +42,7 @@ def loaded() -> dict[str, type[Stage]]:
 
 @dataclass(frozen=True)
 class Plugin:
-    """A file with stages: where it lay, what it held, and the hash that tells one content from another.
+    """A file with stages: its path, its text, and the hash of its text.
 
     Attributes:
         place: the entry point `module:Class` of an installed package's, which is imported; "" for a file that is run.
