@@ -1,11 +1,13 @@
 """The commands on a file with rules."""
 
 import json
+import sys
+import warnings
 
 import pytest
-from shell import run
 
-from edsl.language.rules.names import loaded_rules
+from edsl.cli.main import main
+from edsl.language.rules import names
 
 NADAM = '''
 # NAdam, as torch has it
@@ -40,16 +42,33 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_show_prints_the_recurrence_of_a_rule_as_a_paper_would(folder):
-    code, out, _ = run("show", "@heavy.edsl", cwd=folder)
+@pytest.fixture
+def run(folder, monkeypatch, capsys):
+    """A command in this process, run in the folder: (exit code, stdout, stderr)."""
+
+    def called(*words):
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(sys, "argv", ["edsl", *words])
+        monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+        monkeypatch.setattr(names, "_loaded", {})
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, error = capsys.readouterr()
+        return ended.value.code or 0, out, error
+
+    return called
+
+
+def test_show_prints_the_recurrence_of_a_rule_as_a_paper_would(folder, run):
+    code, out, _ = run("show", "@heavy.edsl")
     assert code == 0
     assert "mₖ = μ mₖ₋₁ + uₖ" in out
     assert "θₖ = θₖ₋₁ − η mₖ" in out
     assert out.startswith("@update\ndef heavy(u, *, lr=0.01, momentum: decay = 0.9, weight_decay=0):")
 
 
-def test_explain_and_check_stability_read_its_linear_part(folder):
-    own = run("check-stability", "--spec", "@heavy.edsl", "--curvature", "0:100", "--json", cwd=folder)
+def test_explain_and_check_stability_read_its_linear_part(folder, run):
+    own = run("check-stability", "--spec", "@heavy.edsl", "--curvature", "0:100", "--json")
     theirs = run(
         *("check-stability", "--spec", "grad | e(alpha=-3, beta1=0.9) | sgd(lr=0.01, momentum=0.9)"),
         *("--curvature", "0:100", "--json"),
@@ -58,50 +77,47 @@ def test_explain_and_check_stability_read_its_linear_part(folder):
     assert own[0] == theirs[0]
     one.pop("spec"), other.pop("spec")
     assert one == other
-    code, out, _ = run("explain", "@heavy.edsl", cwd=folder)
+    code, out, _ = run("explain", "@heavy.edsl")
     assert code == 0
     assert "stability" in out
 
 
-def test_rule_equals_torchs_optimizer(folder):
-    code, out, _ = run("verify", "@nadam.edsl", "--against", "torch.NAdam", cwd=folder)
+def test_rule_equals_torchs_optimizer(folder, run):
+    code, out, _ = run("verify", "@nadam.edsl", "--against", "torch.NAdam")
     assert code == 0
     assert "Equal: 50 steps in float64" in out
 
 
-def test_rule_equals_the_stage_that_it_writes_again(folder):
-    code, out, _ = run(
-        "equivalent", "@heavy.edsl", "grad | e(alpha=-3, beta1=0.9) | sgd(lr=0.01, momentum=0.9)", cwd=folder
-    )
+def test_rule_equals_the_stage_that_it_writes_again(folder, run):
+    code, out, _ = run("equivalent", "@heavy.edsl", "grad | e(alpha=-3, beta1=0.9) | sgd(lr=0.01, momentum=0.9)")
     assert code == 0
     assert out.startswith("Equal")
 
 
-def test_plan_counts_its_bytes(folder):
-    code, out, _ = run("plan", "@heavy.edsl", "--params", "mlp", "--json", cwd=folder)
+def test_plan_counts_its_bytes(folder, run):
+    code, out, _ = run("plan", "@heavy.edsl", "--params", "mlp", "--json")
     (plan,) = json.loads(out)["plans"]
     assert code == 0
     assert plan["state_per_parameter"] == 8
     assert plan["given"] == "grad | e(alpha=-3, beta1=0.9) | heavy"
 
 
-def test_fmt_prints_what_reads_back_as_itself_and_writes_it(folder):
-    code, out, _ = run("fmt", "nadam.edsl", cwd=folder)
+def test_fmt_prints_what_reads_back_as_itself_and_writes_it(folder, run):
+    code, out, _ = run("fmt", "nadam.edsl")
     assert code == 0
     assert "#" not in out
     (folder / "again.edsl").write_text(out)
-    assert run("fmt", "again.edsl", cwd=folder)[1] == out
-    assert run("fmt", "--write", "nadam.edsl", cwd=folder)[0] == 0
+    assert run("fmt", "again.edsl")[1] == out
+    assert run("fmt", "--write", "nadam.edsl")[0] == 0
     assert (folder / "nadam.edsl").read_text() == out
 
 
-def test_rules_of_a_file_are_names_for_every_spec(folder):
-    code, out, _ = run("--rules", "heavy.edsl", "show", "grad | direction(heavy) | lamb", cwd=folder)
+def test_rules_of_a_file_are_names_for_every_spec(folder, run):
+    code, out, _ = run("--rules", "heavy.edsl", "show", "grad | direction(heavy) | lamb")
     assert code == 0
     assert "direction(heavy(momentum=0.9))" in out
-    code, out, _ = run("--rules", ".", "show", "heavy", cwd=folder)
-    assert code == 0
-    assert not loaded_rules()
+    assert run("--rules", ".", "show", "heavy")[0] == 0
+    assert run("show", "heavy")[0] == 2
 
 
 @pytest.mark.parametrize(
@@ -109,16 +125,16 @@ def test_rules_of_a_file_are_names_for_every_spec(folder):
     [
         (("show", "@none.edsl"), "none.edsl: no such file"),
         (("show", "@."), ".: expected a regular file with a spec"),
-        (("show", "@bad.edsl"), "mm is read and never assigned; did you mean 'm'? (line 5)"),
-        (("fmt", "bad.edsl"), "bad.edsl, line 5"),
+        (("show", "@bad.edsl"), "mm is read and never assigned; did you mean 'm'? (line 6)"),
+        (("fmt", "bad.edsl"), "bad.edsl, line 6"),
         (("fmt", "none.edsl"), "none.edsl: no such file"),
         (("--rules", "none.edsl", "show", "sgd"), "none.edsl: no such file"),
         (("show", "grad | direction(sgd(lr=1)) | lamb"), "direction sets lr itself"),
     ],
 )
-def test_bad_files_end_in_a_message_and_code_2(folder, words, said):
-    (folder / "bad.edsl").write_text(HEAVY.replace("-lr * m", "-lr * mm").replace("    d =", "    d ="))
-    code, _, error = run(*words, cwd=folder)
+def test_bad_files_end_in_a_message_and_code_2(folder, run, words, said):
+    (folder / "bad.edsl").write_text(HEAVY.replace("-lr * m", "-lr * mm"))
+    code, _, error = run(*words)
     assert code == 2
     assert said in error
     assert "Traceback" not in error
