@@ -277,6 +277,12 @@ class RuleStage(Stage):
         return made.without_decay() if self._spared else made
 
     def revalued(self, values: dict[str, Any]) -> Any:
+        if not self._nested:  # all that it holds beside its fields follows from its switches, which are no numbers
+            changed = object.__new__(type(self))
+            read = {name: self._read(self.__dataclass_fields__[name], value) for name, value in values.items()}
+            changed.__dict__.update(self.__dict__)
+            changed.__dict__.update(read)
+            return changed
         made = super().revalued(values)
         calls = zip(self.variant.calls, self._nested)
         made._equip(self._spared, {call.label: stage for call, stage in calls if not call.names & values.keys()})
