@@ -54,6 +54,10 @@ class Hyperparameters:
         """Live numbers that are no argument, as attributes: those of stages that run within this one."""
         return ()
 
+    def hidden_constants(self) -> tuple[str, ...]:
+        """Those of the hidden numbers that don't follow from an argument."""
+        return ()
+
     def domain_of(self, field: str) -> Any:
         """The values that a live number may take."""
         return type(self).__dataclass_fields__[field].metadata["domain"]

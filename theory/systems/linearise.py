@@ -176,8 +176,9 @@ def run(
     kind: Any = type(stage.init(0.0))
     old = kind(*[sympy.Symbol(f"{label}.{name}") for name in kind._fields])
     try:
-        out, new = stage.bind(live).step(incoming, old, at)
-        out, entries = sympy.sympify(out), {symbol: sympy.sympify(entry) for symbol, entry in zip(old, new)}
+        constant = {name: exact(getattr(stage, name)) for name in stage.hidden_constants()}
+        out, new = stage.bind(live | constant).step(incoming, old, at)
+        out, entries = _rational(out), {symbol: _rational(entry) for symbol, entry in zip(old, new)}
     except NotLinear:
         raise
     except EdslError as reason:  # another package's optimizer has no step to run
@@ -193,6 +194,12 @@ def run(
     out, *kept = (_unit_scales(x, at.frozen.keys(), constants).subs(OWN_THETA, THETA) for x in (out, *entries.values()))
     memory = {symbol: entry for symbol, entry in zip(entries, kept) if symbol not in hidden}
     return Passage(out, memory, frozen, tuple(dict.fromkeys(at.transients)))
+
+
+def _rational(expression: Any) -> Any:
+    """The same with every decimal number in it as the rational that its text says."""
+    found = sympy.sympify(expression)
+    return found.xreplace({number: exact(float(number)) for number in found.atoms(sympy.Float)})
 
 
 def _frozen(at: LinearAt, out: Any, absent: Collection[sympy.Symbol]) -> list[str]:

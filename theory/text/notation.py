@@ -16,9 +16,10 @@ from edsl.language.context import NamedAt
 from edsl.language.domain import plain
 from edsl.language.pipeline import Pipeline
 from edsl.language.rules.stage import RuleStage
+from edsl.language.rules.syntax.parameters import letter as symbol
 from edsl.language.stage import BaseUpdate, Estimator, Stage, Wrapper
 from edsl.theory.text.alphabet import Alphabet
-from edsl.theory.text.formula import ATOM, POWER, PRODUCT, QUOTIENT, SUM, Formula, is_number, letter
+from edsl.theory.text.formula import ATOM, POWER, PRODUCT, QUOTIENT, SUM, Formula, deserves_a_line, is_number, letter
 
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 _INDEX = re.compile("(⁽[⁰¹²³⁴⁵⁶⁷⁸⁹]+⁾)?ₖ")
@@ -59,6 +60,7 @@ class Writer(NamedAt):
         self.looks_each_step = True
         self.noise: Formula | None = None
         self.lines: list[str] = []
+        self.locals: list[tuple[str, Any]] = []  # what a rule calls the values on its way
         self.named: dict[str, str] = {}  # the name of what a line has defined, by its text
 
     @property
@@ -81,6 +83,11 @@ class Writer(NamedAt):
 
     def ratio(self, x: Any, y: Any, where: Any = None) -> Formula:
         return Formula("/", x, y)
+
+    def note(self, name: str, value: Any) -> Any:
+        """What a rule calls a value, which gets a line of that name."""
+        self.locals.append((name, value))
+        return value
 
     def define(self, name: str, value: Any) -> None:
         """A line `name = value`; from here on the value prints as its name."""
@@ -324,7 +331,8 @@ def _run(
     """A step on letters: what flows out, and each new memory entry with its name."""
     kind: Any = type(stage.init(0.0))
     old = kind(*[letter(f"{named[f'{field}ₖ']}{'ₖ' if field in fresh else 'ₖ₋₁'}") for field in kind._fields])
-    out, new = _bound(stage, named).step(flow, old, at)
+    bound = _bound(stage, named)
+    out, new = (bound.written if isinstance(stage, RuleStage) else bound.step)(flow, old, at)
     kept = []
     for field, before, entry in zip(kind._fields, old, new):
         if entry is flow and flow.name is not None:  # what came in is remembered: its letter serves, a step older
@@ -364,12 +372,24 @@ def _define_memory(
 ) -> None:
     inner = at.lines
     at.lines = []
-    for name, entry in names:
+    for name, entry in _in_order_of_locals(at, names):
         at.define(name, entry)
     for field, entry, when in refreshed:
         text = at.text(entry)
         at.lines.append(f"{named[f'{field}ₖ']}ₖ = {text}   ({when})")
     at.lines.extend(inner)
+
+
+def _in_order_of_locals(at: Writer, names: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """Buffers, and the values that a rule's author gave a name, where they were named."""
+    of_buffers = {id(entry): name for name, entry in names}
+    ordered = [(name, entry) for name, entry in names if all(entry is not value for _, value in at.locals)]
+    for name, value in at.locals:
+        if id(value) in of_buffers:
+            ordered.append((of_buffers[id(value)], value))
+        elif isinstance(value, Formula) and value.name is None and deserves_a_line(value):
+            ordered.append((f"{at.alphabet.claim(symbol(name))}ₖ", value))
+    return ordered
 
 
 def _number(value: Any) -> str:

@@ -78,10 +78,12 @@ def program(
     domains: Mapping[str, Domain],
     nested: Sequence[Nested],
     source: Source,
+    is_written: bool = False,
 ) -> Program:
-    """The code of a path."""
+    """The code of a path; where it is written on paper, it tells `at.note` what its author called each value."""
     memory = memory_type((*path.buffers, *(f"{one.label}__{name}" for one in nested for name in one.memory._fields)))
     step = _Emitter(path, definition, domains, nested, source)
+    step.is_written = is_written
     lines = step.step(frozenset(name for name, shape in shapes.items() if shape == SCALAR))
     text = "\n    ".join(["def step(self, x, memory, at):", *lines])
     if any(one.refreshes for one in nested):
@@ -169,7 +171,7 @@ class _Emitter:
         self.count = 0
         self.reached = 0  # stages within so far
         self.refreshes = [place for place, one in enumerate(nested) if one.refreshes]
-        self.is_refresh = False
+        self.is_refresh = self.is_written = False
         self.keeps_rate = definition.kind == "wrapper" and any(one.sets_rate for one in nested)
         if self.keeps_rate:
             self.values["lr"] = "rate"
@@ -202,7 +204,8 @@ class _Emitter:
         for step in self.path.steps:
             made = [self.emit(value) for value in step.values]
             for name, code in zip(step.names, made):
-                self.names[name] = code if _is_simple(code) else self.held(code)
+                written = f"at.note({name!r}, {code})" if self.is_written else code
+                self.names[name] = code if _is_simple(code) else self.held(written)
 
     def held(self, code: str) -> str:
         """A name for a value."""

@@ -169,22 +169,24 @@ class RuleStage(Stage):
         return stage.without_decay() if spared else stage
 
     def _code(self, nested: tuple[Any, ...]) -> Program:
-        memories = tuple(type(stage.init(0.0)) for stage in nested)
-        variant = self.variant
-        key = (variant.path.choice, memories)
+        key = (self.variant.path.choice, tuple(type(stage.init(0.0)) for stage in nested))
         if key not in self.programs:
-            within = [
-                Nested(
-                    call.label,
-                    memory,
-                    sets_rate=isinstance(stage, RuleStage),
-                    reads_rate=isinstance(stage, (Wrapper, RuleStage)),
-                    refreshes=stage.refresh_every > 0,
-                )
-                for call, stage, memory in zip(variant.calls, nested, memories)
-            ]
-            self.programs[key] = program(variant.path, variant.shapes, self.rule, self.domains, within, self.source)
+            self.programs[key] = self._new_code(nested)
         return self.programs[key]
+
+    def _new_code(self, nested: tuple[Any, ...], is_written: bool = False) -> Program:
+        variant = self.variant
+        within = [
+            Nested(
+                call.label,
+                type(stage.init(0.0)),
+                sets_rate=isinstance(stage, RuleStage),
+                reads_rate=isinstance(stage, (Wrapper, RuleStage)),
+                refreshes=stage.refresh_every > 0,
+            )
+            for call, stage in zip(variant.calls, nested)
+        ]
+        return program(variant.path, variant.shapes, self.rule, self.domains, within, self.source, is_written)
 
     @property
     def variant(self) -> Variant:
@@ -197,6 +199,10 @@ class RuleStage(Stage):
 
     def step(self, x: Value, memory: Any, at: At) -> tuple[Value, Any]:
         return self._program.step(self, x, memory, at)
+
+    def written(self, x: Value, memory: Any, at: Any) -> tuple[Value, Any]:
+        """A step that tells `at.note` what the rule calls each value on the way."""
+        return self._new_code(self._nested, is_written=True).step(self, x, memory, at)
 
     @property
     def refresh_every(self) -> int:
@@ -243,6 +249,16 @@ class RuleStage(Stage):
 
     def hidden_fields(self) -> tuple[str, ...]:
         return tuple(here for numbers in self._numbers for _, here in numbers)
+
+    def hidden_constants(self) -> tuple[str, ...]:
+        found = []
+        for call, stage, numbers in zip(self.variant.calls, self._nested, self._numbers):
+            within = stage.hidden_constants()
+            for name, here in numbers:
+                given = [one for one in walk(call.arguments.get(name, Literal(0.0))) if isinstance(one, Name)]
+                if name in within if "__" in name else not given:
+                    found.append(here)
+        return tuple(found)
 
     def domain_of(self, field: str) -> Any:
         label, _, within = field.partition("__")
