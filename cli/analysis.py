@@ -25,6 +25,21 @@ def show_command(
     show(spec, as_json)
 
 
+def format_command(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Files with rules, a pipeline, or both.")],
+    write: Annotated[bool, typer.Option("--write", help="Replace each file by its canonical text.")] = False,
+) -> None:
+    """Print the canonical text of a file: its rules, the called before the callers, and its pipeline.
+
+    Comments and docstrings are no part of it.
+
+    Example: edsl fmt mine.edsl
+    """
+    from edsl.cli.format import format_files
+
+    format_files(files, write)
+
+
 def check_stability_command(
     alpha: Annotated[str | None, typer.Argument(metavar="ALPHA", help="E's strength, such as -5.")] = None,
     beta1: Annotated[str | None, typer.Argument(metavar="BETA1", help="E's decay in [0, 1), such as 0.99.")] = None,

@@ -177,22 +177,7 @@ def ablate_command(options: Options, spec: OneSpec = None) -> None:
 
 
 command("show")(analysis.show_command)
-
-
-@command("fmt")
-def format_command(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Files with rules, a pipeline, or both.")],
-    write: Annotated[bool, typer.Option("--write", help="Replace each file by its canonical text.")] = False,
-) -> None:
-    """Print the canonical text of a file: its rules, the called before the callers, and its pipeline.
-
-    Comments and docstrings are no part of it.
-
-    Example: edsl fmt mine.edsl
-    """
-    from edsl.cli.format import format_files
-
-    format_files(files, write)
+command("fmt")(analysis.format_command)
 
 
 Params = Annotated[

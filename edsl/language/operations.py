@@ -52,7 +52,7 @@ OPERATIONS = {
     "mod": Operation("std::fmod({0}, {1})", "{0} - tl.floor({0} / {1}) * {1}"),  # of whole numbers
     "exp": Operation("std::exp({0})", "tl.exp({0})", method="exp", latex=r"\exp"),
     "log": Operation("std::log({0})", "tl.log({0})", method="log", latex=r"\log"),
-    "tanh": Operation("std::tanh({0})", "2 * tl.sigmoid(2 * {0}) - 1", method="tanh", latex=r"\tanh"),
+    "tanh": Operation("std::tanh({0})", "1 - 2 / (tl.exp(2 * {0}) + 1)", method="tanh", latex=r"\tanh"),
 }
 
 

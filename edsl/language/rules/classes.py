@@ -6,7 +6,7 @@ somebody uses it, so that kernels are found again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, make_dataclass
 from typing import Any
 from weakref import WeakValueDictionary
@@ -16,7 +16,7 @@ from edsl.language.arguments import stands_for
 from edsl.language.domain import Domain, Whole
 from edsl.language.rules.code import folded
 from edsl.language.rules.names import ordered
-from edsl.language.rules.paths import check_size, paths_of
+from edsl.language.rules.paths import Path, check_size, paths_of
 from edsl.language.rules.shapes import shapes_of
 from edsl.language.rules.stage import KINDS, Call, RuleStage, Variant
 from edsl.language.rules.syntax.canonical import canonical
@@ -183,12 +183,6 @@ def class_with(
         return known
     paths = paths_of(definition, domains, source)
     labelled = _labelled(definition, domains, source, within)
-    variants = {}
-    for path in paths:
-        shapes = shapes_of(path, definition, source)
-        variants[tuple(value for _, value in path.choice)] = Variant(
-            path, shapes, tuple(labelled[id(node)] for node in path.calls)
-        )
     words = frozenset().union(*(path.words for path in paths))
     matrix = any((WORDS.get(word) or VALUES[word]).is_matrix for word in words)
     inner = [call.kind for call in labelled.values()]
@@ -205,7 +199,7 @@ def class_with(
         "source": source,
         "asked": tuple(name for name, _ in paths[0].choice),
         "domains": domains,
-        "variants": variants,
+        "variants": _variants(paths, labelled, definition, source),
         "programs": {},
         "count": count,
         "is_matrix": matrix or any(kind.is_matrix for kind in inner),
@@ -224,6 +218,17 @@ def class_with(
     _try(made, source)
     _made[text, definition.name] = made
     return made
+
+
+def _variants(
+    paths: Sequence[Path], labelled: Mapping[int, Call], definition: Definition, source: Source
+) -> dict[tuple[Any, ...], Variant]:
+    """A rule for each choice of its switches."""
+    found = {}
+    for path in paths:
+        calls = tuple(labelled[id(node)] for node in path.calls)
+        found[tuple(value for _, value in path.choice)] = Variant(path, shapes_of(path, definition, source), calls)
+    return found
 
 
 def _with_seed(definition: Definition) -> tuple[Parameter, ...]:
