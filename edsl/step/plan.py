@@ -136,11 +136,12 @@ class GroupPlan:
             needed: Any = type(stage.init(0.0))
             if needed is not self.memory[index]:
                 self._check_buffers(stage, needed, self.memory[index])
+        exact = "e" if stage.hidden_fields() else stage.name  # that of a rule is the E within it
         for field in stage.constant:
             if getattr(stage, field) != getattr(before, field):
                 warnings.warn(
                     f"{stage.name}: {field} changed while training, where this form is exact only for a "
-                    f"constant one; {stage.name}(…, buffers=2) follows a schedule exactly",
+                    f"constant one; {exact}(…, buffers=2) follows a schedule exactly",
                     EdslWarning,
                     stacklevel=2,
                 )

@@ -174,3 +174,10 @@ def test_two_rules_of_one_name_are_not_joined():
     other = edsl.parse("@adaptor\ndef a(u):\n    return -u\ngrad | a | sgd").stages[1]
     with pytest.raises(edsl.EdslError, match="two rules are called a"):
         edsl.grad() | one | other | edsl.sgd()
+
+
+def test_rule_that_reads_the_hessian_needs_an_estimator_of_it():
+    rule = "@adaptor\ndef a(u):\n    return u / (abs(hessian) + 1)\n"
+    with pytest.raises(edsl.EdslError, match="a reads the Hessian's diagonal, which grad does not estimate"):
+        edsl.parse(f"{rule}grad | a | sgd")
+    assert edsl.parse(f"{rule}hutchinson | a | sgd").line.startswith("hutchinson | a |")
