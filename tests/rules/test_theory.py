@@ -25,7 +25,7 @@ def lines(spec: str) -> list[str]:
     return [line for part in recurrences(edsl.parse(spec))[1:] for line in part.lines]
 
 
-@pytest.mark.parametrize("name", ["adamw", "e", "qhm", "sgd, heavy", "decay", "lion"])
+@pytest.mark.parametrize("name", ["adamw", "e, start", "qhm", "sgd, heavy", "decay", "lion"])
 def test_rule_has_the_linear_system_of_the_class_or_is_refused_alike(name):
     again = AGAIN[name]
     own, ruled = edsl.parse(again.own), edsl.parse(f"{again.text}\n{again.ruled or again.own}")
