@@ -181,3 +181,17 @@ def test_rule_that_reads_the_hessian_needs_an_estimator_of_it():
     with pytest.raises(edsl.EdslError, match="a reads the Hessian's diagonal, which grad does not estimate"):
         edsl.parse(f"{rule}grad | a | sgd")
     assert edsl.parse(f"{rule}hutchinson | a | sgd").line.startswith("hutchinson | a |")
+
+
+def test_rule_and_edsls_own_stage_of_one_name_are_not_joined(tmp_path, monkeypatch):
+    rule = "@update\ndef adam(u, *, lr=1):\n    return -lr * u\n"
+    own = edsl.parse(f"{rule}grad | direction(adam) | sgd").stages[1]
+    with pytest.raises(edsl.EdslError, match="adam is a rule, and edsl's own adam stands beside it"):
+        edsl.grad() | own | edsl.adam()
+    with pytest.raises(edsl.EdslError, match="adam is a rule, and edsl's own adam stands beside it"):
+        edsl.grad() | own | edsl.direction(edsl.adam()) | edsl.sgd()
+    monkeypatch.setattr(names, "_loaded", {})
+    (tmp_path / "one.edsl").write_text("@update\ndef halved(u, *, lr=1):\n    return adam(u, lr=lr / 2)\n")
+    load_rules(tmp_path / "one.edsl")
+    with pytest.raises(edsl.EdslError, match="adam is a rule, and edsl's own adam stands beside it"):
+        edsl.parse(f"{rule}@update\ndef b(u, *, lr=1):\n    return halved(u) + adam(u)\nb")

@@ -15,7 +15,7 @@ from edsl.errors import EdslError, FieldError, nearest
 from edsl.language.arguments import stands_for
 from edsl.language.domain import Domain, Whole
 from edsl.language.rules.code import folded
-from edsl.language.rules.names import ordered
+from edsl.language.rules.names import combined, ordered
 from edsl.language.rules.paths import Path, check_size, paths_of
 from edsl.language.rules.shapes import shapes_of
 from edsl.language.rules.stage import KINDS, Call, RuleStage, Variant
@@ -89,11 +89,12 @@ def _in_order(definitions: Mapping[str, Definition], source: Source) -> list[str
 
 def _class_of(definition: Definition, source: Source, outside: Outside) -> type[RuleStage]:
     within = {name: _found(name, definition, source, outside) for name in called(definition)}
-    below = {one.name: one for kind in within.values() if issubclass(kind, RuleStage) for one in kind.definitions}
-    for kind in within.values():
-        for one in getattr(kind, "definitions", ()):
-            if below[one.name] != one or one.name == definition.name:
-                source.refuse(f"{definition.name} runs two rules called {one.name}: give one another name", definition)
+    try:
+        below = combined([*within.values()])
+    except EdslError as reason:
+        source.refuse(f"{definition.name}: {reason}", definition)
+    if definition.name in below:
+        source.refuse(f"{definition.name} runs another rule of its own name: give it another", definition)
     definitions = ordered([*below.values(), definition])
     text = canonical(definitions)
     return _made.get((text, definition.name)) or _new_class(definition, definitions, text, source, within)

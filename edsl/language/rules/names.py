@@ -22,23 +22,43 @@ def state_name(label: str, field: str) -> str:
     return f"{label}.{field.replace('__', '.')}"
 
 
-def rules_of(stages: Sequence[Stage]) -> dict[str, Definition]:
-    """The rules that stages are, and run, by name.
+def rules_of(stages: Iterable[Stage]) -> dict[str, Definition]:
+    """The rules that stages are, and run, by name; raises EdslError as `combined` does."""
+    return combined([type(stage) for stage in _all(stages)])
 
-    Raises:
-        EdslError: for two rules of one name, or one that has the name of another stage beside it.
-    """
-    found: dict[str, Definition] = {}
+
+def _all(stages: Iterable[Stage]) -> Iterable[Stage]:
+    """The stages, and those of their routes."""
     for stage in stages:
-        for one in getattr(type(stage), "definitions", ()):
-            if found.setdefault(one.name, one) != one:
-                raise EdslError(f"two rules are called {one.name}: give one of them another name")
+        yield stage
         if isinstance(stage, BaseUpdate):
             for within in stage.routes.values():
-                for name, one in rules_of(within).items():
-                    if found.setdefault(name, one) != one:
-                        raise EdslError(f"two rules are called {name}: give one of them another name")
+                yield from _all(within)
+
+
+def combined(kinds: Sequence[Any]) -> dict[str, Definition]:
+    """The rules that classes of stages are, and run, by name: what one text must define.
+
+    Raises:
+        EdslError: for two rules of one name, or one of the name of another stage that is meant beside it.
+    """
+    found: dict[str, Definition] = {}
+    for kind in kinds:
+        for one in getattr(kind, "definitions", ()):
+            if found.setdefault(one.name, one) != one:
+                raise EdslError(f"two rules are called {one.name}: give one of them another name")
+    for name in found:
+        if any(name in _others(kind) for kind in kinds):
+            raise EdslError(f"{name} is a rule, and edsl's own {name} stands beside it: give the rule another name")
     return found
+
+
+def _others(kind: Any) -> frozenset[str]:
+    """The names of stages that a class is or runs, and that are no rules."""
+    rules = getattr(kind, "definitions", ())
+    rule = getattr(kind, "rule", None)
+    named = [kind.name] if rule is None else [name for one in (*rules, rule) for name in called(one)]
+    return frozenset(named) - {one.name for one in rules}
 
 
 def ordered(definitions: Iterable[Definition]) -> tuple[Definition, ...]:
