@@ -33,7 +33,7 @@ stubs: $(VENV)/.installed-dev
 compatibility: $(VENV)/.installed-dev
 	$(BIN)/python tests/clients/compatibility.py
 
-## bench: measure on this machine's CPU, and write docs/benchmarks/cpu.md
+## bench: measure on this machine's CPU, and write docs/benchmarks/cpu.md and matrices.md
 bench: $(VENV)/.installed-bench
 	$(BIN)/python docs/benchmarks/write.py
 

@@ -15,7 +15,7 @@ def ablate(spec: str | None, task: str | None, settings: dict[str, Any], running
     from edsl.lab.races.ablation import ablation
     from edsl.lab.races.build import race
 
-    if resumes(running, [] if spec is None else [spec]):
+    if resumes(running):
         run(resumed(running, task, [] if spec is None else ablation(spec)), running)
         return
     if spec is None or task is None:

@@ -46,8 +46,10 @@ def check_stability_command(
     spec: Annotated[
         str | None, typer.Option(callback=spec_text, help="Any linear pipeline, instead of ALPHA BETA1; or @FILE.")
     ] = None,
-    beta2: Annotated[float, typer.Option(help="Momentum decay in [0, 1).")] = 0.9,
-    momentum: Annotated[str, typer.Option(help="Momentum: ema (as in Adam and Lamb) or sum (as in E-SGD).")] = "ema",
+    beta2: Annotated[float | None, typer.Option(help="Momentum decay in [0, 1); default: 0.9.")] = None,
+    momentum: Annotated[
+        str | None, typer.Option(help="Momentum: ema (as in Adam and Lamb; the default) or sum (as in E-SGD).")
+    ] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate; needs --curvature.")] = None,
     curvature: Annotated[
         str | None, typer.Option(metavar="LOW:HIGH", help="Range of f″; for Adam, of the preconditioned f″.")
@@ -140,7 +142,7 @@ def verify_command(
     steps: Annotated[int, typer.Option(help="Number of steps to compare.")] = 50,
     tolerance: Annotated[float, typer.Option(help="Largest |a − b| / max(1, |a|) that counts as equal.")] = 1e-10,
     seed: Annotated[int, typer.Option(help="Seed of the network's weights and the batches.")] = 0,
-    mode: Annotated[str, typer.Option(help="Mode: eager, or compiled (as in training).")] = "eager",
+    mode: Annotated[str, typer.Option(help="Mode: eager, compiled (as in training) or inductor.")] = "eager",
     as_json: AsJson = False,
 ) -> None:
     """Verify that two specs take the same steps: one small network, the same batches, float64.
@@ -158,9 +160,15 @@ def verify_command(
 def map_command(
     spec: Spec,
     out: Out,
-    x: Annotated[str, typer.Option(metavar="NAME=LOW:HIGH", help="Horizontal axis.")] = "alpha=-100:100",
-    y: Annotated[str, typer.Option(metavar="NAME=LOW:HIGH", help="Vertical axis.")] = "beta1=0:0.999",
-    curvature: Annotated[float | None, typer.Option(help="Curvature in the left panel; default: 1/lr.")] = None,
+    x: Annotated[
+        str | None, typer.Option(metavar="NAME=LOW:HIGH", help="Horizontal axis; default with E: alpha=-100:100.")
+    ] = None,
+    y: Annotated[
+        str | None, typer.Option(metavar="NAME=LOW:HIGH", help="Vertical axis; default with E: beta1=0:0.999.")
+    ] = None,
+    curvature: Annotated[
+        float | None, typer.Option(help="Curvature in the left panel, above 0; default: 1/lr.")
+    ] = None,
 ) -> None:
     """Plot spectral radius and stable sharpness over two hyper-parameters, with the paper's bound.
 
@@ -187,7 +195,7 @@ def landscape_command(
     out: Out,
     starts: Annotated[int | None, typer.Option(help="Number of starting points in the plane; default: 20.")] = None,
     steps: Annotated[int, typer.Option(help="Number of steps per run, in float64.")] = 4000,
-    seed: Annotated[int, typer.Option(help="Seed of the starting points.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Seed of the starting points in the plane; default: 0.")] = None,
     controls: Annotated[
         bool,
         typer.Option(

@@ -34,15 +34,21 @@ def check_effective(asked: Mapping[str, Any]) -> None:
         raise EdslError("--tune-seeds has no effect without --lr auto, or factors such as --lr 0.1,1,10")
 
 
-def resumes(running: Running, specs: Sequence[Any]) -> bool:
-    """Whether a race goes on that --out holds; with --resume and specs, a folder without a race gets a new one."""
+def resumes(running: Running) -> bool:
+    """Whether a race goes on that --out holds.
+
+    Raises:
+        EdslError: for --resume where there is no race.
+    """
     from edsl.lab.races.record import CONFIGURATION
 
     if not running.resume:
         return False
     if running.out is None:
         raise EdslError("--resume needs --out: the folder of the race to finish")
-    return not specs or (running.out / CONFIGURATION).exists()
+    if not (running.out / CONFIGURATION).exists():
+        raise EdslError(f"{running.out} holds no race to resume; drop --resume to start one there")
+    return True
 
 
 def resumed(running: Running, task: str | None, specs: Sequence[Any]) -> Any:
@@ -58,11 +64,11 @@ def resumed(running: Running, task: str | None, specs: Sequence[Any]) -> Any:
     race = held_in(running.out)
     asked = {**running.asked, **({} if task is None else {"task": task})}
     check_effective({name: value for name, value in asked.items() if name in RUNNING})
-    said = [*_contradictions(race, asked), *_other_specs(race, specs)]
-    if said:
-        raise EdslError(
-            f"{'; '.join(said)}: this is not the race in {running.out}; drop the option, or choose another --out"
-        )
+    differences = [*_contradictions(race, asked), *_other_specs(race, specs)]
+    if differences:
+        said = f"the race in {running.out} was begun {_enumerated(differences)}: "
+        lines = _changed_rules(race, specs)
+        raise EdslError("\n".join([f"{said}leave out what differs, or choose another --out", *lines]))
     return _extended(race, asked.get("seeds", race.seeds), running.out)
 
 
@@ -95,7 +101,8 @@ def _contradictions(race: Any, asked: Mapping[str, Any]) -> Iterator[str]:
             continue
         here, there = _READERS[name](race, value)
         if here != there:
-            yield f"{_written(name)} is {_shown(here)}, but {_shown(there)} in the record"
+            option = "a budget of" if name in (*BUDGETS, "epochs") else _written(name)
+            yield f"with {option} {_shown(there)} instead of {_shown(here)}"
 
 
 def _other_specs(race: Any, specs: Sequence[Any]) -> Iterator[str]:
@@ -109,23 +116,29 @@ def _other_specs(race: Any, specs: Sequence[Any]) -> Iterator[str]:
     there = {one.spec: one.name for one in race.entrants if not one.control_of}
     for spec, one in here.items():
         if spec not in there:
-            yield f"not in the record: {one.name if isinstance(one, Entrant) else line_of(one)}"
-            yield from _changed_rules(spec, list(there))
+            yield f"without {one.name if isinstance(one, Entrant) else line_of(one)}"
     for spec, name in there.items():
         if spec not in here:
-            yield f"only in the record: {name}"
+            yield f"with {name} too"
 
 
-def _changed_rules(spec: str, recorded: Sequence[str]) -> Iterator[str]:
-    """Which rules of a spec are other ones in a race's record, with the lines that differ."""
+def _changed_rules(race: Any, specs: Sequence[Any]) -> list[str]:
+    """Which rules of the specs are other ones in a race's record, with the lines that differ."""
     from edsl.language.registry.provenance import different_rules
     from edsl.language.spec import parse
 
-    for other in map(parse, recorded):
-        found = [line for line in different_rules(other, parse(spec)) if "differs" in line]
-        if found:
-            yield "\n".join(found) + "\n"
-            return
+    recorded = [parse(entrant.spec) for entrant in race.entrants]
+    given = [parse(one) for one in specs if isinstance(one, str)]
+    return list(
+        dict.fromkeys(
+            line
+            for now in given
+            if now.rules and now not in recorded
+            for before in recorded
+            for line in different_rules(before, now)
+            if "differs" in line
+        )
+    )
 
 
 def _budget(unit: str) -> Any:
@@ -178,7 +191,7 @@ def _setting(name: str) -> Any:
 
 
 def _tuned(name: str) -> Any:
-    return lambda race, value: (value, getattr(race.tuning, name) if race.tuning.tuner else "none, untuned")
+    return lambda race, value: (value, getattr(race.tuning, name) if race.tuning.tuner else "none (untuned)")
 
 
 # option: (race, value asked for) → (that value, the record's), in one form
@@ -186,7 +199,7 @@ _READERS: dict[str, Any] = {
     **{name: _setting(name) for name in ("task", "model", "batch", "schedule", "threads", "monitor")},
     **{unit: _budget(unit) for unit in BUDGETS},
     **{name: _tuned(name) for name in ("trials", "tuner")},
-    "tune_seeds": lambda race, value: (value, race.tuning.seeds if race.tuning.tuner else "none, untuned"),
+    "tune_seeds": lambda race, value: (value, race.tuning.seeds if race.tuning.tuner else "none (untuned)"),
     "epochs": _epochs,
     "lr": _rate,
     "metric": lambda race, value: (value, race.metric),
@@ -196,6 +209,11 @@ _READERS: dict[str, Any] = {
     "no_controls": lambda race, value: (not value, _has_controls(race)),
     "match_loss": _levels,
 }
+
+
+def _enumerated(clauses: Sequence[str]) -> str:
+    *others, last = clauses
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _written(name: str) -> str:

@@ -8,14 +8,15 @@ from edsl.cli.numbers import read_range
 from edsl.cli.render.page import print_json
 from edsl.cli.render.theory import print_stability
 from edsl.errors import EdslError, shown
+from edsl.language.domain import read_number
 
 
 def check_stability(
     alpha: str | None,
     beta1: str | None,
     spec: str | None,
-    beta2: float,
-    momentum: str,
+    beta2: float | None,
+    momentum: str | None,
     lr: float | None,
     curvature: str | None,
     as_json: bool,
@@ -27,18 +28,19 @@ def check_stability(
     if spec is not None:
         from edsl.language.spec import parse
 
-        if alpha is not None or beta1 is not None or lr is not None:
-            raise EdslError("--spec has its own alpha, beta1 and lr: give --spec alone, or ALPHA BETA1")
+        given = {"ALPHA": alpha, "BETA1": beta1, "--beta2": beta2, "--momentum": momentum, "--lr": lr}
+        if twice := [name for name, value in given.items() if value is not None]:
+            raise EdslError(f"--spec has its own {' and '.join(twice)}: give --spec alone, or ALPHA BETA1")
         report = check_pipeline(parse(spec), span)
     else:
         if alpha is None or beta1 is None:
             raise EdslError("give ALPHA and BETA1, such as -5 0.99, or --spec SPEC")
         if (lr is None) != (span is None):
             raise EdslError("--lr and --curvature go together: give both, or neither")
-        if momentum not in ("ema", "sum"):
+        if momentum not in (None, "ema", "sum"):
             raise EdslError(f"--momentum must be ema or sum, got {shown(momentum)}")
         numbers = (_number("ALPHA", alpha), _number("BETA1", beta1))
-        report = check_closed_form(*numbers, beta2, momentum, lr, span)
+        report = check_closed_form(*numbers, 0.9 if beta2 is None else beta2, momentum or "ema", lr, span)
     if as_json:
         print_json(report)
     else:
@@ -48,6 +50,8 @@ def check_stability(
 
 def _number(name: str, text: str) -> float:
     try:
-        return float(text)
+        return read_number(text)
+    except EdslError as reason:
+        raise EdslError(f"{name}: {reason}") from None
     except ValueError:
         raise EdslError(f"{name} must be a number, got {shown(text)}") from None

@@ -26,7 +26,7 @@ def compare(task: str | None, words: Sequence[str], settings: dict[str, Any], ru
     from edsl.lab.races.build import race
 
     first, specs = _task_and_specs(task, words)
-    if resumes(running, specs):
+    if resumes(running):
         run(resumed(running, first, specs), running)
         return
     if first is None or not specs:

@@ -17,7 +17,7 @@ MOST_SYMBOLIC = 1  # buffers up to which a transfer function is written in symbo
 def explain(spec: str, as_latex: bool, as_markdown: bool, as_json: bool) -> None:
     """Print recurrences, transfer function, gains, bounds and known relations."""
     if as_latex + as_markdown + as_json > 1:
-        raise EdslError("choose one of --latex, --markdown and --json")
+        raise EdslError("choose one: --latex, --markdown or --json")
     explanation = describe(parse(spec))
     if as_json:
         print_json(explanation)

@@ -14,7 +14,14 @@ MOST_POINTS = 20_000_000  # recorded
 
 
 def landscape(
-    name: str, specs: list[str], starts: int | None, steps: int, seed: int, controls: bool, as_json: bool, out: Path
+    name: str,
+    specs: list[str],
+    starts: int | None,
+    steps: int,
+    seed: int | None,
+    controls: bool,
+    as_json: bool,
+    out: Path,
 ) -> None:
     """Walk, print the table or JSON, and draw."""
     import torch
@@ -26,9 +33,12 @@ def landscape(
 
     place = find(name)
     flat = place.dimension == 1
-    if flat and starts is not None:
-        raise EdslError(f"{name} has one start and many learning rates: drop --starts")
+    if flat:
+        for option, value in (("--starts", starts), ("--seed", seed)):
+            if value is not None:
+                raise EdslError(f"{name} has one start and many learning rates: drop {option}")
     count = len(RATES) if flat else 20 if starts is None else starts
+    seed = 0 if seed is None else seed
     for what, value, least in (("--starts", count, 1), ("--steps", steps, 1), ("--seed", seed, 0)):
         if value < least:
             raise EdslError(f"{what} must be a whole number ≥ {least}, got {value}")

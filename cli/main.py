@@ -61,10 +61,14 @@ def train_command(
     options: Options,
     spec: Spec,
     seed: Annotated[int, typer.Option(help="Seed of the initial weights and of the batch order.")] = 0,
-    parallel: Annotated[str, typer.Option(help="Under torchrun: ddp replicates the model, fsdp shards it.")] = "ddp",
+    parallel: Annotated[
+        str | None, typer.Option(help="Under torchrun: ddp (the default) replicates the model, fsdp shards it.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="File for the trial's record, as JSON.")] = None,
 ) -> None:
     """Train once with one optimizer: a single trial, on one process or under torchrun.
+
+    Exit codes: 0 trained (a loss may have diverged), 1 the optimizer failed, 2 bad input.
 
     Example: torchrun --nproc-per-node 2 -m edsl.cli train alto --task digits --batch 1024 --parallel fsdp
     """

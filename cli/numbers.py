@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from edsl.errors import EdslError
+from edsl.language.domain import read_number
 
 
 def read_range(text: str, option: str) -> tuple[float, float]:
@@ -15,7 +16,9 @@ def read_range(text: str, option: str) -> tuple[float, float]:
     """
     parts = text.split(":")
     try:
-        numbers = [float(part) for part in parts]
+        numbers = [read_number(part) for part in parts]
+    except EdslError as reason:
+        raise EdslError(f"{option}: {reason}") from None
     except ValueError:
         numbers = []
     if len(numbers) not in (1, 2) or not all(math.isfinite(number) for number in numbers):

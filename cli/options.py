@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ import typer
 from typer.core import TyperCommand
 
 from edsl.errors import EdslError
+from edsl.language.domain import read_number
 
 
 def spec_text(given: Any) -> Any:
@@ -221,13 +223,13 @@ class Running:
 
 
 class OnceEach(TyperCommand):
-    """A command whose options may be given once each, but for those that take several values.
+    """A command whose options may be given once each, but for those that take several values, and mean what they say.
 
-    Otherwise the last would count, in silence.
+    Otherwise the last would count, and a number that no float holds would be 0 or infinite, in silence.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        order: list[Any] = self.make_parser(ctx).parse_args(args=list(args))[2]
+        given, order = itemgetter(0, 2)(self.make_parser(ctx).parse_args(args=list(args)))
         for option in dict.fromkeys(order):
             count = order.count(option)
             single = option.param_type_name == "option" and not option.multiple
@@ -235,7 +237,19 @@ class OnceEach(TyperCommand):
                 name, values = max(option.opts, key=len), _values_of(option.opts, args)
                 said = f": {', '.join(values)}" if len(values) == count else ""
                 raise EdslError(f"{name} is given {'twice' if count == 2 else f'{count} times'}{said}; give it once")
-        return super().parse_args(ctx, args)
+        left = super().parse_args(ctx, args)
+        for option in order:
+            if isinstance(ctx.params.get(option.name), float):
+                _check_number(max(option.opts, key=len), str(given[option.name]))
+        return left
+
+
+def _check_number(name: str, text: str) -> None:
+    """Raises EdslError for a number that no float holds."""
+    try:
+        read_number(text)
+    except EdslError as reason:
+        raise EdslError(f"{name}: {reason}") from None
 
 
 def _values_of(names: Sequence[str], args: Sequence[str]) -> list[str]:

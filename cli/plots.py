@@ -13,28 +13,27 @@ from edsl.language.pipeline import Pipeline
 from edsl.language.spec import parse
 from edsl.theory.text.figure import figure
 
+AXES = {"--x": "alpha=-100:100", "--y": "beta1=0:0.999"}
+MOST_ALPHA = 10_000  # beyond, stable sharpness falls below the least that a map can tell from 0
 POINTS = 200  # along each axis of a map
 
 
-def stability_map(spec: str, x: str, y: str, curvature: float | None, out: Path) -> None:
-    """Draw spectral radius and stable sharpness over two hyper-parameters."""
+def stability_map(spec: str, x: str | None, y: str | None, curvature: float | None, out: Path) -> None:
+    """Draw spectral radius and stable sharpness over two hyper-parameters, E's where none are named."""
     from edsl.theory.stability.maps import radius_map, sharpness_map, step_sizes
     from edsl.theory.stability.plot import Axis, save_map
     from edsl.theory.systems.linearise import linearise
 
     pipeline = parse(spec)
-    spans = read_axis(x, "--x"), read_axis(y, "--y")
+    spans = _axis(x, "--x", pipeline), _axis(y, "--y", pipeline)
     names = (spans[0][0], spans[1][0])
     system = linearise(pipeline)
-    for name in names:
-        if name not in pipeline.hyperparameters:
-            raise EdslError(f"unknown hyper-parameter {name!r}; {nearest(name, pipeline.hyperparameters, 'it has')}")
     if names[0] == names[1]:
         raise EdslError(f"--x and --y must be two hyper-parameters, got {names[0]} twice")
     for name, low, high in spans:
         _check_ends(pipeline, name, low, high)
-    if curvature is not None and not math.isfinite(curvature):
-        raise EdslError(f"--curvature must be a finite number, got {curvature}")
+    if curvature is not None and not 0 < curvature < math.inf:
+        raise EdslError(f"--curvature must be a number above 0, got {curvature:g}")
     lr = float(pipeline.hyperparameters.get("lr", 1.0))
     if lr == 0 and "lr" not in names:
         raise EdslError("lr is 0: nothing moves; give an lr above 0")
@@ -55,11 +54,25 @@ def stability_map(spec: str, x: str, y: str, curvature: float | None, out: Path)
     print_note(f"drawn: {out}")
 
 
+def _axis(text: str | None, option: str, pipeline: Pipeline) -> tuple[str, float, float]:
+    """An axis as it is given, or the one of E's that is drawn by default."""
+    name, low, high = read_axis(text or AXES[option], option)
+    has = pipeline.hyperparameters
+    if name not in has and text is None:
+        known = ", ".join(key for key in has)
+        raise EdslError(f"{pipeline.update.name} stands without e: name the axes by --x and --y, of {known}")
+    if name not in has:
+        raise EdslError(f"unknown hyper-parameter {name!r}; {nearest(name, has, 'it has')}")
+    return name, low, high
+
+
 def _check_ends(pipeline: Pipeline, name: str, low: float, high: float) -> None:
     """Both ends of an axis must be values that the hyper-parameter may take, apart from E's bound on alpha."""
     index, field = pipeline.keys[name]
     stage = pipeline.stages[index]
     domain = next(one.metadata["domain"] for one in fields(stage) if one.name == field)
+    if stage.name == "e" and field == "alpha" and max(abs(low), abs(high)) > MOST_ALPHA:
+        raise EdslError(f"{name} must lie in [-{MOST_ALPHA:g}, {MOST_ALPHA:g}] on a map, got {low:g}:{high:g}")
     for end in (low, high):
         try:
             domain.read(end)
@@ -73,11 +86,13 @@ def frequency(spec: str, out: Path) -> None:
     from edsl.theory.systems.filter import adaptor_filter, update_filter
 
     pipeline = parse(spec)
-    filters = {"adaptors, g → u": adaptor_filter(pipeline)}
+    filters = {"adaptors, g → u": adaptor_filter(pipeline)} if pipeline.update_index > 1 else {}
     try:
         unit = pipeline.override(lr=1.0) if "lr" in pipeline.hyperparameters else pipeline
         filters["whole, g → −Δθ/lr"] = update_filter(unit)
     except EdslError as reason:
+        if not filters:
+            raise EdslError(f"nothing to draw: {reason}, and no adaptor stands before it") from None
         print_note(f"the adaptors alone: {reason}")
     save_bode(out, pipeline.line, filters)
     print_note(f"drawn: {out}")

@@ -16,7 +16,7 @@ def sharpness(task: str | None, specs: Sequence[str], levels: str, settings: dic
     from edsl.lab.races.build import race
     from edsl.lab.trials.levels import read_levels
 
-    if resumes(running, specs):
+    if resumes(running):
         run(resumed(running, task, specs), running)
         return
     if task is None or not specs:

@@ -20,7 +20,7 @@ def sweep(spec: str | None, task: str | None, grids: Sequence[str], settings: di
     controls = settings.pop("controls")
     if running.resume and (spec is None) != (not grids):
         raise EdslError("with --resume, give both SPEC and --grid, or neither (the record has them)")
-    if resumes(running, [] if spec is None else [spec]):
+    if resumes(running):
         given = [] if spec is None else swept.sweep(spec, grids, controls).entrants
         run(resumed(running, task, given), running)
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,18 @@ from edsl.errors import EdslError
 
 
 def train(
-    task: str | None, spec: str, seed: int, parallel: str, settings: dict[str, Any], as_json: bool, out: Path | None
+    task: str | None,
+    spec: str,
+    seed: int,
+    parallel: str | None,
+    settings: dict[str, Any],
+    as_json: bool,
+    out: Path | None,
 ) -> None:
-    """Train once and print what came out; with `out` the trial's record is written there."""
+    """Train once and print what came out; with `out` the trial's record is written there.
+
+    The exit code is 1 for a trial that failed, whose optimizer could not take these parameters or a step.
+    """
     from edsl.lab.races.build import race
     from edsl.lab.trials.parallel import group
     from edsl.lab.trials.run import run_trial
@@ -43,3 +53,5 @@ def train(
         print_json({**chosen.configuration(), **record})
     else:
         print_trial(record)
+    if trial.status == "failed":
+        sys.exit(1)

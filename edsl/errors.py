@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from unicodedata import category
 
 _WINDOW = 72  # characters of a long spec shown around the caret
@@ -42,12 +43,15 @@ class SpecError(EdslError):
         return SpecError, (self.message, self.text, self.place)
 
 
+class ShapeError(EdslError):
+    """A parameter whose shape its update can't take, or for which there is no route."""
+
+
 class CompilerFailed(EdslError):
     """A compiler that is there could not compile a step; the reason is in its first line."""
 
     def __init__(self, compiler: str, reason: object) -> None:
-        line = next((line.strip() for line in str(reason).splitlines() if line.strip()), type(reason).__name__)
-        super().__init__(f"{compiler} failed ({line[:200]})")
+        super().__init__(f"{compiler} failed ({brief(reason, 200)})")
 
 
 class Interrupted(Exception):
@@ -77,8 +81,14 @@ def nearest(name: str, known, what: str) -> str:
     return f"did you mean {close[0]!r}?" if close else f"{what}: {', '.join(known)}"
 
 
-def brief(reason: BaseException, most: int | None = None) -> str:
-    """What an error says, in one line of at most so many characters; its type where it says nothing."""
+def either(options: Iterable[object]) -> str:
+    """What may be chosen, as a sentence lists it: "a, b or c"."""
+    *others, last = map(str, options)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def brief(reason: object, most: int | None = None) -> str:
+    """What an error or a compiler says, in one line of at most so many characters; its type where it says nothing."""
     return (str(reason).strip().splitlines() or [type(reason).__name__])[0][:most]
 
 

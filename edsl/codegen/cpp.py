@@ -48,6 +48,13 @@ static inline void put(bfloat16& to, float x) {
 }
 static inline void put(bfloat16& to, double x) { put(to, float(x)); }
 """
+OPENMP = """\
+#ifdef _OPENMP
+#include <omp.h>
+#else
+static int omp_get_thread_num() { return 0; }
+#endif
+"""
 HALF = """\
 typedef _Float16 float16;
 static inline float widened(float16 x) { return float(x); }
@@ -64,21 +71,36 @@ def columns(buffers: int, normals: int) -> tuple[str, ...]:
     return (*LEADING, *tensors(buffers, normals))
 
 
-def source(recording: Trace, signature: KernelSignature, normals: int) -> tuple[str, int]:
-    """The C++ text of a step, and how many values an element it keeps aside."""
+def source(parts: Sequence[tuple[Trace, KernelSignature]], normals: int) -> tuple[str, list[int]]:
+    """The C++ text of steps, step0, step1, …, and how many values an element each keeps aside."""
+    dtypes = {dtype for _, signature in parts for dtype in signature.all}
+    text = [PRELUDE]
+    if torch.bfloat16 in dtypes:
+        text.append(CXX)
+    if torch.float16 in dtypes:
+        text.append(HALF)
+    text.append(OPENMP)
+    kept = []
+    for number, (recording, signature) in enumerate(parts):
+        body, spilled = _step(number, recording, signature, normals)
+        text.append(body)
+        kept.append(spilled)
+    return "\n".join(text), kept
+
+
+def _step(number: int, recording: Trace, signature: KernelSignature, normals: int) -> tuple[str, int]:
+    """One function over many layers, in a namespace of its own."""
     exact = tuple(dtype == signature.work for dtype in signature.buffers)
     keeping, lean = schedule(recording, exact, keep=True), schedule(recording, exact, keep=False)
     types = {name: TYPES[dtype] for name, dtype in signature.behind(normals, recording.updates).items()}
     names = columns(len(signature.buffers), normals)
-    parts = [PRELUDE, CXX] if torch.bfloat16 in signature.buffers else [PRELUDE]
-    if torch.float16 in signature.all:
-        parts.append(HALF)
     work = TYPES[signature.work]
+    parts = [f"namespace part{number} {{"]
     parts.append(f"typedef {work} W;\nstatic const W largest = {'FLT_MAX' if work == 'float' else 'DBL_MAX'};\n")
     parts.append(_layer("keeping", recording, keeping, names, types))
     if keeping.spilled:
         parts.append(_layer("lean", recording, lean, names, types))
-    parts.append(_driver(len(names), keeping.spilled))
+    parts += [_driver(number, len(names), keeping.spilled), "}"]
     return "\n".join(parts), keeping.spilled
 
 
@@ -154,9 +176,9 @@ def _pass(recording: Trace, one: Loop, number: int, scalars: ScalarNames, types:
         body.append(f"kept{place}[i] = {elements[value]};")
     values = {**elements, **{node: scalars.beside_elements(node) for node in met}}
     for i in one.buffers:
-        body.append(_write(i, types[f"buffer{i}"], _value(recording.after[i], values)))
+        body.append(_write(i, recording.places[i], types[f"buffer{i}"], _value(recording.after[i], values)))
     if one.moves:
-        body.append(f"put(out[i], {_value(recording.made, values)});")
+        body += [f"put(out[i], {_value(made, values)});" for made in recording.moved]
     for place, total in enumerate(one.sums):
         value = values[total.parts[0]]
         one_of = f"double({value})" if may_overflow(total) else value
@@ -228,10 +250,10 @@ def _body(nodes: Sequence[Expression], one: Loop, scalars: ScalarNames) -> tuple
     return names, lines
 
 
-def _write(place: int, dtype: str, value: str) -> str:
+def _write(i: int, place: int, dtype: str, value: str) -> str:
     if dtype != "bfloat16":
-        return f"put(buffer{place}[i], {value});"
-    return f"put_rounded(buffer{place}[i], {value}, noise_of(uint32_t(i), key + {place * PLACE & 0xFFFFFFFF}u));"
+        return f"put(buffer{i}[i], {value});"
+    return f"put_rounded(buffer{i}[i], {value}, noise_of(uint32_t(i), key + {place * PLACE & 0xFFFFFFFF}u));"
 
 
 def _value(node: Expression, values: dict[Expression, str]) -> str:
@@ -247,16 +269,11 @@ def _number(node: Expression) -> str:
     return {"inf": "INFINITY", "-inf": "-INFINITY", "nan": "NAN"}.get(str(value), repr(value))
 
 
-def _driver(width: int, kept: int) -> str:
+def _driver(number: int, width: int, kept: int) -> str:
     """The function that is called: small layers one on each thread, large ones on all."""
     large = f"(n <= {SCRATCH} ? keeping : lean)(row, aside, threads)" if kept else "keeping(row, aside, threads)"
     return f"""\
-#ifdef _OPENMP
-#include <omp.h>
-#else
-static int omp_get_thread_num() {{ return 0; }}
-#endif
-extern "C" void step(const int64_t* table, int64_t count, int64_t threads, void* room) {{
+extern "C" void step{number}(const int64_t* table, int64_t count, int64_t threads, void* room) {{
   W* aside = (W*)room;
   if (threads > 1) {{
     int64_t widest = 0;

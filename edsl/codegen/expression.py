@@ -166,25 +166,40 @@ def _constant(value: Any) -> Expression:
     return interned("constant", (float(value),), False, 0)
 
 
+@dataclass(frozen=True)
+class Conditions:
+    """What a step finds beside its gradient: code is made for each of these combinations.
+
+    Attributes:
+        looked: there is a new estimate of the Hessian at this step.
+        differs: the estimator gives its own difference of raw gradients.
+        apart: the raw gradient is something else than what flows in.
+    """
+
+    looked: bool = False
+    differs: bool = False
+    apart: bool = False
+
+
+ALONE = Conditions()  # the gradient is all
+
+
 class TracingContext(At):
     """Where a step happens on expressions.
 
     Args:
         live: where the step's number and the others stand in the live vector.
-        apart: the raw gradient is something else than what flows in.
-        looked: there is a new estimate of the Hessian at this step.
-        differs: the estimator gives its own difference of raw gradients.
     """
 
-    def __init__(self, live: LiveLayout, apart: bool, looked: bool, differs: bool) -> None:
+    def __init__(self, live: LiveLayout, conditions: Conditions) -> None:
         self.theta = load("theta")
         self.x = load("x")
-        self.gradient = load("gradient") if apart else self.x
+        self.gradient = load("gradient") if conditions.apart else self.x
         self.k, self.looks, self.total_norm = map(live_value, (live.k, live.looks, live.total_norm))
-        self.hessian = load("hessian") if looked else self.theta
+        self.hessian = load("hessian") if conditions.looked else self.theta
         self.powers = [(live_value(decay), live_value(power)) for decay, power in live.powers]
-        self.looked = looked
-        self.own_difference = load("difference") if differs else None
+        self.looked = conditions.looked
+        self.own_difference = load("difference") if conditions.differs else None
 
     def function(self, name: str, *arguments: Any) -> NoReturn:
         raise NotElementwise(f"a step asks for at.{name}")

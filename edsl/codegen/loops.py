@@ -36,7 +36,7 @@ class Loop:
     def roots(self, recording: Trace) -> list[Expression]:
         """The values that it is taken for."""
         roots = [total.parts[0] for total in self.sums] + list(self.spilled)
-        return roots + [recording.after[i] for i in self.buffers] + ([recording.made] if self.moves else [])
+        return roots + [recording.after[i] for i in self.buffers] + (recording.moved if self.moves else [])
 
     def tensor_of(self, node: Expression) -> str:
         """The tensor that an element is read from, "" where it is computed."""
@@ -79,13 +79,13 @@ def schedule(recording: Trace, exact: tuple[bool, ...], keep: bool) -> LoopSched
         keep: keep values aside rather than compute them again.
     """
     changed = [i for i, (old, new) in enumerate(zip(recording.buffers, recording.after)) if new is not old]
-    roots = [recording.made, *(recording.after[i] for i in changed)]
+    roots = [*recording.moved, *(recording.after[i] for i in changed)]
     sums = _sums(roots)
     last = max((total.round for total in sums), default=0)
     early = {i for i in changed if last > 0 and recording.after[i].round == 0}
     while True:
         stored = {recording.after[i]: ("buffer", i) for i in sorted(early) if exact[i] and not keep}
-        late = [recording.made, *(recording.after[i] for i in changed if i not in early)]
+        late = [*recording.moved, *(recording.after[i] for i in changed if i not in early)]
         wanted = [late if number == last else [] for number in range(last + 1)]
         for total in sums:
             wanted[total.round - 1].append(total.parts[0])
@@ -102,7 +102,7 @@ def schedule(recording: Trace, exact: tuple[bool, ...], keep: bool) -> LoopSched
             Loop(
                 sums=tuple(total for total in sums if total.round == number + 1),
                 buffers=tuple(i for i in changed if (i not in early if ends else number == 0 and i in early)),
-                moves=ends,
+                moves=ends and bool(recording.moved),
                 spilled=tuple(kept) if number == 0 else (),
                 available=available if number > 0 else {},
             )

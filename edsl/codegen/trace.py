@@ -4,41 +4,61 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edsl.codegen.expression import Expression, TracingContext, live_value, load
+from edsl.codegen.expression import ALONE, Conditions, Expression, TracingContext, live_value, load
+from edsl.codegen.matrices import MatrixCall, MatrixTracingContext, Shapes, shapes_of
 from edsl.language.context import NotElementwise
 from edsl.step.segment import Segment
 
 
 @dataclass(frozen=True)
 class Trace:
-    """A segment's step as expressions.
+    """A segment's step as expressions, or a part of one.
 
     Attributes:
-        made: the next θ, or what flows out.
+        made: the next θ, or what flows out; None for a part that makes neither.
         buffers, after: its memory before and after.
         updates: `made` is the next θ.
+        places: for each buffer its number in the segment, by which it is rounded.
+        calls: the operations on matrices, whose results are read as elements.
+        shapes: of its values; None for a part.
     """
 
-    made: Expression
+    made: Expression | None
     buffers: list[Expression]
     after: list[Expression]
     updates: bool
+    places: tuple[int, ...]
+    calls: tuple[MatrixCall, ...] = ()
+    shapes: Shapes | None = None
+
+    @property
+    def moved(self) -> list[Expression]:
+        """The next θ, or what flows out, where it is made."""
+        return [] if self.made is None else [self.made]
+
+    @property
+    def changed(self) -> list[int]:
+        """The places of the buffers that it changes."""
+        return [i for i, (old, new) in enumerate(zip(self.buffers, self.after)) if new is not old]
 
 
-def record(segment: Segment, looked: bool, differs: bool, apart: bool) -> Trace:
-    """The step as expressions; see TracingContext for the conditions.
+def record(segment: Segment, conditions: Conditions = ALONE) -> Trace:
+    """The step as expressions.
 
     Raises:
-        NotElementwise: for a step that is more than elements, norms and means.
+        NotElementwise: for a step that is more than elements, norms, means and, of matrices, their products.
     """
-    shaped = next((label for label, stage in zip(segment.labels, segment.stages) if stage.buffer_shapes(1, 1)), None)
-    if shaped is not None:  # elements are addressed as those of the parameter
-        raise NotElementwise(f"{shaped} has a buffer in another shape than its parameter")
-    live = segment.live_layout
-    at = TracingContext(live, apart, looked, differs)
+    live, shapes = segment.live_layout, shapes_of(segment)
+    if segment.is_matrix:
+        at: TracingContext = MatrixTracingContext(live, conditions, shapes)
+    elif not segment.serves_all_sizes:  # elements are addressed as those of the parameter
+        raise NotElementwise(f"{segment.labels[0]} has a buffer in another shape than its parameter")
+    else:
+        at = TracingContext(live, conditions)
     buffers = [load("buffer", place) for place in range(len(segment.buffers))]
     normals = [load("normal", place) for place in range(len(segment.noisy))]
-    u, after = segment.flow(
-        segment.bound([live_value(place) for place in range(live.numbers)]), at.x, buffers, normals, at
-    )
-    return Trace(at.theta + u if segment.updates else u, buffers, after, segment.updates)
+    numbers = [live_value(place) for place in range(live.numbers)]
+    u, after = segment.flow(segment.bound(numbers), at.x, buffers, normals, at)
+    made = at.theta + u if segment.updates else u
+    calls = tuple(at.calls) if isinstance(at, MatrixTracingContext) else ()
+    return Trace(made, buffers, after, segment.updates, tuple(range(len(buffers))), calls, shapes)

@@ -263,9 +263,9 @@ class _Writer:
         return _constant(node, self.work) if node.op == "constant" else names[node]
 
     def _written(self, one: Loop) -> list[tuple[str, int, Expression]]:
-        """What a pass writes: the tensor, the number of the buffer, the value."""
-        written = [(f"buffer{i}", i, self.recording.after[i]) for i in one.buffers]
-        return [*written, ("out", 0, self.recording.made)] if one.moves else written
+        """What a pass writes: the tensor, the number of the buffer in the segment, the value."""
+        written = [(f"buffer{i}", self.recording.places[i], self.recording.after[i]) for i in one.buffers]
+        return [*written, *(("out", 0, made) for made in self.recording.moved)] if one.moves else written
 
     def _stored(self, tensor: str, place: int, value: str) -> str:
         """A value as its tensor holds it; memory in bfloat16 is rounded stochastically."""

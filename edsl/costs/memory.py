@@ -15,6 +15,7 @@ from edsl.costs.temporaries import Temporary, temporaries
 from edsl.costs.traffic import bytes_of_loops
 from edsl.errors import EdslError
 from edsl.groups.exclusion import excluded_names
+from edsl.groups.matrix_kinds import matrix_kinds_in_name
 from edsl.groups.routing import check_patterns, kinds_in_names, route_of
 from edsl.language.pipeline import Pipeline
 from edsl.language.spec import as_pipeline
@@ -22,8 +23,8 @@ from edsl.language.stage import Stage
 from edsl.numerics.dtypes import read_dtype, working_dtype
 from edsl.optim.state import state_tensors
 from edsl.step.checks import check_steppable
-from edsl.step.layout import matrix_shape
-from edsl.step.plan import GroupPlan
+from edsl.step.parts.matrices import Matrices
+from edsl.step.plan import GroupPlan, matrices_in
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -147,7 +148,7 @@ def memory(spec: Any, shapes: Shapes, dtype: Any = "float32", state_dtype: Any =
     state = _total(share.state for share in shares)
     kept_by_all = sum(share.kept for share in shares)
     moved = None if state is None or pipeline.update.moves_weights else int(traffic(size, state, kept_by_all))
-    branches = [(share.pipeline, tuple(share.shapes.values())) for share in shares]
+    branches = [(share.pipeline, tuple(share.shapes.values()), share.matrices) for share in shares]
     return Memory(
         spec=pipeline.line,
         dtype=_name(given),
@@ -176,7 +177,7 @@ def routes(pipeline: Pipeline, shapes: Shapes) -> dict[str, list[str]]:
     for name, shape in shapes.items():
         parameter = torch.empty(tuple(shape), device="meta")
         route = "" if "" in taken else route_of(parameter, name, tuple(taken), kinds)
-        check_steppable(pipeline.branch(route), parameter, name)
+        check_steppable(pipeline.branch(route), parameter, name, {name: own} if (own := kinds[name]) else None)
         taken[route].append(name)
     return taken
 
@@ -196,6 +197,19 @@ class _Share:
     @cached_property
     def stages(self) -> tuple[StageMemory, ...]:
         return tuple(self._stage(index) for index in range(len(self.pipeline.stages)))
+
+    @cached_property
+    def taken(self) -> dict[str, Matrices | None]:
+        """How each parameter is taken as matrices, as far as names tell."""
+        return {
+            name: matrices_in(self.pipeline, shape, name, matrix_kinds_in_name(name, shape) or None)
+            for name, shape in self.shapes.items()
+        }
+
+    @property
+    def matrices(self) -> tuple[Matrices, ...]:
+        """Those of all parameters."""
+        return tuple(one for one in self.taken.values() if one is not None)
 
     @cached_property
     def pipelines(self) -> dict[str, Pipeline]:
@@ -242,7 +256,7 @@ class _Share:
             return StageMemory(label, stage.kind, _foreign_state(stage, self.shapes, self.dtype))
         sizes: dict[str, int] = {}
         for name, shape in self.shapes.items():
-            for buffer, elements in _elements(self.pipelines[name].stages[index], shape):
+            for buffer, elements in _elements(self.pipelines[name].stages[index], shape, self.taken[name]):
                 sizes[buffer] = sizes.get(buffer, 0) + elements * self.state_dtype.itemsize
         return StageMemory(
             label,
@@ -251,11 +265,12 @@ class _Share:
         )
 
 
-def _elements(stage: Stage, shape: tuple[int, ...]) -> Iterator[tuple[str, int]]:
+def _elements(stage: Stage, shape: tuple[int, ...], matrices: Matrices | None) -> Iterator[tuple[str, int]]:
     """Each buffer of a stage for one parameter, and how many elements it has."""
-    own = stage.buffer_shapes(*matrix_shape(torch.empty(shape, device="meta")))
+    own = [stage.buffer_shapes(*part.shape) for part in (() if matrices is None else matrices.parts)]
     for name in stage.init(0.0)._fields:
-        yield name, prod(own.get(name, shape))
+        parts = [prod(shapes[name]) for shapes in own if name in shapes]
+        yield name, sum(parts) if parts else prod(shape)
 
 
 def _foreign_state(stage: Any, shapes: Shapes, dtype: torch.dtype) -> tuple[BufferMemory, ...] | None:

@@ -16,16 +16,19 @@ from typing import Any
 import torch
 
 from edsl.codegen.cpp import SCRATCH, SMALL
+from edsl.codegen.expression import Conditions
 from edsl.codegen.loops import schedule
+from edsl.codegen.program import Program, cut
 from edsl.codegen.trace import record
 from edsl.costs.peak import peak_bytes
-from edsl.engine.stacks import can_stack, most_in_stack, stacked_function
+from edsl.engine.stacks import most_in_stack
+from edsl.kernels.matrices import MatrixInputs, MatrixSteps
 from edsl.language.context import NotElementwise
 from edsl.language.pipeline import Pipeline
 from edsl.numerics.dtypes import working_dtype
 from edsl.step.contexts import TorchContext
 from edsl.step.inputs import StepInputs
-from edsl.step.layout import matrix_shape
+from edsl.step.parts.matrices import Matrices, one_matrix
 from edsl.step.plan import GroupPlan
 from edsl.step.segment import Segment
 from edsl.step.state_dtype import dtype_of_state
@@ -43,19 +46,31 @@ class Temporary:
 
 
 def temporaries(
-    branches: Sequence[tuple[Pipeline, Sequence[Shape]]], dtype: torch.dtype, state_dtype: torch.dtype | None
+    branches: Sequence[tuple[Pipeline, Sequence[Shape], Sequence[Matrices]]],
+    dtype: torch.dtype,
+    state_dtype: torch.dtype | None,
 ) -> tuple[Temporary, ...]:
-    """What a step allocates, for pipelines and the shapes that take each."""
-    taken = [
-        (GroupPlan(one, False, one.hyperparameters, "", state_dtype), shapes) for one, shapes in branches if shapes
+    """What a step allocates, for pipelines, the shapes that take each, and the matrices that they are taken as."""
+    found = [
+        (GroupPlan(one, False, one.hyperparameters, "", state_dtype), shapes, matrices)
+        for one, shapes, matrices in branches
+        if shapes
     ]
-    if not taken:
+    if not found:
         return ()
-    within = [found for plan, shapes in taken for found in _within_tensors(plan, shapes, dtype)]
+    taken = [(plan, shapes) for plan, shapes, _ in found]
+    copies = [one for plan, _, matrices in found for one in (_copied(plan, every, dtype) for every in matrices)]
+    copied = sum(flows for flows, _ in copies) + max((held for _, held in copies), default=0)
+    stepped = [
+        (plan, [part.shape for one in matrices for part in one.parts] if plan.is_matrix else shapes)
+        for plan, shapes, matrices in found
+    ]
+    within = [found for plan, shapes in stepped for found in _within_tensors(plan, shapes, dtype)]
     found = [
         _between_segments(taken, dtype),
         max(within, key=lambda one: one.bytes, default=Temporary("", 0, 0)),
         *_estimate(taken, dtype),
+        Temporary("copies of the matrices that lie in columns", copied, copied),
     ]
     on_cpu = max((one.on_cpu for one in within), default=0)
     found[1] = Temporary(found[1].what, found[1].bytes, on_cpu)
@@ -86,10 +101,7 @@ def _within_tensors(plan: GroupPlan, shapes: Sequence[Shape], dtype: torch.dtype
         noise = len(segment.noisy) * largest * work.itemsize
         kept = _kept_aside(plan, segment, number, work)
         if kept is None:
-            alike = Counter(
-                matrix_shape(torch.empty(shape, device="meta")) if plan.is_matrix else shape for shape in shapes
-            )
-            found = [_of_matrices(plan, segment, shape, count, dtype) for shape, count in alike.items()]
+            found = [_of_matrices(plan, segment, shape, count, dtype) for shape, count in Counter(shapes).items()]
             anywhere, on_cpu = (max(bytes_) + noise for bytes_ in zip(*found))
             label = next((s.name for s in segment.stages if s.is_matrix), segment.labels[0])
             yield Temporary(f"matrices of {label}, one tensor or stack at a time", anywhere, on_cpu)
@@ -100,28 +112,39 @@ def _within_tensors(plan: GroupPlan, shapes: Sequence[Shape], dtype: torch.dtype
         yield Temporary(f"{what}, one tensor at a time", noise + rounds, noise + scratch)
 
 
+def _copied(plan: GroupPlan, matrices: Matrices, dtype: torch.dtype) -> tuple[int, int]:
+    """Bytes that are copied of a parameter whose parts lie in columns: its gradient, and while it steps the rest."""
+    if matrices.lie_in_rows:
+        return 0, 0
+    elements = matrices.outer * matrices.length * matrices.inner
+    own = [name for name in plan.buffers if name not in plan.factor_buffers]
+    size = dtype.itemsize + sum(dtype_of_state(plan.state_dtype, name, dtype).itemsize for name in own)
+    return elements * dtype.itemsize, elements * size
+
+
 def _kept_aside(plan: GroupPlan, segment: Segment, number: int, work: torch.dtype) -> int | None:
     """Values an element that native code keeps aside, None for what is no native code."""
     estimator = plan.pipeline.estimator
-    if segment.stages[0].refresh_every > 0:
+    if segment.is_matrix or segment.stages[0].refresh_every > 0:
         return None
     try:
-        recording = record(segment, estimator.gives_hessian, estimator.gives_difference, number > 0)
+        recording = record(segment, _conditions(estimator, number))
     except NotElementwise:
         return None
     exact = ((plan.state_dtype or work) == work,) * len(segment.buffers)
     return schedule(recording, exact, keep=True).spilled
 
 
-def _of_matrices(plan: GroupPlan, segment: Segment, shape: Shape, count: int, dtype: torch.dtype) -> tuple[int, int]:
-    """The most that a step or a refresh of one or a stack of such tensors holds, uncompiled: on a GPU, on a CPU.
+def _conditions(estimator: Any, number: int) -> Conditions:
+    return Conditions(estimator.gives_hessian, estimator.gives_difference, number > 0)
 
-    Compiled it is less.
-    """
+
+def _of_matrices(plan: GroupPlan, segment: Segment, shape: Shape, count: int, dtype: torch.dtype) -> tuple[int, int]:
+    """The most that a step or a refresh of one or a stack of such tensors holds: on a GPU or uncompiled, on a CPU."""
     parameter = torch.empty(shape, dtype=dtype, device="meta")
     work = working_dtype(dtype)
-    flat = matrix_shape(parameter) if plan.is_matrix else (parameter.numel(),)
-    own = plan.shapes(parameter)
+    flat = shape if plan.is_matrix else (parameter.numel(),)
+    own = plan.shapes(parameter, one_matrix(*shape) if plan.is_matrix else None)
 
     def tensor(shape: Shape, dtype: torch.dtype = work) -> torch.Tensor:
         return torch.empty(shape, dtype=dtype, device="meta")
@@ -137,28 +160,43 @@ def _of_matrices(plan: GroupPlan, segment: Segment, shape: Shape, count: int, dt
         total_norm=tensor(()),
         normals=tuple(tensor(flat) for _ in segment.noisy),
     )
-    due = [k for k in (1, 1 + segment.stages[0].refresh_every) if segment.refreshes(k)]
-    alone = max(
-        peak_bytes(lambda: segment.evaluate(TorchContext, theta, x, given, *buffers)),
-        *(peak_bytes(lambda k=k: segment.refresh(k, theta, x, given, *buffers)) for k in due),
-        0,
+    due = [k for k in (1, 1 + segment.stages[0].refresh_every) if segment.refreshes(k, "")]
+    refreshing = max((peak_bytes(lambda k=k: segment.refresh(k, theta, x, given, *buffers)) for k in due), default=0)
+    alone = max(peak_bytes(lambda: segment.evaluate(TorchContext, theta, x, given, *buffers)), refreshing)
+    program = _program(plan, segment, dtype)
+    if program is None:
+        return alone, alone
+    one = MatrixInputs(theta, x, given.gradient, None, None, given.normals, buffers, 0, "")
+    steps = MatrixSteps(program, (), segment.updates)
+
+    def stepping(device: str) -> int:
+        high = most_in_stack(flat[0], prod(flat[1:]), device, count)
+        numbers = [0.0] * (segment.live_layout.columns + 1)
+        return peak_bytes(lambda: steps([one] * high, numbers, None, None))
+
+    high = most_in_stack(flat[0], prod(flat[1:]), "cuda", count)
+    together = high * (refreshing + theta.numel() * work.itemsize * 4) if due and high > 1 else 0
+    aside = _scratch(program, segment, prod(flat), work)
+    return max(alone, together, stepping("cuda")), max(refreshing, stepping("cpu") + aside)
+
+
+def _program(plan: GroupPlan, segment: Segment, dtype: torch.dtype) -> Program | None:
+    """A segment of matrices as what kernels and BLAS take, None where it is none."""
+    number, work = plan.segments.index(segment), working_dtype(dtype)
+    kept = [dtype_of_state(plan.state_dtype, name, dtype) is work for name in segment.buffers]
+    try:
+        return cut(record(segment, _conditions(plan.pipeline.estimator, number)), kept) if segment.is_matrix else None
+    except Exception:  # a stage that speaks torch, not the language of At
+        return None
+
+
+def _scratch(program: Program, segment: Segment, elements: int, work: torch.dtype) -> int:
+    """What the loops of a program keep aside."""
+    threads = torch.get_num_threads()
+    kept = max(
+        (schedule(one.trace, (True,) * len(one.trace.buffers), keep=True).spilled for one in program.loops), default=0
     )
-
-    def on(device: str) -> int:
-        high = most_in_stack(flat[0], prod(flat[1:]), device, count) if can_stack(segment) and count > 1 else 1
-        if high == 1:
-            return alone
-
-        def stack(tensor: Any) -> Any:
-            return torch.stack([tensor] * high)
-
-        def step() -> Any:
-            read = given if given.gradient is None else given._replace(gradient=stack(given.gradient))
-            return stacked_function(segment)(stack(theta), stack(x), read, *map(stack, buffers))
-
-        return max(alone, peak_bytes(step))
-
-    return on("cuda"), on("cpu")
+    return kept * max(min(elements, SCRATCH), threads * min(elements, SMALL)) * work.itemsize
 
 
 def _estimate(taken: Sequence[tuple[GroupPlan, Sequence[Shape]]], dtype: torch.dtype) -> Iterator[Temporary]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
+from edsl.codegen.expression import Conditions
 from edsl.codegen.loops import schedule
 from edsl.codegen.signature import KernelSignature
 from edsl.codegen.trace import record
@@ -50,7 +51,9 @@ def _loops(plan: GroupPlan, segment: Segment, place: int, dtype: torch.dtype) ->
     estimator, work = plan.pipeline.estimator, working_dtype(dtype)
     if segment.stages[0].refresh_every > 0:
         raise NotElementwise(f"{segment.stages[0].name} refreshes its memory")
-    recording = record(segment, estimator.gives_hessian, estimator.gives_difference, place > 0)
+    if segment.is_matrix:
+        raise NotElementwise(f"{segment.labels[-1]} takes matrices")
+    recording = record(segment, Conditions(estimator.gives_hessian, estimator.gives_difference, place > 0))
     buffers = tuple(dtype_of_state(plan.state_dtype, name, dtype) for name in segment.buffers)
     signature = KernelSignature(work, dtype, work if place > 0 else dtype, (dtype, dtype, dtype), buffers)
     sizes = {name: kind.itemsize for name, kind in signature.behind(len(segment.noisy), recording.updates).items()}

@@ -6,9 +6,10 @@ run one after another, and the memory and θ are written back in place. So every
 one compiled step. A stage that needs a norm over *all* parameters splits the pipeline into segments.
 
 Elements, norms and means are compiled for all parameters at once: on a CPU as native code, one call
-(edsl.kernels.cpu), on a GPU as Triton kernels, a few launches (edsl.kernels.cuda). The rest, matrices above all,
-goes parameter by parameter through torch.compile; so do parameters that are cut over processes: each
-runs its shard, and what a stage asks about the whole layer is answered before (edsl.engine.sharded).
+(edsl.kernels.cpu), on a GPU as Triton kernels, a few launches (edsl.kernels.cuda). Around products of matrices the
+same kernels step a stack of equal matrices at a time (edsl.engine.stacks). The rest goes parameter by parameter
+through torch.compile; so do parameters that are cut over processes: each runs its shard, and what a stage asks about
+the whole layer is answered before (edsl.engine.sharded).
 
 Hyper-parameters go in as one float64 vector, so a schedule never recompiles. Powers βᵏ are computed
 on the host and go with them: inside the loop over elements a pow would cost more than all else.
@@ -25,6 +26,7 @@ from torch import Tensor
 from edsl.engine.parameter_steps import MemoryInUse, ParameterSteps
 from edsl.engine.plans import GroupPlans
 from edsl.engine.replay import Replay, can_replay
+from edsl.engine.stacks import step_stacks, step_whole
 from edsl.engine.torch_steps import TorchSteps
 from edsl.engine.watching import Observer, Watched, is_whole
 from edsl.engine.work import SegmentWork, TotalNorms, waves_of, works_of
@@ -49,7 +51,6 @@ class Engine:
     Attributes:
         names: of the parameters.
         native, cuda, torch_steps: what takes an item through a segment: the first that can.
-        kinds: of the modules that own each parameter, where they are known.
     """
 
     def __init__(
@@ -60,12 +61,20 @@ class Engine:
         self.native = CpuKernels() if mode == "compiled" else NoKernels()
         self.cuda = CudaKernels() if mode == "compiled" else NoKernels()
         self.torch_steps = TorchSteps(mode, state_dtype)
-        self.kinds: Mapping[str, Sequence[str]] = {}
         self._plans = GroupPlans(pipeline, state_dtype, self.names)
         self._parameters = ParameterSteps(self._plans)
         self._memory = MemoryInUse()
         self._before: list[ParameterStep] = []  # the items of the last general step
         self._replay: Replay | None = None
+
+    @property
+    def kinds(self) -> Mapping[str, Sequence[str]]:
+        """Of the modules that own each parameter, by its name, where they are known."""
+        return self._plans.kinds
+
+    @kinds.setter
+    def kinds(self, known: Mapping[str, Sequence[str]]) -> None:
+        self._plans.kinds = known
 
     @property
     def graphs(self) -> int:
@@ -97,12 +106,12 @@ class Engine:
 
     def step(self, groups: Groups, states: Any, slots: list[ParameterSlot]) -> list[ParameterStep]:
         """One step of every parameter with a gradient; the items hold u if nothing updates θ."""
-        items = list(self._parameters.begin(groups, states, slots, self.kinds))
+        items = list(self._parameters.begin(groups, states, slots))
         if not items:
             return []
-        self._memory.follow(items)
+        self._memory.follow(self._parameters.active)
         self._run_segments(items, self.torch_steps.step)
-        self._finish(items)
+        self._finish(self._parameters.active)
         shares_memory = bool(self._memory.map.shared)
         may_repeat = not self.pipeline.nonfinite_policy and not shares_memory
         if may_repeat and self._plans.estimator(groups).passes_grad and can_replay(items, self._before):
@@ -163,7 +172,7 @@ class Engine:
         look: Callable[[SegmentWork], None],
     ) -> None:
         """Let `look` see chosen items before each segment of the next step, which isn't taken."""
-        items = [item for item in self._parameters.begin(groups, states, slots, self.kinds) if chosen(item)]
+        items = [item for item in self._parameters.begin(groups, states, slots) if chosen(item)]
         self._run_segments(items, lambda works: [look(work) for work in works], natively=False)
 
     def _run_segments(
@@ -182,15 +191,20 @@ class Engine:
             totals = TotalNorms(going, number, self.pipeline.update_index)
             for lot in self._memory.lots(going):
                 left = self._run_kernels(lot, number, totals) if natively else lot
-                if not left:
-                    continue
-                for works in waves_of(works_of(left, number, totals)):
+                for works in waves_of(works_of(left, number, totals)) if left else ():
                     self.torch_steps.reduce(works)
-                    self.torch_steps.step_gathered(works)
+                    self.torch_steps.step_gathered(works, self._step_whole)
                     call([work for work in works if not work.needs_whole and work.item.count > 0])
+                if lot[:1] and lot[0].copied_from is not None:
+                    for part in lot:
+                        part.write_back()
 
     def _run_kernels(self, items: list[ParameterStep], number: int, totals: TotalNorms) -> list[ParameterStep]:
         """Take items through a segment where kernels can; the others are left."""
         for kernels in (self.native, self.cuda):
             items = kernels.run(items, number, totals.of_all(items))
-        return items
+        return step_stacks((self.native, self.cuda), items, number, totals)
+
+    def _step_whole(self, work: SegmentWork, *tensors: Any) -> Tensor | None:
+        """Take a matrix that was brought together on this process through its segment, where kernels can."""
+        return step_whole((self.native, self.cuda), work, *tensors)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
 from operator import is_
 from typing import Any
 
@@ -14,16 +12,22 @@ from edsl.step.addresses import MemoryMap, addresses, check_no_state
 from edsl.step.checks import check_flattened, check_steppable
 from edsl.step.oracle import ParameterSlot
 from edsl.step.parameter import ParameterStep
+from edsl.step.parts.part import parts_of
 from edsl.step.plan import GroupPlan, buffer_names
 
 
 class ParameterSteps:
-    """The items of an optimizer's parameters, kept from one step to the next."""
+    """The items of an optimizer's parameters, kept from one step to the next.
+
+    Attributes:
+        active: those that take the step which began last, each whole.
+    """
 
     def __init__(self, plans: GroupPlans) -> None:
         self._plans = plans
         self._kept: dict[int, ParameterStep] = {}  # from the last general step, by the parameter's id
-        self._active: list[ParameterStep] = []  # those that hold tensors
+        self._holding: list[ParameterStep] = []  # those that hold tensors
+        self.active: list[ParameterStep] = []
 
     def forget(self) -> None:
         """Make all items anew, as after loading a checkpoint."""
@@ -31,28 +35,26 @@ class ParameterSteps:
 
     def release(self) -> None:
         """Let go of the tensors of the last step."""
-        for item in self._active:
+        for item in self._holding:
             item.release_gradients()
-        self._active = []
+            for part in item.parts:
+                part.release_gradients()
+        self._holding, self.active = [], []
 
     def begin(
         self,
         groups: list[dict[str, Any]],
         states: Any,
         slots: list[ParameterSlot],
-        kinds: Mapping[str, Sequence[str]],
     ) -> Iterator[ParameterStep]:
-        """Those with a gradient, before a step, in order.
-
-        Args:
-            kinds: of the modules that own each parameter, where they are known.
+        """Those with a gradient, before a step, in order; of one that is several matrices its parts.
 
         Raises:
             EdslError: for a parameter, a gradient or state that can't be stepped.
         """
+        self.active = []
         before, kept = self._kept, {}
         plans: dict[Choice, GroupPlan] = {}
-        partners = lru_cache(lambda: Counter(map(_stack_key, slots)))
         for slot in slots:
             place = id(slot.parameter)
             item = before.get(place)
@@ -66,37 +68,36 @@ class ParameterSteps:
                 plan = plans[choice] = self._plans.plan(slot.group, groups[slot.group], slot.spared)
             state = states[slot.parameter]
             if item is None or not item.begin(slot, plan, state):
-                check_steppable(plan.pipeline, slot.parameter, slot.name, kinds)
-                item = self._new_item(slot, plan, state, partners)
+                check_steppable(plan.pipeline, slot.parameter, slot.name, self._plans.kinds)
+                item = self._new_item(slot, plan, state)
             kept[place] = item
-            self._active.append(item)
-            yield item
+            self._holding.append(item)
+            self.active.append(item)
+            for part in item.parts:
+                part.take()
+            yield from item.parts or (item,)
         self._kept = kept
 
-    def _new_item(
-        self, slot: ParameterSlot, plan: GroupPlan, state: dict[str, Any], partners: Callable[[], Counter[Any]]
-    ) -> ParameterStep:
+    def _new_item(self, slot: ParameterSlot, plan: GroupPlan, state: dict[str, Any]) -> ParameterStep:
         """An item of its own for a parameter, with its state made where there is none."""
         check_flattened(self._plans.pipeline, slot.parameter, slot.name)
+        matrices = self._plans.matrices(plan, slot)
         if "step" not in state:
             check_no_state(state, plan.buffers, f"parameter {slot.name}")
-            state.update(plan.fresh_state(slot.parameter))
+            state.update(plan.fresh_state(slot.parameter, matrices))
         elif self._comes_from_another_route(state, plan):
             slot.k = 1
             state.clear()
-            state.update(plan.fresh_state(slot.parameter))
-        return ParameterStep(slot, plan, state, plan.is_matrix and partners()[_stack_key(slot)] > 1)
+            state.update(plan.fresh_state(slot.parameter, matrices))
+        item = ParameterStep(slot, plan, state, matrices)
+        item.parts = parts_of(item)
+        return item
 
     def _comes_from_another_route(self, state: dict[str, Any], plan: GroupPlan) -> bool:
         """Whether a parameter was moved, with its state, to a group of another route: it begins there anew."""
         own = {*plan.buffers}
         strange = {*buffer_names(self._plans.pipeline)} - own
         return not own <= state.keys() and not strange.isdisjoint(state)
-
-
-def _stack_key(slot: ParameterSlot) -> Any:
-    """What the parameters that may share a stack have in common."""
-    return slot.group, slot.spared, slot.parameter.shape[:1], slot.parameter.numel()
 
 
 class MemoryInUse:
@@ -125,9 +126,12 @@ class MemoryInUse:
             )
 
     def lots(self, items: list[ParameterStep]) -> list[list[ParameterStep]]:
-        """The items that may step at once, then one by one those that share memory."""
-        if not self.map.shared:
+        """The items that may step at once; copied parts, parameter by parameter; what shares memory, one by one."""
+        copies = {id(item.copied_from): item.copied_from for item in items if item.copied_from is not None}
+        if not self.map.shared and not copies:
             return [items]
         sharing = {id(self.map.extents[place]) for place in self.map.shared}
-        apart = [[item] for item in items if id(item.extents) in sharing]
-        return [[item for item in items if id(item.extents) not in sharing], *apart]
+        alone = [item for item in items if id(item.extents) in sharing]
+        together = [item for item in items if id(item.extents) not in sharing]
+        copied = [[item for item in together if item.copied_from is whole] for whole in copies.values()]
+        return [[item for item in together if item.copied_from is None], *copied, *([item] for item in alone)]

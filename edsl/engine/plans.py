@@ -5,7 +5,7 @@ A plan follows its group: what a schedule has changed there is read into the pla
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from edsl.errors import EdslError, shown
@@ -17,6 +17,7 @@ from edsl.language.stage import Estimator
 from edsl.step.addresses import steps_taken
 from edsl.step.oracle import ParameterSlot
 from edsl.step.parameter import ParameterStep
+from edsl.step.parts.matrices import Matrices
 from edsl.step.plan import GroupPlan
 from edsl.step.state_dtype import StateDtype
 
@@ -28,12 +29,18 @@ class GroupPlans:
 
     Args:
         names: of the parameters, which follow the groups.
+
+    Attributes:
+        kinds: of the modules that own each parameter, by its name, where they are known.
     """
+
+    kinds: Mapping[str, Sequence[str]]
 
     def __init__(self, pipeline: Pipeline, state_dtype: StateDtype, names: Names) -> None:
         self.pipeline = pipeline
         self._state_dtype = state_dtype
         self._names = names
+        self.kinds = {}
         self._plans: dict[Choice, GroupPlan] = {}
         self._owners: dict[Choice, int] = {}  # the id of the group that each plan was made for
         self._known: tuple[Any, Any] | None = None  # what names were made from, and the names
@@ -69,6 +76,10 @@ class GroupPlans:
         plan = GroupPlan(pipeline, share.spared, values, share.route, self._state_dtype)
         plan.record_values(group, ("route", "exclude", *values))
         return plan
+
+    def matrices(self, plan: GroupPlan, slot: ParameterSlot) -> Matrices | None:
+        """How a plan takes a parameter as matrices, None where it doesn't."""
+        return plan.matrices(slot.parameter.shape, slot.name, self.kinds.get(slot.name)) if plan.is_matrix else None
 
     def estimator(self, groups: list[dict[str, Any]]) -> Estimator:
         """The estimator with the groups' values, in which they must agree."""
@@ -115,7 +126,7 @@ class GroupPlans:
     def _estimator_memory(self, group: dict[str, Any], states: Any, slot: ParameterSlot) -> Any:
         plan, parameter = self.plan(slot.group, group, slot.spared), slot.parameter
         if "step" not in states[parameter]:
-            states[parameter].update(plan.fresh_state(parameter))
+            states[parameter].update(plan.fresh_state(parameter, self.matrices(plan, slot)))
         memory = plan.estimator_memory(states[parameter])
         if any(buffer.shape != parameter.shape for buffer in memory):
             raise EdslError("a parameter changed its shape: build a new optimizer after changing shapes")

@@ -12,7 +12,11 @@ from edsl.distributed.collectives import Bundle, gather_to_owners, scatter_from_
 from edsl.engine.work import SegmentWork
 from edsl.language.reductions import Reduction
 from edsl.numerics.dtypes import working_dtype
+from edsl.numerics.stochastic_rounding import key_of
+from edsl.step.inputs import StepInputs
 from edsl.step.layout import matrix_shape
+from edsl.step.parts.matrices import Matrix, name_of
+from edsl.step.parts.part import finders
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,10 +113,47 @@ def _whole_step(work: SegmentWork, wholes: Sequence[Tensor], step: Callable[...,
         whole if name in reshaped else whole.view(matrix_shape(whole))
         for name, whole in zip(work.segment.buffers, wholes[count:])
     ]
-    made = step(work, theta, x, inputs, buffers)
+    step_all = _step_parts if work.item.is_cut else _step_one
+    made = step_all(step, work, theta, x, inputs, buffers)
     shape = tuple(work.item.parameter.shape)
     changed = [(work.segment.buffers[place], buffers[place]) for place in work.changed]
     return [made.view(shape), *(buffer if name in reshaped else buffer.view(shape) for name, buffer in changed)]
+
+
+def _step_one(
+    step: Callable[..., Tensor], work: SegmentWork, theta: Tensor, x: Tensor, inputs: StepInputs, buffers: list[Tensor]
+) -> Tensor:
+    return step(work, theta, x, inputs, buffers)
+
+
+def _step_parts(
+    step: Callable[..., Tensor], work: SegmentWork, theta: Tensor, x: Tensor, inputs: StepInputs, buffers: list[Tensor]
+) -> Tensor:
+    """Step each matrix of a parameter that is several; what flows out of all, or θ where it was updated."""
+    item, matrices = work.item, work.item.matrices
+    assert matrices is not None  # only what is cut comes here
+    made = theta if work.segment.updates else torch.empty_like(theta, dtype=working_dtype(theta.dtype))
+    for part, factors in zip(matrices.parts, finders(item.plan, matrices)):
+
+        def of(tensor: Tensor, part: Matrix = part) -> Tensor:
+            return matrices.take(tensor, part)
+
+        own = [
+            factors[name](buffer) if name in factors else of(buffer)
+            for name, buffer in zip(work.segment.buffers, buffers)
+        ]
+        given = inputs._replace(
+            gradient=None if inputs.gradient is None else of(inputs.gradient),
+            normals=tuple(map(of, inputs.normals)),
+            key=None if inputs.key is None else inputs.key.new_tensor(key_of(name_of(item.name, part.name), item.k)),
+        )
+        flows = step(work, of(theta), of(x), given, own)
+        if not (matrices.lie_in_rows and work.segment.updates):  # else θ was updated where it lies
+            matrices.put(made, part, flows)
+        for name, buffer, after in zip(work.segment.buffers, buffers, own):
+            if name not in factors and not matrices.lie_in_rows:
+                matrices.put(buffer, part, after)
+    return made
 
 
 def _take(work: SegmentWork, pieces: Sequence[Tensor]) -> None:

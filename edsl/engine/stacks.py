@@ -1,166 +1,158 @@
 """Matrices of equal shape, stepped as one stack: one product of many small matrices instead of many products.
 
-The call of a small product costs more than its arithmetic, and on a GPU it leaves most of the chip
-idle. So the tensors of such parameters are copied into stacks of shape (n, rows, columns), stepped
-there, and copied back: a few passes through memory beside the hundreds of a matrix stage's products.
+The call of a small product costs more than its arithmetic, and on a GPU it leaves most of the chip idle. A stack holds
+no more than a device's caches, or fills the device: what a step needs beside its state is that of one stack.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from edsl.codegen.trace import record
-from edsl.engine.work import SegmentWork
-from edsl.numerics.stochastic_rounding import rounded
-from edsl.numerics.sums import mean, norm
-from edsl.step.contexts import TorchContext
+from edsl.engine.work import SegmentWork, TotalNorms, works_of
+from edsl.kernels.kernel import KernelCache, NoKernels
+from edsl.kernels.matrices import MatrixInputs, MatrixSteps
+from edsl.step.contexts import StackContext
 from edsl.step.inputs import StepInputs
+from edsl.step.parameter import ParameterStep
 from edsl.step.segment import Segment
 
-# By the type of device, as measured: the most elements of a stack, and the fewest matrices that are worth one.
-STACKS = {"cpu": (1 << 16, 8), "cuda": (1 << 23, 2)}
+STACKS = {"cpu": 1 << 16, "cuda": 1 << 23}  # by the type of device, as measured: the most elements of a stack
 
-
-class StackContext(TorchContext):
-    """Where a step happens on a stack of layers: what is asked about each has shape (n, 1, 1)."""
-
-    def __init__(self, theta: Tensor, *place: Any) -> None:
-        super().__init__(theta, *place)
-        self._shape = theta.shape[1:]
-
-    def norm(self, x: Tensor) -> Tensor:
-        return norm(x, dim=tuple(range(1, x.dim())))
-
-    def mean(self, x: Tensor) -> Tensor:
-        return mean(x, dim=tuple(range(1, x.dim())))
+Kernels = Sequence[KernelCache | NoKernels]
 
 
 def most_in_stack(rows: int, columns: int, device: str, count: int) -> int:
-    """How many of `count` equal matrices may share a stack, 1 where it would not be worth it."""
-    elements, fewest = STACKS.get(device, (0, 2))
-    most = elements // max(1, rows * columns)
-    return min(most, count) if most >= fewest else 1
+    """How many of `count` equal matrices share a stack."""
+    return max(1, min(count, STACKS.get(device, 0) // max(1, rows * columns)))
 
 
-def stacked(works: Sequence[SegmentWork]) -> Iterator[list[SegmentWork]]:
-    """The turns in stacks: those alike together, others, and what is too large, one by one.
-
-    One whose partners have no gradient now is a stack with itself, so that nothing is compiled for it alone.
-    """
-    alike: dict[Any, list[SegmentWork]] = {}
-    for work in works:
-        alike.setdefault(_kind(work), []).append(work)
-    for found in alike.values():
-        item = found[0].item
-        if not (item.partnered and can_stack(found[0].segment) and found[0].inputs.answers is None):
-            yield from ([work] for work in found)
+def step_stacks(
+    kernels: Kernels, items: Sequence[ParameterStep], number: int, totals: TotalNorms
+) -> list[ParameterStep]:
+    """Take matrices through their segment of this number where it is a program; the others are left."""
+    left: list[ParameterStep] = []
+    alike: dict[Any, list[ParameterStep]] = {}
+    for item in items:
+        if item.plan.segments[number].is_matrix and not item.is_sharded_here:
+            alike.setdefault(_kind(item, number), []).append(item)
+        else:
+            left.append(item)
+    for place, found in enumerate(alike.values()):
+        segment, first = found[0].plan.segments[number], found[0]
+        dtypes = tuple(getattr(tensor, "dtype", None) for tensor in _flowing(first, number))
+        steps = _steps(kernels, segment, first.theta, dtypes, first.memory(segment))
+        if steps is None:
+            left += found
             continue
-        rows, columns = item.theta.shape
-        count = max(2, len(found))
-        stacks = -(-count // most_in_stack(rows, columns, item.device, count))
-        step = -(-count // stacks)  # as equal stacks as can be
-        for start in range(0, len(found), step):
-            stack = found[start : start + step]
-            yield [stack[0], stack[0]] if len(stack) == 1 < step else stack
+        numbers = _numbers(first, first.theta)
+        for begin, stack in _cut(found, segment):
+            _refresh(segment, stack, number, totals)
+            inputs = [_inputs(item, segment, number) for item in stack]
+            made = steps(inputs, numbers, totals.of(first), (number, place, begin))
+            if not segment.updates:
+                for item, u in zip(stack, made):
+                    item.x = u
+    return left
 
 
-def _kind(work: SegmentWork) -> Any:
-    """What must agree for turns to share a stack; those of one plan at one step share their live values."""
-    item, inputs = work.item, work.inputs
-    if not (item.partnered and can_stack(work.segment)):
-        return id(work)
-    has = (inputs.gradient is None, inputs.hessian is None, inputs.difference is None, inputs.answers is None)
-    return id(work.segment), id(inputs.live), item.theta.shape, item.theta.dtype, item.x.dtype, has
+def step_whole(
+    kernels: Kernels, work: SegmentWork, theta: Tensor, x: Tensor, inputs: StepInputs, buffers: Sequence[Tensor]
+) -> Tensor | None:
+    """Take a matrix that was brought together on this process through its segment: what flows out, or θ.
+
+    None where its segment is no program.
+    """
+    item, segment = work.item, work.segment
+    extra = (inputs.gradient, inputs.hessian, inputs.difference)
+    dtypes = (x.dtype, *(None if tensor is None else tensor.dtype for tensor in extra))
+    steps = _steps(kernels, segment, theta, dtypes, buffers) if segment.is_matrix else None
+    if steps is None:
+        return None
+    if segment.refreshes(item.k, item.name):
+        segment.refresh(item.k, theta, x, inputs, *buffers)
+    given = MatrixInputs(theta, x, *extra, inputs.normals, buffers, item.key, item.name)
+    (made,) = steps([given], _numbers(item, theta), inputs.total_norm, item.name)
+    return made
 
 
-def stack_inputs(stack: Sequence[SegmentWork]) -> tuple[Tensor, Tensor, StepInputs, list[Tensor]]:
-    """θ, what flows in, what is read beside, and the memory, of all turns of a stack."""
-    first = stack[0].inputs
+def _steps(
+    kernels: Kernels, segment: Segment, theta: Tensor, dtypes: tuple[Any, ...], buffers: Sequence[Tensor]
+) -> MatrixSteps | None:
+    own = (cache for cache in kernels if isinstance(cache, KernelCache) and cache.device == theta.device.type)
+    for cache in own:
+        found = cache.program(segment, theta, dtypes, tuple(buffer.dtype for buffer in buffers))
+        if found is not None:
+            return MatrixSteps(*found, segment.updates)
+    return None
+
+
+def _kind(item: ParameterStep, number: int) -> Any:
+    """What must agree for matrices to share a stack; those of one plan at one step share their live values."""
+    forms = (tensor if tensor is None else tensor.dtype for tensor in _flowing(item, number))
+    buffers = (buffer.dtype for buffer in item.buffers_in_memory(item.plan.segments[number]))
+    return id(item.plan), item.k, tuple(item.theta.shape), item.theta.dtype, item.theta.device, *forms, None, *buffers
+
+
+def _flowing(item: ParameterStep, number: int) -> tuple[Tensor | None, ...]:
+    """What flows in; the raw gradient, where it is something else; the Hessian and the difference."""
+    return item.flowing, item.raw if number > 0 else None, item.new_hessian, item.own_difference
+
+
+def _numbers(item: ParameterStep, theta: Tensor) -> list[float]:
+    return item.plan.live_layout.of_matrix(item.plan.numbers(item.k), *theta.shape)
+
+
+def _cut(items: Sequence[ParameterStep], segment: Segment) -> Iterator[tuple[int, Sequence[ParameterStep]]]:
+    """Equal matrices in as equal stacks as can be, each with the place where it begins."""
+    rows, columns = items[0].theta.shape
+    most = 1 if segment.noisy else most_in_stack(rows, columns, items[0].device, len(items))  # one noise at a time
+    step = -(-len(items) // -(-len(items) // most))
+    for begin in range(0, len(items), step):
+        yield begin, items[begin : begin + step]
+
+
+def _inputs(item: ParameterStep, segment: Segment, number: int) -> MatrixInputs:
+    return MatrixInputs(
+        item.theta,
+        item.x,
+        item.gradient if number > 0 else None,
+        item.hessian,
+        item.difference,
+        [item.normal(stage, label) for stage, label in segment.noisy],
+        item.memory(segment),
+        item.key,
+        item.name,
+    )
+
+
+def _refresh(segment: Segment, stack: Sequence[ParameterStep], number: int, totals: TotalNorms) -> None:
+    """Bring the memory of those up to date that are due, together."""
+    due = [item for item in stack if segment.refreshes(item.k, item.name)]
+    works = works_of(due, number, totals) if due else []
+    # LAPACK takes one matrix after another anyway; a GPU takes all at once.
+    if len(works) > 1 and segment.stages[0].stacks and works[0].item.device != "cpu":
+        refresh_stack(segment, works)
+        return
+    for work in works:
+        segment.refresh(work.item.k, work.item.theta, work.item.x, work.place, *work.buffers)
+
+
+def refresh_stack(segment: Segment, works: Sequence[SegmentWork]) -> None:
+    """`Segment.refresh` of equal matrices at the same step."""
+    first = works[0].inputs
 
     def all_of(name: str) -> Tensor | None:
-        found = [getattr(work.inputs, name) for work in stack]
+        found = [getattr(work.inputs, name) for work in works]
         return None if found[0] is None else torch.stack(found)
 
-    inputs = first._replace(**{name: all_of(name) for name in ("gradient", "hessian", "difference", "key")})
-    theta = torch.stack([work.item.theta for work in stack])
-    x = torch.stack([work.item.x for work in stack])
-    return theta, x, inputs, [torch.stack(buffers) for buffers in zip(*(work.buffers for work in stack))]
-
-
-def stacked_function(segment: Segment) -> Callable[..., Any]:
-    """(θ, x, given, *memory), all stacked → (the next θ or u, the next of the buffers that change)."""
-    moving = _moving(segment)
-
-    def run(theta: Tensor, x: Tensor, inputs: StepInputs, *buffers: Tensor) -> tuple[Tensor, list[Tensor]]:
-        u, after, at = segment.evaluate(StackContext, theta, x, inputs, *buffers)
-        made = at.theta + u if segment.updates else u
-        changed = []
-        for place in moving:
-            new = after[place]
-            if inputs.key is not None and buffers[place].dtype is torch.bfloat16:
-                new = rounded(new, inputs.key, place)
-            changed.append(new)
-        return made, changed
-
-    return run
-
-
-def unstack_results(stack: Sequence[SegmentWork], made: Tensor, changed: Sequence[Tensor]) -> None:
-    """Copy what a stack's step made to where it belongs."""
-    segment = stack[0].segment
-    if segment.updates:
-        _copy([work.item.theta for work in stack], made)
-    else:
-        for work, u in zip(stack, made):
-            work.item.x = u
-    for place, new in zip(_moving(segment), changed):
-        _copy([work.buffers[place] for work in stack], new)
-
-
-def _moving(segment: Segment) -> list[int]:
-    """The places of the buffers that a step changes."""
-    return [place for place, name in enumerate(segment.buffers) if name not in segment.kept]
-
-
-def _copy(to: list[Tensor], stack: Tensor) -> None:
-    torch._foreach_copy_(to, list(stack.unbind()))  # pyright: ignore[reportPrivateImportUsage]
-
-
-_known: dict[Any, bool] = {}  # of segments, by their keys
-
-
-def can_stack(segment: Segment) -> bool:
-    """Whether its stages mean the same on a stack: matrix stages that say so, and elements, norms and means."""
-    if segment.key not in _known:
-        _known[segment.key] = _stacks(segment)
-    return _known[segment.key]
-
-
-def _stacks(segment: Segment) -> bool:
-    if segment.noisy or not any(stage.is_matrix for stage in segment.stages):
-        return False
-    return all(
-        stage.stacks if stage.is_matrix else _is_elementwise(segment, place)
-        for place, stage in enumerate(segment.stages)
-    )
-
-
-def _is_elementwise(segment: Segment, place: int) -> bool:
-    one = slice(place, place + 1)
-    alone = replace(
-        segment,
-        stages=segment.stages[one],
-        labels=segment.labels[one],
-        memory=segment.memory[one],
-        places=segment.places[one],
-    )
-    try:
-        record(alone, looked=False, differs=False, apart=True)
-    except Exception:  # it speaks torch, not the language of At
-        return False
-    return True
+    inputs = first._replace(**{name: all_of(name) for name in ("gradient", "hessian", "difference")})
+    theta = torch.stack([work.item.theta for work in works])
+    x = torch.stack([work.item.x for work in works])
+    buffers = [torch.stack(found) for found in zip(*(work.buffers for work in works))]
+    for place, new in segment.refreshed(StackContext, works[0].item.k, theta, x, inputs, *buffers).items():
+        to = [work.buffers[place] for work in works]
+        torch._foreach_copy_(to, list(new.unbind()))  # pyright: ignore[reportPrivateImportUsage]

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from edsl.errors import EdslWarning
+from edsl.errors import EdslWarning, brief
 from edsl.kernels.progress import compiling
 
 MOST_KEPT = 256  # functions; those in use stay with their optimizers
@@ -162,5 +162,4 @@ def _why(reason: Exception) -> str:
     text = str(reason)
     if "C++ compiler" in text or "InvalidCxxCompiler" in type(reason).__name__:
         return "no C++ compiler was found (install g++, or name one in CXX)"
-    line = next((line.strip() for line in text.splitlines() if line.strip()), type(reason).__name__)
-    return f"torch.compile failed ({line[:200]})"
+    return f"torch.compile failed ({brief(reason, 200)})"

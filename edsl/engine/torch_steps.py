@@ -1,4 +1,4 @@
-"""The path through torch: what no kernel takes, one layer or one stack of equal layers after another.
+"""The path through torch: what no kernel takes, one layer after another.
 
 A segment becomes a function of tensors, compiled by torch.compile, or run as it stands with mode="eager".
 A function is compiled once for all layers that it serves: `serves_all_sizes` says whether sizes matter.
@@ -10,14 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from edsl.engine.sharded import PartialResult, identity_part, reduce_all, step_gathered
-from edsl.engine.stacks import stack_inputs, stacked, stacked_function, unstack_results
 from edsl.engine.torch_compile import Inductor
 from edsl.engine.work import SegmentWork
-from edsl.numerics.newton_schulz import orthogonal_factor
+from edsl.numerics.newton_schulz import newton_schulz
 from edsl.step.inputs import StepInputs
 from edsl.step.segment import Segment
 from edsl.step.state_dtype import StateDtype
@@ -39,13 +37,9 @@ class TorchSteps:
 
     def step(self, works: Sequence[SegmentWork]) -> None:
         """Take layers, or shards whose questions are answered, through their segment."""
-        for stack in stacked(works) if self.mode != "eager" else ([work] for work in works):
-            if len(stack) > 1:
-                self._step_stack(stack)
-                continue
-            (work,) = stack
+        for work in works:
             item = work.item
-            item.x = self._step_of(work.segment, item.k, item.theta, item.x, work.place, work.buffers)
+            item.x = self._step_of(work, item.theta, item.x, work.place, work.buffers)
 
     def reduce(self, works: Sequence[SegmentWork]) -> None:
         """Answer what sharded items ask about their whole layers, all of a round at once."""
@@ -53,35 +47,29 @@ class TorchSteps:
         for number in range(max((work.segment.analysis.rounds for work in asking), default=0)):
             reduce_all([told for work in asking for told in self._ask(work, number)], self._orthogonal)
 
-    def step_gathered(self, works: Sequence[SegmentWork]) -> None:
-        """Take sharded layers through a segment that no shard can run: each whole, on one process."""
-        step_gathered([work for work in works if work.needs_whole], self._step_whole)
+    def step_gathered(self, works: Sequence[SegmentWork], first: Callable[..., Tensor | None]) -> None:
+        """Take sharded layers through a segment that no shard can run: each whole, on one process.
 
-    def _step_stack(self, stack: list[SegmentWork]) -> None:
-        segment = stack[0].segment
-        for work in dict.fromkeys(stack):
-            _refresh(segment, work.item.k, work.item.theta, work.item.x, work.place, work.buffers)
-        theta, x, inputs, buffers = stack_inputs(stack)
-        for tensor in (theta, x, inputs.gradient, inputs.hessian, inputs.difference, inputs.key, *buffers):
-            if tensor is not None:  # so that a layer without a gradient compiles nothing
-                torch._dynamo.mark_dynamic(tensor, 0)
-        function = self._function(
-            (segment.key, "stack"), partial(stacked_function, segment), segment.serves_all_sizes, theta, x, inputs
-        )
-        unstack_results(stack, *function(theta, x, inputs, *buffers))
+        Args:
+            first: takes those that are no work for torch; it gives None for the others.
+        """
+
+        def step(work: SegmentWork, theta: Tensor, x: Tensor, inputs: StepInputs, buffers: list[Tensor]) -> Tensor:
+            made = first(work, theta, x, inputs, buffers)
+            if made is None:
+                made = self._step_of(work, theta, x, inputs, buffers)
+            return theta if made is None else made
+
+        step_gathered([work for work in works if work.needs_whole], step)
 
     def _step_of(
-        self, segment: Segment, k: int, theta: Tensor, x: Tensor, inputs: StepInputs, buffers: list[Tensor]
-    ) -> Tensor | None:
-        _refresh(segment, k, theta, x, inputs, buffers)
-        function = self._function(segment.key, segment.function, segment.serves_all_sizes, theta, x, inputs)
-        return function(theta, x, inputs, *buffers)
-
-    def _step_whole(
         self, work: SegmentWork, theta: Tensor, x: Tensor, inputs: StepInputs, buffers: list[Tensor]
-    ) -> Tensor:
-        u = self._step_of(work.segment, work.item.k, theta, x, inputs, buffers)
-        return theta if u is None else u
+    ) -> Tensor | None:
+        segment, item = work.segment, work.item
+        if segment.refreshes(item.k, item.name):
+            segment.refresh(item.k, theta, x, inputs, *buffers)
+        function = self._function(segment, segment.key, segment.function, segment.serves_all_sizes, theta, x, inputs)
+        return function(theta, x, inputs, *buffers)
 
     def _ask(self, work: SegmentWork, number: int) -> Iterator[PartialResult]:
         """What a shard can tell for its questions of one round."""
@@ -93,18 +81,24 @@ class TorchSteps:
         if item.theta.numel() > 0:
             key = (segment.key, "ask", number)
             inputs = work.place
-            ask = self._function(key, partial(segment.asking, number), True, item.theta, item.x, inputs)
+            ask = self._function(segment, key, partial(segment.asking, number), True, item.theta, item.x, inputs)
             parts = ask(item.theta, item.x, inputs, *work.buffers)
         for (place, question), part in zip(asked, parts):
             yield PartialResult(work, place, question, part)
 
     def _orthogonal(self, whole: Tensor, *how: Any) -> Tensor:
-        """A whole matrix's orthogonal factor."""
-        key = ("orthogonal", how, whole.dtype, whole.device, _form(whole))
-        return self._cached(key, partial(orthogonal_factor, how), True)(whole)
+        """A whole matrix's orthogonal factor, all of it products."""
+        return newton_schulz(whole, *how)
 
     def _function(
-        self, key: Any, make: Callable[[], Any], dynamic: bool, theta: Tensor, x: Tensor, inputs: StepInputs
+        self,
+        segment: Segment,
+        key: Any,
+        make: Callable[[], Any],
+        dynamic: bool,
+        theta: Tensor,
+        x: Tensor,
+        inputs: StepInputs,
     ) -> Callable[..., Any]:
         form = _form(theta) if dynamic else theta.shape[-2:]
         known = tuple(answer is None for answer in inputs.answers or ())
@@ -115,11 +109,10 @@ class TorchSteps:
             inputs.answers is None,
             known,
         )
-        return self._cached((key, theta.dtype, x.dtype, theta.device, form, has), make, dynamic)
-
-    def _cached(self, key: tuple[Any, ...], make: Callable[[], Any], dynamic: bool) -> Callable[..., Any]:
+        key = (key, theta.dtype, x.dtype, theta.device, form, has)
         if key not in self._functions:
-            eager = self.mode == "eager"
+            of_shard = self.mode == "compiled" and segment.is_matrix and inputs.answers is not None
+            eager = self.mode == "eager" or of_shard  # what a shard computes of a matrix is little
             whole = (*key, str(self._state_dtype))
             self._functions[key] = make() if eager else self.inductor.compiled(whole, make, dynamic)
         return self._functions[key]
@@ -132,8 +125,3 @@ def _form(theta: Tensor) -> tuple[bool, ...]:
     *stack, rows, columns = theta.shape
     equal = (rows in stack, columns in stack)
     return (rows > columns, rows == columns, rows == 1, columns == 1, *equal)
-
-
-def _refresh(segment: Segment, k: int, theta: Tensor, x: Tensor, inputs: StepInputs, buffers: list[Tensor]) -> None:
-    if segment.refreshes(k):
-        segment.refresh(k, theta, x, inputs, *buffers)

@@ -53,7 +53,7 @@ class SegmentWork:
     @property
     def changed(self) -> list[int]:
         """The places of the buffers that this step changes."""
-        kept = frozenset() if self.segment.refreshes(self.item.k) else self.segment.kept
+        kept = frozenset() if self.segment.refreshes(self.item.k, self.item.name) else self.segment.kept
         return [place for place, name in enumerate(self.segment.buffers) if name not in kept]
 
     def set_result(self, place: int, answer: Tensor) -> None:
@@ -109,7 +109,7 @@ def works_of(items: Sequence[ParameterStep], number: int, totals: TotalNorms) ->
         live = lives.get((id(item.plan), item.k, device))
         if live is None:
             live = lives[id(item.plan), item.k, device] = item.plan.live(item.k, device)
-        needs_whole = item.is_sharded_here and not segment.serves_all_sizes
+        needs_whole = item.is_sharded_here and (not segment.serves_all_sizes or _asks_of_parts(item, segment))
         asks = item.is_sharded_here and not needs_whole
         inputs = StepInputs(
             gradient=item.gradient if number > 0 else None,
@@ -123,6 +123,11 @@ def works_of(items: Sequence[ParameterStep], number: int, totals: TotalNorms) ->
         )
         works.append(SegmentWork(item, segment, inputs, item.memory(segment), needs_whole))
     return works
+
+
+def _asks_of_parts(item: ParameterStep, segment: Segment) -> bool:
+    """Whether a segment asks about the matrices of a parameter that is several."""
+    return item.is_cut and (bool(segment.analysis.reductions) or any(stage.is_matrix for stage in segment.stages))
 
 
 def _size(shape: tuple[int, int], like: Tensor) -> Tensor:

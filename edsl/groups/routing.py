@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from edsl.errors import EdslError
+from edsl.errors import EdslError, ShapeError
 from edsl.groups.exclusion import excluded_names, is_norm
-from edsl.step.folding import KERNEL, kernels_in_module
+from edsl.groups.matrix_kinds import matrix_kinds_in_module, matrix_kinds_in_name
 from edsl.updates.route import APART, BY_MODULE, KINDS
 
 _HEADS = ("head", "lm_head", "classifier")
@@ -24,7 +24,7 @@ def kinds_in_module(module: nn.Module) -> dict[str, tuple[str, ...]]:
     """The kinds of the modules that own each parameter, by the parameter's name; a tied one has several.
 
     An embedding is an `nn.Embedding` or `nn.EmbeddingBag`, and a parameter that is itself called so, such as
-    pos_embed. For heads see `heads_in_module`.
+    pos_embed. For heads see `heads_in_module`, for what tells of matrices `matrix_kinds_in_module`.
     """
     heads = {id(layer) for layer in heads_in_module(module)}
     owners: dict[int, list[str]] = {}
@@ -37,10 +37,9 @@ def kinds_in_module(module: nn.Module) -> dict[str, tuple[str, ...]]:
                 own.append("norm")
             elif id(layer) in heads:
                 own.append("head")
-    kernels = kernels_in_module(module)
+    matrices = matrix_kinds_in_module(module)
     return {
-        name: (*owners.get(id(parameter), ()), *((KERNEL,) if name in kernels else ()))
-        for name, parameter in module.named_parameters()
+        name: (*owners.get(id(parameter), ()), *matrices.get(name, ())) for name, parameter in module.named_parameters()
     }
 
 
@@ -112,6 +111,7 @@ def kinds_in_names(shapes: Mapping[str, Sequence[int]]) -> dict[str, tuple[str, 
             )
             if owns
         )
+        + matrix_kinds_in_name(name, shapes[name])
         for name, layer in layers.items()
     }
 
@@ -149,5 +149,5 @@ def route_of(parameter: Any, name: str | None, routes: Sequence[str], kinds: dic
             if route in routes:
                 return route
         which = f"parameter {name}" if name else "a parameter"
-        raise EdslError(f"route: no route takes {which} of shape {tuple(parameter.shape)}; add other=…, such as adamw")
+        raise ShapeError(f"route: no route takes {which} of shape {tuple(parameter.shape)}; add other=…, such as adamw")
     return routes[0]  # no tensor: torch will say so

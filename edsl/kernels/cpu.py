@@ -12,13 +12,11 @@ import torch
 from torch import Tensor
 
 from edsl.codegen.cpp import LEADING, SCRATCH, SMALL, columns, source
-from edsl.codegen.signature import KernelSignature
-from edsl.codegen.trace import record
-from edsl.kernels.kernel import Kernel, KernelCache, LaunchTable
+from edsl.kernels.kernel import Kernel, KernelCache, LaunchTable, Part, Row
 from edsl.kernels.toolchain import compile_library
+from edsl.step.inputs import LiveLayout
 from edsl.step.parameter import ParameterStep
 from edsl.step.plan import GroupPlan
-from edsl.step.segment import Segment
 
 SHARED = 1 << 15  # elements from which threads share a step, as torch's own loops do
 _forked = False  # OpenMP's threads are not in a forked child, which would wait for them for ever
@@ -27,21 +25,30 @@ _forked = False  # OpenMP's threads are not in a forked child, which would wait 
 class CpuKernel(Kernel):
     """A step in C++.
 
-    Raises:
-        NotElementwise: for a step that is more than elements, norms and means.
-        OSError: without a C++ compiler, or where it fails.
+    Args:
+        function: the compiled one.
+        spilled: the values an element that it keeps aside.
     """
 
-    def __init__(self, segment: Segment, signature: KernelSignature, looked: bool, differs: bool, apart: bool) -> None:
-        super().__init__(segment, signature)
-        text, self.spilled = source(record(segment, looked, differs, apart), signature, len(segment.noisy))
-        self.width = len(columns(len(signature.buffers), len(segment.noisy)))
-        self._function = compile_library(text).step
+    def __init__(self, part: Part, normals: int, live: LiveLayout, function: Any, spilled: int) -> None:
+        super().__init__(part, normals, live)
+        self.spilled = spilled
+        self.width = len(columns(len(part.signature.buffers), normals))
+        self._function = function
         self._function.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
         self._function.restype = None
 
     def batch(self, number: int) -> CpuLaunchTable:
         return CpuLaunchTable(self, number)
+
+    def launch(self, rows: Sequence[Row], numbers: Sequence[float], total: Tensor | None, place: Any) -> None:
+        live = array("d", numbers)
+        if total is not None:
+            live[self.total] = float(total)
+        begin = live.buffer_info()[0]
+        table = array("q", [entry for row in rows for entry in (row.count, begin, 0, row.key, *row.addresses)])
+        kept = max((row.count for row in rows if row.count <= SCRATCH), default=0)
+        self(table, kept, sum(row.count for row in rows))
 
     def __call__(self, table: array[int], largest: int, elements: int) -> None:
         """Step every layer of a table.
@@ -107,6 +114,11 @@ class CpuKernels(KernelCache):
     device = "cpu"
 
     def _compiled(
-        self, segment: Segment, signature: KernelSignature, looked: bool, differs: bool, apart: bool, device: Any
-    ) -> CpuKernel:
-        return CpuKernel(segment, signature, looked, differs, apart)
+        self, parts: Sequence[Part], normals: int, live: LiveLayout, device: torch.device
+    ) -> Sequence[CpuKernel]:
+        text, spilled = source(parts, normals)
+        library = compile_library(text)  # one for all parts: a compiler takes longer to start than to end
+        return [
+            CpuKernel(part, normals, live, library[f"step{number}"], spilled[number])
+            for number, part in enumerate(parts)
+        ]

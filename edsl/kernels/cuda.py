@@ -15,16 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edsl.codegen.signature import KernelSignature
-from edsl.codegen.trace import record
 from edsl.codegen.triton import BLOCK, LEADING, kernels
 from edsl.errors import CompilerFailed
-from edsl.kernels.kernel import Kernel, KernelCache, LaunchTable
+from edsl.kernels.kernel import Kernel, KernelCache, LaunchTable, Part, Row
 from edsl.kernels.module_cache import import_source
 from edsl.numerics.stochastic_rounding import key_of
+from edsl.step.inputs import LiveLayout
 from edsl.step.parameter import ParameterStep
 from edsl.step.plan import GroupPlan
-from edsl.step.segment import Segment
 
 
 @dataclass(frozen=True)
@@ -45,44 +43,41 @@ class CudaKernel(Kernel):
         made: the text of its kernels.
 
     Raises:
-        NotElementwise: for a step that is more than elements, norms and means.
         ImportError: without Triton.
         CompilerFailed: where Triton can't compile it, or load it.
     """
 
-    def __init__(
-        self,
-        segment: Segment,
-        signature: KernelSignature,
-        looked: bool,
-        differs: bool,
-        apart: bool,
-        device: torch.device,
-        tile: Tile,
-    ) -> None:
-        super().__init__(segment, signature)
+    def __init__(self, part: Part, normals: int, live: LiveLayout, device: torch.device, tile: Tile) -> None:
+        super().__init__(part, normals, live)
         self.device, self.warps = device, tile.warps
-        self.total = segment.live_layout.total_norm
-        self.rounds = torch.bfloat16 in signature.buffers
-        self.made = kernels(
-            record(segment, looked, differs, apart), signature, len(segment.noisy), segment.live_layout.k, tile.block
-        )
+        self.rounds = torch.bfloat16 in part.signature.buffers
+        self.made = kernels(*part, normals, live.k, tile.block)
         module = import_source(self.made.text)
         self._functions: list[tuple[Any, bool]] = [
             (getattr(module, name), name.startswith("pass")) for name in self.made.names
         ]
-        self._places: dict[int, DeviceTable] = {}
+        self._places: dict[Any, DeviceTable] = {}
         self._load()
 
     def batch(self, number: int) -> CudaLaunchTable:
         return CudaLaunchTable(self, number)
 
-    def __call__(self, rows: array[int], number: int, numbers: Tensor) -> None:
+    def launch(self, rows: Sequence[Row], numbers: Sequence[float], total: Tensor | None, place: Any) -> None:
+        live = self.uploaded(torch.tensor(numbers, dtype=torch.float64, device="cpu"))
+        if total is not None:
+            live[self.total].copy_(total, non_blocking=True)
+        entries, first = array("q"), 0
+        for row in rows:
+            entries.extend((row.count, first, 0, key_of(row.name, 0) if self.rounds else 0, *row.addresses))
+            first += _blocks(row.count, self.made.block)
+        self(entries, place, live)
+
+    def __call__(self, rows: array[int], number: Any, numbers: Tensor) -> None:
         """Step every layer of a table.
 
         Args:
             rows: of the table, one after another, each with the entries that `edsl.codegen.triton.columns` names.
-            number: of the segment.
+            number: of the segment, or by what else a table of the same layers is known.
             numbers: the live values, on the device.
         """
         places = self._places.get(number)
@@ -199,21 +194,15 @@ class CudaKernels(KernelCache):
     @property
     def launches(self) -> int:
         """How many kernels a step launches where each of its compiled steps takes one batch of layers."""
-        made = (kernel.made for kernel in self._kernels.values() if isinstance(kernel, CudaKernel))
-        return sum(len(one.names) for one in made)
+        made = (kernel for found in self._kernels.values() if found for kernel in found[1])
+        return sum(len(one.made.names) for one in made if isinstance(one, CudaKernel))
 
     def _compiled(
-        self,
-        segment: Segment,
-        signature: KernelSignature,
-        looked: bool,
-        differs: bool,
-        apart: bool,
-        device: torch.device,
-    ) -> CudaKernel:
+        self, parts: Sequence[Part], normals: int, live: LiveLayout, device: torch.device
+    ) -> Sequence[CudaKernel]:
         if torch.version.hip is not None:
             raise NotImplementedError("edsl's Triton kernels need an NVIDIA GPU")
-        return CudaKernel(segment, signature, looked, differs, apart, device, self.tile)
+        return [CudaKernel(part, normals, live, device, self.tile) for part in parts]
 
 
 def _blocks(count: Any, block: int) -> Any:

@@ -6,18 +6,23 @@ import warnings
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from struct import pack
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
+from edsl.codegen.expression import Conditions
+from edsl.codegen.program import Program, cut, whole
 from edsl.codegen.signature import KernelSignature
+from edsl.codegen.trace import Trace, record
 from edsl.errors import CompilerFailed, EdslWarning, first_line
 from edsl.kernels.code_cache import UnusableCache
 from edsl.kernels.progress import compiling
 from edsl.numerics.dtypes import working_dtype
+from edsl.step.inputs import LiveLayout
 from edsl.step.parameter import ParameterStep
 from edsl.step.plan import GroupPlan
 from edsl.step.segment import Segment
@@ -25,23 +30,63 @@ from edsl.step.segment import Segment
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
+class Part(NamedTuple):
+    """What a kernel is compiled from."""
+
+    recording: Trace
+    signature: KernelSignature
+
+
+@dataclass(frozen=True)
+class Row:
+    """One tensor of a part of a step, and with it all those of its shape that the part reads and writes.
+
+    Attributes:
+        count: its elements.
+        key: of this step's stochastic rounding, 0 where nothing is rounded.
+        name: of its parameter.
+        addresses: in the order of `edsl.codegen.signature.tensors`.
+    """
+
+    count: int
+    key: int
+    name: str
+    addresses: list[int]
+
+
 class Kernel(ABC):
-    """The compiled step of a segment, for tensors of some dtypes.
+    """The compiled step of a segment, or of a part of it, for tensors of some dtypes.
 
     Attributes:
         work: the dtype of arithmetic.
         updates: it moves θ.
         noisy: it reads noise.
+        total: the place of the total norm among the live values.
+
+    Args:
+        normals: how many tensors of noise it reads.
+        live: where the live values stand.
     """
 
-    def __init__(self, segment: Segment, signature: KernelSignature) -> None:
-        self.work = signature.work
-        self.updates = segment.updates
-        self.noisy = bool(segment.noisy)
+    def __init__(self, part: Part, normals: int, live: LiveLayout) -> None:
+        self.total = live.total_norm
+        self.work = part.signature.work
+        self.updates = part.recording.updates
+        self.noisy = normals > 0
 
     @abstractmethod
     def batch(self, number: int) -> LaunchTable:
         """An empty batch for a segment of this number."""
+
+    @abstractmethod
+    def launch(self, rows: Sequence[Row], numbers: Sequence[float], total: Tensor | None, place: Any) -> None:
+        """Step these tensors.
+
+        Args:
+            numbers: the live values that they share, with room for the total norm.
+            total: that norm, where it is read.
+            place: by which a later launch of tensors that lie alike is known.
+        """
 
 
 class LaunchTable(ABC):
@@ -116,6 +161,10 @@ class LaunchTable(ABC):
         return found + item.buffer_addresses(segment)
 
 
+Compiled = tuple[Program, Sequence[Kernel]]
+Dtypes = tuple[Any, ...]
+
+
 class KernelCache(ABC):
     """All steps that an optimizer has compiled for one kind of device.
 
@@ -128,25 +177,24 @@ class KernelCache(ABC):
     device: str
 
     def __init__(self) -> None:
-        self._kernels: dict[tuple[Any, ...], Kernel | None] = {}
+        self._kernels: dict[tuple[Any, ...], Compiled | None] = {}
         self._warned = False
         self.reasons: list[str] = []
 
     @property
     def kernels(self) -> int:
-        return sum(kernel is not None for kernel in self._kernels.values())
+        return sum(found is not None for found in self._kernels.values())
 
     @abstractmethod
     def _compiled(
-        self,
-        segment: Segment,
-        signature: KernelSignature,
-        looked: bool,
-        differs: bool,
-        apart: bool,
-        device: torch.device,
-    ) -> Kernel:
-        """A new kernel; any exception leaves the step to torch.compile."""
+        self, parts: Sequence[Part], normals: int, live: LiveLayout, device: torch.device
+    ) -> Sequence[Kernel]:
+        """New kernels; any exception leaves the step to torch.compile.
+
+        Args:
+            normals: how many tensors of noise each reads.
+            live: where the live values stand.
+        """
 
     def run(
         self, items: Sequence[ParameterStep], number: int, totals: Sequence[Tensor | None] | None
@@ -189,29 +237,44 @@ class KernelCache(ABC):
 
     def _found(self, item: ParameterStep, number: int, dtypes: tuple[Any, ...]) -> Kernel | None:
         segment, theta = item.plan.segments[number], item.local
+        if segment.is_matrix or segment.stages[0].refresh_every > 0:
+            return None
         lying = item.buffers_in_memory(segment)
         read = (item.flowing, item.raw, item.new_hessian, item.own_difference, *lying)
         for tensor in read:  # a kernel addresses all of them as it does θ: what is not alike goes to torch
             if tensor is not None and (tensor.numel() != theta.numel() or tensor.device != theta.device):
                 return None
-        buffers = tuple(buffer.dtype for buffer in lying)
+        found = self.program(segment, theta, dtypes, tuple(buffer.dtype for buffer in lying))
+        return found[1][0] if found else None
+
+    def program(self, segment: Segment, theta: Tensor, dtypes: Dtypes, buffers: Dtypes) -> Compiled | None:
+        """A segment as a program, with a kernel for each of its loops; None where there is none.
+
+        Args:
+            dtypes: of what flows in, and of the raw gradient, the Hessian and the difference, None where there is none.
+            buffers: those of the segment's buffers.
+        """
         key = (segment.key, theta.dtype, dtypes, buffers, theta.device)
         if key not in self._kernels:
-            self._kernels[key] = self._made(segment, theta, dtypes, buffers)
+            self._kernels[key] = self._compiled_program(segment, theta, dtypes, buffers)
         return self._kernels[key]
 
-    def _made(
-        self, segment: Segment, theta: Tensor, dtypes: tuple[Any, ...], buffers: tuple[Any, ...]
-    ) -> Kernel | None:
+    def _compiled_program(self, segment: Segment, theta: Tensor, dtypes: Dtypes, buffers: Dtypes) -> Compiled | None:
         x, gradient, hessian, difference = dtypes
+        work = working_dtype(theta.dtype)
         extra = (gradient or torch.float32, hessian or torch.float32, difference or torch.float32)
-        signature = KernelSignature(working_dtype(theta.dtype), theta.dtype, x, extra, buffers)
-        if segment.stages[0].refresh_every > 0 or any(dtype not in DTYPES for dtype in signature.all):
+        if any(dtype not in DTYPES for dtype in (theta.dtype, x, *extra, *buffers)):
             return None
-        conditions = (hessian is not None, difference is not None, gradient is not None)
+        conditions = Conditions(hessian is not None, difference is not None, gradient is not None)
         try:
+            cutting = cut if segment.is_matrix else whole
+            program = cutting(record(segment, conditions), [dtype is work for dtype in buffers])
+            parts = [
+                Part(one.trace, KernelSignature(work, theta.dtype, x, extra, one.dtypes(buffers, work)))
+                for one in program.loops
+            ]
             with compiling(self.kernels + 1):
-                return self._compiled(segment, signature, *conditions, theta.device)
+                return program, self._compiled(parts, len(segment.noisy), segment.live_layout, theta.device)
         except (CompilerFailed, UnusableCache) as reason:
             if not self._warned:
                 warnings.warn(f"{reason}: using torch.compile", EdslWarning, stacklevel=2)
@@ -225,6 +288,7 @@ class KernelCache(ABC):
 class NoKernels:
     """No compiled steps: every item is left."""
 
+    device: ClassVar[str] = ""
     kernels: ClassVar[int] = 0
     reasons: ClassVar[Sequence[str]] = ()
 

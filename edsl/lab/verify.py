@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from edsl.errors import EdslError, brief
+from edsl.errors import EdslError, ShapeError, brief
 from edsl.lab.closure import closure_for
 from edsl.language.domain import Whole
 from edsl.language.pipeline import Pipeline
@@ -113,12 +112,27 @@ def verify(
     check_mode(mode)
     pipelines = parse(first), parse(second)
     try:
-        return _run(pipelines, steps, tolerance, seed, mode, Network)
+        return _run(pipelines, steps, tolerance, seed, mode, _network_for(pipelines, mode))
+    except EdslError:
+        raise
     except Exception as reason:  # another package's optimizer may raise anything
-        said = brief(reason)
-        if not re.search("takes matrices|no route takes|2D", said):
-            raise reason if isinstance(reason, EdslError) else EdslError(said) from None
-    return _run(pipelines, steps, tolerance, seed, mode, MatrixNetwork)
+        raise EdslError(brief(reason)) from None
+
+
+def _network_for(pipelines: tuple[Pipeline, Pipeline], mode: str) -> type[nn.Module]:
+    """The network whose parameters both take: one of matrices alone where a vector or a kernel is refused."""
+    for kind in (Network, MatrixNetwork):
+        try:
+            for pipeline in pipelines:
+                _optimizer(pipeline, kind().double(), mode)
+        except ShapeError:
+            continue
+        except Exception:  # another package's optimizer may raise anything for a shape
+            if not any(pipeline.update.moves_weights for pipeline in pipelines):
+                raise
+            continue
+        return kind
+    return Network  # and let it say why not
 
 
 def _run(
@@ -155,9 +169,7 @@ def _batch(generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
 
 def _runner(pipeline: Pipeline, network: nn.Module, mode: str) -> Callable[[tuple[Tensor, ...]], float]:
     """A function that takes one step on a batch and returns the loss."""
-    alone = pipeline.update.moves_weights and len(pipeline.stages) == 2 and not pipeline.estimator.needs_closure
-    given: Any = list(network.parameters()) if alone else network  # which may not know names
-    optimizer: Any = compile(pipeline, given, mode=mode, exclude=())
+    optimizer = _optimizer(pipeline, network, mode)
 
     def run(batch: tuple[Tensor, ...]) -> float:
         images, tokens, labels = batch
@@ -165,6 +177,12 @@ def _runner(pipeline: Pipeline, network: nn.Module, mode: str) -> Callable[[tupl
         return float(loss)
 
     return run
+
+
+def _optimizer(pipeline: Pipeline, network: nn.Module, mode: str) -> Any:
+    alone = pipeline.update.moves_weights and len(pipeline.stages) == 2 and not pipeline.estimator.needs_closure
+    given: Any = list(network.parameters()) if alone else network  # which may not know names
+    return compile(pipeline, given, mode=mode, exclude=())
 
 
 def _worst(networks: list[nn.Module], names: list[str], step: int) -> Parting:

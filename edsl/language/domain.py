@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from edsl.errors import shown
+from edsl.errors import EdslError, either, shown
 
 _ABSENT: Any = object()
 
@@ -95,7 +95,7 @@ class Choice:
         raise ValueError(f"must be {self}, got {shown(value)}")
 
     def __str__(self) -> str:
-        return " or ".join(repr(option) for option in self.options)
+        return either(map(repr, self.options))
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,28 @@ class Whole:
         return f"a whole number ≥ {self.low}"
 
 
+@dataclass(frozen=True)
+class Split:
+    """How a parameter is cut into matrices: a word, names of equal parts, or sizes of parts."""
+
+    words: ClassVar[tuple[str, ...]] = ("auto", "none", "experts")
+    live: ClassVar[bool] = False
+
+    def read(self, value: Any) -> str | tuple[Any, ...]:
+        if isinstance(value, str) and value in self.words:
+            return value
+        parts = tuple(value) if isinstance(value, (tuple, list)) else ()
+        named = all(isinstance(part, str) and part.isidentifier() for part in parts) and len({*parts}) == len(parts)
+        sized = all(type(part) is int and 0 < part < 2**63 for part in parts)
+        if len(parts) < 2 or not (named or sized):
+            raise ValueError(f"must be {self}, got {shown(value)}")
+        return parts
+
+    def __str__(self) -> str:
+        words = ", ".join(map(repr, self.words))
+        return f"{words}, names of equal parts such as ('q', 'k', 'v'), or their sizes such as (768, 256, 256)"
+
+
 class Domain(Protocol):
     """The values that a hyper-parameter may take, and how one is read; raises ValueError with what is wrong."""
 
@@ -134,6 +156,22 @@ def field(default: Any, domain: Domain, letter: str = "", spared: Any = _ABSENT)
     if spared is not _ABSENT:
         metadata["spared"] = spared
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def read_number(text: str) -> float:
+    """The float that a decimal text writes.
+
+    Raises:
+        ValueError: for what is no number.
+        EdslError: for a number that a float would turn into 0 or ∞.
+    """
+    number = float(text)
+    digits = text.lower().partition("e")[0]
+    if number == 0 and any(digit in digits for digit in "123456789"):
+        raise EdslError(f"{text[:40]} is too small for a float, which would be 0")
+    if math.isinf(number) and "inf" not in text.lower():
+        raise EdslError(f"{text[:40]} is too large for a float")
+    return number
 
 
 def plain(value: Any) -> str:

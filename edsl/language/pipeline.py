@@ -7,7 +7,7 @@ from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
-from edsl.errors import EdslError, shown
+from edsl.errors import EdslError, either, shown
 from edsl.language.arguments import read_arguments
 from edsl.language.doubts import keep_settled
 from edsl.language.order import check_complete, check_order
@@ -112,7 +112,7 @@ class Pipeline(Chain):
             EdslError: when there is no such route.
         """
         if not isinstance(route, str) or route not in self.branches:
-            raise EdslError(f"param group: its route must be one of {', '.join(self.branches)}, got {shown(route)}")
+            raise EdslError(f"param group: its route must be {either(self.branches)}, got {shown(route)}")
         return self.branches[route]
 
     def name_in(self, route: str, argument: str) -> str:

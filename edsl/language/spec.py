@@ -16,8 +16,9 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from edsl.errors import EdslError, FieldError, OrderError, SpecError, nearest, shown
+from edsl.errors import EdslError, FieldError, OrderError, SpecError, either, nearest, shown
 from edsl.language.caller import warn_user
+from edsl.language.domain import read_number
 from edsl.language.doubts import outside_bounds
 from edsl.language.order import check_complete, check_order
 from edsl.language.pipeline import Chain, Pipeline
@@ -254,10 +255,12 @@ class _Reader:
             package = node.value.id
             if package in FOREIGN_PACKAGES:
                 return f"{package}.{node.attr}"
-            packages = " and ".join(FOREIGN_PACKAGES)
             raise self.error(
-                f"a dotted name is an optimizer of {packages}, got {package}.{node.attr}", self.column_of(node)
+                f"a dotted name is an optimizer of {either(FOREIGN_PACKAGES)}, got {package}.{node.attr}",
+                self.column_of(node),
             )
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            raise self.error(f"write a stage without quotes, got {shown(node.value)}", self.column_of(node))
         raise self.error(f"expected a stage such as e(alpha=-5), got {_what(node)}", self.column_of(node))
 
     def arguments(self, name: str, call: ast.Call) -> tuple[dict[str, Any], dict[str, ast.AST]]:
@@ -277,14 +280,20 @@ class _Reader:
 
     def literal(self, node: ast.expr) -> Any:
         if isinstance(node, ast.Constant) and isinstance(node.value, (bool, int, float, str, type(None))):
-            return node.value
+            return self.number(node) if isinstance(node.value, float) else node.value
         if isinstance(node, (ast.Tuple, ast.List)):
             return tuple(self.literal(item) for item in node.elts)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
-            number = node.operand.value if isinstance(node.operand, ast.Constant) else None
+            number = self.literal(node.operand) if isinstance(node.operand, ast.Constant) else None
             if isinstance(number, (int, float)) and not isinstance(number, bool):
                 return -number if isinstance(node.op, ast.USub) else number
         raise self.error(f"a value is a number, a string, True, False or None, got {_what(node)}", self.column_of(node))
+
+    def number(self, node: ast.Constant) -> float:
+        try:
+            return read_number(self.source.encode()[node.col_offset : node.end_col_offset].decode())
+        except EdslError as reason:
+            raise self.error(str(reason), self.column_of(node)) from None
 
     def column_of(self, node: ast.AST) -> int:
         """Where a node begins, in characters of the given text; `ast` counts UTF-8 bytes."""

@@ -41,7 +41,7 @@ class Stage(Hyperparameters):
     needs_noise: ClassVar[bool] = False  # at.normal is read
     takes_stages: ClassVar[bool] = False  # its arguments are stages
     is_matrix: ClassVar[bool] = False  # takes a parameter as a matrix, rows × all other dimensions
-    stacks: ClassVar[bool] = False  # a matrix stage whose step takes (n, rows, columns) as well
+    stacks: ClassVar[bool] = False  # a matrix stage whose refresh takes (n, rows, columns) as well
     reads_matrix: ClassVar[bool] = False  # it asks about rows, columns or products, which no shard can answer
 
     @property
@@ -75,9 +75,19 @@ class Stage(Hyperparameters):
         return 0
 
     @property
+    def staggers(self) -> bool:
+        """Whether parameters refresh at different steps, by their names; all do before their first one."""
+        return False
+
+    @property
     def begins_segment(self) -> bool:
         """Whether what comes before it must be finished, for all parameters, before it steps."""
         return self.needs_total_norm or self.refresh_every > 0 or bool(self.buffer_shapes(1, 1))
+
+    @property
+    def cut(self) -> tuple[Any, int]:
+        """Of a matrix stage: into what it cuts each parameter, its `split` ("" without one) and its `heads`."""
+        return "", 1
 
     @property
     def constant(self) -> tuple[str, ...]:
@@ -102,7 +112,7 @@ class Stage(Hyperparameters):
     def refresh(self, x: Value, memory: Any, at: At) -> NamedTuple:
         """The memory with its expensive parts recomputed, before the step.
 
-        Called at step 1 and every `refresh_every` steps, uncompiled.
+        Called at a parameter's first step and every `refresh_every` steps, uncompiled.
         """
         return memory
 

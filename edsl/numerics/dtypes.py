@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 
-from edsl.errors import EdslError, shown
+from edsl.errors import EdslError, either, shown
 
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
 HALF = (torch.bfloat16, torch.float16)
 
 
@@ -22,9 +23,8 @@ def read_dtype(value: Any, name: str = "state_dtype") -> torch.dtype | None:
     Raises:
         EdslError: for anything else.
     """
-    named = getattr(torch, value, None) if isinstance(value, str) else value
-    if named is not None and named not in (torch.float32, torch.float64, *HALF):
-        raise EdslError(f"{name} must be float32, float64, bfloat16 or float16, got {shown(value)}")
-    if named is None and value is not None:
-        raise EdslError(f"{name} must be float32, float64, bfloat16 or float16, got {shown(value)}")
-    return named
+    if value is None or any(value is dtype for dtype in DTYPES.values()):
+        return value
+    if not isinstance(value, str) or value not in DTYPES:
+        raise EdslError(f"{name} must be {either(DTYPES)}, got {shown(value)}")
+    return DTYPES[value]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from edsl.numerics.blocks import cut
+from edsl.numerics.products import Products
 
 
 def blocks(x: Tensor, size: int) -> Tensor:
@@ -24,6 +25,11 @@ def unblock(x: Tensor, rows: int, columns: int) -> Tensor:
     if r == c == 1:
         return x[..., 0, 0, :, :]
     return x.transpose(-3, -2).reshape(*stack, r * p, c * q)[..., :rows, :columns]
+
+
+def gram(x: Tensor) -> Tensor:
+    """x xᵀ of matrices, shape (…, m, n) → (…, m, m)."""
+    return Products(x.dtype, x.dtype).symmetric(x, x.mT)
 
 
 def inverse_power(x: Tensor, exponent: float, eps: float) -> Tensor:
@@ -50,7 +56,10 @@ def refined(basis: Tensor, x: Tensor) -> Tensor:
 
     Source: Vyas et al. 2024, Algorithm 4 (SOAP): Q, R = qr(x Q).
     """
-    return torch.linalg.qr(x @ basis)[0]
+    turned = x @ basis
+    if turned.device.type != "cpu":
+        return torch.linalg.qr(turned)[0]
+    return torch.linalg.householder_product(*torch.geqrf(turned))  # the same, without R
 
 
 def _eigh(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -162,15 +162,6 @@ def _sums_in_float32(x: Tensor) -> bool:
 def _is_looped(x: Tensor) -> bool:
     """Whether a stack is taken one by one: a CPU is busy with one matrix, and its Gram matrix stays in the cache."""
     return x.device.type == "cpu" and x.shape[-2] >= SMALL and not torch.compiler.is_compiling()
-
-
-def orthogonal_factor(how: tuple[int, str, str]) -> Callable[[Tensor], Tensor]:
-    """`newton_schulz` with these steps, polynomials and precision."""
-
-    def factor(x: Tensor) -> Tensor:
-        return newton_schulz(x, *how)
-
-    return factor
 
 
 def _scaled(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from edsl.language.pipeline import Pipeline
 from edsl.language.registry.provenance import KEY, compared, different_rules, marks
 from edsl.language.rules.stage import RuleStage
 from edsl.language.spec import read
+from edsl.step.parts.matrices import Matrices
 from edsl.step.plan import GroupPlan
 
 _WITHIN = ("edsl.optim.", "torch.optim.", "torch._compile", "torch._dynamo.")
@@ -28,12 +29,14 @@ def check_checkpoint(
     pipeline: Pipeline,
     keys: Iterable[str],
     groups: list[dict[str, Any]],
+    kinds: Mapping[str, Sequence[str]] | None,
 ) -> None:
     """Check a state_dict against the optimizer that would load it.
 
     Args:
         keys: what every param group must hold.
         groups: the optimizer's own param groups, in the checkpoint's order.
+        kinds: of the modules that own its parameters, by name, where they are known.
 
     Raises:
         EdslError: one line that says what is wrong.
@@ -56,9 +59,12 @@ def check_checkpoint(
         if theirs != own:
             raise EdslError(f"this checkpoint has the route {theirs!r} where this optimizer has {own!r}")
         plan_on = lru_cache(partial(plan_of, pipeline, saved))
-        for parameter, number in zip(group["params"], saved["params"]):
+        names = group.get("param_names", [""] * len(group["params"]))
+        for parameter, name, number in zip(group["params"], names, saved["params"]):
             if number in states:
-                _check_state(states[number], parameter, plan_on(route_in(pipeline, group, parameter)).shapes(parameter))
+                plan = plan_on(route_in(pipeline, group, parameter))
+                matrices = plan.matrices(parameter.shape, name, kinds.get(name) if kinds else None)
+                _check_state(states[number], parameter, plan.shapes(parameter, matrices), matrices)
     warn_user(edited, _WITHIN)
 
 
@@ -120,7 +126,7 @@ def _check_group(saved: Any, pipeline: Pipeline, keys: Iterable[str]) -> None:
     own.override(**{key: saved[key] for key in live})
 
 
-def _check_state(state: Any, parameter: Tensor, shapes: dict[str, tuple[int, ...]]) -> None:
+def _check_state(state: Any, parameter: Tensor, shapes: dict[str, tuple[int, ...]], matrices: Matrices | None) -> None:
     if not isinstance(state, dict):
         raise _broken(f"a parameter's state must be a dict, got {shown(state)}")
     for name in [*shapes, "step"]:
@@ -132,9 +138,10 @@ def _check_state(state: Any, parameter: Tensor, shapes: dict[str, tuple[int, ...
     for name, shape in shapes.items():
         buffer = state[name]
         if tuple(buffer.shape) != shape:
+            taken = "" if matrices is None else f", taken as {matrices}; split= says how to take it"
             raise EdslError(
                 f"this checkpoint does not fit: {name} has shape {tuple(buffer.shape)}, expected {shape} "
-                f"for its parameter of shape {tuple(parameter.shape)}"
+                f"for its parameter of shape {tuple(parameter.shape)}{taken}"
             )
         if is_sharded(buffer) and not is_sharded(parameter):
             raise EdslError(

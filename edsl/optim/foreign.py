@@ -30,19 +30,8 @@ class ForeignOptimizer(PipelineOptimizer):
         EdslError: for `differentiable=True`: gradients can't flow through the adaptors.
     """
 
-    def __init__(
-        self,
-        params: Any,
-        spec: Any,
-        *,
-        mode: str = "compiled",
-        exclude: Sequence[str] | None = None,
-        maximize: bool = False,
-        state_dtype: Any = None,
-        **hyperparameters: Any,
-    ) -> None:
-        options: dict[str, Any] = {"maximize": maximize, "state_dtype": state_dtype}
-        super().__init__(params, spec, mode=mode, exclude=exclude, **options, **hyperparameters)
+    def _check_groups(self) -> None:
+        super()._check_groups()
         for group in self.param_groups:
             if group.get("differentiable"):
                 name = self.pipeline.update.name

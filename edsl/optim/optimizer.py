@@ -26,6 +26,7 @@ from edsl.optim.param_groups import (
     check_members,
     check_trainable,
     checked,
+    matrices_in_groups,
     options_of,
     parts_of,
     shared_hyperparameters,
@@ -113,6 +114,10 @@ class PipelineOptimizer(torch.optim.Optimizer):
         self.watchers: list[Callable[[list[Watched]], None]] = []
         tensors = {key: value for key, value in self.tensors.items() if key in defaults}
         super().__init__(params, {**defaults, **tensors})
+        self._check_groups()
+
+    def _check_groups(self) -> None:
+        """Raises EdslError for param groups that can't be stepped, once they are all there."""
         check_trainable(self.param_groups)
 
     @staticmethod
@@ -124,6 +129,11 @@ class PipelineOptimizer(torch.optim.Optimizer):
     def compiled_graphs(self) -> int:
         """Number of compiled steps so far, native or by torch.compile."""
         return self.engine.graphs
+
+    @property
+    def matrices(self) -> dict[str, str]:
+        """By name or place, how each parameter of a matrix update is taken: as one matrix, or as which ones."""
+        return matrices_in_groups(self.param_groups, self.pipeline, self.kinds)
 
     @property
     def fallbacks(self) -> list[str]:
@@ -235,7 +245,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         """A checkpoint as this optimizer would have written it; raises EdslError for one that it can't load."""
         checkpoint = completed(in_order_of_names(checkpoint, self.param_groups), self._options())
         keys = [key for key in self.defaults if key != "differentiable"]  # which torch adds on loading
-        check_checkpoint(checkpoint, self.pipeline, keys, self.param_groups)
+        check_checkpoint(checkpoint, self.pipeline, keys, self.param_groups, self.kinds)
         return checkpoint
 
     def _options(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from edsl.language.pipeline import Pipeline
 from edsl.language.registry.provenance import KEY, marks
 from edsl.step.checks import check_flattened, check_steppable
 from edsl.step.layout import check_parameter
+from edsl.step.plan import matrices_in
 
 Kinds = dict[str, tuple[str, ...]] | None  # of a module's parameters, by name
 
@@ -145,6 +146,18 @@ def check_members(group: dict[str, Any], pipeline: Pipeline, kinds: Kinds) -> No
         if parameter.requires_grad:  # a frozen one may be what it likes
             check_steppable(pipeline.branch(route_in(pipeline, group, parameter)), parameter, name, kinds)
             check_flattened(pipeline, parameter, name)
+
+
+def matrices_in_groups(groups: Sequence[dict[str, Any]], pipeline: Pipeline, kinds: Kinds) -> dict[str, str]:
+    """By name or place, how each parameter that is trained by a matrix update is taken as matrices."""
+    found: dict[str, str] = {}
+    for index, group in enumerate(groups):
+        numbers = [f"{index}.{place}" for place in range(len(group["params"]))]
+        for name, parameter in zip(group.get("param_names", numbers), group["params"]):
+            branch = pipeline.branch(route_in(pipeline, group, parameter))
+            if parameter.requires_grad and any(stage.is_matrix for stage in branch.stages):
+                found[name] = str(matrices_in(branch, parameter.shape, name, kinds.get(name) if kinds else None))
+    return found
 
 
 def check_trainable(groups: Sequence[dict[str, Any]]) -> None:

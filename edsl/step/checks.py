@@ -9,9 +9,8 @@ from torch import Tensor
 from edsl.distributed.sharding import check_shards, check_whole, shards_of
 from edsl.errors import EdslError
 from edsl.language.pipeline import Pipeline
-from edsl.step.folding import check_foldable
 from edsl.step.layout import check_parameter
-from edsl.step.plan import GroupPlan
+from edsl.step.plan import GroupPlan, matrices_in
 
 
 def check_steppable(
@@ -30,7 +29,7 @@ def check_steppable(
     matrix = next((stage for stage in pipeline.stages if stage.is_matrix), None)
     if matrix is None:
         return
-    check_foldable(matrix.name, parameter.shape, name, kinds.get(name) if kinds else None)
+    matrices_in(pipeline, parameter.shape, name, kinds.get(name) if kinds else None)
     if shards is not None:
         check_whole(shards, matrix.name, which)
 

@@ -1,4 +1,4 @@
-"""Where a step happens, in torch: on whole tensors, on shards, and while somebody watches."""
+"""Where a step happens, in torch: on whole tensors, on stacks of them, on shards, and while somebody watches."""
 
 from __future__ import annotations
 
@@ -119,6 +119,20 @@ class TorchContext(At):
 
     def refined(self, basis: Tensor, x: Tensor) -> Tensor:
         return matrices.refined(basis, x)
+
+
+class StackContext(TorchContext):
+    """Where a step happens on a stack of layers: what is asked about each has shape (n, 1, 1)."""
+
+    def __init__(self, theta: Tensor, *place: Any) -> None:
+        super().__init__(theta, *place)
+        self._shape = theta.shape[1:]
+
+    def norm(self, x: Tensor) -> Tensor:
+        return norm(x, dim=tuple(range(1, x.dim())))
+
+    def mean(self, x: Tensor) -> Tensor:
+        return mean(x, dim=tuple(range(1, x.dim())))
 
 
 class ShardContext(TorchContext):

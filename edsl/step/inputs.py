@@ -43,6 +43,20 @@ class LiveLayout:
         """The place of the total norm, which a kernel's vector has behind those that are known before a step."""
         return self.k + 2
 
+    @property
+    def rows(self) -> int:
+        """The place of a matrix's rows, behind the total norm."""
+        return self.k + 3
+
+    @property
+    def columns(self) -> int:
+        """The place of a matrix's columns."""
+        return self.k + 4
+
+    def of_matrix(self, known: Sequence[float], rows: int, columns: int) -> list[float]:
+        """All entries of a matrix's step, by those of `vector`, with room for the total norm."""
+        return [*known, 0.0, float(rows), float(columns)]
+
     def vector(self, numbers: Sequence[float], k: int, looks: int) -> list[float]:
         """All entries that are known before step k: up to the total norm."""
         return [*numbers, *[numbers[decay] ** k for decay in self.decays], float(k), float(looks)]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+from operator import mul
+
 import torch
 from torch import Tensor
 
@@ -9,18 +12,21 @@ from edsl.errors import EdslError
 from edsl.numerics.dtypes import HALF
 
 
-def alias(tensor: Tensor, as_matrix: bool = False) -> Tensor:
+def alias(tensor: Tensor, as_matrix: bool = False, shape: tuple[int, ...] | None = None, begin: int = 0) -> Tensor:
     """All elements of a dense tensor in storage order, as a 1-D tensor on the same storage.
 
-    Of a contiguous tensor it can be a matrix instead: the first dimension × all others.
+    Of a contiguous tensor it can be a matrix instead: the first dimension × all others; or the elements from one on, in
+    some shape.
 
     It is no view in autograd's sense: the compiler guards on the shape of a view's base, and would
     compile anew for each. So whoever writes to it tells the version counter of the tensor.
     """
-    rows, columns = matrix_shape(tensor) if as_matrix else (1, tensor.numel())
-    shape, stride = ((rows, columns), (columns, 1)) if as_matrix else ((columns,), (1,))
+    if shape is None and as_matrix:
+        shape = matrix_shape(tensor)
+    sizes = (tensor.numel(),) if shape is None else shape
+    stride = [*accumulate(reversed(sizes[1:]), mul, initial=1)][::-1]
     empty = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
-    return empty.set_(tensor.untyped_storage(), tensor.storage_offset(), shape, stride)
+    return empty.set_(tensor.untyped_storage(), tensor.storage_offset() + begin, sizes, stride)
 
 
 def matrix_shape(tensor: Tensor) -> tuple[int, int]:

@@ -23,6 +23,7 @@ from edsl.step.addresses import (
 )
 from edsl.step.layout import alias, is_dense
 from edsl.step.oracle import ParameterSlot, generator_for
+from edsl.step.parts.matrices import Matrices, name_of
 from edsl.step.plan import GroupPlan
 from edsl.step.segment import Segment
 
@@ -41,7 +42,8 @@ class ParameterStep:
         raw, flowing: the gradient, and what became of it.
         counts: this step is still to be counted.
         new_hessian, own_difference: a new estimate of the Hessian's diagonal, and of the gradient's change, or None.
-        partnered: its group has another matrix of its shape, with which it may share a stack.
+        matrices: how it is taken as matrices, None where it isn't.
+        parts: what steps instead of it, where it is several.
         extents: the memory of θ and its state, none where it is sharded.
         kernels: by the number of a segment, the dtypes of what flows in and of the gradient, and the kernel for them.
     """
@@ -54,23 +56,26 @@ class ParameterStep:
     new_hessian: Tensor | None
     own_difference: Tensor | None
 
-    def __init__(self, slot: ParameterSlot, plan: GroupPlan, state: dict[str, Any], partnered: bool = False) -> None:
-        self.plan = plan
+    matrices: Matrices | None = None
+    parts: tuple[Any, ...] = ()
+    copied_from: Any = None  # the parameter, where this is a part of it that steps as a copy
+
+    def __init__(self, slot: ParameterSlot, plan: GroupPlan, state: Any, matrices: Any) -> None:
+        self.plan, self.matrices = plan, matrices
         self.shards = Shards(slot.parameter) if is_sharded(slot.parameter) else None
         self._hold(slot, state)
         which = f"parameter {self.name}"
         check_gradient(slot.gradient, slot.parameter, which)
         check_parameter_memory(self._local(self.parameter), which)
-        check_state(state, plan.shapes(self.parameter), self.parameter, which)
+        check_state(state, plan.shapes(self.parameter, matrices), self.parameter, which)
         self.dense = is_dense(self.local) and (not plan.is_matrix or self.local.is_contiguous())
         self.strides = self.local.stride()
         self.steps_in_place = self.dense and self.shards is None  # it may take another step
         self.count = self.local.numel()
         self.device = self.local.device.type
-        self.partnered = partnered
         self.kernels: dict[int, Any] = {}
         self.extents = self._extents()
-        self._lies = self._lies_alike(slot.gradient)
+        self._lies = self.steps_in_place and _lies_plainly(slot.gradient, self.strides)
         self._in_memory: dict[int, list[Tensor]] = {}
         self._buffer_addresses: dict[int, list[int]] = {}
         self._recognition: Recognition | None = None
@@ -90,11 +95,6 @@ class ParameterStep:
         self._hold(slot, state)
         self._take(slot)
         return True
-
-    def _lies_alike(self, gradient: Any) -> bool:
-        """Whether a gradient has θ's memory layout, and says what it holds."""
-        alike = self.steps_in_place and type(gradient) in PLAIN and gradient.stride() == self.strides
-        return alike and not gradient.is_neg() and not is_zero_tensor(gradient)
 
     def _hold(self, slot: ParameterSlot, state: dict[str, Any]) -> None:
         """Have the tensors of a step, which `release_gradients` lets go of."""
@@ -213,7 +213,8 @@ class ParameterStep:
         found = []
         for name in segment.buffers:
             buffer = self._local(self.state[name], name)
-            laid = buffer if name in self.plan.factor_buffers else self._like_parameter(buffer)
+            factor = name in self.plan.factor_buffers
+            laid = buffer.resolve_neg().contiguous() if factor else self._like_parameter(buffer)
             if laid is not buffer:
                 self.state[name] = laid if self.shards is None else self.shards.wrap(laid)
             found.append(laid)
@@ -226,12 +227,15 @@ class ParameterStep:
 
     def normal(self, stage: Any, label: str, whole: bool = False) -> Tensor:
         """Noise that depends on seed, stage, parameter and step alone; the whole parameter's, or this shard's."""
-        generator = generator_for(self.theta.device, stage.seed, label, self.name, self.k)
-        dtype = working_dtype(self.theta.dtype)
-        drawn = torch.randn(tuple(self.parameter.shape), generator=generator, dtype=dtype, device=self.theta.device)
+        drawn = _noise(self, stage.seed, label)
         if whole:
             return alias(drawn, self.plan.is_matrix)
         return self._laid(self._local(drawn))  # drawn in logical order: the layout does not matter
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether it is several matrices."""
+        return self.matrices is not None and not self.matrices.are_one
 
     def u(self) -> Any:
         """What flows out of the last segment, in the gradient's dtype and the parameter's layout."""
@@ -271,6 +275,29 @@ class ParameterStep:
         if not self.dense:
             return tensor.resolve_neg().contiguous()
         return torch.empty_like(self.local, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
+
+
+def _noise(item: ParameterStep, seed: int, label: str) -> Tensor:
+    """Normal noise for a whole parameter, or for each of its matrices under the matrix's own name."""
+    device, dtype = item.theta.device, working_dtype(item.theta.dtype)
+
+    def drawn(name: str, shape: tuple[int, ...]) -> Tensor:
+        generator = generator_for(device, seed, label, name, item.k)
+        return torch.randn(shape, generator=generator, dtype=dtype, device=device)
+
+    shape = tuple(item.parameter.shape)
+    if not item.is_cut or item.matrices is None:
+        return drawn(item.name, shape)
+    noise = torch.empty(shape, dtype=dtype, device=device)
+    for part in item.matrices.parts:
+        item.matrices.put(noise, part, drawn(name_of(item.name, part.name), part.shape))
+    return noise
+
+
+def _lies_plainly(gradient: Any, strides: tuple[int, ...]) -> bool:
+    """Whether a gradient has θ's memory layout, and says what it holds."""
+    alike = type(gradient) in PLAIN and gradient.stride() == strides
+    return alike and not gradient.is_neg() and not is_zero_tensor(gradient)
 
 
 def _plain(tensor: Tensor) -> Tensor:

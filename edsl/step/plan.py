@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +17,7 @@ from edsl.language.pipeline import Pipeline
 from edsl.language.rules.names import state_name
 from edsl.language.stage import Estimator, Stage, segments
 from edsl.step.inputs import LiveLayout
-from edsl.step.layout import matrix_shape
+from edsl.step.parts.matrices import Matrices, matrices_of, packed_shape
 from edsl.step.segment import Segment
 from edsl.step.state_dtype import StateDtype, dtype_of_state
 
@@ -207,24 +207,37 @@ class GroupPlan:
         stages = zip(self.pipeline.stages, self.pipeline.labels)
         return frozenset(state_name(label, name) for stage, label in stages for name in stage.buffer_shapes(1, 1))
 
-    def shapes(self, parameter: Tensor) -> dict[str, tuple[int, ...]]:
-        """The shape of each buffer of a parameter."""
+    def matrices(self, shape: Sequence[int], name: str, kinds: Sequence[str] | None) -> Matrices | None:
+        """How a parameter is taken as matrices, None where it isn't; raises EdslError where it can't be.
+
+        Args:
+            kinds: those of the module that owns it, or None where that is not known.
+        """
+        return matrices_in(self.pipeline, shape, name, kinds) if self.is_matrix else None
+
+    def part_shapes(self, matrices: Matrices | None) -> dict[str, list[tuple[int, ...]]]:
+        """The shapes of each factor buffer, one for each matrix of a parameter."""
+        found: dict[str, list[tuple[int, ...]]] = {}
+        for stage, label in zip(self.pipeline.stages, self.pipeline.labels) if self.factor_buffers else ():
+            for part in () if matrices is None else matrices.parts:
+                for name, shape in stage.buffer_shapes(*part.shape).items():
+                    found.setdefault(state_name(label, name), []).append(shape)
+        return found
+
+    def shapes(self, parameter: Tensor, matrices: Matrices | None) -> dict[str, tuple[int, ...]]:
+        """The shape of each buffer of a parameter that is taken as these matrices."""
         own = dict.fromkeys(self.buffers, tuple(parameter.shape))
-        if self.factor_buffers:
-            for stage, label in zip(self.pipeline.stages, self.pipeline.labels):
-                for name, shape in stage.buffer_shapes(*matrix_shape(parameter)).items():
-                    own[state_name(label, name)] = shape
-        return own
+        return own | {name: packed_shape(shapes) for name, shapes in self.part_shapes(matrices).items()}
 
     def estimator_memory(self, state: dict[str, Any]) -> Any:
         """The estimator's buffers in a parameter's state."""
         return self.memory[0](*(state[name] for name in self.estimated))
 
-    def fresh_state(self, parameter: Tensor) -> dict[str, Any]:
+    def fresh_state(self, parameter: Tensor, matrices: Matrices | None) -> dict[str, Any]:
         """The state before the first step, buffers of its shape in the parameter's layout."""
         state: dict[str, Any] = {"step": torch.tensor(0, dtype=torch.int64, device="cpu")}
         shards = shards_of(parameter)
-        for name, shape in self.shapes(parameter).items():
+        for name, shape in self.shapes(parameter, matrices).items():
             dtype = dtype_of_state(self.state_dtype, name, parameter.dtype)
             if name in self.factor_buffers and shards is not None:
                 state[name] = shards.zeros(shape, dtype)
@@ -233,6 +246,15 @@ class GroupPlan:
             else:
                 state[name] = torch.zeros_like(parameter, dtype=dtype, requires_grad=False)
         return state
+
+
+def matrices_in(pipeline: Pipeline, shape: Sequence[int], name: str, kinds: Sequence[str] | None) -> Matrices | None:
+    """How a pipeline takes a parameter as matrices, None where it doesn't; the first stage that cuts decides."""
+    stages = [stage for stage in pipeline.stages if stage.is_matrix]
+    if not stages:
+        return None
+    stage = next((stage for stage in stages if stage.cut[0]), stages[0])
+    return matrices_of(stage.name, stage.cut, tuple(shape), name, None if kinds is None else tuple(kinds))
 
 
 def buffer_names(pipeline: Pipeline) -> list[str]:

@@ -52,7 +52,7 @@ def _rehearse(pipeline: Pipeline) -> None:
 
 def _through(plan: GroupPlan, segment: Segment, theta: Tensor, x: Tensor) -> Tensor:
     """What flows out of a segment, checked with its next memory."""
-    shapes = plan.shapes(theta)
+    shapes = plan.shapes(theta, plan.matrices(theta.shape, "", None))
     buffers = [torch.zeros(shapes[name], device="cpu") for name in segment.buffers]
     inputs = StepInputs(
         gradient=x.clone(),
@@ -61,7 +61,7 @@ def _through(plan: GroupPlan, segment: Segment, theta: Tensor, x: Tensor) -> Ten
         normals=tuple(torch.ones_like(theta) for _ in segment.noisy),
         hessian=torch.ones_like(theta) if any(stage.needs_hessian for stage in segment.stages) else None,
     )
-    if segment.refreshes(1):
+    if segment.refreshes(1, ""):
         segment.refresh(1, theta, x, inputs, *buffers)
     u, after, _ = segment.evaluate(_RehearsalContext, theta, x, inputs, *buffers)
     for name, new, old in zip(segment.buffers, after, buffers):

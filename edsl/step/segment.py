@@ -14,7 +14,7 @@ from edsl.language.reductions import StepAnalysis, analyse
 from edsl.language.rules.names import state_name
 from edsl.language.stage import BaseUpdate, Stage
 from edsl.numerics.dtypes import working_dtype
-from edsl.numerics.stochastic_rounding import rounded
+from edsl.numerics.stochastic_rounding import key_of, rounded
 from edsl.step.contexts import ShardContext, TorchContext
 from edsl.step.inputs import LiveLayout, StepInputs
 
@@ -38,10 +38,13 @@ class Segment:
     def needs_total_norm(self) -> bool:
         return self.stages[0].needs_total_norm
 
-    def refreshes(self, k: int) -> bool:
-        """Whether its first stage brings its memory up to date before step k."""
-        period = self.stages[0].refresh_every
-        return period > 0 and (k - 1) % period == 0
+    def refreshes(self, k: int, name: str) -> bool:
+        """Whether its first stage brings its memory of the parameter of this name up to date before step k."""
+        stage, period = self.stages[0], self.stages[0].refresh_every
+        if period == 0:
+            return False
+        shift = key_of(name, 0) % period if stage.staggers and k > 1 else 0
+        return (k - 1 + shift) % period == 0
 
     @cached_property
     def analysis(self) -> StepAnalysis:
@@ -59,6 +62,20 @@ class Segment:
     def serves_all_sizes(self) -> bool:
         """Whether one graph is made for all; what is cut into blocks compiles many times faster for known sizes."""
         return not any(stage.buffer_shapes(1, 1) or stage.reads_matrix for stage in self.stages)
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether one of its stages takes a parameter as a matrix."""
+        return any(stage.is_matrix for stage in self.stages)
+
+    def factor_shapes(self, rows: int, columns: int) -> dict[int, tuple[int, ...]]:
+        """The shapes of those of its buffers that do not have the parameter's, by their numbers."""
+        own = {
+            state_name(label, name): shape
+            for label, stage in zip(self.labels, self.stages)
+            for name, shape in stage.buffer_shapes(rows, columns).items()
+        }
+        return {place: own[name] for place, name in enumerate(self.buffers) if name in own}
 
     @cached_property
     def key(self) -> tuple[Any, ...]:
@@ -112,11 +129,17 @@ class Segment:
 
     def refresh(self, k: int, theta: Tensor, x: Tensor, inputs: StepInputs, *buffers: Tensor) -> None:
         """Bring the first stage's memory up to date before step k, in place."""
-        u, at, (stage, *_) = self._begin(TorchContext, theta, x, inputs)
+        for place, new in self.refreshed(TorchContext, k, theta, x, inputs, *buffers).items():
+            buffers[place].copy_(new)
+
+    def refreshed(
+        self, at_type: type[TorchContext], k: int, theta: Tensor, x: Tensor, inputs: StepInputs, *buffers: Tensor
+    ) -> dict[int, Tensor]:
+        """What the first stage's memory becomes before step k, by the numbers of the buffers that change."""
+        u, at, (stage, *_) = self._begin(at_type, theta, x, inputs)
         memory = self.memory[0](*(buffer.to(at.theta.dtype) for buffer in buffers[: len(self.memory[0]._fields)]))
-        for buffer, new in zip(buffers, (stage.begin if k == 1 else stage.refresh)(u, memory, at)):
-            if new is not buffer:
-                buffer.copy_(new)
+        after = (stage.begin if k == 1 else stage.refresh)(u, memory, at)
+        return {place: new for place, (old, new) in enumerate(zip(memory, after)) if new is not old}
 
     def _begin(
         self, at_type: type[TorchContext], theta: Tensor, x: Tensor, inputs: StepInputs

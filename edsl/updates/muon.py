@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from edsl.language.context import At, Value
-from edsl.language.domain import DECAY, Choice, Number, Switch, Whole, field
+from edsl.language.domain import DECAY, Choice, Number, Split, Switch, Whole, field
 from edsl.language.stage import BaseUpdate
 from edsl.updates.sgd import Momentum
 
@@ -19,7 +19,7 @@ class Muon(BaseUpdate):
         Δθ = −η (c NS(d) + λ θ),   c = √max(1, rows/columns)   or   0.2 √max(rows, columns)
 
     Source: Jordan et al. 2024 (Muon); Liu et al. 2025, eq. 4 for "match_rms_adamw"; Amsel et al. 2025
-    for the minimax polynomials. Parameters are matrices: rows × all other dimensions.
+    for the minimax polynomials. Parameters are matrices, rows × all other dimensions, or several.
 
     Newton–Schulz takes its steps with the minimax quintics for singular values from 1e-3 of the
     norm: five bring these into [0.87, 1.13]. "jordan" is the original's fixed quintic, which brings
@@ -37,9 +37,14 @@ class Muon(BaseUpdate):
             "bfloat16": products in half precision, but for those whose rounding would show (float16 with
             float32 sums on NVIDIA GPUs). With "jordan" everything is rounded to bfloat16, as in
             torch.optim.Muon, to the bit.
+        split: into which matrices each parameter is cut: "auto" (fused QKV and experts as the module
+            tells), "none" (one matrix), "experts" (an (E, m, n) is E matrices), names of equal parts of
+            the rows, or their sizes.
+        heads: equal blocks of rows that each of these is cut into; behind `split` those of the first part.
 
     Raises:
-        EdslError: for a value outside its domain, or a parameter with fewer than 2 dimensions.
+        EdslError: for a value outside its domain, a parameter with fewer than 2 dimensions, or one that
+            can't be cut so.
 
     Example:
         >>> import edsl
@@ -58,6 +63,12 @@ class Muon(BaseUpdate):
     polynomials: str = field("minimax", Choice(("minimax", "jordan")))
     scale: str = field("original", Choice(("original", "match_rms_adamw", "none")))
     precision: str = field("working", Choice(("working", "bfloat16")))
+    split: str | tuple[Any, ...] = field("auto", Split())
+    heads: int = field(1, Whole(1))
+
+    @property
+    def cut(self) -> tuple[Any, int]:
+        return self.split, self.heads
 
     @property
     def averages(self) -> str:

@@ -30,7 +30,7 @@ class Branches:
     def read(self, value: Any) -> tuple[tuple[str, Chain], ...]:
         pairs = tuple(_pair(entry) for entry in value) if isinstance(value, Iterable) else ()
         if not pairs or isinstance(value, str):
-            raise ValueError("needs at least one, such as matrix=muon")
+            raise ValueError("needs at least one kind of parameter with its update, such as matrix=muon")
         names = [name for name, _ in pairs]
         for name in names:
             if names.count(name) > 1:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from edsl.language.context import At, Value
-from edsl.language.domain import DECAY, Choice, Number, Whole, field
+from edsl.language.domain import DECAY, Choice, Number, Split, Switch, Whole, field
 from edsl.language.stage import BaseUpdate
 from edsl.numerics.blocks import block_shapes
 from edsl.updates.covariances import bounded
@@ -54,12 +54,18 @@ class Shampoo(BaseUpdate):
         eps1: ε₁ ≥ 0, relative; `eps` is read too.
         exponent: p > 0; 1/4 is the paper's, 1/2 Anil et al.'s choice for one-sided use.
         every: n ≥ 1, steps from one computation of the roots to the next.
+        stagger: behind its first step, each parameter renews its roots at steps of its own, which its name tells.
         block: the largest dimension of a factor.
         grafting: whose step length is taken: "adam", "sgd" or "none".
         average: "ema" or "sum".
+        split: into which matrices each parameter is cut: "auto" (fused QKV and experts as the module
+            tells), "none" (one matrix), "experts" (an (E, m, n) is E matrices), names of equal parts of
+            the rows, or their sizes.
+        heads: equal blocks of rows that each of these is cut into; behind `split` those of the first part.
 
     Raises:
-        EdslError: for a value outside its domain, or a parameter with fewer than 2 dimensions.
+        EdslError: for a value outside its domain, a parameter with fewer than 2 dimensions, or one that
+            can't be cut so.
 
     Example:
         >>> import edsl
@@ -78,12 +84,23 @@ class Shampoo(BaseUpdate):
     exponent: float = field(0.25, Number(0, open_low=True), "p")
     every: int = field(10, Whole(1))
     block: int = field(1024, Whole(1))
+    stagger: bool = field(False, Switch())
     grafting: str = field("adam", Choice(("adam", "sgd", "none")))
     average: str = field("ema", Choice(("ema", "sum")))
+    split: str | tuple[Any, ...] = field("auto", Split())
+    heads: int = field(1, Whole(1))
+
+    @property
+    def cut(self) -> tuple[Any, int]:
+        return self.split, self.heads
 
     @property
     def refresh_every(self) -> int:
         return self.every
+
+    @property
+    def staggers(self) -> bool:
+        return self.stagger
 
     def init(self, zero: Value) -> Any:
         return GraftedFactors(*[zero] * 6) if self.grafting == "adam" else Factors(*[zero] * 5)

@@ -101,6 +101,21 @@ def test_explain_prints_filter_stability_and_relations():
     assert "does not know its recurrence" in json.loads(out)["stability"]
 
 
+def test_an_update_alone_has_one_filter_to_draw(tmp_path, monkeypatch):
+    from edsl.cli.plots import frequency
+    from edsl.theory.stability import plot
+
+    drawn = []
+    monkeypatch.setattr(plot, "save_bode", lambda out, spec, filters: drawn.append(list(filters)))
+    for spec in ("adam", "grad | e | adam", "grad | e | lion"):
+        frequency(spec, tmp_path / "b.png")
+    assert [[name.partition(",")[0] for name in names] for names in drawn] == [
+        ["whole"],
+        ["adaptors", "whole"],
+        ["adaptors"],
+    ]
+
+
 def test_map_and_frequency_draw_pictures(tmp_path):
     for words in (("map", "esgd", "--x", "alpha=-100:100", "--y", "beta1=0:0.999"), ("frequency", "eadam")):
         out = tmp_path / f"{words[0]}.png"
@@ -137,16 +152,21 @@ BAD = [
     (("check-stability", "1e300", "0.5"), "alpha must lie within"),
     (("check-stability", "--spec", "sgd(lr=1e-320)"), "the largest stable curvature is beyond all floats"),
     (("check-stability", "-5", "0.9", "--lr", "0.1", "--curvature", "nan"), "--curvature must be LOW:HIGH"),
-    (("map", "esgd", "--curvature", "nan", "--out", "m.png"), "--curvature must be a finite number, got nan"),
+    (("map", "esgd", "--curvature", "nan", "--out", "m.png"), "--curvature must be a number above 0, got nan"),
     (("map", "esgd", "--x", "lr=-1:1", "--out", "m.png"), "lr must lie in [0, ∞), got -1:1"),
     (("equivalent", "alto", "sgd"), "lamb has no linear model"),
-    (("explain", "alto", "--latex", "--json"), "choose one of"),
+    (("explain", "alto", "--latex", "--json"), "choose one: --latex, --markdown or --json"),
     (("map", "esgd", "--x", "alpha", "--out", "m.png"), "--x must be NAME=LOW:HIGH"),
     (("map", "esgd", "--x", "gamma=0:1", "--out", "m.png"), "unknown hyper-parameter 'gamma'"),
     (("map", "esgd", "--y", "beta1=0:1", "--out", "m.png"), "beta1 must lie in [0, 1), got 0:1"),
     (("map", "esgd", "--out", "m.docx"), "its name must end in .png"),
     (("map", "esgd", "--out", "/proc/nope/m.png"), "can't write /proc/nope/m.png"),
+    (("map", "esgd", "--curvature", "-1", "--out", "m.png"), "--curvature must be a number above 0, got -1"),
+    (("map", "esgd", "--x", "alpha=-1e30:1e30", "--out", "m.png"), "alpha must lie in [-10000, 10000] on a map"),
+    (("map", "adam", "--out", "m.png"), "adam stands without e: name the axes by --x and --y, of lr, beta2"),
+    (("map", "adam", "--x", "lr=0.1:1", "--out", "m.png"), "adam stands without e: name the axes by --x and --y"),
     (("frequency", "grad | clip(norm=1) | sgd", "--out", "b.png"), "clip has no linear model"),
+    (("frequency", "lion", "--out", "b.png"), "nothing to draw: lion has no linear model"),
 ]
 
 

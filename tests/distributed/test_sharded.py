@@ -13,6 +13,7 @@ from workers import (
     fsdp,
     guarded,
     half_precision,
+    in_parts,
     in_processes,
     in_turn,
     network,
@@ -61,6 +62,11 @@ OTHERS = [
 
 FLATTENED = {"eadamw": None, "alto": "parameter .*weight", "emuon": "FSDP1", "grad | clip(norm=1) | adamw": "FSDP1"}
 
+PARTS = [
+    "grad | clip(norm=1) | e | route(matrix=muon(weight_decay=0.1), other=sgd) | caution",
+    "grad | noise(std=0.1) | e | route(matrix=shampoo(every=2, block=5), other=sgd)",
+]
+
 
 def distance(found, expected):
     return max(float((a - b).abs().max()) for a, b in zip(found, expected, strict=True))
@@ -73,6 +79,7 @@ def two():
     runs |= {f"refusal {spec}": (refusal, spec) for spec in refused("FSDP2")}
     runs |= {f"flattened {spec}": (flattened, spec) for spec in FLATTENED}
     runs |= {"weights": (averaged_weights, "alto | ema_weights(decay=0.9)"), "guard": (guarded, "grad | guard | alto")}
+    runs |= {f"parts {how} {spec}": (in_parts, spec, how) for how in ("fsdp", "tp") for spec in PARTS}
     runs |= {"half": (half_precision, "emuon")}
     runs |= {"partly": (partly_sharded, "grad | clip(norm=0.1) | alto")}
     runs |= {f"alone {spec}": (begun_alone, spec) for spec in ("alto", "emuon", "eshampoo")}
@@ -102,6 +109,12 @@ def test_two_processes_with_shards_are_one_process_with_the_whole(two, spec):
 
 def test_soap_is_as_near_as_its_free_choice_of_a_basis_allows(two):
     assert distance(two["esoap"], single("esoap")) <= distance_of_halving("esoap")
+
+
+@pytest.mark.parametrize("how", ["fsdp", "tp"])
+@pytest.mark.parametrize("spec", PARTS)
+def test_parameters_that_are_several_matrices_are_cut_after_they_are_gathered(two, spec, how):
+    assert distance(two[f"parts {how} {spec}"], in_parts(0, spec)) <= 1e-12
 
 
 @pytest.mark.parametrize("spec", ["alto", "emuon", "eshampoo"])

@@ -316,6 +316,49 @@ def perceptron():
     return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 4)).double()
 
 
+class Conv1D(nn.Module):
+    """As GPT-2 stores its projections: (inputs, outputs)."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(inputs, outputs) / 2)
+
+    def forward(self, x):
+        return x @ self.weight
+
+
+class Mixture(nn.Module):
+    """Fused projections by rows and by columns, and a stack of experts that no number of processes divides."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.qkv, self.c_attn = nn.Linear(6, 18), Conv1D(6, 18)
+        self.experts = nn.Parameter(torch.randn(3, 18, 4) / 4)
+        self.out = nn.Linear(4, 2)
+        self.double()
+
+    def forward(self, x):
+        return self.out(torch.einsum("bi,eio->bo", torch.tanh(self.qkv(x) * self.c_attn(x)), self.experts))
+
+
+def in_parts(rank, spec, how=""):
+    """Training of parameters that are several matrices: in one process, under FSDP2, or cut by tensor parallelism."""
+    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.tensor import Replicate
+    from torch.distributed.tensor.parallel import ColwiseParallel, parallelize_module
+
+    model = Mixture()
+    if how == "fsdp":
+        fully_shard(model)
+    elif how == "tp":
+        mesh = dist.init_device_mesh("cpu", (2,), mesh_dim_names=("tp",))
+        parallelize_module(model, mesh, {"qkv": ColwiseParallel(output_layouts=Replicate())})
+    optimizer = edsl.compile(spec, model, mode="eager")
+    assert list(optimizer.matrices.values())[:3] == ["3 of 18 × 4: 0, 1, 2", *["3 of 6 × 6: q, k, v"] * 2]
+    return train(model, optimizer, rank if how == "fsdp" else 0, 2 if how == "fsdp" else 1)
+
+
 def saved(rank, folder, specs):
     """Train, save by torch.distributed.checkpoint sharded and whole, train on; the weights at the end."""
     found = {}

@@ -23,7 +23,7 @@ SINGLE = torch.float32
 def traces(spec: str) -> list[Trace]:
     pipeline = edsl.parse(spec)
     segments = GroupPlan(pipeline, False, dict(pipeline.hyperparameters)).segments
-    return [record(segment, looked=False, differs=False, apart=False) for segment in segments]
+    return [record(segment) for segment in segments]
 
 
 def written_out(node: Expression, known: dict[int, str]) -> str:
@@ -46,7 +46,7 @@ def test_no_two_expressions_of_a_step_compute_the_same(spec):
 def test_no_two_scalars_of_a_kernel_are_the_same(spec):
     for trace in traces(spec):
         signature = KernelSignature(SINGLE, SINGLE, SINGLE, (SINGLE, SINGLE, SINGLE), (SINGLE,) * len(trace.buffers))
-        text, _ = cpp.source(trace, signature, 0)
+        text, _ = cpp.source([(trace, signature)], 0)
         layer = text[text.index("static void keeping") :].partition("\n}\n")[0]
         values = re.findall(r"const double s\d+ = (.*);", layer)
         assert len(values) == len(set(values)) > 3

@@ -13,7 +13,9 @@ from edsl.costs.memory import memory
 MATRIX = ("muon", "shampoo", "soap")
 
 
-class Experts(nn.Module):
+class Stack(nn.Module):
+    """Three dimensions of which no name tells what they are."""
+
     def __init__(self):
         super().__init__()
         self.w1 = nn.Parameter(torch.ones(3, 4, 5))
@@ -21,11 +23,13 @@ class Experts(nn.Module):
 
 @pytest.mark.parametrize("mode", ["compiled", "inductor", "eager"])
 @pytest.mark.parametrize("update", MATRIX)
-def test_a_stack_of_experts_is_refused_with_the_choices(update, mode):
-    model = nn.Sequential(nn.Linear(4, 4, bias=False), Experts())
+def test_three_dimensions_that_nothing_tells_about_are_refused_with_the_choices(update, mode):
+    model = nn.Sequential(nn.Linear(4, 4, bias=False), Stack())
     for params in (model, model.named_parameters(), [model[1].w1]):
         with pytest.raises(
-            edsl.EdslError, match=f"{update} takes matrices.* 3 × 20.*route.*each matrix its own parameter"
+            edsl.EdslError,
+            match=rf"{update} takes matrices.*{update}\(split='experts'\) for 3 matrices of 4 × 5, "
+            rf"{update}\(split='none'\) for one of 3 × 20, or route",
         ):
             edsl.compile(update, params, mode=mode)
     with pytest.raises(edsl.EdslError, match=r"route\(\('\*\.w1', adamw\)"):
@@ -33,7 +37,7 @@ def test_a_stack_of_experts_is_refused_with_the_choices(update, mode):
 
 
 def test_the_route_that_the_error_names_is_taken_and_matrices_of_their_own_are_matrices():
-    model = nn.Sequential(nn.Linear(4, 4), Experts(), nn.Linear(4, 2, bias=False))
+    model = nn.Sequential(nn.Linear(4, 4), Stack(), nn.Linear(4, 2, bias=False))
     optimizer = edsl.compile("route(('*.w1', adamw), matrix=muon, other=adamw)", model, mode="eager")
     routes = {name: group["route"] for group in optimizer.param_groups for name in group["param_names"]}
     assert routes == {"1.w1": "*.w1", "0.weight": "matrix", "0.bias": "other", "2.weight": "other"}

@@ -12,10 +12,7 @@ from problem import gradients, parameters, walk, worst
 import edsl
 import edsl.stage
 from edsl.codegen.cpp import BLOCK, SCRATCH, SMALL
-from edsl.codegen.trace import record
 from edsl.costs.memory import memory
-from edsl.language.context import NotElementwise
-from edsl.step.plan import GroupPlan
 
 SIZES = [(1,), (BLOCK - 1,), (BLOCK,), (BLOCK + 1,), (SMALL,), (SMALL + 7,), (3, BLOCK)]
 LAYERWISE = ["alto", "grad | e(start='first') | lars(momentum=0.9)", "grad | clip(norm=0.1) | e | lamb | caution"]
@@ -210,15 +207,6 @@ def test_a_buffer_of_another_shape_is_not_written_past_its_end(shape):
     if params[0].numel():
         assert worst(*ends) <= 1e-6
     assert memory(edsl.grad() | Counted() | edsl.sgd(lr=0.1), {"w": shape or (1,)}).state == 4
-
-
-@pytest.mark.parametrize("spec", ["muon", "shampoo"])
-def test_a_step_on_matrices_is_left_to_torch_compile(spec):
-    pipeline = edsl.parse(spec)
-    plan = GroupPlan(pipeline, False, dict(pipeline.hyperparameters))
-    last = plan.segments[-1]
-    with pytest.raises(NotElementwise):
-        record(last, looked=False, differs=False, apart=False)
 
 
 def test_a_stage_that_native_code_cannot_follow_is_left_to_torch_compile():

@@ -66,10 +66,10 @@ def test_a_new_row_is_in_the_text_of_both_emitters(pipeline):
     from edsl.codegen import triton
 
     (segment,) = GroupPlan(pipeline, False, dict(pipeline.hyperparameters)).segments
-    trace = record(segment, looked=False, differs=False, apart=False)
+    trace = record(segment)
     single = torch.float32
     signature = KernelSignature(single, single, single, (single,) * 3, ())
-    assert "std::tanh(" in cpp.source(trace, signature, 0)[0]
+    assert "std::tanh(" in cpp.source([(trace, signature)], 0)[0]
     assert "1 - 2 / (tl.exp(2 * (" in triton.kernels(trace, signature, 0, 1).text
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from shell import run
+from shell import run_anew as run
 
 import edsl
 from edsl.language.registry import plugins

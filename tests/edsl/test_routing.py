@@ -135,7 +135,7 @@ def test_a_group_may_name_its_route():
     (matrix,) = parameters([(4, 3)])
     optimizer = edsl.compile("route(matrix=muon, other=adamw)", [{"params": [matrix], "route": "other"}], mode="eager")
     assert "beta3" in optimizer.param_groups[0]
-    with pytest.raises(edsl.EdslError, match="its route must be one of matrix, other"):
+    with pytest.raises(edsl.EdslError, match="its route must be matrix or other"):
         edsl.compile("route(matrix=muon, other=adamw)", [{"params": [matrix], "route": "vector"}])
 
 
@@ -293,7 +293,7 @@ def test_a_route_is_fixed_once_the_optimizer_steps():
 
 @pytest.mark.parametrize("route", [[], {}, 3, None])
 def test_a_route_that_is_no_text_is_an_edsl_error(route):
-    with pytest.raises(edsl.EdslError, match="its route must be one of"):
+    with pytest.raises(edsl.EdslError, match="its route must be"):
         edsl.compile("emuon", [{"params": parameters([(2, 2)]), "route": route}])
 
 

@@ -12,7 +12,7 @@ from shell import run
 import edsl
 from edsl.errors import EdslError
 from edsl.lab.benchmarks import bench as bench_file
-from edsl.lab.benchmarks import peers
+from edsl.lab.benchmarks import peers, rounds
 from edsl.lab.benchmarks import schedule as schedule_file
 from edsl.lab.benchmarks.bench import bench, needed_memory
 from edsl.lab.benchmarks.contender import Contender, Copy, Entry, Gradients, Place
@@ -278,7 +278,7 @@ def test_a_scheduled_step_is_timed_with_another_lr_at_each_step_beside_a_constan
     found = scheduled_step("alto", shapes=((8,), (4, 4)), steps=4)
     constant, scheduled = rates.values()
     assert len(set(constant)) == 1
-    assert len(constant) == len(scheduled) == bench_file.WARM_UP + 4
+    assert len(constant) == len(scheduled) == rounds.WARM_UP + 4
     assert all(before != after for before, after in itertools.pairwise(scheduled))
     assert found.ratio == found.scheduled_us / found.constant_us > 0
 

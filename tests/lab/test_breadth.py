@@ -94,6 +94,8 @@ def test_one_race_holds_an_optimizer_of_each_order_with_and_without_e(tmp_path):
         "--seeds",
         "1",
         "--no-controls",
+        "--jobs",
+        "1",
         "--json",
         "--out",
         str(tmp_path / "race"),

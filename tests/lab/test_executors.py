@@ -157,7 +157,11 @@ def test_a_matrix_pipeline_in_workers_leaves_nothing_on_stderr(tmp_path):
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [(("cloud", 1), "engine must be one of"), (("local", 0), "jobs must be at least 1"), (("local", 10**6), "at most")],
+    [
+        (("cloud", 1), "engine must be local or ray"),
+        (("local", 0), "jobs must be at least 1"),
+        (("local", 10**6), "at most"),
+    ],
 )
 def test_bad_engines_are_one_line(words, message):
     with pytest.raises(edsl.EdslError, match=message):

@@ -290,7 +290,14 @@ def test_command_gives_json_of_every_start(tmp_path, capsys, monkeypatch):
 BAD = [
     (("moon", "adam"), "unknown landscape 'moon'"),
     (("cardioid", "adm"), "unknown stage 'adm'"),
-    (("cardioid", "muon"), "muon takes matrices"),
+    (("cardioid", "muon"), "muon can't step a point of cardioid, a vector of 2 numbers: choose"),
+    (("f1", "shampoo"), "shampoo can't step a point of f1, a vector of 1 number: choose an update for vectors"),
+    (("cardioid", "torch.Muon", "--no-controls"), "torch.Muon can't step a point of cardioid"),
+    (
+        ("cardioid", "torch.SparseAdam"),
+        "choose an update for vectors, such as adam or lamb (SparseAdam does not support",
+    ),
+    (("f1", "adam", "--seed", "3"), "f1 has one start and many learning rates: drop --seed"),
     (("cardioid", "adam", "--starts", "0"), "--starts must be a whole number ≥ 1, got 0"),
     (("cardioid", "adam", "--steps", "-3"), "--steps must be a whole number ≥ 1, got -3"),
     (("cardioid", "adam", "--seed", "-1"), "--seed must be a whole number ≥ 0, got -1"),
@@ -322,6 +329,14 @@ def test_picture_that_can_not_be_written_is_refused_before_walking(out, part, tm
     assert stop.value.code == 2
     assert part in said.err
     assert "walk 1" not in said.err
+
+
+def test_another_packages_optimizer_walks_at_every_rate_too():
+    place, rates = landscape("f1"), (0.01, 0.1)
+    for ours, theirs in (("sgd", "torch.SGD"), ("grad | e | sgd", "grad | e | torch.SGD")):
+        found, expected = (walk(place, spec, place.starts(2), 20, rates).points for spec in (theirs, ours))
+        assert abs(found - expected).max() < 1e-12
+        assert not (found[-1, 0] == found[-1, 1]).all()
 
 
 def test_one_dimension_has_no_valley_and_a_spec_without_lr_no_rates():

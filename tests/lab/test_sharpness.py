@@ -90,7 +90,19 @@ def test_a_level_that_nobody_reaches_is_not_in_the_way(tmp_path):
 
 
 def test_runs_that_end_badly_are_at_no_end_and_levels_of_nobody_are_named(tmp_path):
-    words = ("sharpness", "sgd(lr=0.1)", "sgd(lr=5000)", "--task", "digits", "--batch", "512", "--steps", "20")
+    words = (
+        "sharpness",
+        "sgd(lr=0.1)",
+        "sgd(lr=5000)",
+        "--task",
+        "digits",
+        "--batch",
+        "512",
+        "--steps",
+        "20",
+        "--jobs",
+        "1",
+    )
     code, out, err = run(*words, "--seeds", "2", "--match-loss", "0.001", "--out", str(tmp_path / "sharp"))
     assert code == 0, err
     assert re.search(r"sgd\(lr=0\.1\) +2 of 2 +20 ", out)
@@ -109,13 +121,13 @@ def test_bad_levels_are_one_line(text):
 
 
 def test_command_prints_ratios_and_draws(tmp_path):
-    words = ("sharpness", *SPECS, "--task", "digits", "--batch", "512", "--steps", "30", "--seeds", "2")
+    words = ("sharpness", *SPECS, "--task", "digits", "--batch", "512", "--steps", "30", "--seeds", "2", "--jobs", "1")
     code, out, err = run(*words, "--match-loss", "1.5", "--no-controls", "--json", "--out", str(tmp_path / "sharp"))
     assert code == 0, err
     said = json.loads(out)
     assert [row["level"] for row in said["rows"]] == [1.5, 1.5, END, END]
     assert (tmp_path / "sharp" / "sharpness.png").stat().st_size > 10_000
-    code, out, err = run("sharpness", "--resume", "--out", str(tmp_path / "sharp"))
+    code, out, err = run("sharpness", "--resume", "--jobs", "1", "--out", str(tmp_path / "sharp"))
     assert code == 0, err
     assert "when the training loss first was 1.5 or less" in out
     code, out, err = run("report", str(tmp_path / "sharp"))

@@ -4,7 +4,7 @@ import json
 import os
 
 import pytest
-from shell import run
+from shell import run_anew as run
 
 import edsl
 from edsl.lab.benchmarks.parameter_sets import parameter_set

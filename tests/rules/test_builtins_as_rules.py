@@ -10,6 +10,7 @@ import torch
 
 import edsl
 from edsl.codegen import cpp
+from edsl.codegen.expression import Conditions
 from edsl.codegen.signature import KernelSignature
 from edsl.codegen.trace import record
 from edsl.language.rules.stage import RuleStage
@@ -31,9 +32,9 @@ def kernels(pipeline: Any, dtype: torch.dtype) -> list[str]:
     texts = []
     for looked in (True, False) if needs else (False,):
         for segment in plan.segments:
-            recording = record(segment, looked=looked, differs=False, apart=False)
+            recording = record(segment, Conditions(looked, False, False))
             signature = KernelSignature(dtype, dtype, dtype, (dtype,) * 3, (dtype,) * len(segment.buffers))
-            texts.append(cpp.source(recording, signature, len(segment.noisy))[0])
+            texts.append(cpp.source([(recording, signature)], len(segment.noisy))[0])
     return texts
 
 

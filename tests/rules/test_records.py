@@ -148,11 +148,12 @@ def test_race_with_rules_runs_on_workers_with_the_bits_of_a_serial_race(tmp_path
     assert parallel.rows[0].test_loss != parallel.rows[1].test_loss
 
 
-def test_changed_rule_does_not_resume_a_race_and_says_which_differs(tmp_path):
+def test_changed_rule_does_not_resume_a_race_and_says_which_differs(tmp_path, monkeypatch):
     raced(tmp_path / "a", [f"{RULE}own(lr=0.2)", "sgd(lr=0.1)"])
     (tmp_path / "own.edsl").write_text(f"{OTHER}own(lr=0.2)\n")
     words = ("compare", "digits", "@own.edsl", "sgd(lr=0.1)", "--steps", "3", "--resume", "--out", "a")
-    code, _, said = run(*words, cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    code, _, said = run(*words)
     assert code == 2
     assert "the rule own differs" in said
     assert "+    return -lr * 2 * m" in said

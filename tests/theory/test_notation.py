@@ -48,6 +48,8 @@ def test_alto_prints_as_the_paper_writes_it():
         ("grad | muon | decay", "θₖ = θₖ₋₁ + Δₖ − η λ θₖ₋₁"),
         ("sgd | caution", "θₖ = θₖ₋₁ + Δₖ ([−Δₖ gₖ > 0] / max(mean([−Δₖ gₖ > 0]), ε))"),
         ("shampoo", "L̃ₖ = (L̂ₖ + ε₁ λ₁(L̂ₖ) I)^(−p)   (at step 1 and every 10 steps)"),
+        ("soap(stagger=True)", "Qₖ = qr(Lₖ₋₁ Qₖ₋₁)   (every 10 steps, matrix by matrix)"),
+        ("soap", "m′ₖ = qr(Lₖ₋₁ Qₖ₋₁)ᵀ Qₖ₋₁ mₖ₋₁ Pₖ₋₁ᵀ qr(Rₖ₋₁ Pₖ₋₁)   (every 10 steps)"),
         ("soap(every=5)", "Qₖ = qr(Lₖ₋₁ Qₖ₋₁)   (every 5 steps)"),
         ("spsa | sgd", "gₖ = (1/n) Σᵢ zᵢ (f(θₖ₋₁ + σ zᵢ) − f(θₖ₋₁ − σ zᵢ)) / (2 σ)"),
         ("sam | sgd", "gₖ = ∇f(θₖ₋₁ + ρ ĝₖ / ‖all ĝₖ‖)"),

@@ -15,7 +15,7 @@ from typing import Any
 
 import edsl
 from edsl.language.arguments import stands_for
-from edsl.language.domain import Choice, Domain, Number, Switch, Whole, plain
+from edsl.language.domain import Choice, Domain, Number, Split, Switch, Whole, plain
 from edsl.language.pipeline import Pipeline
 from edsl.language.registry.lookup import stage_class
 from edsl.language.registry.recipes import RECIPES
@@ -58,6 +58,8 @@ def type_of(domain: Domain) -> str:
         return "_Number | None" if domain.optional else "_Number"
     if isinstance(domain, Choice):
         return f"Literal[{', '.join(map(literal, domain.options))}]"
+    if isinstance(domain, Split):
+        return f"Literal[{', '.join(map(literal, domain.words))}] | tuple[str, ...] | tuple[int, ...]"
     return {Whole: "int", Switch: "bool"}[type(domain)]
 
 

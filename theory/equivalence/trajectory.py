@@ -286,6 +286,8 @@ def _stepped(stage: Stage, x: Any, memory: Any, at: NumberAt) -> tuple[Any, Any]
         at.lr = getattr(stage, "lr", 1)
         if stage.moves_weights:
             return _opaque(stage, x, at.theta, at.reading), memory
+    if stage.staggers:
+        raise Unreadable(f"{stage.name} with stagger renews each matrix at steps that its name tells: compare without")
     try:
         if at.refreshes(stage.refresh_every):
             memory = (stage.begin if at.number == 1 else stage.refresh)(x, memory, at)

@@ -16,10 +16,10 @@ from edsl.language.context import NamedAt
 from edsl.language.domain import plain
 from edsl.language.pipeline import Pipeline
 from edsl.language.rules.stage import RuleStage
-from edsl.language.rules.syntax.parameters import letter as symbol
 from edsl.language.stage import BaseUpdate, Estimator, Stage, Wrapper
 from edsl.theory.text.alphabet import Alphabet
-from edsl.theory.text.formula import ATOM, POWER, PRODUCT, QUOTIENT, SUM, Formula, deserves_a_line, is_number, letter
+from edsl.theory.text.formula import ATOM, POWER, PRODUCT, QUOTIENT, SUM, Formula, is_number, letter
+from edsl.theory.text.locals import in_order_of_locals
 
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 _INDEX = re.compile("(⁽[⁰¹²³⁴⁵⁶⁷⁸⁹]+⁾)?ₖ")
@@ -269,8 +269,9 @@ def _written(pipeline: Pipeline, alphabet: Alphabet, owners: Sequence[Any]) -> l
             at.total_norm = letter(f"‖all {flow.name}‖")
             try:
                 refreshed = _refreshed(stage, flow, at, named)
-                out, memory = _run(stage, flow, at, named, {field for field, _, _ in refreshed})
-                _define_memory(at, memory, refreshed, named)
+                begun = _begun(stage, flow, at, named, {field for field, _, _ in refreshed})
+                out, memory = _run(stage, flow, at, named, begun)
+                _define_memory(at, memory, refreshed, begun)
             except EdslError as reason:
                 written.append(Recurrence(label, stage, (str(reason),), ()))
                 continue
@@ -325,12 +326,23 @@ def _buffer_letter(stage: Stage, field: str) -> str:
     return name if isinstance(stage, RuleStage) and name == field else _LETTERS.get(name, name)
 
 
+def _begun(stage: Stage, flow: Formula, at: Writer, named: dict[str, str], fresh: set[str]) -> dict[str, str]:
+    """The names of the memory as the step finds it, with a dash where it was refreshed and will change once more."""
+    kind: Any = type(stage.init(0.0))
+    old = kind(*[letter(named[f"{field}ₖ"]) for field in kind._fields])
+    lines = [*at.lines]
+    _, new = _bound(stage, named).step(flow, old, at)
+    at.lines[:] = lines
+    ends = {field: "′ₖ" if after is not before else "ₖ" for field, before, after in zip(kind._fields, old, new)}
+    return {field: named[f"{field}ₖ"] + (end if field in fresh else "ₖ₋₁") for field, end in ends.items()}
+
+
 def _run(
-    stage: Stage, flow: Formula, at: Writer, named: dict[str, str], fresh: set[str]
+    stage: Stage, flow: Formula, at: Writer, named: dict[str, str], begun: dict[str, str]
 ) -> tuple[Any, list[tuple[str, Any]]]:
     """A step on letters: what flows out, and each new memory entry with its name."""
     kind: Any = type(stage.init(0.0))
-    old = kind(*[letter(f"{named[f'{field}ₖ']}{'ₖ' if field in fresh else 'ₖ₋₁'}") for field in kind._fields])
+    old = kind(*[letter(begun[field]) for field in kind._fields])
     bound = _bound(stage, named)
     out, new = (bound.written if isinstance(stage, RuleStage) else bound.step)(flow, old, at)
     kept = []
@@ -348,6 +360,7 @@ def _refreshed(stage: Stage, flow: Formula, at: Writer, named: dict[str, str]) -
         return []
     bound, period = _bound(stage, named), stage.refresh_every
     later = f"every {period} steps" if period > 1 else "each step"
+    later += ", matrix by matrix" if stage.staggers and period > 1 else ""
     calls = [("at step 1", bound.begin), (later, bound.refresh)]
     if type(stage).begin is Stage.begin:
         calls = [(f"at step 1 and {later}" if period > 1 else later, bound.refresh)]
@@ -368,28 +381,16 @@ def _bound(stage: Stage, named: dict[str, str]) -> Any:
 
 
 def _define_memory(
-    at: Writer, names: list[tuple[str, Any]], refreshed: list[tuple[str, Any, str]], named: dict[str, str]
+    at: Writer, names: list[tuple[str, Any]], refreshed: list[tuple[str, Any, str]], begun: dict[str, str]
 ) -> None:
     inner = at.lines
     at.lines = []
-    for name, entry in _in_order_of_locals(at, names):
+    for name, entry in in_order_of_locals(names, at.locals, at.alphabet):
         at.define(name, entry)
     for field, entry, when in refreshed:
         text = at.text(entry)
-        at.lines.append(f"{named[f'{field}ₖ']}ₖ = {text}   ({when})")
+        at.lines.append(f"{begun[field]} = {text}   ({when})")
     at.lines.extend(inner)
-
-
-def _in_order_of_locals(at: Writer, names: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
-    """Buffers, and the values that a rule's author gave a name, where they were named."""
-    of_buffers = {id(entry): name for name, entry in names}
-    ordered = [(name, entry) for name, entry in names if all(entry is not value for _, value in at.locals)]
-    for name, value in at.locals:
-        if id(value) in of_buffers:
-            ordered.append((of_buffers[id(value)], value))
-        elif isinstance(value, Formula) and value.name is None and deserves_a_line(value):
-            ordered.append((f"{at.alphabet.claim(symbol(name))}ₖ", value))
-    return ordered
 
 
 def _number(value: Any) -> str:

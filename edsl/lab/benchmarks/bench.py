@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
-from statistics import median, quantiles
+from statistics import median
 from typing import Any
 
 import torch
@@ -19,27 +19,16 @@ from edsl.lab.benchmarks.first_step import FirstStep, TooSlow, first_step
 from edsl.lab.benchmarks.footprint import kernels, temporary_bytes
 from edsl.lab.benchmarks.parameter_sets import Shape, parameter_set
 from edsl.lab.benchmarks.peers import AbsentPackage, peer_class
-from edsl.lab.trials.clock import Clock
+from edsl.lab.benchmarks.rounds import Spread, in_turn, ratios, spread, timed
 from edsl.lab.trials.device import free_memory, usable_device
 from edsl.language.rules.texts import has_rules, line_of
 from edsl.language.spec import parse
-from edsl.numerics.dtypes import working_dtype
+from edsl.numerics.dtypes import read_dtype, working_dtype
 from edsl.optim.compile import compile
 from edsl.optim.state import state_bytes
 
 BASELINE = "torch.AdamW"  # fused, which all others are measured by
-DTYPES = ("float32", "float64", "bfloat16", "float16")
-WARM_UP = 3  # rounds before those that are timed
 _GIB = 2**30
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Median and quartiles over the timed rounds, in milliseconds."""
-
-    median: float
-    lower: float
-    upper: float
 
 
 @dataclass(frozen=True)
@@ -152,19 +141,19 @@ class Bench:
         compiled = {}
         for contender in contenders:
             watch(f"compiling {contender.name}")
-            self._timed(contender, gradients)
+            timed(contender, gradients, self.place.device)
             compiled[contender.name] = contender.graphs
         watch(f"{self.steps} rounds of {len(contenders)} optimizers and a copy")
-        seconds = self._rounds([*contenders, copy], gradients)
+        seconds = in_turn([*contenders, copy], gradients, self.place.device, self.steps)
         rows = []
         for contender in contenders:
             watch(f"memory of {contender.name}")
             own = seconds[contender.name]
             row = BenchmarkRow(
                 optimizer=contender.name,
-                step_ms=_spread(own),
-                to_adamw=_ratio(own, seconds[BASELINE]),
-                to_copy=_ratio(own, seconds[copy.name]),
+                step_ms=spread(own, 1e3),
+                to_adamw=median(ratios(own, seconds[BASELINE])),
+                to_copy=median(ratios(own, seconds[copy.name])),
                 first_step_s=firsts.get(contender.name),
                 graphs=contender.graphs,
                 recompiles=contender.graphs - compiled[contender.name],
@@ -174,28 +163,8 @@ class Bench:
                 fallbacks=tuple(contender.fallbacks),
             )
             rows.append(row)
-        spread = _spread(seconds[copy.name])
-        return Report(self.configuration(), _versions(self.entries), spread, copy.bytes, tuple(rows), self.absent)
-
-    def _rounds(self, runners: Sequence[Contender | Copy], gradients: Gradients) -> dict[str, list[float]]:
-        """Seconds of every step; each round begins with another, so that none always follows the same."""
-        seconds: dict[str, list[float]] = {runner.name: [] for runner in runners}
-        for number in range(WARM_UP + self.steps):
-            first = number % len(runners)
-            for runner in (*runners[first:], *runners[:first]):
-                took = self._timed(runner, gradients)
-                if number >= WARM_UP:
-                    seconds[runner.name].append(took)
-        return seconds
-
-    def _timed(self, runner: Contender | Copy, gradients: Gradients) -> float:
-        clock = Clock(torch.device(self.place.device))
-        runner.prepare(gradients.tensors)
-        began = clock.now()
-        runner.step()
-        took = clock.now() - began
-        gradients.restore()
-        return took
+        copied = spread(seconds[copy.name], 1e3)
+        return Report(self.configuration(), _versions(self.entries), copied, copy.bytes, tuple(rows), self.absent)
 
     def _prepared(self, measure: Callable[..., Any], contender: Contender, gradients: Gradients) -> Any:
         contender.prepare(gradients.tensors)
@@ -238,8 +207,7 @@ def bench(
     """
     if not specs:
         raise EdslError("no optimizer to measure: name at least one spec, such as alto")
-    if dtype not in DTYPES:
-        raise EdslError(f"dtype must be {' or '.join(DTYPES)}, got {shown(dtype)}")
+    read_dtype(dtype, "dtype")
     most = os.cpu_count() or 1
     if not 1 <= threads <= most:
         raise EdslError(f"threads must be from 1 to {most}, the CPUs of this machine, got {threads}")
@@ -312,15 +280,6 @@ def _state(entry: Entry, place: Place) -> float:
     own = working_dtype(place.torch_dtype).itemsize / ELEMENT
     costs = [cost(branch) for branch in parse(entry.spec).branches.values()]
     return max(unknown if one is None else one.state * own for one in costs)
-
-
-def _spread(seconds: Sequence[float]) -> Spread:
-    lower, _, upper = quantiles(seconds, n=4, method="inclusive") if len(seconds) > 1 else [*seconds] * 3
-    return Spread(1e3 * median(seconds), 1e3 * lower, 1e3 * upper)
-
-
-def _ratio(own: Sequence[float], others: Sequence[float]) -> float:
-    return median([one / other for one, other in zip(own, others)])
 
 
 def _versions(entries: Sequence[Entry]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import warnings
 from difflib import get_close_matches
@@ -51,17 +52,34 @@ def peer_class(name: str) -> Any:
 
 
 def build_peer(name: str, parameters: list[torch.nn.Parameter]) -> Any:
-    """The optimizer with its defaults, and fused if it is torch's and can be.
+    """The optimizer PACKAGE.NAME with its defaults or, as PACKAGE.NAME(key=value, …), with these arguments.
+
+    It is fused if it is torch's and can be.
 
     Raises:
-        EdslError: as `peer_class`, and when it refuses the parameters or wants more arguments.
+        EdslError: as `peer_class`, and when it refuses the parameters or arguments, or wants more of them.
     """
-    kind = peer_class(name)
-    can_be_fused = name.startswith("torch.") and "fused" in inspect.signature(kind.__init__).parameters
+    bare, arguments = _read(name)
+    kind = peer_class(bare)
+    if bare.startswith("torch.") and "fused" in inspect.signature(kind.__init__).parameters:
+        arguments = {"fused": True, **arguments}
     try:
-        return kind(parameters, fused=True) if can_be_fused else kind(parameters)
+        return kind(parameters, **arguments)
     except Exception as reason:  # another package's constructor may raise anything
-        raise EdslError(f"{name} can't be built with its defaults: {brief(reason, 200)}") from None
+        how = "" if "(" in name else " with its defaults"
+        raise EdslError(f"{name} can't be built{how}: {brief(reason, 200)}") from None
+
+
+def _read(text: str) -> tuple[str, dict[str, Any]]:
+    """A name and the arguments behind it, which are literals."""
+    bare, bracket, _ = text.partition("(")
+    if not bracket:
+        return bare, {}
+    try:
+        call: Any = ast.parse(text, mode="eval").body
+        return bare, {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+    except (AttributeError, SyntaxError, ValueError):
+        raise EdslError(f"{shown(text)} can't be read: write PACKAGE.NAME(key=value, …)") from None
 
 
 @lru_cache

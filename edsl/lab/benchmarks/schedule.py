@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 
 from edsl.errors import EdslError
-from edsl.lab.benchmarks.bench import WARM_UP
 from edsl.lab.benchmarks.contender import Contender, Entry, Gradients, Place
 from edsl.lab.benchmarks.parameter_sets import Shape
+from edsl.lab.benchmarks.rounds import WARM_UP
 from edsl.lab.trials.clock import Clock
 
 _RATES = (0.01, 0.009)

@@ -23,7 +23,6 @@ from edsl.language.spec import parse
 from edsl.numerics.dtypes import read_dtype
 from edsl.optim.compile import compile
 from edsl.optim.optimizer import PipelineOptimizer
-from edsl.step.layout import matrix_shape
 
 MOST = 1 << 24  # elements of a tensor that stands for others of its kind, where there is a smaller one
 
@@ -50,9 +49,8 @@ class Warmed:
 def warm(spec: str, shapes: Mapping[str, Sequence[int]], dtype: str = "float32", device: str = "auto") -> Warmed:
     """Take two steps of zeros on a few tensors of each kind, so that all they need is compiled and cached.
 
-    Compiled code depends on dtype and device and, behind a stage of matrices, on their shapes and on whether
-    a matrix has others of its shape, not on how many. Two steps, since some estimators look at the Hessian
-    at the first alone.
+    Compiled code depends on dtype and device, not on shapes. Two steps, since some estimators look at the
+    Hessian at the first alone.
 
     Raises:
         EdslError: for a bad spec, dtype or device, or a parameter that the pipeline can't take.
@@ -104,20 +102,14 @@ def _step(optimizer: PipelineOptimizer, tensors: list[Tensor]) -> None:
 def _chosen(pipeline: Pipeline, shapes: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, list[str]]]:
     """Of each route the names of tensors that stand for all others.
 
-    Of matrices it is one or two of each shape, of others the first that is not too large, each with and
-    without weight decay and layerwise scaling.
+    It is the first that is not too large, with and without weight decay and layerwise scaling.
     """
     spared = frozenset(excluded_names(None, tuple(shapes)))
     for route, names in routes(pipeline, shapes).items():
         of_kind: dict[Any, list[str]] = {}
-        is_matrix = any(stage.is_matrix for stage in pipeline.branch(route).stages)
         for name in names:
-            shape = torch.empty(tuple(shapes[name]), device="meta")
-            kind = matrix_shape(shape) if is_matrix else shape.numel() == 1
-            of_kind.setdefault((kind, name in spared), []).append(name)
+            of_kind.setdefault((prod(shapes[name]) == 1, name in spared), []).append(name)
         chosen = [_first(alike, shapes) for alike in of_kind.values()]
-        if is_matrix:
-            chosen += [alike[1] for alike in of_kind.values() if len(alike) > 1 and prod(shapes[alike[1]]) <= MOST]
         if chosen or "" in pipeline.branches:
             yield route, chosen
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edsl.errors import either
+
 VERDICTS = ("reproduced", "partly", "not seen")
 
 
@@ -35,7 +37,7 @@ class Claim:
 
     def __post_init__(self) -> None:
         if self.verdict not in VERDICTS:
-            raise ValueError(f"a verdict is one of {', '.join(VERDICTS)}, got {self.verdict!r}")
+            raise ValueError(f"a verdict is {either(VERDICTS)}, got {self.verdict!r}")
 
 
 def judge(*tests: bool) -> str:

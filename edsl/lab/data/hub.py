@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edsl.errors import EdslError, first_line
+from edsl.errors import EdslError, either, first_line
 
 
 def splits(
@@ -51,4 +51,4 @@ def column(task: str, rows: Any, names: tuple[str, ...]) -> str:
     for name in names:
         if name in rows.column_names:
             return name
-    raise EdslError(f"task {task}: no column {' or '.join(names)}, only {', '.join(rows.column_names)}")
+    raise EdslError(f"task {task}: no column {either(names)}, only {', '.join(rows.column_names)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from edsl.errors import EdslError, shown
+from edsl.errors import EdslError, either, shown
 from edsl.lab.executors.executor import Executor
 
 ENGINES = ("local", "ray")
@@ -22,7 +22,7 @@ def executor(engine: str, jobs: int, address: str | None = None, gpus: float = 0
         EdslError: for an unknown engine, a bad number, or Ray that is not installed or reachable.
     """
     if engine not in ENGINES:
-        raise EdslError(f"engine must be one of {', '.join(ENGINES)}, got {shown(engine)}")
+        raise EdslError(f"engine must be {either(ENGINES)}, got {shown(engine)}")
     if jobs < 0 or (engine == "local" and jobs < 1):
         raise EdslError(f"jobs must be at least 1, got {jobs}")
     if engine == "ray":

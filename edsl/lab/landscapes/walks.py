@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from edsl.errors import EdslError
+from edsl.errors import EdslError, ShapeError, brief
 from edsl.lab.closure import closure_for
 from edsl.lab.landscapes.landscapes import STEPS, Landscape, Valley
 from edsl.language.pipeline import Pipeline
@@ -84,16 +84,39 @@ def walk(
         EdslError: for a bad spec, one that can't take a point, or rates for one without lr.
     """
     pipeline = as_pipeline(spec)
-    if rates is not None and not all("lr" in one.hyperparameters for one in pipeline.branches.values()):
-        raise EdslError(f"{pipeline.update.name} has no lr to vary")
+    if rates is not None and not all(_has_rate(one) for one in pipeline.branches.values()):
+        raise EdslError(
+            f"{landscape.name} is walked at many learning rates, and {pipeline.update.name} has no lr: "
+            "choose an update that has, such as adam"
+        )
     parts = [[row] for row in range(len(starts))] if _reads_all_together(pipeline) else [list(range(len(starts)))]
     points = np.empty((steps + 1, len(starts), landscape.dimension))
     for rows in parts:
         chosen = None if rates is None else [float(rates[row]) for row in rows]
-        points[:, rows] = _walk_together(landscape, pipeline, starts[rows], steps, chosen, tick)
+        try:
+            points[:, rows] = _walk_together(landscape, pipeline, starts[rows], steps, chosen, tick)
+        except ShapeError:
+            raise EdslError(_refused(landscape, pipeline)) from None
+        except Exception as reason:
+            if isinstance(reason, EdslError) or not pipeline.update.moves_weights:
+                raise
+            raise EdslError(f"{_refused(landscape, pipeline)} ({brief(reason, 200)})") from None
     with torch.no_grad():
         losses = landscape.function(torch.from_numpy(points)).numpy()
     return Walk(pipeline.line, points, losses, None if rates is None else np.asarray(rates, float))
+
+
+def _has_rate(pipeline: Pipeline) -> bool:
+    update = pipeline.update
+    return "lr" in (update.defaults() if update.moves_weights else pipeline.hyperparameters)
+
+
+def _refused(landscape: Landscape, pipeline: Pipeline) -> str:
+    numbers = "1 number" if landscape.dimension == 1 else f"{landscape.dimension} numbers"
+    return (
+        f"{pipeline.update.name} can't step a point of {landscape.name}, a vector of {numbers}: "
+        "choose an update for vectors, such as adam or lamb"
+    )
 
 
 def _reads_all_together(pipeline: Pipeline) -> bool:

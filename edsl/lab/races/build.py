@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edsl.errors import EdslError, shown
+from edsl.errors import EdslError, either, shown
 from edsl.lab.races.controls import controls_of
 from edsl.lab.races.entrant import Entrant
 from edsl.lab.races.learning_rate import learning_rates
@@ -173,7 +173,7 @@ def _entrant(spec: str, taken: Collection[str]) -> Entrant:
 def _budget(task: Task, amounts: dict[str, float | None], batch: int, examples: int) -> tuple[float, str]:
     asked = {name: value for name, value in amounts.items() if value is not None}
     if len(asked) > 1:
-        raise EdslError(f"the budget is one of epochs, {', '.join(UNITS)}, got {' and '.join(asked)}")
+        raise EdslError(f"the budget is in {either(('epochs', *UNITS))}, got {' and '.join(asked)}")
     for name, value in asked.items():
         if not value > 0 or (name != "seconds" and value < 1) or not math.isfinite(value):
             raise EdslError(f"{name} must be {'more than 0' if name == 'seconds' else 'at least 1'}, got {value}")
@@ -203,7 +203,7 @@ def _metric(metric: str | None, task: Task) -> str:
     if metric is None:
         return "loss" if task.accuracy is None else "accuracy"
     if metric not in METRICS:
-        raise EdslError(f"metric must be one of {', '.join(METRICS)}, got {shown(metric)}")
+        raise EdslError(f"metric must be {either(METRICS)}, got {shown(metric)}")
     if metric == "accuracy" and task.accuracy is None:
         raise EdslError(f"task {task.name} has no accuracy; take --metric loss or train")
     return metric

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from edsl.errors import EdslError, nearest, shown
 from edsl.lab.races.controls import WITHOUT, controls_of
 from edsl.lab.races.entrant import Entrant
-from edsl.language.domain import plain
+from edsl.language.domain import plain, read_number
 from edsl.language.spec import parse
 
 MOST = 500  # combinations
@@ -56,8 +56,16 @@ def sweep(spec: str, grids: Sequence[str], controls: bool = True) -> Swept:
             continue
         entrants.setdefault(canonical, Entrant(name, canonical, values=values))
     if not any(entrant.values for entrant in entrants.values()):
-        raise EdslError(f"no combination can be run: {refused[0][1]}" if refused else "no combination is new")
+        raise EdslError(f"no combination can be run: {_reasons(refused)}" if refused else "no combination is new")
     return Swept(tuple(entrants.values()), tuple(refused))
+
+
+def _reasons(refused: Sequence[tuple[str, str]]) -> str:
+    """Each kind of reason once, as the first combination has it."""
+    kinds: dict[str, str] = {}
+    for _, said in refused:
+        kinds.setdefault(said.partition(", got")[0], said)
+    return "; ".join(kinds.values())
 
 
 def _axis(grid: str, pipeline: Any) -> tuple[str, list[Any]]:
@@ -73,12 +81,14 @@ def _axis(grid: str, pipeline: Any) -> tuple[str, list[Any]]:
 
 
 def _value(text: str) -> Any:
-    """A number, True or False, or a word."""
+    """A number, True or False, or a word; raises EdslError for a number that no float holds."""
     if text in ("True", "False"):
         return text == "True"
-    for kind in (int, float):
+    for kind in (int, read_number):
         try:
             return kind(text)
+        except EdslError:
+            raise
         except ValueError:
             continue
     return text

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edsl.errors import EdslError
+from edsl.errors import EdslError, either, shown
 
 STEP = math.sqrt(10)  # between neighbours of the first grid
 FIRST = 5  # learning rates of the first grid
@@ -83,7 +83,7 @@ def _tpe(scores: Mapping[float, float], seed: int) -> float:
 def check_tuner(tuner: str) -> None:
     """Raises EdslError for an unknown tuner."""
     if tuner not in TUNERS:
-        raise EdslError(f"the tuner must be one of {', '.join(TUNERS)}, got {tuner!r}")
+        raise EdslError(f"tuner must be {either(TUNERS)}, got {shown(tuner)}")
 
 
 def merged(pairs: Sequence[tuple[float, Sequence[float]]]) -> dict[float, float]:

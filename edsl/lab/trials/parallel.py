@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edsl.errors import EdslError, shown
+from edsl.errors import EdslError, either, shown
 
 KINDS = ("ddp", "fsdp")
 
@@ -44,16 +44,25 @@ class Group:
 
 
 @contextmanager
-def group(kind: str, device: str, batch: int) -> Iterator[Group | None]:
+def group(kind: str | None, device: str, batch: int) -> Iterator[Group | None]:
     """The group that torchrun began, or None for a single process.
 
+    Args:
+        kind: one of KINDS, or None for "ddp" where there are several processes.
+
     Raises:
-        EdslError: for an unknown kind, or a batch that can't be shared out equally.
+        EdslError: for an unknown kind, one asked for where there is a single process, or a batch that can't be
+            shared out equally.
     """
-    if kind not in KINDS:
-        raise EdslError(f"parallel must be one of {', '.join(KINDS)}, got {shown(kind)}")
+    if kind is not None and kind not in KINDS:
+        raise EdslError(f"parallel must be {either(KINDS)}, got {shown(kind)}")
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
+        if kind is not None:
+            raise EdslError(
+                f"--parallel {kind} needs two processes or more: "
+                "start it by torchrun --nproc-per-node 2 -m edsl.cli train …"
+            )
         yield None
         return
     if batch % size:
@@ -62,7 +71,7 @@ def group(kind: str, device: str, batch: int) -> Iterator[Group | None]:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     torch.distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:
-        yield Group(torch.distributed.get_rank(), size, kind)
+        yield Group(torch.distributed.get_rank(), size, kind or "ddp")
     finally:
         torch.distributed.destroy_process_group()
 

@@ -11,7 +11,7 @@ from keyword import iskeyword
 from typing import Any
 from weakref import WeakSet
 
-from edsl.errors import EdslError, shown
+from edsl.errors import EdslError, brief, shown
 from edsl.language.reductions import AnalysisContext, ReductionDepth
 from edsl.language.registry.blame import blamed, explained, is_about_letters, is_authored, is_of_tensors, wrong
 from edsl.language.stage import Adaptor, BaseUpdate, Estimator, Stage, Wrapper
@@ -80,7 +80,7 @@ def _built(kind: type[Stage]) -> Stage:
     try:
         pipeline = parse(_WITHIN[group].format(written), [kind])
     except EdslError as reason:
-        said = getattr(reason, "message", str(reason)).splitlines()[0]
+        said = brief(reason)
         hint = "" if kind.example else "; where its name alone is not enough, give an example: ClassVar[str]"
         raise wrong(kind, f"{written} can't be built: {said}{hint}") from None
     except Exception as reason:
@@ -106,6 +106,9 @@ def _check_step(kind: type[Stage], stage: Stage) -> None:
     if not known or not all(isinstance(shape, tuple) for shape in shapes.values()):
         got = shown(shapes)
         raise wrong(kind, f"buffer_shapes must return shapes of buffers by their names, got {got}", "buffer_shapes")
+    if shapes and not stage.is_matrix:
+        said = "buffer_shapes is for stages that take a parameter as a matrix: set is_matrix: ClassVar[bool] = True"
+        raise wrong(kind, said, "buffer_shapes")
     if shapes.keys() != least.keys():
         raise wrong(
             kind, "buffer_shapes must name the same buffers whatever the size of the parameter", "buffer_shapes"

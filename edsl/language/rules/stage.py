@@ -150,12 +150,20 @@ class RuleStage(Stage):
     def _equip(self, spared: bool, known: Mapping[str, Any] | None = None) -> None:
         """Build the stages within, and find the code."""
         nested = tuple(self._built(call, spared, known or {}) for call in self.variant.calls)
+        self._check_together(nested)
         numbers = tuple(
             tuple((name, f"{call.label}__{name}") for name in (*stage.live_fields(), *stage.hidden_fields()))
             for call, stage in zip(self.variant.calls, nested)
         )
         _hold(self, nested, numbers, self._code(nested), spared)
         self.__dict__["_settled"] = True  # its betas are in its own author's order
+
+    def _check_together(self, nested: tuple[Any, ...]) -> None:
+        """Raises FieldError for stages within that are good one by one and not together."""
+        if len({stage.cut for stage in nested if stage.is_matrix}) > 1:
+            raise FieldError(f"{self.name}: its stages cut parameters differently: give them one split and heads", "")
+        if len({stage.refresh_every for stage in nested} - {0}) > 1 and any(stage.staggers for stage in nested):
+            raise FieldError(f"{self.name}: stages that refresh at different periods can't be staggered", "")
 
     def _built(self, call: Call, spared: bool, known: Mapping[str, Any]) -> Any:
         if call.label in known:
@@ -207,6 +215,14 @@ class RuleStage(Stage):
     @property
     def refresh_every(self) -> int:
         return math.gcd(*(stage.refresh_every for stage in self._nested))
+
+    @property
+    def staggers(self) -> bool:
+        return any(stage.staggers for stage in self._nested)
+
+    @property
+    def cut(self) -> tuple[Any, int]:
+        return next((stage.cut for stage in self._nested if stage.is_matrix), super().cut)
 
     def begin(self, x: Value, memory: Any, at: At) -> Any:
         return self._refreshed(x, memory, at, begins=True)

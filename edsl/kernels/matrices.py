@@ -1,0 +1,189 @@
+"""Steps of matrices: kernels for what is element by element, BLAS for the products between, for a stack at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edsl.codegen.matrices import Shape
+from edsl.codegen.program import Loops, Operand, Operation, Program
+from edsl.errors import EdslError
+from edsl.kernels.kernel import Kernel, Row
+from edsl.numerics import matrices
+from edsl.numerics.dtypes import working_dtype
+from edsl.numerics.newton_schulz import newton_schulz
+
+
+@dataclass(eq=False)
+class MatrixInputs:
+    """One matrix before one segment, and all that its step reads and writes.
+
+    Attributes:
+        theta, x: the weights, and what flows in: contiguous, of shape (rows, columns).
+        gradient, hessian, difference: of the same shape, None where there is none.
+        normals: noise, of the same shape.
+        buffers: the segment's memory.
+        key: of this step's stochastic rounding.
+        name: of the parameter.
+    """
+
+    theta: Tensor
+    x: Tensor
+    gradient: Tensor | None
+    hessian: Tensor | None
+    difference: Tensor | None
+    normals: Sequence[Tensor]
+    buffers: Sequence[Tensor]
+    key: int
+    name: str
+
+    @cached_property
+    def addresses(self) -> tuple[list[int], list[int]]:
+        """Of θ and of what is read beside it, up to what flows out; of the buffers."""
+        x = self.x.data_ptr()
+        gradient, hessian, difference = (
+            otherwise if tensor is None else tensor.data_ptr()
+            for tensor, otherwise in ((self.gradient, x), (self.hessian, 0), (self.difference, 0))
+        )
+        return [self.theta.data_ptr(), x, gradient, hessian, difference], [*map(Tensor.data_ptr, self.buffers)]
+
+
+@dataclass(frozen=True, eq=False)
+class MatrixSteps:
+    """A segment's step of matrices of equal shape, compiled for one device.
+
+    Args:
+        kernels: one for each of the program's loops; none where only what is allocated matters.
+    """
+
+    program: Program
+    kernels: Sequence[Kernel]
+    updates: bool
+
+    def __call__(
+        self, stack: Sequence[MatrixInputs], numbers: Sequence[float], total: Tensor | None, place: Any
+    ) -> Sequence[Tensor]:
+        """Step matrices of equal shape.
+
+        Args:
+            numbers: the live values that they share, room for the total norm, rows and columns.
+            total: that norm, where it is read.
+            place: by which the same matrices are known at the next step.
+
+        Returns:
+            what flows out of each, θ itself where it was updated.
+        """
+        theta = stack[0].theta
+        work = working_dtype(theta.dtype)
+        made = [one.theta if self.updates else torch.empty_like(one.theta, dtype=work) for one in stack]
+        held: dict[int, Tensor] = {}
+        stacked: dict[int, Tensor] = {}  # buffers that no part changes
+        shapes: dict[Shape, Shape] = {self.program.probe: tuple(theta.shape)}
+        kernels = iter(self.kernels)
+        for number, (part, ends) in enumerate(zip(self.program.parts, self.program.ends)):
+            if isinstance(part, Operation):
+                operands = [self._operand(operand, stack, held, stacked, work) for operand in part.operands]
+                held[part.makes] = operate(part.call.name, operands, part.call.arguments, tuple(theta.shape))
+                del operands
+            else:
+                shape = shapes.get(part.shape) or self._shape(part, stack, held)
+                shapes[part.shape] = shape
+                for temporary in part.written:
+                    held[temporary] = torch.empty((len(stack), *shape), dtype=work, device=theta.device)
+                for temporary in part.temporaries:
+                    held[temporary] = held[temporary].contiguous()
+                self._check(part, shape, stack[0], held)
+                if self.kernels:
+                    rows = self._rows(part, prod(shape), stack, [held[number] for number in part.temporaries], made)
+                    next(kernels).launch(rows, numbers, total, (place, number))
+            for temporary in ends:
+                del held[temporary]
+        return made
+
+    def _operand(
+        self,
+        operand: Operand,
+        stack: Sequence[MatrixInputs],
+        held: dict[int, Tensor],
+        stacked: dict[int, Tensor],
+        work: torch.dtype,
+    ) -> Tensor:
+        """A matrix of each of a stack, together; one alone as it lies in memory."""
+        if operand.kind == "temporary":
+            return held[operand.number]
+        if len(stack) == 1:
+            return stack[0].buffers[operand.number].to(work).unsqueeze(0)
+        found = stacked.get(operand.number)
+        if found is None:
+            found = torch.stack([one.buffers[operand.number] for one in stack]).to(work)
+            if operand.stays:
+                stacked[operand.number] = found
+        return found
+
+    def _shape(self, part: Loops, stack: Sequence[MatrixInputs], held: dict[int, Tensor]) -> tuple[int, ...]:
+        """That of the tensors that a part's loops go over, from one that is there."""
+        if part.kept:
+            return tuple(stack[0].buffers[part.kept[0]].shape)
+        return tuple(next(held[number] for number in part.temporaries if number in held).shape[1:])
+
+    def _check(self, part: Loops, shape: Shape, one: MatrixInputs, held: dict[int, Tensor]) -> None:
+        """Raises EdslError for tensors that loops would go over together, though their shapes only seemed alike."""
+        own = [one.buffers[place].shape for place in part.kept]
+        found = {*map(tuple, own), *(tuple(held[number].shape[1:]) for number in part.temporaries)}
+        if not found <= {shape}:
+            raise EdslError(
+                f"parameter {one.name}: a matrix stage computes element by element with tensors of shapes "
+                f"{' and '.join(map(str, sorted({*found, shape})))}: give them one shape, or step with mode='eager'"
+            )
+
+    def _rows(
+        self,
+        part: Loops,
+        count: int,
+        stack: Sequence[MatrixInputs],
+        temporaries: Sequence[Tensor],
+        made: Sequence[Tensor],
+    ) -> list[Row]:
+        begins = [(tensor.data_ptr(), count * tensor.element_size()) for tensor in temporaries]
+        rows = []
+        for i, one in enumerate(stack):
+            own, buffers = one.addresses
+            addresses = [*own, made[i].data_ptr(), *map(Tensor.data_ptr, one.normals)]
+            addresses += [buffers[place] for place in part.kept]
+            addresses += [begin + i * size for begin, size in begins]
+            rows.append(Row(count, one.key, one.name, addresses))
+        return rows
+
+
+def operate(name: str, operands: Sequence[Tensor], arguments: Sequence[Any], shape: Shape) -> Tensor:
+    """One operation on matrices that a step asks for, of stacks (k, …, p, q).
+
+    Args:
+        shape: rows and columns of the parameters.
+    """
+    if name == "whole":
+        rows, columns = shape
+        return matrices.unblock(operands[0], rows, columns)
+    if name in _VIEWS:
+        return _VIEWS[name](*operands, *arguments)
+    made = _OF_MATRICES[name](*map(_alone, operands), *arguments)
+    return made.view(*operands[0].shape[:-2], *made.shape[-2:])
+
+
+def _alone(stack: Tensor) -> Tensor:
+    """A stack with one dimension of matrices, of one matrix that matrix itself: BLAS takes it as it is."""
+    return stack.view(stack.shape[-2:]) if stack.shape[:-2].numel() == 1 else stack.flatten(0, -3)
+
+
+_VIEWS: dict[str, Callable[..., Tensor]] = {"transpose": lambda x: x.mT, "blocks": matrices.blocks}
+_OF_MATRICES: dict[str, Callable[..., Tensor]] = {
+    "product": torch.matmul,
+    "gram": matrices.gram,
+    "orthogonal": newton_schulz,
+}
