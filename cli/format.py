@@ -33,5 +33,7 @@ def formatted(text: str, name: str = "") -> str:
     if not has_rules(text):
         return str(read(text))
     parts = read_text(text, name)
+    if not parts.rules and not parts.line:
+        raise EdslError(f"{name}: no rule and no pipeline found")
     rules = canonical(ordered([kind.rule for kind in parts.rules.values()]))
     return "\n\n".join(filter(None, [rules, read(text).line if parts.line else ""]))

@@ -26,6 +26,8 @@ def spec_text(given: Any) -> Any:
         return given
     from edsl.language.rules.texts import read_file
 
+    if given == "@":
+        raise EdslError("write @FILE, with the name of a file that holds a spec")
     return read_file(given[1:])
 
 

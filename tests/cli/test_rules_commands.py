@@ -124,6 +124,8 @@ def test_rules_of_a_file_are_names_for_every_spec(folder, run):
     ("words", "said"),
     [
         (("show", "@none.edsl"), "none.edsl: no such file"),
+        (("show", "@"), "write @FILE, with the name of a file"),
+        (("fmt", "comment.edsl"), "comment.edsl: no rule and no pipeline found"),
         (("show", "@."), ".: expected a regular file with a spec"),
         (("show", "@bad.edsl"), "mm is read and never assigned; did you mean 'm'? (line 6)"),
         (("fmt", "bad.edsl"), "bad.edsl, line 6"),
@@ -133,6 +135,7 @@ def test_rules_of_a_file_are_names_for_every_spec(folder, run):
     ],
 )
 def test_bad_files_end_in_a_message_and_code_2(folder, run, words, said):
+    (folder / "comment.edsl").write_text("# to be written\n")
     (folder / "bad.edsl").write_text(HEAVY.replace("-lr * m", "-lr * mm"))
     code, _, error = run(*words)
     assert code == 2
