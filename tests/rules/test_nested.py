@@ -225,3 +225,30 @@ def test_state_resumes_bit_for_bit_and_pipelines_travel():
     for copied in (copy.deepcopy(optimizer.pipeline), pickle.loads(pickle.dumps(optimizer.pipeline))):
         assert copied == optimizer.pipeline
         assert type(copied.update) is type(optimizer.pipeline.update)
+
+
+MATRICES = {
+    "muon": """
+@update
+def muon(u, *, lr=0.02, momentum: decay = 0.95, weight_decay=0.0, steps: whole = 5):
+    m = ema(m, u, momentum)
+    d = (1 - momentum) * u + momentum * m
+    o = sqrt(maximum(rows / columns, 1)) * orthogonal(d, steps, "minimax", "working")
+    return -lr * (o + weight_decay * theta)
+
+""",
+    "soap": "@update\ndef whitened(u, *, lr=0.003, every: whole = 5):\n    return soap(u, lr=lr, every=every)\n\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "ruled"),
+    [
+        ("muon", "muon(lr=0.02, weight_decay=0.1)", "muon(lr=0.02, weight_decay=0.1)"),
+        ("soap", "soap(lr=0.01, every=5)", "whitened(lr=0.01)"),
+    ],
+)
+def test_updates_of_matrices_written_as_rules_are_the_classes_within_1e_12(name, own, ruled):
+    _, _, expected = trajectory(own, "eager")
+    _, _, found = trajectory(f"{MATRICES[name]}{ruled}", "eager")
+    assert worst(found, expected) <= 1e-12
