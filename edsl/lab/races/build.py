@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from edsl.lab.trials.schedule import schedule as schedule_named
 from edsl.lab.trials.setting import UNITS, Setting, check_fit
 from edsl.language.pipeline import Pipeline
 from edsl.language.registry.plugins import Plugin, find_again, load_once, plugins_of
+from edsl.language.rules.texts import has_rules, line_of
 from edsl.language.spec import parse
 from edsl.language.stage import Stage
 
@@ -146,7 +147,7 @@ def _entrants(specs: Sequence[str | Entrant], controls: bool) -> tuple[Entrant, 
         raise EdslError("no optimizer to race: name at least one spec, such as 'alto(lr=0.01)'")
     found: dict[str, Entrant] = {}
     for spec in specs:
-        entrant = spec if isinstance(spec, Entrant) else Entrant(spec, str(parse(spec)))
+        entrant = spec if isinstance(spec, Entrant) else _entrant(spec, {one.name for one in found.values()})
         if entrant.spec in found:
             twice, first = shown(entrant.name), shown(found[entrant.spec].name)
             raise EdslError(f"{twice} is given twice (as {first}); a race needs different specs")
@@ -157,6 +158,16 @@ def _entrants(specs: Sequence[str | Entrant], controls: bool) -> tuple[Entrant, 
             if spec not in found:  # it may be among those given, or the control of another
                 found[spec] = Entrant(f"{entrant.name}, {control.name}", spec, entrant.name, control.about)
     return tuple(found.values())
+
+
+def _entrant(spec: str, taken: Collection[str]) -> Entrant:
+    """An entrant with its spec's own name; a second pipeline of one line, with other rules, gets a number."""
+    name = line = line_of(spec) if has_rules(spec) else spec
+    count = 1
+    while name in taken and has_rules(spec):
+        count += 1
+        name = f"{line} ({count})"
+    return Entrant(name, str(parse(spec)))
 
 
 def _budget(task: Task, amounts: dict[str, float | None], batch: int, examples: int) -> tuple[float, str]:
