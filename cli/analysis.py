@@ -14,6 +14,12 @@ Out = Annotated[Path, typer.Option(help="Figure to write: .png, .svg or .pdf.")]
 
 def show_command(
     spec: Spec,
+    params: Annotated[
+        str,
+        typer.Option(
+            metavar="SET|FILE.json", help="Also by which path each of these parameters steps here: gpt2, resnet50, …"
+        ),
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show what a spec means: its canonical text, stages, cost and recurrences.
@@ -22,7 +28,7 @@ def show_command(
     """
     from edsl.cli.show import show
 
-    show(spec, as_json)
+    show(spec, params, as_json)
 
 
 def format_command(

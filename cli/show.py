@@ -17,10 +17,12 @@ from edsl.language.stage import Estimator, Stage
 from edsl.theory.text.notation import recurrences
 
 
-def show(spec: str, as_json: bool) -> None:
-    """Print a spec's canonical text, stages, cost and recurrences."""
+def show(spec: str, params: str, as_json: bool) -> None:
+    """Print a spec's canonical text, stages, cost and recurrences; with parameters, their paths too."""
     pipeline = parse(spec)
     description = describe(pipeline)
+    if params:
+        description["paths"] = _paths(spec, params)
     if as_json:
         print_json(description)
     else:
@@ -51,6 +53,15 @@ def describe(pipeline: Pipeline) -> dict[str, Any]:
         "estimator": _estimator(pipeline.estimator),
         "notes": _notes(pipeline),
     }
+
+
+def _paths(spec: str, params: str) -> list[dict[str, Any]]:
+    """By which path the parameters of a set step on this machine, and why by no faster one."""
+    from edsl.lab.benchmarks.parameter_sets import parameter_set
+    from edsl.lab.benchmarks.paths import paths_on
+
+    found = paths_on(spec, parameter_set(params)).items()
+    return [{"parameters": names, "paths": [asdict(path) for path in paths]} for paths, names in found]
 
 
 def _record(found: Any) -> dict[str, Any] | None:

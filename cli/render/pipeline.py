@@ -61,6 +61,23 @@ def print_pipeline(pipeline: dict[str, Any]) -> None:
     _recurrences(page, [(stage["stage"], stage["recurrence"]) for stage in pipeline["stages"]])
     if any(value == 0 and value is not False for stage in pipeline["stages"] for value in stage["arguments"].values()):
         page.print("\n(terms whose hyper-parameter is 0 now are left out)")
+    if "paths" in pipeline:
+        _print_paths(page, pipeline["paths"])
+
+
+def _print_paths(page: Page, found: Sequence[dict[str, Any]]) -> None:
+    """Which path each kind of parameter takes, by the first of its kind."""
+    table = Table(title="paths here, on the CPU", title_justify="left")
+    for title in ("parameters", "stages", "path", "why no faster one"):
+        table.add_column(title, overflow="fold")
+    for kind in found:
+        first, *others = kind["parameters"]
+        names = escape(first) + (f"\nand {len(others)} more" if others else "")
+        for number, path in enumerate(kind["paths"]):
+            cells = (path["stages"], path["taken"], path["reason"] or "–")
+            table.add_row("" if number else names, *map(escape, cells))
+    page.print()
+    page.print(table)
 
 
 def _recurrences(page: Page, stages: Sequence[tuple[str, Sequence[str]]]) -> None:

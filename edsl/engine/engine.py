@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from edsl.engine.parameter_steps import MemoryInUse, ParameterSteps
+from edsl.engine.paths import StepPath, paths_of
 from edsl.engine.plans import GroupPlans
 from edsl.engine.replay import Replay, can_replay
 from edsl.engine.stacks import step_stacks, step_whole
@@ -85,6 +86,11 @@ class Engine:
     def fallbacks(self) -> list[str]:
         """One reason for each graph that could not be compiled, and so runs eagerly."""
         return self.torch_steps.inductor.fallbacks
+
+    @property
+    def paths(self) -> dict[str, tuple[StepPath, ...]]:
+        """By which path each parameter of the last steps went through each part of its pipeline."""
+        return paths_of(self._parameters.kept, (self.native, self.cuda), self.torch_steps.mode)
 
     def forget_plans(self) -> None:
         """Read the groups anew, as after loading a checkpoint; what is compiled stays."""

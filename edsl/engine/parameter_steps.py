@@ -41,6 +41,11 @@ class ParameterSteps:
                 part.release_gradients()
         self._holding, self.active = [], []
 
+    @property
+    def kept(self) -> list[ParameterStep]:
+        """Those that have stepped and may step again."""
+        return list(self._kept.values())
+
     def begin(
         self,
         groups: list[dict[str, Any]],

@@ -53,6 +53,8 @@ def step_stacks(
             _refresh(segment, stack, number, totals)
             inputs = [_inputs(item, segment, number) for item in stack]
             made = steps(inputs, numbers, totals.of(first), (number, place, begin))
+            for item in stack:
+                item.paths[segment.begin] = steps.path
             if not segment.updates:
                 for item, u in zip(stack, made):
                     item.x = u
@@ -75,6 +77,7 @@ def step_whole(
     if segment.refreshes(item.k, item.name):
         segment.refresh(item.k, theta, x, inputs, *buffers)
     given = MatrixInputs(theta, x, *extra, inputs.normals, buffers, item.key, item.name)
+    item.paths[segment.begin] = steps.path
     (made,) = steps([given], _numbers(item, theta), inputs.total_norm, item.name)
     return made
 
@@ -86,7 +89,7 @@ def _steps(
     for cache in own:
         found = cache.program(segment, theta, dtypes, tuple(buffer.dtype for buffer in buffers))
         if found is not None:
-            return MatrixSteps(*found, segment.updates)
+            return MatrixSteps(*found, segment.updates, f"{cache.language} and BLAS")
     return None
 
 

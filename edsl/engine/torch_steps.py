@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
+from edsl.engine.paths import EAGER, TORCH
 from edsl.engine.sharded import PartialResult, identity_part, reduce_all, step_gathered
 from edsl.engine.torch_compile import Inductor
 from edsl.engine.work import SegmentWork
@@ -69,6 +70,7 @@ class TorchSteps:
         if segment.refreshes(item.k, item.name):
             segment.refresh(item.k, theta, x, inputs, *buffers)
         function = self._function(segment, segment.key, segment.function, segment.serves_all_sizes, theta, x, inputs)
+        item.paths[segment.begin] = EAGER if self._is_eager(segment, inputs) else TORCH
         return function(theta, x, inputs, *buffers)
 
     def _ask(self, work: SegmentWork, number: int) -> Iterator[PartialResult]:
@@ -111,11 +113,13 @@ class TorchSteps:
         )
         key = (key, theta.dtype, x.dtype, theta.device, form, has)
         if key not in self._functions:
-            of_shard = self.mode == "compiled" and segment.is_matrix and inputs.answers is not None
-            eager = self.mode == "eager" or of_shard  # what a shard computes of a matrix is little
-            whole = (*key, str(self._state_dtype))
+            whole, eager = (*key, str(self._state_dtype)), self._is_eager(segment, inputs)
             self._functions[key] = make() if eager else self.inductor.compiled(whole, make, dynamic)
         return self._functions[key]
+
+    def _is_eager(self, segment: Segment, inputs: StepInputs) -> bool:
+        of_shard = self.mode == "compiled" and segment.is_matrix and inputs.answers is not None
+        return self.mode == "eager" or of_shard  # what a shard computes of a matrix is little
 
 
 def _form(theta: Tensor) -> tuple[bool, ...]:

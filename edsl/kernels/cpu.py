@@ -112,6 +112,7 @@ class CpuKernels(KernelCache):
     """All native steps of an optimizer."""
 
     device = "cpu"
+    language = "C++"
 
     def _compiled(
         self, parts: Sequence[Part], normals: int, live: LiveLayout, device: torch.device

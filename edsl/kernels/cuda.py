@@ -187,6 +187,8 @@ class CudaKernels(KernelCache):
         tile: how steps are cut into programs.
     """
 
+    language = "Triton"
+
     def __init__(self, device: str = "cuda", tile: Tile | None = None) -> None:
         super().__init__()
         self.device, self.tile = device, tile or Tile()

@@ -170,11 +170,13 @@ class KernelCache(ABC):
 
     Attributes:
         device: its type.
+        language: of the kernels.
         kernels: how many there are.
         reasons: why a step that was tried has none, a line for each.
     """
 
     device: str
+    language: ClassVar[str]
 
     def __init__(self) -> None:
         self._kernels: dict[tuple[Any, ...], Compiled | None] = {}
@@ -231,6 +233,8 @@ class KernelCache(ABC):
             return None
         extra = (item.raw if number > 0 else None, look, change)  # what flows in first is the raw gradient
         kernel = self._found(item, number, (x, *(None if tensor is None else tensor.dtype for tensor in extra)))
+        if kernel is not None:
+            item.paths[item.plan.segments[number].begin] = self.language
         if look is None and change is None:
             item.kernels[number] = (x, raw, kernel)
         return kernel

@@ -60,11 +60,13 @@ class MatrixSteps:
 
     Args:
         kernels: one for each of the program's loops; none where only what is allocated matters.
+        path: what a parameter's paths call it.
     """
 
     program: Program
     kernels: Sequence[Kernel]
     updates: bool
+    path: str = ""
 
     def __call__(
         self, stack: Sequence[MatrixInputs], numbers: Sequence[float], total: Tensor | None, place: Any

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from edsl.engine.engine import MODES, Engine
+from edsl.engine.paths import StepPath
 from edsl.engine.watching import Watched
 from edsl.errors import EdslError, shown
 from edsl.groups.exclusion import excluded_names, names_in_module
@@ -134,6 +135,22 @@ class PipelineOptimizer(torch.optim.Optimizer):
     def matrices(self) -> dict[str, str]:
         """By name or place, how each parameter of a matrix update is taken: as one matrix, or as which ones."""
         return matrices_in_groups(self.param_groups, self.pipeline, self.kinds)
+
+    def paths(self) -> dict[str, tuple[StepPath, ...]]:
+        """By name, which path each parameter has stepped by, for each part of its pipeline, and why by no faster one.
+
+        Empty before the first step. A step that repeats the last one is replayed, by the same kernels.
+
+        Example:
+            >>> import torch, edsl
+            >>> weight = torch.nn.Parameter(torch.ones(3))
+            >>> optimizer = edsl.compile("eadamw", [("weight", weight)], mode="eager")
+            >>> weight.grad = torch.ones(3)
+            >>> optimizer.step()
+            >>> optimizer.paths()["weight"]
+            (StepPath(stages='e | adamw', taken='eager', reason='mode="eager"'),)
+        """
+        return self.engine.paths
 
     @property
     def fallbacks(self) -> list[str]:

@@ -46,6 +46,7 @@ class ParameterStep:
         parts: what steps instead of it, where it is several.
         extents: the memory of θ and its state, none where it is sharded.
         kernels: by the number of a segment, the dtypes of what flows in and of the gradient, and the kernel for them.
+        paths: by the place where a segment begins, what took it through that last.
     """
 
     parameter: Any
@@ -74,6 +75,7 @@ class ParameterStep:
         self.count = self.local.numel()
         self.device = self.local.device.type
         self.kernels: dict[int, Any] = {}
+        self.paths: dict[int, str] = {}
         self.extents = self._extents()
         self._lies = self.steps_in_place and _lies_plainly(slot.gradient, self.strides)
         self._in_memory: dict[int, list[Tensor]] = {}

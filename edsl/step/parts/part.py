@@ -40,7 +40,7 @@ class PartStep(ParameterStep):
         self.name = name_of(whole.name, part.name)
         self.count = prod(part.shape)
         self.dense, self.steps_in_place, self.counts = True, False, False
-        self.kernels = {}
+        self.kernels, self.paths = {}, {}
         self._in_memory = {}
 
     def take(self) -> None:
