@@ -39,6 +39,20 @@ def test_buffers_whose_shape_is_their_own_for_some_sizes_alone_are_refused():
         edsl.grad() | Small() | edsl.soap(lr=0.01)
 
 
+@dataclass(frozen=True)
+class Declared(Small):
+    name: ClassVar[str] = "declared"
+    is_matrix: ClassVar[bool] = False
+
+    def buffer_shapes(self, rows: int, columns: int) -> dict[str, tuple[int, ...]]:
+        return {"level": (1,)}
+
+
+def test_buffer_of_its_own_shape_in_an_element_wise_stage_is_refused():
+    with pytest.raises(edsl.EdslError, match="buffer_shapes is for stages that take a parameter as a matrix"):
+        edsl.grad() | Declared() | edsl.sgd(lr=0.01)
+
+
 def test_kernel_takes_no_layer_whose_tensors_are_not_as_large_as_it(monkeypatch):
     model = torch.nn.Linear(6, 4, bias=False)
     optimizer: Any = edsl.compile("grad | e | adamw(lr=0.01)", model)

@@ -3,7 +3,7 @@
 import os
 import signal
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar
 
 import pytest
 import torch
@@ -12,7 +12,6 @@ from problem import gradients, parameters, walk, worst
 import edsl
 import edsl.stage
 from edsl.codegen.cpp import BLOCK, SCRATCH, SMALL
-from edsl.costs.memory import memory
 
 SIZES = [(1,), (BLOCK - 1,), (BLOCK,), (BLOCK + 1,), (SMALL,), (SMALL + 7,), (3, BLOCK)]
 LAYERWISE = ["alto", "grad | e(start='first') | lars(momentum=0.9)", "grad | clip(norm=0.1) | e | lamb | caution"]
@@ -172,41 +171,6 @@ def test_a_forked_child_steps_with_the_bits_of_its_parent(shape, threads):
         optimizer.step()
         os._exit(0 if (params[0].detach().numpy() == expected.numpy()).all() else 1)
     assert os.waitpid(child, 0)[1] == 0
-
-
-@dataclass(frozen=True)
-class Counted(edsl.stage.Adaptor):
-    """It keeps one number for each parameter."""
-
-    name: ClassVar[str] = "counted"
-
-    def init(self, zero):
-        return Sums(zero)
-
-    def buffer_shapes(self, rows, columns):
-        return {"sums": (1,)}
-
-    def step(self, x, memory, at):
-        sums = memory.sums + at.mean(x)
-        return x + sums, Sums(sums)
-
-
-class Sums(NamedTuple):
-    sums: Any
-
-
-@pytest.mark.parametrize("shape", [(30, 50), (7,), (), (2, 3, 4), (0,)])
-def test_a_buffer_of_another_shape_is_not_written_past_its_end(shape):
-    ends = []
-    for mode in ("compiled", "eager"):
-        params = parameters([shape], torch.float32)
-        optimizer = edsl.compile(edsl.grad() | Counted() | edsl.sgd(lr=0.1), params, mode=mode)
-        ends.append(walk(optimizer, params, gradients(3, [shape], torch.float32)))
-        assert optimizer.state[params[0]]["counted.sums"].shape == (1,)
-        assert optimizer.engine.native.kernels == 0
-    if params[0].numel():
-        assert worst(*ends) <= 1e-6
-    assert memory(edsl.grad() | Counted() | edsl.sgd(lr=0.1), {"w": shape or (1,)}).state == 4
 
 
 def test_a_stage_that_native_code_cannot_follow_is_left_to_torch_compile():

@@ -106,6 +106,9 @@ def _check_step(kind: type[Stage], stage: Stage) -> None:
     if not known or not all(isinstance(shape, tuple) for shape in shapes.values()):
         got = shown(shapes)
         raise wrong(kind, f"buffer_shapes must return shapes of buffers by their names, got {got}", "buffer_shapes")
+    if shapes and not stage.is_matrix:
+        said = "buffer_shapes is for stages that take a parameter as a matrix: set is_matrix: ClassVar[bool] = True"
+        raise wrong(kind, said, "buffer_shapes")
     if shapes.keys() != least.keys():
         raise wrong(
             kind, "buffer_shapes must name the same buffers whatever the size of the parameter", "buffer_shapes"
