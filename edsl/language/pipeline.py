@@ -13,6 +13,7 @@ from edsl.language.arguments import read_arguments
 from edsl.language.doubts import keep_settled
 from edsl.language.order import check_complete, check_order
 from edsl.language.registry.batch_size import for_batch
+from edsl.language.schedules.schedule import Scheduled
 from edsl.language.stage import Adaptor, BaseUpdate, Estimator, Stage, Wrapper, check_authored
 
 _WITHOUT_NUMBERS = ("update_index", "labels", "keys", "structure")  # what is known of a pipeline by then
@@ -242,6 +243,18 @@ class Pipeline(Chain):
         made.__dict__.update((name, value) for name, value in self.__dict__.items() if name in _WITHOUT_NUMBERS)
         made.__dict__["stages"] = stages
         return made
+
+    @cached_property
+    def schedules(self) -> dict[str, Scheduled]:
+        """The hyper-parameters that follow a schedule, on any route, by their names."""
+        found = {name: getattr(*self.owner_of(name)) for name in self.keys if name in self.live_names}
+        return {name: value for name, value in found.items() if isinstance(value, Scheduled)}
+
+    def unscheduled(self) -> Pipeline:
+        """The same pipeline with numbers where it has schedules; of one without routes."""
+        if not any(stage.schedules for stage in self.stages):
+            return self
+        return Pipeline(tuple(stage.bind({n: float(v) for n, v in stage.schedules.items()}) for stage in self.stages))
 
     def without_decay(self) -> Pipeline:
         """The pipeline that parameters get which are left out of decay and layerwise scaling."""
