@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -13,7 +14,7 @@ from edsl.language.arguments import read_arguments
 from edsl.language.doubts import keep_settled
 from edsl.language.order import check_complete, check_order
 from edsl.language.registry.batch_size import for_batch
-from edsl.language.schedules.schedule import Scheduled
+from edsl.language.schedules.schedule import Schedule, Scheduled
 from edsl.language.stage import Adaptor, BaseUpdate, Estimator, Stage, Wrapper, check_authored
 
 _WITHOUT_NUMBERS = ("update_index", "labels", "keys", "structure")  # what is known of a pipeline by then
@@ -250,11 +251,16 @@ class Pipeline(Chain):
         found = {name: getattr(*self.owner_of(name)) for name in self.keys if name in self.live_names}
         return {name: value for name, value in found.items() if isinstance(value, Scheduled)}
 
-    def unscheduled(self) -> Pipeline:
-        """The same pipeline with numbers where it has schedules; of one without routes."""
+    def unscheduled(self, number: Callable[[Schedule], float] = lambda schedule: schedule.value) -> Pipeline:
+        """The same pipeline with numbers where it has schedules, their values or others; of one without routes."""
         if not any(stage.schedules for stage in self.stages):
             return self
-        return Pipeline(tuple(stage.bind({n: float(v) for n, v in stage.schedules.items()}) for stage in self.stages))
+        return Pipeline(
+            tuple(
+                stage.bind({name: number(value.schedule) for name, value in stage.schedules.items()})
+                for stage in self.stages
+            )
+        )
 
     def without_decay(self) -> Pipeline:
         """The pipeline that parameters get which are left out of decay and layerwise scaling."""

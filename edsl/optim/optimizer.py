@@ -274,7 +274,8 @@ class PipelineOptimizer(torch.optim.Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         self.engine.names.follow(self.param_groups)
-        own = {key: getattr(self, key) for key in ("mode", "pipeline", "kinds", "state_dtype", "tensors", "total_steps")}
+        names = ("mode", "pipeline", "kinds", "state_dtype", "tensors", "total_steps")
+        own = {key: getattr(self, key) for key in names}
         return {**super().__getstate__(), **own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

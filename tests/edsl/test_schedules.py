@@ -134,7 +134,8 @@ def test_groups_scale_by_their_own_values() -> None:
 
 def test_the_branches_of_a_route_follow_their_own_schedules() -> None:
     spec = "route(matrix=muon(lr=wsd(0.02, decay=0.5)), other=adamw(lr=constant(0.3, warmup=4)))"
-    model, optimizer = built(spec, "eager", total_steps=10)
+    model = torch.nn.Linear(4, 3)
+    optimizer = edsl.compile(spec, list(model.parameters()), mode="eager", total_steps=10)
     trained(optimizer, model, 6)
     found = {group["route"]: group["lr"] for group in optimizer.param_groups}
     assert found == pytest.approx({"matrix": 0.02 * 3 / 5, "other": 0.3})
@@ -179,7 +180,7 @@ def test_deleting_an_entry_frees_its_key() -> None:
 def test_an_override_replaces_the_value_and_keeps_the_schedule() -> None:
     _, optimizer = built(lr=0.5, mode="eager")
     assert optimizer.param_groups[0]["schedules"]["lr"] == "cosine(0.5, warmup=5, floor=0.1)"
-    assert str(edsl.parse("sgd(lr=linear(0.1))").override(lr=2)) == "grad | sgd(lr=linear(2), momentum=0, weight_decay=0)"
+    assert str(edsl.parse("sgd(lr=linear(0.1))").override(lr=2)).startswith("grad | sgd(lr=linear(2), ")
 
 
 @pytest.mark.parametrize(
@@ -195,7 +196,7 @@ def test_an_override_replaces_the_value_and_keeps_the_schedule() -> None:
         ("muon(nesterov=linear(1))", "nesterov is fixed once built and takes no schedule", "nesterov="),
         ("e(beta1=linear(0.9, to=0.95)) | sgd", "buffers=2", "beta1="),
         ("sgd(momentum=linear(0, to=0.9))", "begins at a value without the buffers m", "momentum="),
-        ("e(alpha=linear(-5, to=-1000)) | sgd", "must be less than", "e("),
+        ("e(alpha=linear(-5, to=-1000)) | sgd", "must be less than", "alpha="),
         ("torch.AdamW(lr=cosine(0.1))", "another package's optimizer takes no schedule", "lr="),
         ("sgd(lr=wsd(0.1, warmup=80, decay=30, steps=100))", "longer than 100 steps", "warmup="),
     ],
