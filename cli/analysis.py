@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edsl.cli.options import AsJson, Spec, Specs
+from edsl.cli.options import AsJson, Spec, Specs, spec_text
 
 Out = Annotated[Path, typer.Option(help="Figure to write: .png, .svg or .pdf.")]
 
@@ -25,10 +25,27 @@ def show_command(
     show(spec, as_json)
 
 
+def format_command(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Files with rules, a pipeline, or both.")],
+    write: Annotated[bool, typer.Option("--write", help="Replace each file by its canonical text.")] = False,
+) -> None:
+    """Print the canonical text of a file: its rules, the called before the callers, and its pipeline.
+
+    Comments and docstrings are no part of it.
+
+    Example: edsl fmt mine.edsl
+    """
+    from edsl.cli.format import format_files
+
+    format_files(files, write)
+
+
 def check_stability_command(
     alpha: Annotated[str | None, typer.Argument(metavar="ALPHA", help="E's strength, such as -5.")] = None,
     beta1: Annotated[str | None, typer.Argument(metavar="BETA1", help="E's decay in [0, 1), such as 0.99.")] = None,
-    spec: Annotated[str | None, typer.Option(help="Any linear pipeline, instead of ALPHA BETA1.")] = None,
+    spec: Annotated[
+        str | None, typer.Option(callback=spec_text, help="Any linear pipeline, instead of ALPHA BETA1; or @FILE.")
+    ] = None,
     beta2: Annotated[float | None, typer.Option(help="Momentum decay in [0, 1); default: 0.9.")] = None,
     momentum: Annotated[
         str | None, typer.Option(help="Momentum: ema (as in Adam and Lamb; the default) or sum (as in E-SGD).")
@@ -59,7 +76,9 @@ def check_stability_command(
 def check_regret_command(
     beta2: Annotated[float | None, typer.Option(help="Decay of the first moment; default: the spec's.")] = None,
     beta3: Annotated[float | None, typer.Option(help="Decay of the second moment; default: the spec's.")] = None,
-    spec: Annotated[str | None, typer.Option(help="Pipeline with two moments; default: alto.")] = None,
+    spec: Annotated[
+        str | None, typer.Option(callback=spec_text, help="Pipeline with two moments; default: alto.")
+    ] = None,
     lr_schedule: Annotated[str | None, typer.Option(help="Factor on lr, a formula in k; default: 1/sqrt(k).")] = None,
     alpha_schedule: Annotated[
         str | None, typer.Option(help="Factor on alpha, a formula in k; default: 1/sqrt(k).")
@@ -97,8 +116,8 @@ def explain_command(
 
 
 def equivalent_command(
-    first: Annotated[str, typer.Argument(metavar="SPEC", help="First pipeline.")],
-    second: Annotated[str, typer.Argument(metavar="SPEC", help="Second pipeline.")],
+    first: Annotated[str, typer.Argument(metavar="SPEC", callback=spec_text, help="First pipeline, or @FILE.")],
+    second: Annotated[str, typer.Argument(metavar="SPEC", callback=spec_text, help="Second pipeline, or @FILE.")],
     as_json: AsJson = False,
 ) -> None:
     """Check whether two specs take the same steps: equal, equal in the linear part only, or different.
@@ -118,7 +137,10 @@ def equivalent_command(
 def verify_command(
     spec: Spec,
     against: Annotated[
-        str, typer.Option(metavar="SPEC", help="Optimizer to compare with, such as 'torch.AdamW(lr=0.001)'.")
+        str,
+        typer.Option(
+            metavar="SPEC", callback=spec_text, help="Optimizer to compare with, such as 'torch.AdamW(lr=0.001)'."
+        ),
     ],
     steps: Annotated[int, typer.Option(help="Number of steps to compare.")] = 50,
     tolerance: Annotated[float, typer.Option(help="Largest |a − b| / max(1, |a|) that counts as equal.")] = 1e-10,

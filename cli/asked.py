@@ -66,10 +66,9 @@ def resumed(running: Running, task: str | None, specs: Sequence[Any]) -> Any:
     check_effective({name: value for name, value in asked.items() if name in RUNNING})
     differences = [*_contradictions(race, asked), *_other_specs(race, specs)]
     if differences:
-        raise EdslError(
-            f"the race in {running.out} was begun {_enumerated(differences)}: "
-            "leave out what differs, or choose another --out"
-        )
+        said = f"the race in {running.out} was begun {_enumerated(differences)}: "
+        lines = _changed_rules(race, specs)
+        raise EdslError("\n".join([f"{said}leave out what differs, or choose another --out", *lines]))
     return _extended(race, asked.get("seeds", race.seeds), running.out)
 
 
@@ -108,6 +107,7 @@ def _contradictions(race: Any, asked: Mapping[str, Any]) -> Iterator[str]:
 
 def _other_specs(race: Any, specs: Sequence[Any]) -> Iterator[str]:
     from edsl.lab.races.entrant import Entrant
+    from edsl.language.rules.texts import line_of
     from edsl.language.spec import parse
 
     if not specs:
@@ -116,10 +116,29 @@ def _other_specs(race: Any, specs: Sequence[Any]) -> Iterator[str]:
     there = {one.spec: one.name for one in race.entrants if not one.control_of}
     for spec, one in here.items():
         if spec not in there:
-            yield f"without {one.name if isinstance(one, Entrant) else one}"
+            yield f"without {one.name if isinstance(one, Entrant) else line_of(one)}"
     for spec, name in there.items():
         if spec not in here:
             yield f"with {name} too"
+
+
+def _changed_rules(race: Any, specs: Sequence[Any]) -> list[str]:
+    """Which rules of the specs are other ones in a race's record, with the lines that differ."""
+    from edsl.language.registry.provenance import different_rules
+    from edsl.language.spec import parse
+
+    recorded = [parse(entrant.spec) for entrant in race.entrants]
+    given = [parse(one) for one in specs if isinstance(one, str)]
+    return list(
+        dict.fromkeys(
+            line
+            for now in given
+            if now.rules and now not in recorded
+            for before in recorded
+            for line in different_rules(before, now)
+            if "differs" in line
+        )
+    )
 
 
 def _budget(unit: str) -> Any:

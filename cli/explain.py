@@ -39,7 +39,7 @@ def describe(pipeline: Pipeline) -> dict[str, Any]:
     from edsl.theory.systems.filter import adaptor_filter
 
     explanation: dict[str, Any] = {
-        "spec": str(pipeline),
+        "spec": pipeline.line,
         "recurrences": [
             {"stage": part.label, "lines": list(part.lines), "letters": dict(part.letters)}
             for part in recurrences(pipeline)
@@ -81,7 +81,7 @@ def _controls(pipeline: Pipeline) -> list[dict[str, str]]:
     from edsl.lab.races.controls import controls_of
 
     return [
-        {"name": control.name, "spec": str(control.pipeline), "about": control.about}
+        {"name": control.name, "spec": control.pipeline.line, "about": control.about}
         for control in controls_of(pipeline)
     ]
 

@@ -75,12 +75,13 @@ def landscape(
 def _chosen(specs: list[str], controls: bool) -> list[tuple[str, Any]]:
     """A label and a pipeline for each spec and its controls, none twice."""
     from edsl.lab.races.controls import controls_of
+    from edsl.language.rules.texts import line_of
     from edsl.language.spec import parse
 
     chosen: dict[str, tuple[str, Any]] = {}
     for spec in specs:
         pipeline = parse(spec)
-        chosen.setdefault(str(pipeline), (" ".join(spec.split()), pipeline))
+        chosen.setdefault(str(pipeline), (line_of(spec), pipeline))
     if controls:
         for _, pipeline in list(chosen.values()):
             for control in controls_of(pipeline):

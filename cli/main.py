@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from edsl.cli import analysis
-from edsl.cli.options import RACE, RUNNING, TRAINING, AsJson, OnceEach, Options, Spec, Specs, takes, words
+from edsl.cli.options import RACE, RUNNING, TRAINING, AsJson, OnceEach, Options, Spec, Specs, spec_text, takes, words
 from edsl.errors import EdslError, Interrupted, printable
 
 _INTERRUPTED = 130  # the exit code after Ctrl-C
@@ -36,7 +36,11 @@ def compare_command(
     options: Options,
     specs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[TASK] SPEC…", help="Optimizers, such as 'alto(lr=0.01)'; a task may come first."),
+        typer.Argument(
+            metavar="[TASK] SPEC…",
+            callback=spec_text,
+            help="Optimizers, such as 'alto(lr=0.01)' or @FILE; a task may come first.",
+        ),
     ] = None,
 ) -> None:
     """Race optimizers on a task: each gets the same initial weights, batches and number of trials.
@@ -97,7 +101,8 @@ def report_command(
 def sharpness_command(
     options: Options,
     specs: Annotated[
-        list[str] | None, typer.Argument(metavar="SPEC…", help="Optimizers; the first is the baseline.")
+        list[str] | None,
+        typer.Argument(metavar="SPEC…", callback=spec_text, help="Optimizers; the first is the baseline."),
     ] = None,
     match_loss: Annotated[
         str, typer.Option(metavar="LOSS,…", help="Training losses at which to compare the runs.")
@@ -138,7 +143,9 @@ def reproduce_command(
     reproduce(names, quick, out, as_json)
 
 
-OneSpec = Annotated[str | None, typer.Argument(metavar="SPEC", help="Spec, such as 'alto(lr=0.01)'.")]
+OneSpec = Annotated[
+    str | None, typer.Argument(metavar="SPEC", callback=spec_text, help="Spec, such as 'alto(lr=0.01)', or @FILE.")
+]
 
 
 @command("sweep")
@@ -174,6 +181,7 @@ def ablate_command(options: Options, spec: OneSpec = None) -> None:
 
 
 command("show")(analysis.show_command)
+command("fmt")(analysis.format_command)
 
 
 Params = Annotated[
@@ -253,7 +261,8 @@ command("verify")(analysis.verify_command)
 @command("bench")
 def bench_command(
     specs: Annotated[
-        list[str] | None, typer.Argument(metavar="SPEC", help="Optimizers, such as alto 'eadamw(lr=0.001)'.")
+        list[str] | None,
+        typer.Argument(metavar="SPEC", callback=spec_text, help="Optimizers, such as alto 'eadamw(lr=0.001)'."),
     ] = None,
     params: Annotated[
         str,
@@ -311,6 +320,9 @@ def common_options(
     plugin: Annotated[
         list[Path] | None, typer.Option(help="Python file with your own stages, which is executed; may be repeated.")
     ] = None,
+    rules: Annotated[
+        list[Path] | None, typer.Option(help="File or folder of rules (NAME.edsl), by whose names specs may call them.")
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version and exit.")
     ] = False,
@@ -320,6 +332,10 @@ def common_options(
 
         for path in plugin:
             load_plugin(path)
+    for path in rules or ():
+        from edsl.language.rules.texts import load_rules
+
+        load_rules(path)
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 

@@ -17,8 +17,26 @@ from typer.core import TyperCommand
 from edsl.errors import EdslError
 from edsl.language.domain import read_number
 
-Spec = Annotated[str, typer.Argument(metavar="SPEC", help="Spec, such as 'grad | e | lamb(lr=0.01)'.")]
-Specs = Annotated[list[str], typer.Argument(metavar="SPEC", help="Optimizers, such as 'alto(lr=0.01)'.")]
+
+def spec_text(given: Any) -> Any:
+    """A spec, or several, with what files hold in place of @FILE."""
+    if isinstance(given, (list, tuple)):
+        return [spec_text(one) for one in given]
+    if not isinstance(given, str) or not given.startswith("@"):
+        return given
+    from edsl.language.rules.texts import read_file
+
+    if given == "@":
+        raise EdslError("write @FILE, with the name of a file that holds a spec")
+    return read_file(given[1:])
+
+
+Spec = Annotated[
+    str, typer.Argument(metavar="SPEC", callback=spec_text, help="Spec, such as 'grad | e | lamb(lr=0.01)', or @FILE.")
+]
+Specs = Annotated[
+    list[str], typer.Argument(metavar="SPEC", callback=spec_text, help="Optimizers, such as 'alto(lr=0.01)', or @FILE.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 # name: (type with its help, default)
@@ -77,7 +95,10 @@ SHARED: dict[str, tuple[Any, Any]] = {
     ),
     "baseline": (
         Annotated[
-            str | None, typer.Option(metavar="SPEC", help="Spec to compare the others with; default: the first.")
+            str | None,
+            typer.Option(
+                metavar="SPEC", callback=spec_text, help="Spec to compare the others with; default: the first."
+            ),
         ],
         None,
     ),

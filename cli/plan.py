@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edsl.cli.render.page import print_json
 from edsl.cli.render.plan import print_plans
 from edsl.errors import EdslError
+from edsl.language.rules.texts import line_of
 
 if TYPE_CHECKING:
     from edsl.costs.memory import Memory, RouteMemory, StageMemory
@@ -24,7 +25,8 @@ def plan(
     if bandwidth is not None and not (math.isfinite(bandwidth) and bandwidth > 0):
         raise EdslError(f"--bandwidth must be a number of GB/s > 0, got {bandwidth:g}")
     shapes = parameter_set(params)
-    found = [{"given": spec, **_described(memory(spec, shapes, dtype, state_dtype), bandwidth)} for spec in specs]
+    made = [(line_of(spec), memory(spec, shapes, dtype, state_dtype)) for spec in specs]
+    found = [{"given": given, **_described(one, bandwidth)} for given, one in made]
     if as_json:
         print_json({"params": params, "bandwidth": bandwidth, "plans": found})
     else:

@@ -46,7 +46,7 @@ def stability_map(spec: str, x: str | None, y: str | None, curvature: float | No
     radius = radius_map(system, names, *grid, h=h)
     stable = step_sizes(system, names, *grid) * sharpness_map(system, names, *grid)
     about = f"curvature h = {figure(h)}" + ("" if "lr" in names else f" (s = {figure(lr * h)})")
-    save_map(out, str(pipeline), (axes[0], axes[1]), radius, stable, about)
+    save_map(out, pipeline.line, (axes[0], axes[1]), radius, stable, about)
     for remark in system.notes:
         print_note(remark)
     if not on_map:
@@ -94,5 +94,5 @@ def frequency(spec: str, out: Path) -> None:
         if not filters:
             raise EdslError(f"nothing to draw: {reason}, and no adaptor stands before it") from None
         print_note(f"the adaptors alone: {reason}")
-    save_bode(out, str(pipeline), filters)
+    save_bode(out, pipeline.line, filters)
     print_note(f"drawn: {out}")

@@ -10,6 +10,8 @@ from edsl.cli.render.pipeline import print_pipeline
 from edsl.costs.cost import REFERENCE_SHAPE, cost, stage_state
 from edsl.lab.races.controls import explores
 from edsl.language.pipeline import Pipeline
+from edsl.language.rules.shapes import ELEMENT, said
+from edsl.language.rules.stage import RuleStage
 from edsl.language.spec import parse
 from edsl.language.stage import Estimator, Stage
 from edsl.theory.text.notation import recurrences
@@ -39,6 +41,7 @@ def describe(pipeline: Pipeline) -> dict[str, Any]:
                 "arguments": part.stage.arguments(),
                 "letters": dict(part.letters),
                 "buffers": _buffers(part.stage),
+                "shapes": _shapes(part.stage),
                 "bytes_per_parameter": None if part.stage.moves_weights else stage_state(part.stage, *REFERENCE_SHAPE),
                 "recurrence": list(part.lines),
             }
@@ -89,5 +92,11 @@ def _notes(pipeline: Pipeline) -> list[str]:
     return notes
 
 
+def _shapes(stage: Stage) -> dict[str, str]:
+    """The buffers of a rule that hold less than a number for each element, in words."""
+    shapes = stage.variant.shapes if isinstance(stage, RuleStage) else {}
+    return {name: said(shape) for name, shape in shapes.items() if shape != ELEMENT}
+
+
 def _buffers(stage: Stage) -> list[str] | None:
-    return None if stage.moves_weights else list(stage.init(0.0)._fields)
+    return None if stage.moves_weights else [name.replace("__", ".") for name in stage.init(0.0)._fields]

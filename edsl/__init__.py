@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from edsl.errors import EdslError, EdslWarning
     from edsl.language.pipeline import Pipeline
     from edsl.language.registry.plugins import load_plugin
+    from edsl.language.rules.direction import direction
+    from edsl.language.rules.texts import load_rules
     from edsl.language.spec import parse
     from edsl.optim.classes import (
         ALTO,
@@ -44,7 +46,9 @@ _PLACES = {
     "Pipeline": "edsl.language.pipeline:Pipeline",
     "PipelineOptimizer": "edsl.optim.optimizer:PipelineOptimizer",
     "compile": "edsl.optim.compile:compile",
+    "direction": "edsl.language.rules.direction:direction",
     "load_plugin": "edsl.language.registry.plugins:load_plugin",
+    "load_rules": "edsl.language.rules.texts:load_rules",
     "parse": "edsl.language.spec:parse",
 }
 _CLASSES = (
@@ -74,7 +78,9 @@ __all__ = [
     "Pipeline",
     "PipelineOptimizer",
     "compile",
+    "direction",
     "load_plugin",
+    "load_rules",
     "parse",
 ]
 

@@ -19,6 +19,8 @@ from edsl.estimators.spsa import Spsa as _SpsaStage
 from edsl.language.pipeline import Chain as _Chain
 from edsl.language.pipeline import Pipeline as Pipeline
 from edsl.language.registry.plugins import load_plugin as load_plugin
+from edsl.language.rules.direction import direction as direction
+from edsl.language.rules.texts import load_rules as load_rules
 from edsl.language.spec import parse as parse
 from edsl.language.stage import Stage as _Stage
 from edsl.optim import classes as _classes
@@ -66,7 +68,9 @@ __all__ = [
     "Pipeline",
     "PipelineOptimizer",
     "compile",
+    "direction",
     "load_plugin",
+    "load_rules",
     "parse",
 ]
 

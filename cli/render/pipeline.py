@@ -30,11 +30,13 @@ def print_pipeline(pipeline: dict[str, Any]) -> None:
             f"{name}={plain(value)}" + (f"  ({letters[name]})" if letters.get(name, name) != name else "")
             for name, value in stage["arguments"].items()
         ]
-        kept = stage["buffers"]
+        kept, shapes = stage["buffers"], stage["shapes"]
         table.add_row(
             f"[bold]{escape(stage['stage'])}[/bold]\n{stage['kind']}",
             escape("\n".join(arguments)) or "–",
-            "its own" if kept is None else ", ".join(kept) or "–",
+            "its own"
+            if kept is None
+            else ", ".join(f"{name} ({shapes[name]})" if name in shapes else name for name in kept) or "–",
             "?" if kept is None else f"{stage['bytes_per_parameter']:g}",
         )
     page.print(table)

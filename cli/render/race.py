@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from edsl.cli.render.page import Page, print_note
+from edsl.language.rules.texts import line_of
 
 if TYPE_CHECKING:
     from edsl.lab.races.race import Race
@@ -27,7 +28,7 @@ def print_forecast(race: Race, expected: dict[str, Any]) -> None:
         f"{duration(expected['seconds'])} with {jobs} job{'s' if jobs > 1 else ''}"
     )
     for entrant in race.entrants:
-        page.print(f"  {escape(entrant.name)}: {escape(entrant.about or entrant.spec)}", soft_wrap=True)
+        page.print(f"  {escape(entrant.name)}: {escape(entrant.about or line_of(entrant.spec))}", soft_wrap=True)
 
 
 def duration(seconds: float) -> str:

@@ -233,3 +233,6 @@ class TracingContext(At):
         if not isinstance(x, Expression) or not x.is_element:
             raise NotElementwise(f"a step asks for the {op} of a scalar")
         return interned(op, (x,), False, x.round + 1)
+
+    def filled(self, x: Any) -> Expression:
+        return x if isinstance(x, Expression) else _constant(x)

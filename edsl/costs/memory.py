@@ -150,7 +150,7 @@ def memory(spec: Any, shapes: Shapes, dtype: Any = "float32", state_dtype: Any =
     moved = None if state is None or pipeline.update.moves_weights else int(traffic(size, state, kept_by_all))
     branches = [(share.pipeline, tuple(share.shapes.values()), share.matrices) for share in shares]
     return Memory(
-        spec=str(pipeline),
+        spec=pipeline.line,
         dtype=_name(given),
         parameters=parameters,
         tensors=len(shapes),

@@ -20,7 +20,7 @@ from edsl.step.inputs import StepInputs
 from edsl.step.parameter import ParameterStep
 from edsl.step.segment import Segment
 
-STACKS = {"cpu": 1 << 16, "cuda": 1 << 23}  # by the type of device, as measured: the most elements of a stack
+STACKS = {"cpu": 1 << 16, "cuda": 1 << 25}  # by the type of device: the most elements of a stack
 
 Kernels = Sequence[KernelCache | NoKernels]
 

@@ -240,8 +240,10 @@ class KernelCache(ABC):
         if segment.is_matrix or segment.stages[0].refresh_every > 0:
             return None
         lying = item.buffers_in_memory(segment)
-        if any(buffer.device != theta.device for buffer in lying):
-            return None  # torch says so
+        read = (item.flowing, item.raw, item.new_hessian, item.own_difference, *lying)
+        for tensor in read:  # a kernel addresses all of them as it does θ: what is not alike goes to torch
+            if tensor is not None and (tensor.numel() != theta.numel() or tensor.device != theta.device):
+                return None
         found = self.program(segment, theta, dtypes, tuple(buffer.dtype for buffer in lying))
         return found[1][0] if found else None
 

@@ -157,7 +157,7 @@ def _run(
             if parted is None and not all(math.isfinite(loss) for loss in losses):
                 notes.append(f"stopped at step {step}, where the loss of both is no finite number")
                 break
-    texts = [str(pipeline) for pipeline in pipelines]
+    texts = [pipeline.line for pipeline in pipelines]
     return Verdict(texts[0], texts[1], step, tolerance, names, largest, parted, notes)
 
 

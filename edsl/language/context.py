@@ -84,6 +84,14 @@ class At(ABC):
     def mean(self, x: Value) -> Value:
         """The mean over the layer's elements, a scalar."""
 
+    def ema(self, past: Value, x: Value, beta: Value) -> Value:
+        """β past + (1 − β) x: one step of an exponential moving average."""
+        return beta * past + (1 - beta) * x
+
+    def filled(self, x: Value) -> Value:
+        """A number of the layer, as every element of a buffer holds it."""
+        return x
+
     def elementwise(self, name: str, *parts: Value) -> Value:
         """A function of `edsl.language.operations`, element by element: of tensors their own method."""
         return getattr(parts[0], function_named(name).method)(*parts[1:])
@@ -107,6 +115,22 @@ class At(ABC):
     def first(self, x: Value, otherwise: Value) -> Value:
         """x at the first step, `otherwise` at every later one."""
         return self.where(self.equal(self.k, 1), x, otherwise)
+
+    def row_mean(self, x: Value) -> Value:
+        """The mean of each row of a matrix, a column of numbers."""
+        return self.function("row_mean", x)
+
+    def column_mean(self, x: Value) -> Value:
+        """The mean of each column of a matrix, a row of numbers."""
+        return self.function("column_mean", x)
+
+    def row_norm(self, x: Value) -> Value:
+        """‖·‖₂ of each row of a matrix, a column of numbers."""
+        return self.sqrt(self.row_mean(x * x) * self.columns)
+
+    def column_norm(self, x: Value) -> Value:
+        """‖·‖₂ of each column of a matrix, a row of numbers."""
+        return self.sqrt(self.column_mean(x * x) * self.rows)
 
     def every(self, period: int, x: Value, otherwise: Value) -> Value:
         """x at every `period`-th step, `otherwise` at others."""

@@ -55,7 +55,7 @@ def _all(stages: Iterable[Stage]) -> Iterator[Stage]:
 
 def _about_order(stage: Stage) -> Iterator[str]:
     usual = {field.name: field.default for field in fields(stage)}
-    if not isinstance(stage, BaseUpdate) or not set(stage.betas) <= usual.keys():
+    if not isinstance(stage, BaseUpdate) or not stage.betas or not set(stage.betas) <= usual.keys():
         return
     if not {"m", "v"} <= set(type(stage.init(0.0))._fields):
         return

@@ -65,6 +65,18 @@ class Hyperparameters:
             if field.metadata["domain"].live and getattr(self, field.name) is not None
         )
 
+    def hidden_fields(self) -> tuple[str, ...]:
+        """Live numbers that are no argument, as attributes: those of stages that run within this one."""
+        return ()
+
+    def hidden_constants(self) -> tuple[str, ...]:
+        """Those of the hidden numbers that don't follow from an argument."""
+        return ()
+
+    def domain_of(self, field: str) -> Any:
+        """The values that a live number may take."""
+        return type(self).__dataclass_fields__[field].metadata["domain"]
+
     def bind(self, values: dict[str, Any]) -> Any:
         """The same with some fields replaced by number-like values, unchecked."""
         bound = object.__new__(type(self))
@@ -77,6 +89,11 @@ class Hyperparameters:
         return {
             field.name: field.metadata["spared"] for field in dataclasses.fields(self) if "spared" in field.metadata
         }
+
+    def without_decay(self) -> Any:
+        """The same for parameters left out of decay and layerwise scaling."""
+        values = self.spared_values()
+        return dataclasses.replace(self, **values) if values else self
 
     def argument_names(self) -> tuple[str, ...]:
         """The names of all hyper-parameters, in order."""

@@ -46,12 +46,13 @@ OPERATIONS = {
     "isfinite": Operation("(std::fabs({0}) <= largest)", "tl.abs({0}) <= {largest!r}", is_condition=True),
     "where": Operation("({0} ? {1} : {2})", "tl.where({0}, {1}, {2})"),
     "neg": Operation("-{0}", "-{0}"),
-    "abs": Operation("std::fabs({0})", "tl.abs({0})"),
+    "abs": Operation("std::fabs({0})", "tl.abs({0})", method="abs"),
     "sqrt": Operation("std::sqrt({0})", "tl.sqrt({0})", single="tl.sqrt_rn({0})"),
     "pow": Operation("std::pow({0}, {1})", "power({0}, {1}).to({dtype})"),
     "mod": Operation("std::fmod({0}, {1})", "{0} - tl.floor({0} / {1}) * {1}"),  # of whole numbers
     "exp": Operation("std::exp({0})", "tl.exp({0})", method="exp", latex=r"\exp"),
     "log": Operation("std::log({0})", "tl.log({0})", method="log", latex=r"\log"),
+    "tanh": Operation("std::tanh({0})", "1 - 2 / (tl.exp(2 * {0}) + 1)", method="tanh", latex=r"\tanh"),
 }
 
 

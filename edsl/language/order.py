@@ -52,10 +52,11 @@ def check_complete(stages: Sequence[Stage]) -> None:
         raise OrderError(
             f"{update.name} evaluates the closure many times a step: it can't be combined with other stages", 1
         )
-    if update.needs_hessian and not estimator.gives_hessian:
+    reader = next((stage for stage in stages if stage.needs_hessian), None)
+    if reader is not None and not estimator.gives_hessian:
         raise OrderError(
-            f"{update.name} reads the Hessian's diagonal, which {estimator.name} does not estimate: "
-            f"begin with hutchinson, as in hutchinson | {update.name}",
+            f"{reader.name} reads the Hessian's diagonal, which {estimator.name} does not estimate: "
+            f"begin with hutchinson, as in hutchinson | {reader.name}",
             0,
         )
     if estimator.gives_difference:

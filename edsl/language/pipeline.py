@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,8 @@ from edsl.language.arguments import read_arguments
 from edsl.language.doubts import keep_settled
 from edsl.language.order import check_complete, check_order
 from edsl.language.registry.batch_size import for_batch
+from edsl.language.rules.names import ordered, rules_of
+from edsl.language.rules.syntax.canonical import canonical
 from edsl.language.schedules.schedule import Schedule, Scheduled
 from edsl.language.stage import Adaptor, BaseUpdate, Estimator, Stage, Wrapper, check_authored
 
@@ -64,6 +65,20 @@ class Pipeline(Chain):
         for stage in self.stages:
             if not type(stage).__module__.startswith("edsl."):
                 check_authored(type(stage))
+        rules_of(self.stages)
+
+    @property
+    def line(self) -> str:
+        """The pipeline in a line, without the rules that it names."""
+        return super().__str__()
+
+    @cached_property
+    def rules(self) -> str:
+        """The rules that it runs, as their canonical text; "" for none."""
+        return canonical(ordered(rules_of(self.stages).values()))
+
+    def __str__(self) -> str:
+        return f"{self.rules}\n\n{self.line}" if self.rules else self.line
 
     @property
     def estimator(self) -> Estimator:
@@ -264,12 +279,7 @@ class Pipeline(Chain):
 
     def without_decay(self) -> Pipeline:
         """The pipeline that parameters get which are left out of decay and layerwise scaling."""
-        return Pipeline(
-            tuple(
-                dataclasses.replace(stage, **values) if (values := stage.spared_values()) else stage
-                for stage in self.stages
-            )
-        )
+        return Pipeline(tuple(stage.without_decay() for stage in self.stages))
 
 
 def join(first: Stage | Chain, second: Stage | Chain) -> Chain:

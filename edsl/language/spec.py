@@ -1,7 +1,8 @@
 """Text ⇄ Pipeline, by Python's own `ast`, never evaluated.
 
+text     = rule* spec                  rules as in edsl.language.rules.syntax.grammar
 spec     = stage ("|" stage)*          parentheses may group
-stage    = name | name "(" key "=" literal, … ")"
+stage    = name | "direction(" stage ")" | name "(" key "=" literal, … ")"
 name     = a stage, a recipe, or torch.X / torch_optimizer.X
 literal  = number | string | True | False | None | tuple of literals | schedule
 schedule = form "(" number, key "=" literal, … ")"     such as cosine(0.001, warmup=100)
@@ -26,6 +27,11 @@ from edsl.language.registry.build import build, build_class
 from edsl.language.registry.lookup import is_stage, stage_class, stage_names
 from edsl.language.registry.recipes import RECIPES
 from edsl.language.registry.stages import FOREIGN, load
+from edsl.language.rules.direction import direction_of
+from edsl.language.rules.stage import DIRECTION_SETS
+from edsl.language.rules.syntax.tree import Place
+from edsl.language.rules.syntax.words import DIRECTION
+from edsl.language.rules.texts import has_rules, read_text
 from edsl.language.schedules.reading import read_call
 from edsl.language.schedules.schedule import Scheduled
 from edsl.language.stage import BaseUpdate, Stage
@@ -62,7 +68,14 @@ def read(text: str, stages: Iterable[type[Stage]] = ()) -> Pipeline:
     """As `parse`, without a warning."""
     if not isinstance(text, str):
         raise EdslError(f"a spec is a text such as 'grad | e | lamb(lr=0.01)', got {type(text).__name__}")
-    return _Reader(text, {stage.name: stage for stage in stages}).pipeline()
+    own = {stage.name: stage for stage in stages}
+    if not has_rules(text):
+        return _Reader(text, own).pipeline()
+    parts = read_text(text)
+    if not parts.line.strip():
+        said = "the text ends without a pipeline: add a last line such as grad | {}(lr=0.001)"
+        raise parts.source.error(said.format(next(iter(parts.rules), "adamw")), Place(parts.number, 0))
+    return _Reader(parts.line, {**own, **parts.rules}).pipeline()
 
 
 def as_pipeline(spec: Any) -> Pipeline:
@@ -147,6 +160,8 @@ class _Reader:
         """The stages that one link of the chain stands for."""
         function = node.func if isinstance(node, ast.Call) else node
         name = self.name(function)
+        if name == DIRECTION:
+            return (self.direction(node),)
         known = name in self.own or name in RECIPES or "." in name or is_stage(name)
         if not known:
             hint = nearest(name, [*self.own, *stage_names(), *RECIPES], "stages and recipes")
@@ -175,6 +190,28 @@ class _Reader:
             raise self.error(error.message, self.column_of(at)) from None
         except SpecError:
             raise
+        except EdslError as error:
+            raise self.error(str(error), self.column_of(function)) from None
+
+    def direction(self, node: ast.expr) -> Stage:
+        """An update as an adaptor: direction(soap(beta2=0.9))."""
+        inner = node.args[0] if isinstance(node, ast.Call) and len(node.args) == 1 and not node.keywords else None
+        if inner is None:
+            raise self.error("direction is of one update, as in direction(soap(beta2=0.9))", self.column_of(node))
+        function = inner.func if isinstance(inner, ast.Call) else inner
+        name = self.name(function)
+        given, nodes = self.arguments(name, inner) if isinstance(inner, ast.Call) else ({}, {})
+        for key in DIRECTION_SETS:
+            if key in given:
+                said = f"direction sets {key} itself: the step at lr=1, without decay; leave it out"
+                raise self.error(said, self.column_of(nodes[key]))
+        try:
+            if name not in self.own and not is_stage(name):
+                hint = nearest(name, [*self.own, *stage_names()], "stages")
+                raise EdslError(f"direction is of an update; {shown(name)} is unknown as one; {hint}")
+            return build_class(direction_of(self.own.get(name) or stage_class(name)), given)
+        except FieldError as error:
+            raise self.error(error.message, self.column_of(nodes.get(error.field, function))) from None
         except EdslError as error:
             raise self.error(str(error), self.column_of(function)) from None
 

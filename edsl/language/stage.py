@@ -43,6 +43,7 @@ class Stage(Hyperparameters):
     takes_stages: ClassVar[bool] = False  # its arguments are stages
     is_matrix: ClassVar[bool] = False  # takes a parameter as a matrix, rows × all other dimensions
     stacks: ClassVar[bool] = False  # a matrix stage whose refresh takes (n, rows, columns) as well
+    reads_matrix: ClassVar[bool] = False  # it asks about rows, columns or products, which no shard can answer
 
     @property
     def doubt(self) -> str:

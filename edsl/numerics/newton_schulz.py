@@ -115,15 +115,18 @@ def _composed(x: Tensor, quintics: Sequence[Quintic], on_gram: Products, on_matr
 
     Q is kept as q I + R: the product with R alone leaves the digits of q X as they are.
     """
-    gram = on_gram.symmetric(x, x.mT)
+    factor = on_gram.factor(x)
+    gram = on_gram.symmetric(factor, factor.mT)
     q, rest = 1.0, None
     for number, (a, b, c) in enumerate(quintics):
-        bent = on_gram.symmetric(gram, gram, gram, b, c)  # P − a I
-        rest = bent if rest is None else on_gram.symmetric(bent, rest, torch.add(q * bent, rest, alpha=a))
+        factor = on_gram.factor(gram)
+        bent = on_gram.symmetric(factor, factor, gram, b, c)  # P − a I
+        bending = on_gram.factor(bent)
+        rest = bent if rest is None else on_gram.symmetric(bending, rest, torch.add(q * bent, rest, alpha=a))
         q *= a
         if number < len(quintics) - 1:
-            half = on_gram.symmetric(bent, gram, gram, a)
-            gram = on_gram.symmetric(half, bent, half, a)
+            half = on_gram.symmetric(bending, factor, gram, a)
+            gram = on_gram.symmetric(half, bending, half, a)
     assert rest is not None  # there is a step at least
     return on_matrix.product(rest, x, x, q)
 
@@ -144,14 +147,14 @@ def _rounds(x: Tensor, precision: str) -> Iterator[tuple[int, Products, Products
     if precision == "working":
         counts, early, late = (3,) if m >= LARGE else (2, 1), (working, working), (working, working)
     elif _sums_in_float32(x):
-        counts, early = (1, 2), (Products(torch.float16, torch.float32),) * 2
-        late = early
+        wide_sums = Products(torch.float16, torch.float32)
+        counts, early, late = (1, 2), (wide_sums, wide_sums), (wide_sums, wide_sums)
     else:
         counts, early, late = (3,), (working if composes or m < SMALL else half, working), (half, half)
     for count in counts if composes else (1, 1, 1):
-        yield count, *early
+        yield count, early[0], early[1]
     while True:
-        yield 2 if composes else 1, *late
+        yield 2 if composes else 1, late[0], late[1]
 
 
 def _sums_in_float32(x: Tensor) -> bool:

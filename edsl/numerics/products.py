@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,12 +22,16 @@ class Products:
     factors: torch.dtype
     results: torch.dtype
 
+    def factor(self, x: Tensor) -> Tensor:
+        """What is multiplied for x; made once for several products."""
+        return x.to(self.factors)
+
     def product(
         self, x: Tensor, y: Tensor, addend: Tensor | None = None, beta: float = 1.0, alpha: float = 1.0
     ) -> Tensor:
         """α x y, plus β times the addend if there is one."""
-        x, y = x.to(self.factors), y.to(self.factors)
-        options = {} if self.factors is self.results else {"out_dtype": self.results}
+        x, y = self.factor(x), self.factor(y)
+        options: dict[str, Any] = {} if self.factors is self.results else {"out_dtype": self.results}
         if options and not x.is_cuda:  # where torch has no such product
             x, y, options = x.to(self.results), y.to(self.results), {}
         if addend is None:
@@ -44,7 +49,7 @@ class Products:
         plain = self.factors is self.results
         if count == 1 or x.dim() > 2 or not plain or x.is_cuda or torch.compiler.is_compiling():
             return self.product(x, y, addend, beta, alpha)
-        x, y = x.to(self.factors), y.to(self.factors)
+        x, y = self.factor(x), self.factor(y)
         made = x.new_empty(m, m) if addend is None else addend.to(self.results, copy=True)
         bounds = [m * number // count for number in range(count + 1)]
         for begin, end in pairwise(bounds):

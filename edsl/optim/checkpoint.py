@@ -15,7 +15,8 @@ from edsl.errors import EdslError, shown
 from edsl.groups.param_groups import Share, is_whole, route_in
 from edsl.language.caller import warn_user
 from edsl.language.pipeline import Pipeline
-from edsl.language.registry.provenance import KEY, compared, marks
+from edsl.language.registry.provenance import KEY, compared, different_rules, marks
+from edsl.language.rules.stage import RuleStage
 from edsl.language.schedules.group import schedules_in
 from edsl.language.spec import read
 from edsl.step.parts.matrices import Matrices
@@ -81,7 +82,8 @@ def counts(step: float) -> bool:
 def _parse(text: str, pipeline: Pipeline) -> Pipeline:
     """A saved pipeline, which may hold stages that only this optimizer knows."""
     stages = [stage for branch in pipeline.branches.values() for stage in branch.stages]
-    return read(text, [type(stage) for stage in stages if not stage.moves_weights])
+    own = [type(stage) for stage in stages if not stage.moves_weights and not isinstance(stage, RuleStage)]
+    return read(text, own)  # a text defines its rules by itself
 
 
 def _compared(saved: Any, pipeline: Pipeline) -> list[str]:
@@ -93,9 +95,11 @@ def _check_group(saved: Any, pipeline: Pipeline, keys: Iterable[str]) -> None:
     if not isinstance(saved, dict):
         raise _broken(f"a param group must be a dict, got {shown(saved)}")
     if not isinstance(saved.get("pipeline"), str):
-        raise EdslError(f"this checkpoint is not from an edsl optimizer; expected one of: {pipeline}")
-    if _parse(saved["pipeline"], pipeline).structure != pipeline.structure:
-        raise EdslError(f"this checkpoint is of: {saved['pipeline']}\nthis optimizer is: {pipeline}")
+        raise EdslError(f"this checkpoint is not from an edsl optimizer; expected one of: {pipeline.line}")
+    there = _parse(saved["pipeline"], pipeline)
+    if there.structure != pipeline.structure:
+        said = [f"this checkpoint is of: {there.line}", f"this optimizer is: {pipeline.line}"]
+        raise EdslError("\n".join([*said, *different_rules(there, pipeline)]))
     missing = [key for key in ("params", *keys) if key not in saved]
     if missing:
         raise _broken(f"its param group has no {', '.join(missing)}")

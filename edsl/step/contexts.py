@@ -48,6 +48,14 @@ class TorchContext(At):
     def sqrt(self, x: Any) -> Any:
         return x.sqrt() if isinstance(x, Tensor) else x**0.5  # the root of a size is a number
 
+    def elementwise(self, name: str, *parts: Any) -> Any:
+        first, *rest = parts
+        return super().elementwise(name, first if isinstance(first, Tensor) else self._number(first), *rest)
+
+    def _number(self, value: Any) -> Tensor:
+        """A number or a size, as a scalar of the step."""
+        return torch.as_tensor(value, dtype=self.k.dtype, device=self.k.device)
+
     def equal(self, x: Any, y: Any) -> Any:
         return x == y
 
@@ -81,6 +89,15 @@ class TorchContext(At):
         self._asked += 1
         assert answer is not None  # the engine has reduced it before
         return answer
+
+    def filled(self, x: Any) -> Tensor:
+        return torch.zeros_like(self.theta) + x
+
+    def row_mean(self, x: Tensor) -> Tensor:
+        return x.mean(-1, keepdim=True)
+
+    def column_mean(self, x: Tensor) -> Tensor:
+        return x.mean(-2, keepdim=True)
 
     def transpose(self, x: Tensor) -> Tensor:
         return x.mT

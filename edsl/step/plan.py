@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +14,7 @@ from edsl.distributed.sharding import shards_of
 from edsl.errors import EdslError, EdslWarning
 from edsl.language.domain import DECAY
 from edsl.language.pipeline import Pipeline
+from edsl.language.rules.names import state_name
 from edsl.language.schedules.group import Following, StepClock
 from edsl.language.stage import Estimator, Stage, segments
 from edsl.step.inputs import LiveLayout
@@ -47,13 +47,15 @@ class GroupPlan:
         self._seen: dict[str, Any] = dict.fromkeys(("route", "exclude", *values), _CHANGING)
         self._pipeline = pipeline = self._with_values(values)
         self.stages = pipeline.stages
-        self.entries = tuple(
-            (index, field) for index, field in pipeline.keys.values() if field in pipeline.stages[index].live_fields()
-        )
+        own = [place for place in pipeline.keys.values() if place[1] in pipeline.stages[place[0]].live_fields()]
+        hidden = [(index, field) for index, stage in enumerate(pipeline.stages) for field in stage.hidden_fields()]
+        self.entries = (*own, *hidden)
         self.live_layout = LiveLayout(
             len(self.entries),
             decays=tuple(
-                place for place, (index, field) in enumerate(self.entries) if _is_decay(pipeline.stages[index], field)
+                place
+                for place, (index, field) in enumerate(self.entries)
+                if pipeline.stages[index].domain_of(field) == DECAY
             ),
         )
         self.memory: dict[int, Any] = {
@@ -129,7 +131,7 @@ class GroupPlan:
         self.values.update(values)
         self.stages = tuple(stages)
         for index, own in changes.items():
-            for field in own:
+            for field in (*own, *stages[index].hidden_fields()):
                 self._numbers[self._place_of[index, field]] = getattr(stages[index], field)
 
     def _changed(self, index: int, values: dict[str, Any]) -> Stage:
@@ -142,11 +144,12 @@ class GroupPlan:
             needed: Any = type(stage.init(0.0))
             if needed is not self.memory[index]:
                 self._check_buffers(stage, needed, self.memory[index])
+        exact = "e" if stage.hidden_fields() else stage.name  # that of a rule is the E within it
         for field in stage.constant:
             if getattr(stage, field) != getattr(before, field):
                 warnings.warn(
                     f"{stage.name}: {field} changed while training, where this form is exact only for a "
-                    f"constant one; {stage.name}(…, buffers=2) follows a schedule exactly",
+                    f"constant one; {exact}(…, buffers=2) follows a schedule exactly",
                     EdslWarning,
                     stacklevel=2,
                 )
@@ -222,7 +225,7 @@ class GroupPlan:
     def factor_buffers(self) -> frozenset[str]:
         """The buffers that do not have the parameter's shape."""
         stages = zip(self.pipeline.stages, self.pipeline.labels)
-        return frozenset(f"{label}.{name}" for stage, label in stages for name in stage.buffer_shapes(1, 1))
+        return frozenset(state_name(label, name) for stage, label in stages for name in stage.buffer_shapes(1, 1))
 
     def matrices(self, shape: Sequence[int], name: str, kinds: Sequence[str] | None) -> Matrices | None:
         """How a parameter is taken as matrices, None where it isn't; raises EdslError where it can't be.
@@ -238,7 +241,7 @@ class GroupPlan:
         for stage, label in zip(self.pipeline.stages, self.pipeline.labels) if self.factor_buffers else ():
             for part in () if matrices is None else matrices.parts:
                 for name, shape in stage.buffer_shapes(*part.shape).items():
-                    found.setdefault(f"{label}.{name}", []).append(shape)
+                    found.setdefault(state_name(label, name), []).append(shape)
         return found
 
     def shapes(self, parameter: Tensor, matrices: Matrices | None) -> dict[str, tuple[int, ...]]:
@@ -280,10 +283,5 @@ def buffer_names(pipeline: Pipeline) -> list[str]:
     for branch in pipeline.branches.values():
         for stage, label in zip(branch.stages, branch.labels):
             if not stage.moves_weights:
-                names.update(dict.fromkeys(f"{label}.{field}" for field in type(stage.init(0.0))._fields))
+                names.update(dict.fromkeys(state_name(label, field) for field in type(stage.init(0.0))._fields))
     return list(names)
-
-
-def _is_decay(stage: Stage, name: str) -> bool:
-    """Whether a field is a decay β, of which a debiasing needs βᵏ."""
-    return next(field.metadata["domain"] for field in fields(stage) if field.name == name) == DECAY

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from edsl.language.reductions import StepAnalysis, analyse
+from edsl.language.rules.names import state_name
 from edsl.language.stage import BaseUpdate, Stage
 from edsl.numerics.dtypes import working_dtype
 from edsl.numerics.stochastic_rounding import key_of, rounded
@@ -53,12 +54,14 @@ class Segment:
     @cached_property
     def kept(self) -> frozenset[str]:
         """The buffers that a step without a refresh leaves as they are."""
-        return frozenset(f"{label}.{name}" for label, kept in zip(self.labels, self.analysis.kept) for name in kept)
+        return frozenset(
+            state_name(label, name) for label, kept in zip(self.labels, self.analysis.kept) for name in kept
+        )
 
     @cached_property
     def serves_all_sizes(self) -> bool:
         """Whether one graph is made for all; what is cut into blocks compiles many times faster for known sizes."""
-        return not any(stage.buffer_shapes(1, 1) for stage in self.stages)
+        return not any(stage.buffer_shapes(1, 1) or stage.reads_matrix for stage in self.stages)
 
     @property
     def is_matrix(self) -> bool:
@@ -68,7 +71,7 @@ class Segment:
     def factor_shapes(self, rows: int, columns: int) -> dict[int, tuple[int, ...]]:
         """The shapes of those of its buffers that do not have the parameter's, by their numbers."""
         own = {
-            f"{label}.{name}": shape
+            state_name(label, name): shape
             for label, stage in zip(self.labels, self.stages)
             for name, shape in stage.buffer_shapes(rows, columns).items()
         }
@@ -83,7 +86,9 @@ class Segment:
     @cached_property
     def buffers(self) -> tuple[str, ...]:
         """The names of this segment's state, in the order in which the function takes it."""
-        return tuple(f"{label}.{name}" for label, memory in zip(self.labels, self.memory) for name in memory._fields)
+        return tuple(
+            state_name(label, name) for label, memory in zip(self.labels, self.memory) for name in memory._fields
+        )
 
     @cached_property
     def noisy(self) -> tuple[tuple[Any, str], ...]:

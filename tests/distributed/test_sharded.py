@@ -29,7 +29,27 @@ from workers import (
 import edsl
 
 STEPPED = [recipe for recipe in works("FSDP2") if recipe != "esoap"]
+RULED = """
+@update
+def factored(u, *, lr=0.01, beta: decay = 0.9):
+    squares = u * u + 0.01
+    r = ema(r, row_mean(squares), beta)
+    c = ema(c, column_mean(squares), beta)
+    return -lr * u / sqrt(r * c / column_mean(r))
+
+@update
+def normed(u, *, lr=0.1):
+    length = length + norm(u)
+    return -lr * direction(lamb(u)) / length
+
+@wrapper
+def row_normed(delta):
+    return delta / (row_norm(delta) + 1)
+
+grad | e | route(matrix=factored | row_normed, other=normed)
+"""
 OTHERS = [
+    RULED,
     "grad | clip(norm=0.1) | alto",
     "grad | noise(std=0.1) | e | lars",
     "grad(accumulate=2) | guard | alto",

@@ -225,3 +225,33 @@ def test_spared_parameters_have_no_decay_on_any_schedule() -> None:
     optimizer.step()
     assert torch.equal(model.bias, bias)
     torch.testing.assert_close(model.weight, weight * (1 - 0.1 * (0.5 + 0.5 / 30)))
+
+
+def test_check_regret_and_check_stability_read_schedules(capsys) -> None:
+    from edsl.cli.check_regret import check_regret
+    from edsl.theory.text.schedules import at_step
+
+    with pytest.raises(SystemExit, match="0"):
+        check_regret(0.9, 0.99, "alto(lr=inverse_sqrt(0.1, warmup=5))", None, None, None, 1.0, True)
+    with pytest.raises(SystemExit, match="1"):
+        check_regret(0.9, 0.99, "alto(lr=power(0.1, exponent=1))", None, None, None, 1.0, True)
+    with pytest.raises(EdslError, match="nothing is claimed beyond T"):
+        check_regret(0.9, 0.99, "alto(lr=cosine(0.1))", None, None, None, 1.0, True)
+    with pytest.raises(EdslError, match="leave out --lr-schedule"):
+        check_regret(0.9, 0.99, "alto(lr=power(0.1))", "1/k", None, None, 1.0, True)
+    pipeline = edsl.parse("grad | e(alpha=linear(-1, to=-5)) | sgd(lr=linear(0.1, steps=10))")
+    assert str(at_step(edsl.parse("grad | sgd(lr=linear(0.1, to=0.3))"), None)).startswith("grad | sgd(lr=0.3,")
+    with pytest.raises(EdslError, match="needs the number of steps"):
+        at_step(pipeline, 5)
+    assert str(at_step(edsl.parse("sgd(lr=linear(0.1, steps=10))"), 5)).startswith("grad | sgd(lr=0.05,")
+
+
+def test_a_race_gives_its_steps_and_refuses_a_second_schedule() -> None:
+    from edsl.lab.races.build import race
+
+    spec = "sgd(lr=linear(0.1))"
+    with pytest.raises(EdslError, match=r"has its own lr=linear\(0.1\): leave out --schedule cosine"):
+        race("quadratic", [spec], steps=5, schedule="cosine")
+    with pytest.raises(EdslError, match="needs the number of steps"):
+        race("quadratic", [spec], seconds=1)
+    assert race("quadratic", [spec], steps=5).setting.budget == 5

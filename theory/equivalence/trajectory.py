@@ -25,7 +25,10 @@ LAYERS, ELEMENTS = 2, 3
 PRECISE = np.longdouble
 IDEALS = ("estimator", "guard", "evaluated", "spared", "noise", "first", "debias", "root", "decay")
 _OF_MATRICES = frozenset(
-    ("transpose", "product", "blocks", "whole", "orthogonal", "inverse_power", "eigenbasis", "refined")
+    (
+        *("transpose", "product", "blocks", "whole", "orthogonal", "inverse_power", "eigenbasis", "refined"),
+        *("row_mean", "column_mean"),
+    )
 )
 
 
@@ -273,7 +276,8 @@ def _bound(pipeline: Pipeline, index: int, values: Mapping[str, Any]) -> Any:
     stage = pipeline.stages[index]
     live = stage.live_fields()
     named = {name: values[key] for key, (owner, name) in pipeline.keys.items() if owner == index and name in live}
-    return stage.bind(named) if named else stage
+    within = {name: PRECISE(repr(getattr(stage, name))) for name in stage.hidden_constants()}
+    return stage.bind(named | within) if named else stage
 
 
 def _stepped(stage: Stage, x: Any, memory: Any, at: NumberAt) -> tuple[Any, Any]:

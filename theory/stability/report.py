@@ -102,7 +102,7 @@ def check_pipeline(pipeline: Pipeline, curvature: tuple[float, float] | None = N
     alpha, beta1 = (e.alpha, e.beta1) if e is not None and e.moves else (None, None)
     why = "" if loop.gain else "lr is 0, so nothing moves" if lr == 0 else "the gradient does not reach θ"
     report = {
-        "spec": str(pipeline),
+        "spec": pipeline.line,
         "lr": lr,
         **_paper(alpha, beta1, momentum, lr, curvature),
         **_judged(stable, lr, curvature, _within(alpha, beta1), why, _for_every_lr(pipeline, found)),

@@ -10,7 +10,7 @@ checked to be linear, with coefficients that do not change with k. What is ideal
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from functools import cached_property, lru_cache
 from typing import Any
@@ -84,6 +84,8 @@ _REFUSED = {
     "sign": "a sign",
     "positive": "a mask",
     "where": "a choice by values",
+    "row_mean": "a mean over each row",
+    "column_mean": "a mean over each column",
     "equal": "a choice by values",
     "either": "a choice by values",
     "isfinite": "a choice by values",
@@ -174,8 +176,9 @@ def run(
     kind: Any = type(stage.init(0.0))
     old = kind(*[sympy.Symbol(f"{label}.{name}") for name in kind._fields])
     try:
-        out, new = stage.bind(live).step(incoming, old, at)
-        out, entries = sympy.sympify(out), {symbol: sympy.sympify(entry) for symbol, entry in zip(old, new)}
+        constant = {name: exact(getattr(stage, name)) for name in stage.hidden_constants()}
+        out, new = stage.bind(live | constant).step(incoming, old, at)
+        out, entries = _rational(out), {symbol: _rational(entry) for symbol, entry in zip(old, new)}
     except NotLinear:
         raise
     except EdslError as reason:  # another package's optimizer has no step to run
@@ -193,6 +196,12 @@ def run(
     return Passage(out, memory, frozen, tuple(dict.fromkeys(at.transients)))
 
 
+def _rational(expression: Any) -> Any:
+    """The same with every decimal number in it as the rational that its text says."""
+    found = sympy.sympify(expression)
+    return found.xreplace({number: exact(float(number)) for number in found.atoms(sympy.Float)})
+
+
 def _frozen(at: LinearAt, out: Any, absent: Collection[sympy.Symbol]) -> list[str]:
     """What is said of a frozen root, which divides λ too where θ itself passes through.
 
@@ -201,7 +210,9 @@ def _frozen(at: LinearAt, out: Any, absent: Collection[sympy.Symbol]) -> list[st
     """
     if not at.frozen:
         return []
-    scale = "√v̂ + ε₁" if "eps1" in at.stage.live_fields() else "√v̂"
+    letters = {field.name: field.metadata["letter"] for field in fields(at.stage)}
+    added = next((letter for letter in map(letters.get, at.stage.live_fields()) if letter and letter[0] == "ε"), "")
+    scale = f"√v̂ + {added}" if added else "√v̂"
     own = out.diff(at.theta).subs(dict.fromkeys(absent, 0))
     decay = ", and λ alike" if own.has(*at.frozen) else ""
     return [f"√v̂ is frozen, and h is the preconditioned curvature h/({scale}){decay}"]

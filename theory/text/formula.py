@@ -58,7 +58,7 @@ class Formula:
         return Formula("≥", self, other)
 
     def __neg__(self) -> Any:
-        return Formula("neg", self)
+        return self.parts[0] if self.operation == "neg" and self.name is None else Formula("neg", self)
 
     def __abs__(self) -> Any:
         return Formula("abs", self)
@@ -80,4 +80,21 @@ def _product(left: Any, right: Any) -> Any:
         return 0
     if is_number(left, 1):
         return right
+    if is_number(left, -1):
+        return -right
+    if not isinstance(left, Formula) and isinstance(right, Formula) and right.name is None and right.operation == "·":
+        first, second = right.parts
+        if not isinstance(first, Formula):  # numbers that meet are multiplied
+            return Formula("·", left * first, second)
     return left if is_number(right, 1) else Formula("·", left, right)
+
+
+def deserves_a_line(value: Formula) -> bool:
+    """Whether it changes with the step, and is more than another name for what has a hat."""
+    return value.operation != "debias" and _changes(value)
+
+
+def _changes(value: Any) -> bool:
+    if not isinstance(value, Formula):
+        return False
+    return "ₖ" in (value.name or "") or value.name == "k" or any(map(_changes, value.parts))

@@ -12,6 +12,7 @@ _LETTERS = {
     "Δ": r"\Delta ", "Σ": r"\sum", "∇": r"\nabla ", "∂": r"\partial ", "ḡ": r"\bar g", "ĝ": r"\hat g",
     "ₖ₋₁": "_{k-1}", "ₖ": "_k", "ᵢ": "_i", "ⱼ": "_j", "₁": "_1", "₂": "_2", "₃": "_3", "₄": "_4", "₅": "_5",
     "ᵏ": "^k", "ᵀ": "^\\top", "²": "^2", "−": "-", "′": "'", "⊙": r"\odot", "·": r"\cdot ", "±": r"\pm ", "~": r"\sim",
+    "≤": r"\le ", "≥": r"\ge ",
 }  # fmt: skip
 _ACCENTS = {"\u0302": r"\hat", "\u0303": r"\tilde", "\u0304": r"\bar"}
 _WORDS = ("clamp", "min", "max", "mean", "sign", "eigenvectors", "qr", "NS", "rows", "columns")
@@ -20,6 +21,8 @@ _PHRASE = re.compile(
 )
 
 
+_PROSE = (*_PHRASE.pattern.replace("|", " ").replace("(", " ").replace(")", " ").split(), "at", "step", "all", "of")
+_LONG = re.compile("(?<![\\\\A-Za-z])([A-Za-z][A-Za-z0-9_]+)([\u0302\u0303\u0304]?)")
 _DIGITS = "[⁰¹²³⁴⁵⁶⁷⁸⁹]"
 _PLAIN = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 
@@ -33,6 +36,7 @@ def latex(line: str) -> str:
         '\\theta_k = \\theta_{k-1} - \\eta (\\hat m_k / (\\sqrt{\\hat v_k} + \\varepsilon_1))'
     """
     line, _, when = line.partition("   (")
+    line = _LONG.sub(_spelled, line)
     for accent, command in _ACCENTS.items():
         line = re.sub(f"(.){accent}", rf"\{command} \1", line)
     text = _roots(line)
@@ -49,6 +53,15 @@ def latex(line: str) -> str:
     for letter, written in _LETTERS.items():
         text = text.replace(letter, written)
     return f"{text} \\quad\\text{{({when}}}" if when else text
+
+
+def _spelled(found: re.Match[str]) -> str:
+    """A name of several letters, as rules have them, under its accent; words of the notation stay as they are."""
+    name, accent = found[1], found[2]
+    if name in (*_WORDS, *_PROSE, *OPERATIONS):
+        return found[0]
+    written = rf"\mathit{{{name.replace('_', chr(92) + '_')}}}"
+    return f"{_ACCENTS[accent]}{{{written}}}" if accent else written
 
 
 def _roots(text: str) -> str:

@@ -15,9 +15,11 @@ from edsl.errors import EdslError, shown
 from edsl.language.context import NamedAt
 from edsl.language.domain import plain
 from edsl.language.pipeline import Pipeline
+from edsl.language.rules.stage import RuleStage
 from edsl.language.stage import BaseUpdate, Estimator, Stage, Wrapper
 from edsl.theory.text.alphabet import Alphabet
 from edsl.theory.text.formula import ATOM, POWER, PRODUCT, QUOTIENT, SUM, Formula, is_number, letter
+from edsl.theory.text.locals import in_order_of_locals
 
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 _INDEX = re.compile("(⁽[⁰¹²³⁴⁵⁶⁷⁸⁹]+⁾)?ₖ")
@@ -58,6 +60,7 @@ class Writer(NamedAt):
         self.looks_each_step = True
         self.noise: Formula | None = None
         self.lines: list[str] = []
+        self.locals: list[tuple[str, Any]] = []  # what a rule calls the values on its way
         self.named: dict[str, str] = {}  # the name of what a line has defined, by its text
 
     @property
@@ -80,6 +83,11 @@ class Writer(NamedAt):
 
     def ratio(self, x: Any, y: Any, where: Any = None) -> Formula:
         return Formula("/", x, y)
+
+    def note(self, name: str, value: Any) -> Any:
+        """What a rule calls a value, which gets a line of that name."""
+        self.locals.append((name, value))
+        return value
 
     def define(self, name: str, value: Any) -> None:
         """A line `name = value`; from here on the value prints as its name."""
@@ -123,6 +131,8 @@ class Writer(NamedAt):
             return text[1:] if text.startswith("−") else f"−{text}", PRODUCT
         if operation == "product":
             return self._juxtaposed(*parts), PRODUCT
+        if operation in ("<", ">", "≤", "≥"):
+            return f"{self.text(parts[0])} {operation} {self.text(parts[1])}", SUM
         if operation == "transpose":
             return f"{self._in(parts[0], ATOM)}ᵀ", ATOM
         return self._function(operation, parts), ATOM
@@ -160,6 +170,10 @@ class Writer(NamedAt):
             return f"clamp({self.text(parts[0])}, −{bound}, {bound})"
         if operation == "abs":
             return f"|{self.text(parts[0])}|"
+        if operation == "where":
+            return f"[{self.text(parts[1])} if {self.text(parts[0])} else {self.text(parts[2])}]"
+        if operation in ("row_mean", "column_mean"):
+            return f"{operation.removesuffix('_mean')} mean({self.text(parts[0])})"
         if operation == "positive":
             return f"[{self.text(parts[0])} > 0]"
         if operation == "orthogonal":
@@ -302,8 +316,14 @@ def _wanted(stage: Stage) -> dict[str, str]:
     }
     if not is_estimator:
         kind: Any = type(stage.init(0.0))
-        wanted |= {f"{field}ₖ": _LETTERS.get(field, field) for field in kind._fields}
+        wanted |= {f"{field}ₖ": _buffer_letter(stage, field) for field in kind._fields}
     return wanted
+
+
+def _buffer_letter(stage: Stage, field: str) -> str:
+    """What a buffer is called: by a letter, or as its own rule calls it."""
+    name = field.rpartition("__")[2]
+    return name if isinstance(stage, RuleStage) and name == field else _LETTERS.get(name, name)
 
 
 def _begun(stage: Stage, flow: Formula, at: Writer, named: dict[str, str], fresh: set[str]) -> dict[str, str]:
@@ -323,7 +343,8 @@ def _run(
     """A step on letters: what flows out, and each new memory entry with its name."""
     kind: Any = type(stage.init(0.0))
     old = kind(*[letter(begun[field]) for field in kind._fields])
-    out, new = _bound(stage, named).step(flow, old, at)
+    bound = _bound(stage, named)
+    out, new = (bound.written if isinstance(stage, RuleStage) else bound.step)(flow, old, at)
     kept = []
     for field, before, entry in zip(kind._fields, old, new):
         if entry is flow and flow.name is not None:  # what came in is remembered: its letter serves, a step older
@@ -364,7 +385,7 @@ def _define_memory(
 ) -> None:
     inner = at.lines
     at.lines = []
-    for name, entry in names:
+    for name, entry in in_order_of_locals(names, at.locals, at.alphabet):
         at.define(name, entry)
     for field, entry, when in refreshed:
         text = at.text(entry)

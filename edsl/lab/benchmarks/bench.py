@@ -21,6 +21,7 @@ from edsl.lab.benchmarks.parameter_sets import Shape, parameter_set
 from edsl.lab.benchmarks.peers import AbsentPackage, peer_class
 from edsl.lab.benchmarks.rounds import Spread, in_turn, ratios, spread, timed
 from edsl.lab.trials.device import free_memory, usable_device
+from edsl.language.rules.texts import has_rules, line_of
 from edsl.language.spec import parse
 from edsl.numerics.dtypes import read_dtype, working_dtype
 from edsl.optim.compile import compile
@@ -216,10 +217,10 @@ def bench(
     for spec in specs:
         _check_spec(spec, shapes)
     peers, absent = _present(list(dict.fromkeys(against if BASELINE in against else [BASELINE, *against])))
-    entries = (*map(Entry, specs), *(Entry(name, is_peer=True) for name in peers))
+    entries = (*map(_entry, specs), *(Entry(name, is_peer=True) for name in peers))
     seen: set[str] = set()
     for entry in entries:
-        names = {entry.name} if entry.is_peer else {entry.name, str(parse(entry.name))}
+        names = {entry.name} if entry.is_peer else {entry.name, str(parse(entry.spec))}
         if names & seen:
             raise EdslError(f"{shown(entry.name)} is given twice; a benchmark needs different optimizers")
         seen |= names
@@ -227,6 +228,10 @@ def bench(
     if torch.device(place.device).type not in ("cpu", "cuda"):
         raise EdslError(f"device must be cpu or cuda to be timed, got {shown(device)}")
     return Bench(params, shapes, entries, absent, place, threads, steps, first_steps)
+
+
+def _entry(spec: str) -> Entry:
+    return Entry(line_of(spec), text=spec) if has_rules(spec) else Entry(spec)
 
 
 def _check_spec(spec: str, shapes: dict[str, Shape]) -> None:
@@ -273,7 +278,7 @@ def _state(entry: Entry, place: Place) -> float:
     if entry.is_peer:
         return unknown
     own = working_dtype(place.torch_dtype).itemsize / ELEMENT
-    costs = [cost(branch) for branch in parse(entry.name).branches.values()]
+    costs = [cost(branch) for branch in parse(entry.spec).branches.values()]
     return max(unknown if one is None else one.state * own for one in costs)
 
 

@@ -23,10 +23,19 @@ _BLOCK = 2**26  # elements that are copied at a time: more than any cache holds
 
 @dataclass(frozen=True)
 class Entry:
-    """An optimizer to measure: a spec, or the name of a peer."""
+    """An optimizer to measure: a spec, or the name of a peer.
+
+    Attributes:
+        text: the spec with its rules, where it has some.
+    """
 
     name: str
     is_peer: bool = False
+    text: str = ""
+
+    @property
+    def spec(self) -> str:
+        return self.text or self.name
 
 
 @dataclass(frozen=True)
@@ -82,7 +91,7 @@ class Contender:
         self.optimizer: Any = (
             build_peer(entry.name, self.parameters)
             if entry.is_peer
-            else build(entry.name, list(zip(shapes, self.parameters)))
+            else build(entry.spec, list(zip(shapes, self.parameters)))
         )
         self._graphs = 0
 

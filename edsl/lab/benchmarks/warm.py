@@ -64,7 +64,7 @@ def warm(spec: str, shapes: Mapping[str, Sequence[int]], dtype: str = "float32",
     kind, place = read_dtype(dtype, "dtype") or torch.float32, usable_device(device)
     chosen = list(_chosen(pipeline, shapes))
     if pipeline.update.moves_weights and len(pipeline.stages) == 2:
-        return Warmed(str(pipeline), 0, 0, 0, 0.0, ())  # another package's own, which is not compiled here
+        return Warmed(pipeline.line, 0, 0, 0, 0.0, ())  # another package's own, which is not compiled here
     groups = [
         {"params": [(name, _zeros(shapes[name], kind, place)) for name in names], "route": route}
         for route, names in chosen
@@ -77,7 +77,7 @@ def warm(spec: str, shapes: Mapping[str, Sequence[int]], dtype: str = "float32",
         _step(optimizer, tensors)
     seconds = time.perf_counter() - began
     return Warmed(
-        spec=str(pipeline),
+        spec=pipeline.line,
         tensors=len(tensors),
         graphs=optimizer.compiled_graphs,
         compiled=min(_compiled() - known, optimizer.compiled_graphs),

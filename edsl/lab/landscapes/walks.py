@@ -103,7 +103,7 @@ def walk(
             raise EdslError(f"{_refused(landscape, pipeline)} ({brief(reason, 200)})") from None
     with torch.no_grad():
         losses = landscape.function(torch.from_numpy(points)).numpy()
-    return Walk(str(pipeline), points, losses, None if rates is None else np.asarray(rates, float))
+    return Walk(pipeline.line, points, losses, None if rates is None else np.asarray(rates, float))
 
 
 def _has_rate(pipeline: Pipeline) -> bool:

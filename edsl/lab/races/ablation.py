@@ -5,6 +5,7 @@ from __future__ import annotations
 from edsl.errors import EdslError
 from edsl.lab.races.entrant import Entrant
 from edsl.language.pipeline import Pipeline
+from edsl.language.rules.texts import has_rules, line_of
 from edsl.language.spec import parse
 from edsl.language.stage import Adaptor, Wrapper
 
@@ -24,19 +25,20 @@ def ablation(spec: str) -> tuple[Entrant, ...]:
         EdslError: for a bad spec, or a pipeline of one part.
     """
     pipeline = parse(spec)
-    entrants = {str(pipeline): Entrant(spec, str(pipeline))}
+    whole = line_of(spec) if has_rules(spec) else spec
+    entrants = {str(pipeline): Entrant(whole, str(pipeline))}
     reads = any(isinstance(stage, Adaptor) for stage in pipeline.stages)
     for name, argument, value, about in SWITCHES:
         if argument in pipeline.keys and (reads or not name.startswith("−a")):
             less = str(pipeline.override(**{argument: value}))
-            entrants.setdefault(less, Entrant(f"{spec} {name}", less, "", about))
+            entrants.setdefault(less, Entrant(f"{whole} {name}", less, "", about))
     for index, stage in enumerate(pipeline.stages):
         if isinstance(stage, (Adaptor, Wrapper)):
             label = pipeline.labels[index]
             less = str(_without(pipeline, index))
-            entrants.setdefault(less, Entrant(f"{spec} −{label}", less, "", f"without {stage}"))
+            entrants.setdefault(less, Entrant(f"{whole} −{label}", less, "", f"without {stage}"))
     if len(entrants) == 1:
-        raise EdslError(f"{spec} has nothing to ablate: no adaptor, wrapper or switch")
+        raise EdslError(f"{whole} has nothing to ablate: no adaptor, wrapper or switch")
     return tuple(entrants.values())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from edsl.lab.trials.schedule import schedule as schedule_named
 from edsl.lab.trials.setting import UNITS, Setting, check_fit
 from edsl.language.pipeline import Pipeline
 from edsl.language.registry.plugins import Plugin, find_again, load_once, plugins_of
+from edsl.language.rules.texts import has_rules, line_of
 from edsl.language.spec import parse
 from edsl.language.stage import Stage
 
@@ -82,9 +83,8 @@ def race(
     amounts = {"steps": steps, "evaluations": evaluations, "seconds": seconds, "epochs": epochs}
     setting = _setting(chosen, model, batch, amounts, device, threads, monitor, schedule, measures, levels)
     for entrant in entrants:
-        pipeline = parse(entrant.spec)
-        _check_schedules(entrant.name, pipeline, setting)
-        check_fit(pipeline, chosen.model(setting.model)[1]())
+        _check_schedules(entrant, setting)
+        check_fit(parse(entrant.spec), chosen.model(setting.model)[1]())
     tuning = _tuning(lr, tuner, trials, tune_seeds, entrants)
     decides, against = _metric(metric, chosen), _baseline(baseline, entrants)
     return Race(setting, entrants, seeds, tuning, decides, against, kind, _places(brought, entrants))
@@ -126,12 +126,12 @@ def _setting(
     )
 
 
-def _check_schedules(name: str, pipeline: Pipeline, setting: Setting) -> None:
+def _check_schedules(entrant: Entrant, setting: Setting) -> None:
     """Raises EdslError where a spec's own schedules don't go with the race's."""
-    for key, value in pipeline.schedules.items():
+    for key, value in parse(entrant.spec).schedules.items():
         rate = key == "lr" or key.endswith("_lr")
         if rate and setting.schedule != "constant":
-            raise EdslError(f"{name} has its own {key}={value}: leave out --schedule {setting.schedule}")
+            raise EdslError(f"{entrant.name} has its own {key}={value}: leave out --schedule {setting.schedule}")
         value.schedule.check_total(int(setting.budget) if setting.unit == "steps" else None, key)
 
 
@@ -157,7 +157,7 @@ def _entrants(specs: Sequence[str | Entrant], controls: bool) -> tuple[Entrant, 
         raise EdslError("no optimizer to race: name at least one spec, such as 'alto(lr=0.01)'")
     found: dict[str, Entrant] = {}
     for spec in specs:
-        entrant = spec if isinstance(spec, Entrant) else Entrant(spec, str(parse(spec)))
+        entrant = spec if isinstance(spec, Entrant) else _entrant(spec, {one.name for one in found.values()})
         if entrant.spec in found:
             twice, first = shown(entrant.name), shown(found[entrant.spec].name)
             raise EdslError(f"{twice} is given twice (as {first}); a race needs different specs")
@@ -168,6 +168,16 @@ def _entrants(specs: Sequence[str | Entrant], controls: bool) -> tuple[Entrant, 
             if spec not in found:  # it may be among those given, or the control of another
                 found[spec] = Entrant(f"{entrant.name}, {control.name}", spec, entrant.name, control.about)
     return tuple(found.values())
+
+
+def _entrant(spec: str, taken: Collection[str]) -> Entrant:
+    """An entrant with its spec's own name; a second pipeline of one line, with other rules, gets a number."""
+    name = line = line_of(spec) if has_rules(spec) else spec
+    count = 1
+    while name in taken and has_rules(spec):
+        count += 1
+        name = f"{line} ({count})"
+    return Entrant(name, str(parse(spec)))
 
 
 def _budget(task: Task, amounts: dict[str, float | None], batch: int, examples: int) -> tuple[float, str]:

@@ -99,13 +99,20 @@ def _check_step(kind: type[Stage], stage: Stage) -> None:
     if bad:
         raise wrong(kind, f"init(zero) must fill every buffer with the zero that it is given, got {bad[0]}", "init")
     try:
-        shapes = stage.buffer_shapes(2, 3)
+        shapes, least = stage.buffer_shapes(2, 3), stage.buffer_shapes(1, 1)
     except Exception as reason:
         raise blamed(reason) or wrong(kind, explained(reason), "buffer_shapes") from None
     known = isinstance(shapes, dict) and all(name in memory._fields for name in shapes)
     if not known or not all(isinstance(shape, tuple) for shape in shapes.values()):
         got = shown(shapes)
         raise wrong(kind, f"buffer_shapes must return shapes of buffers by their names, got {got}", "buffer_shapes")
+    if shapes and not stage.is_matrix:
+        said = "buffer_shapes is for stages that take a parameter as a matrix: set is_matrix: ClassVar[bool] = True"
+        raise wrong(kind, said, "buffer_shapes")
+    if shapes.keys() != least.keys():
+        raise wrong(
+            kind, "buffer_shapes must name the same buffers whatever the size of the parameter", "buffer_shapes"
+        )
     if isinstance(stage, Estimator):
         return
     remembers: Any = type(memory)

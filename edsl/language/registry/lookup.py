@@ -6,13 +6,14 @@ from typing import Any
 
 from edsl.errors import EdslError, nearest
 from edsl.language.registry.stages import STAGES, load
+from edsl.language.rules.names import loaded_rules
 
 
 def stage_names() -> list[str]:
     """The names of all stages, plugins' last."""
     from edsl.language.registry.plugins import installed, loaded
 
-    return list(dict.fromkeys([*STAGES, *loaded(), *installed()]))
+    return list(dict.fromkeys([*STAGES, *loaded_rules(), *loaded(), *installed()]))
 
 
 def is_stage(name: str) -> bool:
@@ -29,6 +30,8 @@ def stage_class(name: str) -> Any:
         return load(STAGES[name])
     from edsl.language.registry.plugins import checked, installed, loaded
 
+    if name in loaded_rules():
+        return loaded_rules()[name]
     if name in loaded():
         return loaded()[name]
     if name in installed():

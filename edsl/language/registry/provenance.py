@@ -13,7 +13,9 @@ from typing import Any
 from edsl.errors import EdslError, shown
 from edsl.language.pipeline import Pipeline
 from edsl.language.registry.blame import is_authored
-from edsl.language.registry.plugins import plugins_of
+from edsl.language.registry.plugins import difference, plugins_of
+from edsl.language.rules.names import rules_of
+from edsl.language.rules.syntax.canonical import canonical
 from edsl.language.stage import Stage
 
 KEY = "stages"  # of the marks in a param group
@@ -49,6 +51,19 @@ def compared(saved: Any, own: str) -> list[str]:
             "state is taken as it is"
         )
     return edited
+
+
+def different_rules(before: Pipeline, now: Pipeline) -> list[str]:
+    """For each rule of two pipelines that differs, what was and what is, by its lines."""
+    ours, theirs = ({one.name: one for one in rules_of(pipeline.stages).values()} for pipeline in (now, before))
+    found = []
+    for name in sorted(ours.keys() & theirs.keys()):
+        if ours[name] != theirs[name]:
+            lines = difference(canonical([theirs[name]]), canonical([ours[name]]))
+            found.append(f"the rule {name} differs, - there and + here:\n{lines}")
+    for name in sorted(ours.keys() ^ theirs.keys()):
+        found.append(f"{name} is a rule {'here' if name in ours else 'there'}, and not the other")
+    return found
 
 
 def _mark(stage: Stage) -> str:

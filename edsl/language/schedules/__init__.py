@@ -1,1 +1,1 @@
-"""Numbers that follow the step: forms, a schedule as a value, and how one is read."""
+"""Numbers that follow the step: forms, a schedule as a value, how one is read. Imports errors only."""

@@ -1,0 +1,385 @@
+"""Stages that rules define: the three kinds, and the stages that run within them.
+
+A rule is a stage as any other: a frozen dataclass of hyper-parameters with `init` and `step`. What it holds beside its
+fields follows from them: the stages within, built with the numbers of now, and the code of its step.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, ClassVar
+
+from edsl.errors import EdslError, FieldError
+from edsl.language.context import At, Value
+from edsl.language.domain import Domain, Number, Whole
+from edsl.language.reductions import AnalysisContext, ReductionDepth
+from edsl.language.rules.code import Nested, Program, program
+from edsl.language.rules.paths import Path
+from edsl.language.rules.shapes import COLUMNS, ELEMENT, ROWS, SCALAR, Shape
+from edsl.language.rules.syntax.source import Source
+from edsl.language.rules.syntax.tree import Binary, Definition, Literal, Name, Negative, Several, StageCall, walk
+from edsl.language.stage import Adaptor, BaseUpdate, Stage, Wrapper
+
+DIRECTION_SETS = {"lr": 1.0, "weight_decay": 0.0}  # what a direction sets: Δθ at lr 1, without decay
+
+
+@dataclass(frozen=True)
+class Call:
+    """A stage that a rule runs.
+
+    Attributes:
+        label: its name within the rule, adam_2 for the second adam of the text.
+        kind: its class.
+        arguments: by its fields, expressions of the rule's hyper-parameters.
+        node: where it stands.
+    """
+
+    label: str
+    kind: Any
+    arguments: Mapping[str, Any]
+    node: StageCall
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The hyper-parameters of the rule that it depends on."""
+        return frozenset(one.name for one in walk(*self.arguments.values()) if isinstance(one, Name))
+
+    def given(self, value_of: Callable[[str], Any]) -> dict[str, Any]:
+        """Its arguments, with the rule's hyper-parameters as `value_of` has them."""
+        fixed = (
+            set(DIRECTION_SETS) & {one.name for one in dataclasses.fields(self.kind)} if self.node.is_direction else ()
+        )
+        found = {name: evaluated(value, value_of) for name, value in self.arguments.items()}
+        read = {name: _as_field(self.kind, name, value) for name, value in found.items()}
+        return {**read, **{name: DIRECTION_SETS[name] for name in fixed}}
+
+    def built(self, value_of: Callable[[str], Any]) -> Any:
+        """The stage; raises EdslError as its class does, or where its arguments are no numbers."""
+        try:
+            return self.kind(**self.given(value_of))
+        except ArithmeticError:
+            raise EdslError(f"{self.label}: an argument is no finite number") from None
+
+
+def evaluated(node: Any, value_of: Callable[[str], Any]) -> Any:
+    """An argument of a stage within: of numbers, or of letters."""
+    match node:
+        case Literal(value):
+            return value
+        case Name(name):
+            return value_of(name)
+        case Negative(of):
+            return -evaluated(of, value_of)
+        case Several(values):
+            return tuple(evaluated(one, value_of) for one in values)
+        case Binary(sign, left, right):
+            a, b = evaluated(left, value_of), evaluated(right, value_of)
+            match sign:
+                case "+":
+                    return a + b
+                case "-":
+                    return a - b
+                case "*":
+                    return a * b
+                case "/":
+                    return a / b
+            return a ** (float(b) if isinstance(b, int) else b)
+    raise TypeError(f"no argument: {node!r}")
+
+
+def _as_field(kind: Any, name: str, value: Any) -> Any:
+    """A literal float as the integer that a field of whole numbers reads."""
+    live = kind.__dataclass_fields__[name].metadata["domain"].live
+    return int(value) if not live and isinstance(value, float) and value == math.floor(value) else value
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A rule for one choice of its switches: its path, its buffers' shapes, and the calls that it makes."""
+
+    path: Path
+    shapes: Mapping[str, Shape]
+    calls: tuple[Call, ...]
+
+
+class RuleStage(Stage):
+    """A stage whose recurrence is a text.
+
+    Attributes:
+        rule: what it says. text: with all rules that it runs, the canonical text. definitions: of that text, in order.
+        variants: by the values of what `asked` names. count: how many stages it is, with those within.
+    """
+
+    rule: ClassVar[Definition]
+    text: ClassVar[str]
+    definitions: ClassVar[tuple[Definition, ...]]
+    source: ClassVar[Source]
+    asked: ClassVar[tuple[str, ...]]
+    domains: ClassVar[Mapping[str, Domain]]
+    variants: ClassVar[Mapping[tuple[Any, ...], Variant]]
+    programs: ClassVar[dict[Any, Program]]
+    count: ClassVar[int]
+    counts: ClassVar[bool]  # it computes with whole numbers, which Python does at once
+    revive: ClassVar[Callable[..., Any]]  # a stage from its text, which edsl.language.rules.texts gives
+
+    _nested: tuple[Any, ...]  # the stages within
+    _numbers: tuple[tuple[tuple[str, str], ...], ...]  # of each its live numbers: their names there, and here
+    _program: Program
+    _spared: bool
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._equip(spared=False)
+        if self.counts:
+            self._check_numbers()
+
+    def _check_numbers(self) -> None:
+        """Take a step on values that know nothing: raises FieldError where whole numbers make what is none."""
+        live = dict.fromkeys((*self.live_fields(), *self.hidden_fields()), ReductionDepth(0))
+        memory = self.init(ReductionDepth(0))
+        try:
+            self.bind(live).step(ReductionDepth(0), memory, AnalysisContext())
+        except ArithmeticError:
+            whole = [name for name, domain in self.domains.items() if isinstance(domain, Whole)]
+            raise FieldError(f"{self.name}: {' and '.join(whole)} make what is no finite number", whole[0]) from None
+
+    def _equip(self, spared: bool, known: Mapping[str, Any] | None = None) -> None:
+        """Build the stages within, and find the code."""
+        nested = tuple(self._built(call, spared, known or {}) for call in self.variant.calls)
+        self._check_together(nested)
+        numbers = tuple(
+            tuple((name, f"{call.label}__{name}") for name in (*stage.live_fields(), *stage.hidden_fields()))
+            for call, stage in zip(self.variant.calls, nested)
+        )
+        _hold(self, nested, numbers, self._code(nested), spared)
+        self.__dict__["_settled"] = True  # its betas are in its own author's order
+
+    def _check_together(self, nested: tuple[Any, ...]) -> None:
+        """Raises FieldError for stages within that are good one by one and not together."""
+        if len({stage.cut for stage in nested if stage.is_matrix}) > 1:
+            raise FieldError(f"{self.name}: its stages cut parameters differently: give them one split and heads", "")
+        if len({stage.refresh_every for stage in nested} - {0}) > 1 and any(stage.staggers for stage in nested):
+            raise FieldError(f"{self.name}: stages that refresh at different periods can't be staggered", "")
+
+    def _built(self, call: Call, spared: bool, known: Mapping[str, Any]) -> Any:
+        if call.label in known:
+            return known[call.label]
+        try:
+            stage = call.built(lambda name: getattr(self, name))
+        except EdslError as reason:
+            names = sorted(call.names)
+            message = getattr(reason, "message", str(reason))
+            raise FieldError(f"{self.name}: {message}", names[0] if names else "") from None
+        return stage.without_decay() if spared else stage
+
+    def _code(self, nested: tuple[Any, ...]) -> Program:
+        key = (self.variant.path.choice, tuple(type(stage.init(0.0)) for stage in nested))
+        if key not in self.programs:
+            self.programs[key] = self._new_code(nested)
+        return self.programs[key]
+
+    def _new_code(self, nested: tuple[Any, ...], is_written: bool = False) -> Program:
+        variant = self.variant
+        within = [
+            Nested(
+                call.label,
+                type(stage.init(0.0)),
+                sets_rate=isinstance(stage, RuleStage),
+                reads_rate=isinstance(stage, (Wrapper, RuleStage)),
+                refreshes=stage.refresh_every > 0,
+            )
+            for call, stage in zip(variant.calls, nested)
+        ]
+        return program(variant.path, variant.shapes, self.rule, self.domains, within, self.source, is_written)
+
+    @property
+    def variant(self) -> Variant:
+        """The rule for the values that its switches have."""
+        return self.variants[tuple(getattr(self, name) for name in self.asked)]
+
+    def init(self, zero: Value) -> Any:
+        within = [entry for stage in self._nested for entry in stage.init(zero)]
+        return self._program.memory(*([zero] * len(self.variant.path.buffers)), *within)
+
+    def step(self, x: Value, memory: Any, at: At) -> tuple[Value, Any]:
+        return self._program.step(self, x, memory, at)
+
+    def written(self, x: Value, memory: Any, at: Any) -> tuple[Value, Any]:
+        """A step that tells `at.note` what the rule calls each value on the way."""
+        return self._new_code(self._nested, is_written=True).step(self, x, memory, at)
+
+    @property
+    def refresh_every(self) -> int:
+        return math.gcd(*(stage.refresh_every for stage in self._nested))
+
+    @property
+    def staggers(self) -> bool:
+        return any(stage.staggers for stage in self._nested)
+
+    @property
+    def cut(self) -> tuple[Any, int]:
+        return next((stage.cut for stage in self._nested if stage.is_matrix), super().cut)
+
+    def begin(self, x: Value, memory: Any, at: At) -> Any:
+        return self._refreshed(x, memory, at, begins=True)
+
+    def refresh(self, x: Value, memory: Any, at: At) -> Any:
+        return self._refreshed(x, memory, at, begins=False)
+
+    def _refreshed(self, x: Value, memory: Any, at: At, begins: bool) -> Any:
+        periods = [stage.refresh_every for stage in self._nested]
+        same = len({period for period in periods if period}) < 2
+        due = [same or begins or (period > 0 and _is_due(at.k, period)) for period in periods]
+        assert self._program.refresh is not None  # it is asked of those with a period
+        return self._program.refresh(self, x, memory, at, due, begins)
+
+    def buffer_shapes(self, rows: int, columns: int) -> dict[str, tuple[int, ...]]:
+        sizes = {ROWS: rows, COLUMNS: columns}
+        found: dict[str, tuple[int, ...]] = {
+            name: (sizes.get(shape[0], 1), sizes.get(shape[1], 1))
+            for name, shape in self.variant.shapes.items()
+            if shape not in (ELEMENT, SCALAR)  # one number a layer is kept in every element, until layers hold numbers
+        }
+        for call, stage in zip(self.variant.calls, self._nested):
+            found |= {f"{call.label}__{name}": shape for name, shape in stage.buffer_shapes(rows, columns).items()}
+        return found
+
+    @property
+    def needs_hessian(self) -> bool:
+        own = bool({"hessian", "fresh", "looks"} & self.variant.path.words)
+        return own or any(stage.needs_hessian for stage in self._nested)
+
+    @property
+    def constant(self) -> tuple[str, ...]:
+        found: dict[str, None] = {}
+        for call, stage in zip(self.variant.calls, self._nested):
+            for name in stage.constant:
+                if name in call.arguments:
+                    nodes = walk(call.arguments[name])
+                    found |= dict.fromkeys(one.name for one in nodes if isinstance(one, Name))
+        return tuple(name for name in found if isinstance(self.domains[name], Number))
+
+    def hidden_fields(self) -> tuple[str, ...]:
+        return tuple(here for numbers in self._numbers for _, here in numbers)
+
+    def hidden_constants(self) -> tuple[str, ...]:
+        found = []
+        for call, stage, numbers in zip(self.variant.calls, self._nested, self._numbers):
+            within = stage.hidden_constants()
+            for name, here in numbers:
+                given = [one for one in walk(call.arguments.get(name, Literal(0.0))) if isinstance(one, Name)]
+                if name in within if "__" in name else not given:
+                    found.append(here)
+        return tuple(found)
+
+    def domain_of(self, field: str) -> Any:
+        label, _, within = field.partition("__")
+        if not within:
+            return super().domain_of(field)
+        stages = {call.label: stage for call, stage in zip(self.variant.calls, self._nested)}
+        return stages[label].domain_of(within)
+
+    def bind(self, values: dict[str, Value]) -> Any:
+        bound = super().bind(values)
+        nested = []
+        for place, stage in enumerate(self._nested):
+            given = {name: values[here] for name, here in self._numbers[place] if here in values}
+            if len(given) < len(self._numbers[place]):
+                given = self._derived(place, bound) | given
+            nested.append(stage.bind(given))
+        _hold(bound, tuple(nested), self._numbers, self._program, self._spared)
+        return bound
+
+    def _derived(self, place: int, bound: Any) -> dict[str, Any]:
+        """The numbers of a stage within that follow from the rule's own, which are letters perhaps."""
+        call, stage = self.variant.calls[place], self._nested[place]
+        spared = stage.spared_values() if self._spared else {}
+        return {
+            name: evaluated(call.arguments[name], lambda name: getattr(bound, name))
+            for name, _ in self._numbers[place]
+            if name in call.arguments and name not in spared
+        }
+
+    def replace(self, values: dict[str, Any]) -> Any:
+        made: Any = super().replace(values)
+        return made.without_decay() if self._spared else made
+
+    def revalued(self, values: dict[str, Any]) -> Any:
+        if not self._nested:  # all that it holds beside its fields follows from its switches, which are no numbers
+            changed = object.__new__(type(self))
+            read = {name: self._read(self.__dataclass_fields__[name], value) for name, value in values.items()}
+            changed.__dict__.update(self.__dict__)
+            changed.__dict__.update(read)
+            return changed
+        made = super().revalued(values)
+        calls = zip(self.variant.calls, self._nested)
+        made._equip(self._spared, {call.label: stage for call, stage in calls if not call.names & values.keys()})
+        return made
+
+    def without_decay(self) -> Any:
+        made: Any = super().without_decay()
+        made = dataclasses.replace(made) if made is self else made
+        made._equip(spared=True)
+        return made
+
+    def structure(self) -> tuple[Any, ...]:
+        within = [
+            (call.label, stage.live_fields(), stage.structure())
+            for call, stage in zip(self.variant.calls, self._nested)
+        ]
+        return (*super().structure(), ("rule", sha256(self.text.encode()).hexdigest()), *within)
+
+    @classmethod
+    def field_names(cls) -> tuple[str, ...]:
+        """The names of its hyper-parameters, in order."""
+        return tuple(cls.domains)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self._values() == other._values()  # pyright: ignore[reportAttributeAccessIssue]
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._values()))
+
+    def _values(self) -> tuple[Any, ...]:
+        return (*(getattr(self, name) for name in self.argument_names()), *self._nested)
+
+    def __reduce__(self) -> Any:
+        values = {name: getattr(self, name) for name in self.argument_names()}
+        return RuleStage.revive, (self.text, self.name, values, self._spared)
+
+
+def _hold(stage: Any, nested: tuple[Any, ...], numbers: Any, code: Program, spared: bool) -> None:
+    """Give a stage what it holds beside its fields; a function on its own, which torch.compile follows."""
+    object.__setattr__(stage, "_nested", nested)
+    object.__setattr__(stage, "_numbers", numbers)
+    object.__setattr__(stage, "_program", code)
+    object.__setattr__(stage, "_spared", spared)
+    for one, names in zip(nested, numbers):
+        for name, here in names:
+            object.__setattr__(stage, here, getattr(one, name))
+
+
+def _is_due(k: Any, period: int) -> bool:
+    try:
+        return (int(k) - 1) % period == 0
+    except TypeError:  # on paper every stage is shown that is ever refreshed
+        return True
+
+
+class RuleAdaptor(RuleStage, Adaptor):
+    """A rule that maps u to another u."""
+
+
+class RuleUpdate(RuleStage, BaseUpdate):
+    """A rule that maps u to Δθ."""
+
+
+class RuleWrapper(RuleStage, Wrapper):
+    """A rule that maps Δθ to another Δθ."""
+
+
+KINDS = {"adaptor": RuleAdaptor, "update": RuleUpdate, "wrapper": RuleWrapper}
