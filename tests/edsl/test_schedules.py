@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+from typing import Any
 
 import pytest
 import torch
@@ -72,7 +73,7 @@ def test_the_symbols_of_a_form_have_its_numbers(text: str) -> None:
 SPEC = "grad | e(alpha=linear(-5, to=0)) | adamw(lr=cosine(0.01, warmup=5, floor=0.1))"
 
 
-def trained(optimizer: torch.optim.Optimizer, model: torch.nn.Module, steps: int, begin: int = 0) -> None:
+def trained(optimizer: Any, model: Any, steps: int, begin: int = 0) -> None:
     for number in range(begin, begin + steps):
         generator = torch.Generator().manual_seed(number)
         optimizer.zero_grad()
@@ -80,7 +81,7 @@ def trained(optimizer: torch.optim.Optimizer, model: torch.nn.Module, steps: int
         optimizer.step()
 
 
-def built(spec: str = SPEC, mode: str = "compiled", **options: object) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+def built(spec: str = SPEC, mode: str = "compiled", **options: Any) -> tuple[Any, Any]:
     torch.manual_seed(0)
     model = torch.nn.Linear(4, 3)
     return model, edsl.compile(spec, model, mode=mode, **{"total_steps": 30, **options})
