@@ -286,7 +286,7 @@ class _Reader:
 
     def value(self, node: ast.expr) -> Any:
         """A literal, or a number on a schedule."""
-        if isinstance(node, ast.Call):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             return read_call(node, self.literal, lambda said, at: self.error(said, self.column_of(at)))
         return self.literal(node)
 
