@@ -60,6 +60,9 @@ def check_stability_command(
     curvature: Annotated[
         str | None, typer.Option(metavar="LOW:HIGH", help="Range of f″; for Adam, of the preconditioned f″.")
     ] = None,
+    step: Annotated[
+        int | None, typer.Option(help="Step whose scheduled values are taken; default: the largest value of each.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check convergence on a quadratic: the paper's bounds, the ODE's, and the exact condition.
@@ -73,7 +76,7 @@ def check_stability_command(
     """
     from edsl.cli.check_stability import check_stability
 
-    check_stability(alpha, beta1, spec, beta2, momentum, lr, curvature, as_json)
+    check_stability(alpha, beta1, spec, beta2, momentum, lr, curvature, as_json, step)
 
 
 def check_regret_command(

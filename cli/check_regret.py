@@ -41,6 +41,7 @@ def check_regret(
     if not 0 < gradient_bound < math.inf:
         raise EdslError(f"--gradient-bound must be a number above 0, got {gradient_bound:g}")
     schedules = {"lr": lr_schedule, "alpha": alpha_schedule, "weight decay": decay_schedule}
+    schedules = _own_schedules(pipeline, schedules)
     formulas = {name: ASSUMED if text is None else text for name, text in schedules.items()}
     decays = (
         float(values["beta2"] if beta2 is None else beta2),
@@ -72,6 +73,23 @@ def check_regret(
     else:
         print_regret(report)
     sys.exit(0 if holds else 1)
+
+
+def _own_schedules(pipeline: Pipeline, given: dict[str, str | None]) -> dict[str, str | None]:
+    """The factors that are given, with those of the spec's own schedules."""
+    from edsl.theory.text.schedules import factor_of
+
+    found = dict(given)
+    for key, value in pipeline.schedules.items():
+        name = key.replace("weight_decay", "weight decay")
+        if name not in given:
+            raise EdslError(f"Theorem 2 takes schedules of lr, alpha and weight_decay, got {key}={value}")
+        if given[name] is not None:
+            raise EdslError(f"the spec has its own {key}={value}: leave out --{name.split()[-1]}-schedule")
+        found[name] = factor_of(value.schedule)
+        if found[name] is None:
+            raise EdslError(f"{key}={value} ends at step T: Theorem 2 is about all k, and nothing is claimed beyond T")
+    return found
 
 
 def _decay(pipeline: Pipeline) -> float:

@@ -20,6 +20,7 @@ def check_stability(
     lr: float | None,
     curvature: str | None,
     as_json: bool,
+    step: int | None = None,
 ) -> None:
     """Print the report; exit code 0 where stable, 1 where not."""
     from edsl.theory.stability.report import check_closed_form, check_pipeline
@@ -27,11 +28,12 @@ def check_stability(
     span = None if curvature is None else read_range(curvature, "--curvature")
     if spec is not None:
         from edsl.language.spec import parse
+        from edsl.theory.text.schedules import at_step
 
         given = {"ALPHA": alpha, "BETA1": beta1, "--beta2": beta2, "--momentum": momentum, "--lr": lr}
         if twice := [name for name, value in given.items() if value is not None]:
             raise EdslError(f"--spec has its own {' and '.join(twice)}: give --spec alone, or ALPHA BETA1")
-        report = check_pipeline(parse(spec), span)
+        report = check_pipeline(at_step(parse(spec), step), span)
     else:
         if alpha is None or beta1 is None:
             raise EdslError("give ALPHA and BETA1, such as -5 0.99, or --spec SPEC")

@@ -11,6 +11,7 @@ from edsl.cli.render.page import print_json
 from edsl.errors import EdslError
 from edsl.language.pipeline import Pipeline
 from edsl.language.spec import parse
+from edsl.theory.text.schedules import check_constant
 
 STEPS, STRICT, LOOSE = 20, 1e-9, 1e-6  # loose where a run on a quadratic was strict: in a network, rounding grows
 EXIT = {"equal": 0, "different": 1, "linear part": 3}
@@ -21,6 +22,8 @@ def equivalent(first: str, second: str, as_json: bool) -> None:
     from edsl.theory.equivalence.comparison import DIFFERENT, Comparison, Undecided, compare
 
     pipelines = parse(first), parse(second)
+    for pipeline in pipelines:
+        check_constant(pipeline, "edsl equivalent")
     run = None
     try:
         comparison = compare(*pipelines)

@@ -51,7 +51,7 @@ def describe(pipeline: Pipeline) -> dict[str, Any]:
         ],
         "cost": _record(total[""]) if not routed else {route: _record(found) for route, found in total.items()},
         "estimator": _estimator(pipeline.estimator),
-        "notes": _notes(pipeline),
+        "notes": [*_schedules(pipeline), *_notes(pipeline)],
     }
 
 
@@ -77,6 +77,15 @@ def _estimator(estimator: Estimator) -> dict[str, Any]:
         "calls": estimator.calls,
         "noise": estimator.noise,
     }
+
+
+def _schedules(pipeline: Pipeline) -> list[str]:
+    """The schedules as formulas."""
+    if not pipeline.schedules:
+        return []
+    from edsl.theory.text.schedules import as_equation
+
+    return [as_equation(key, value.schedule) for key, value in pipeline.schedules.items()]
 
 
 def _notes(pipeline: Pipeline) -> list[str]:

@@ -21,6 +21,7 @@ FOLDERS = {"edsl": "edsl", "adapters": "edsl.adapters", "theory": "edsl.theory",
 LAYERS = (
     ("edsl.errors", "edsl.as_json"),
     ("edsl.plotting", "edsl.numerics"),
+    ("edsl.language.schedules",),
     ("edsl.language",),
     ("edsl.distributed",),
     ("edsl.estimators", "edsl.updates", "edsl.wrappers", "edsl.adapters"),

@@ -105,6 +105,7 @@ class Engine:
     def oracle(self, groups: Groups, states: Any, closure: Callable[[], Any] | None) -> Oracle:
         """The model as the estimator sees it at the next step."""
         check_no_fakes()
+        self._plans.set_clock(groups, states)
         slots = list(self._plans.slots(groups, states))
         calls = groups[0].get("calls", 0) if groups else 0
         k = max((slot.k for slot in slots), default=1)
@@ -123,6 +124,7 @@ class Engine:
         if may_repeat and self._plans.estimator(groups).passes_grad and can_replay(items, self._before):
             self._replay = Replay(groups, items, self._plans, self._memory.map)
         self._before = items
+        self._plans.show_next(groups, items)
         return items
 
     def _finish(self, items: list[ParameterStep]) -> None:
@@ -157,6 +159,7 @@ class Engine:
             self._replay = None
             return False
         replay.step(found)
+        self._plans.show_next(groups, replay.items)
         return True
 
     def release_gradients(self) -> None:

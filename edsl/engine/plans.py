@@ -13,6 +13,7 @@ from edsl.groups.names import Names
 from edsl.groups.param_groups import Share, is_whole, routes_in, values_on
 from edsl.language.domain import Number
 from edsl.language.pipeline import Pipeline
+from edsl.language.schedules.group import TEXTS, Following, StepClock
 from edsl.language.stage import Estimator
 from edsl.step.addresses import steps_taken
 from edsl.step.oracle import ParameterSlot
@@ -41,6 +42,7 @@ class GroupPlans:
         self._state_dtype = state_dtype
         self._names = names
         self.kinds = {}
+        self.clock = StepClock()
         self._plans: dict[Choice, GroupPlan] = {}
         self._owners: dict[Choice, int] = {}  # the id of the group that each plan was made for
         self._known: tuple[Any, Any] | None = None  # what names were made from, and the names
@@ -62,7 +64,8 @@ class GroupPlans:
             share = share if share.route else Share(next(iter(self.pipeline.branches)), share.spared)
             values = values_on(self.pipeline, share.route, group)
         plan = self._plans.get((index, spared))
-        if plan is None or self._owners[index, spared] != id(group):  # groups may be removed and reordered
+        other = plan is None or self._owners[index, spared] != id(group)  # groups may be removed and reordered
+        if plan is None or other or plan.following.is_outdated(values):
             plan = self._plans[index, spared] = self._new_plan(index, values, share)
             self._owners[index, spared] = id(group)
         elif moved := plan.moved(values):
@@ -72,8 +75,12 @@ class GroupPlans:
     def _new_plan(self, index: int, group: dict[str, Any], share: Share) -> GroupPlan:
         pipeline = self.pipeline.branch(share.route)
         _check_keys(index, group, (*pipeline.hyperparameters, "exclude"))
+        following = Following(group, pipeline.hyperparameters, self.clock)
+        for key in following.schedules:
+            following.check(index, group, key)
         values = {key: _number(key, group[key]) for key in pipeline.hyperparameters}
-        plan = GroupPlan(pipeline, share.spared, values, share.route, self._state_dtype)
+        values |= {key: schedule.value for key, schedule in following.schedules.items()}
+        plan = GroupPlan(pipeline, share.spared, values, share.route, self._state_dtype, following)
         plan.record_values(group, ("route", "exclude", *values))
         return plan
 
@@ -106,6 +113,27 @@ class GroupPlans:
             return False
         found = [(self.plan(index, groups[index], spared), plan) for (index, spared), plan in serving.items()]
         return all(now is plan and now.estimator.passes_grad for now, plan in found)
+
+    def set_clock(self, groups: list[dict[str, Any]], states: Any) -> None:
+        """Find out which step comes next, where a schedule asks."""
+        if any(group.get(TEXTS) for group in groups):
+            taken = [steps_taken(state, "") or 0 for state in states.values()]
+            self.clock.k, self.clock.is_set = max(taken, default=0) + 1, True
+
+    def show_next(self, groups: list[dict[str, Any]], items: Sequence[ParameterStep]) -> None:
+        """Behind a step of these items, let the groups show the scheduled values of the next."""
+        scheduled = [(index, plan) for (index, _), plan in self._plans.items() if plan.following.schedules]
+        if not scheduled:
+            return
+        self.clock.k = k = max(self.clock.k, max(item.k for item in items) + 1)
+        shown: dict[int, dict[str, float]] = {}
+        for index, plan in scheduled:
+            following = plan.following
+            if index not in shown:
+                shown[index] = following.values(k)
+                groups[index].update({key: v for key, v in shown[index].items() if key not in following.held})
+            following.foresee(k, shown[index])
+            plan.record_values(groups[index], following.schedules)
 
     def slots(self, groups: list[dict[str, Any]], states: Any) -> Iterator[ParameterSlot]:
         """All parameters that may step, for the estimator to fill in what it finds."""
@@ -164,7 +192,10 @@ def _follow(plan: GroupPlan, index: int, group: dict[str, Any], moved: list[str]
             "move its parameters to a group of that route"
         )
     _check_keys(index, group, moved)
-    now = {key: _number(key, group[key]) for key in moved if key in plan.values}
+    for key in moved:
+        if key in plan.following.schedules:
+            plan.following.check(index, group, key)
+    now = {key: _number(key, group[key]) for key in moved if key in plan.values and key not in plan.following.schedules}
     changed = {key: value for key, value in now.items() if value != plan.values[key]}
     if changed:
         plan.change(changed)

@@ -59,7 +59,7 @@ class Replay:
         memory: MemoryMap,
     ) -> None:
         self._plans, self._serving, self._named = plans, plans.serving(items), plans.named(groups)
-        self._items, self._memory = items, memory
+        self.items, self._memory = items, memory
         self._sizes = [len(group["params"]) for group in groups]
         self._idle = [parameter.grad is None for group in groups for parameter in group["params"]]
         parameters, gradients = [item.parameter for item in items], [item.raw for item in items]
@@ -111,14 +111,14 @@ class Replay:
 
     def step(self, found: Found) -> None:
         """Take every layer through its kernel."""
-        for item, step in zip(self._items, map(Tensor.item, found.steps)):
+        for item, step in zip(self.items, map(Tensor.item, found.steps)):
             item.k = int(step) + 1
         where = found.where
         for batch, places in self._batches.values():
             if len(places) == len(where):
-                batch.repeat(self._items, where)
+                batch.repeat(self.items, where)
             else:
-                batch.repeat([self._items[place] for place in places], array("q", [where[place] for place in places]))
+                batch.repeat([self.items[place] for place in places], array("q", [where[place] for place in places]))
         torch.autograd.graph.increment_version(found.parameters)
         if self._uncounted:
             uncounted = [found.steps[place] for place in self._uncounted]

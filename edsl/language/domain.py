@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from edsl.errors import EdslError, either, shown
+from edsl.language.schedules.schedule import Scheduled
 
 _ABSENT: Any = object()
 
@@ -33,6 +34,8 @@ class Number:
             if self.optional:
                 return None
             raise ValueError("must be a number, got None")
+        if isinstance(value, Scheduled):
+            return self._scheduled(value)
         number = (
             value if type(value) is float else _as_float(value)
         ) + 0.0  # which turns −0 into 0, that has one spelling
@@ -43,6 +46,15 @@ class Number:
         if not (low_ok and high_ok):
             raise ValueError(f"must lie in {self}, got {plain(number)}")
         return number
+
+    def _scheduled(self, value: Scheduled) -> Scheduled:
+        """A scheduled number, each of whose knots this domain holds."""
+        for knot in value.schedule.extremes:
+            try:
+                self.read(knot)
+            except ValueError as reason:
+                raise ValueError(f"{reason} on its way along {value}") from None
+        return value
 
     def __str__(self) -> str:
         left = "(" if self.open_low or self.low == -math.inf else "["

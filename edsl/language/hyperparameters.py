@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from edsl.errors import FieldError, shown
 from edsl.language.domain import plain
+from edsl.language.schedules.schedule import ArgumentError, Scheduled, carried
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +25,18 @@ class Hyperparameters:
         for field in dataclasses.fields(self):
             object.__setattr__(self, field.name, self._read(field, getattr(self, field.name)))
         self.check()
+        for name, value in self.schedules.items():
+            for knot in value.schedule.extremes:
+                self._check_knot(name, knot)
+
+    @property
+    def schedules(self) -> dict[str, Scheduled]:
+        """The fields that follow a schedule."""
+        return {name: value for name, value in self.__dict__.items() if isinstance(value, Scheduled)}
+
+    def _check_knot(self, field: str, knot: float) -> None:
+        """Raises FieldError where a number on a schedule's way doesn't go with the other fields."""
+        self.bind({field: knot}).check()
 
     def _read(self, field: dataclasses.Field[Any], value: Any) -> Any:
         """A field's value as its domain reads it; raises FieldError."""
@@ -33,6 +46,8 @@ class Hyperparameters:
                 f"{field.name}: float = field({shown(value)}, Number()), both from edsl.stage",
                 field.name,
             )
+        if isinstance(value, Scheduled) and not field.metadata["domain"].live:
+            raise FieldError(f"{self.name}: {field.name} is fixed once built and takes no schedule", field.name)
         try:
             return field.metadata["domain"].read(value)
         except ValueError as reason:
@@ -86,7 +101,11 @@ class Hyperparameters:
 
     def replace(self, values: dict[str, Any]) -> Any:
         """The same with some arguments replaced, checked."""
-        return dataclasses.replace(self, **values)
+        try:
+            kept = {name: carried(getattr(self, name, None), value) for name, value in values.items()}
+        except ArgumentError:  # a value that is no number, of which the domain speaks
+            kept = values
+        return dataclasses.replace(self, **kept)
 
     def revalued(self, values: dict[str, Any]) -> Any:
         """The same with some numbers replaced: checked as by `replace`, and several times faster."""

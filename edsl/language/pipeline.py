@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -14,6 +15,7 @@ from edsl.language.order import check_complete, check_order
 from edsl.language.registry.batch_size import for_batch
 from edsl.language.rules.names import ordered, rules_of
 from edsl.language.rules.syntax.canonical import canonical
+from edsl.language.schedules.schedule import Schedule, Scheduled
 from edsl.language.stage import Adaptor, BaseUpdate, Estimator, Stage, Wrapper, check_authored
 
 _WITHOUT_NUMBERS = ("update_index", "labels", "keys", "structure")  # what is known of a pipeline by then
@@ -257,6 +259,23 @@ class Pipeline(Chain):
         made.__dict__.update((name, value) for name, value in self.__dict__.items() if name in _WITHOUT_NUMBERS)
         made.__dict__["stages"] = stages
         return made
+
+    @cached_property
+    def schedules(self) -> dict[str, Scheduled]:
+        """The hyper-parameters that follow a schedule, on any route, by their names."""
+        found = {name: getattr(*self.owner_of(name)) for name in self.keys if name in self.live_names}
+        return {name: value for name, value in found.items() if isinstance(value, Scheduled)}
+
+    def unscheduled(self, number: Callable[[Schedule], float] = lambda schedule: schedule.value) -> Pipeline:
+        """The same pipeline with numbers where it has schedules, their values or others; of one without routes."""
+        if not any(stage.schedules for stage in self.stages):
+            return self
+        return Pipeline(
+            tuple(
+                stage.bind({name: number(value.schedule) for name, value in stage.schedules.items()})
+                for stage in self.stages
+            )
+        )
 
     def without_decay(self) -> Pipeline:
         """The pipeline that parameters get which are left out of decay and layerwise scaling."""

@@ -4,7 +4,8 @@ text     = rule* spec                  rules as in edsl.language.rules.syntax.gr
 spec     = stage ("|" stage)*          parentheses may group
 stage    = name | "direction(" stage ")" | name "(" key "=" literal, … ")"
 name     = a stage, a recipe, or torch.X / torch_optimizer.X
-literal  = number | string | True | False | None | tuple of literals
+literal  = number | string | True | False | None | tuple of literals | schedule
+schedule = form "(" number, key "=" literal, … ")"     such as cosine(0.001, warmup=100)
 route    = "route(" (kind "=" branch | "(" string "," branch ")"), … ")"
 branch   = stages without an estimator, joined by "|"
 """
@@ -31,6 +32,8 @@ from edsl.language.rules.stage import DIRECTION_SETS
 from edsl.language.rules.syntax.tree import Place
 from edsl.language.rules.syntax.words import DIRECTION
 from edsl.language.rules.texts import has_rules, read_text
+from edsl.language.schedules.reading import read_call
+from edsl.language.schedules.schedule import Scheduled
 from edsl.language.stage import BaseUpdate, Stage
 
 MOST_CHARACTERS = 100_000
@@ -177,6 +180,9 @@ class _Reader:
                 stages = expand(name, given).stages
                 return stages if first else self.behind(name, stages)
             if "." in name:
+                for key, value in given.items():
+                    if isinstance(value, Scheduled):
+                        raise FieldError(f"{name}: another package's optimizer takes no schedule in its text", key)
                 return (load(FOREIGN)(name, given),)
             return (build(name, given),)
         except FieldError as error:
@@ -274,9 +280,15 @@ class _Reader:
                 raise self.error(f"{name}: arguments are given one by one, without **", self.column_of(keyword))
             if keyword.arg in values:
                 raise self.error(f"{name}: {keyword.arg} is given twice", self.column_of(keyword))
-            values[keyword.arg] = self.literal(keyword.value)
+            values[keyword.arg] = self.value(keyword.value)
             nodes[keyword.arg] = keyword
         return values, nodes
+
+    def value(self, node: ast.expr) -> Any:
+        """A literal, or a number on a schedule."""
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            return read_call(node, self.literal, lambda said, at: self.error(said, self.column_of(at)))
+        return self.literal(node)
 
     def literal(self, node: ast.expr) -> Any:
         if isinstance(node, ast.Constant) and isinstance(node.value, (bool, int, float, str, type(None))):

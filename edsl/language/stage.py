@@ -14,6 +14,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from edsl.errors import FieldError
 from edsl.language.context import At, Value
 from edsl.language.hyperparameters import Hyperparameters
 
@@ -88,6 +89,22 @@ class Stage(Hyperparameters):
     def cut(self) -> tuple[Any, int]:
         """Of a matrix stage: into what it cuts each parameter, its `split` ("" without one) and its `heads`."""
         return "", 1
+
+    def _check_knot(self, field: str, knot: float) -> None:
+        super()._check_knot(field, knot)
+        if field in self.constant:
+            raise FieldError(
+                f"{self.name}: {field} takes no schedule, since this form is exact for a constant one only; "
+                f"write {self.name}(…, buffers=2)",
+                field,
+            )
+        needed: Any = type(self.bind({field: knot}).init(0.0))
+        if lost := [name for name in needed._fields if name not in type(self.init(0.0))._fields]:  # pyright: ignore
+            raise FieldError(
+                f"{self.name}: {field} begins at a value without the buffers {', '.join(lost)}, which it needs later; "
+                "let it begin above 0",
+                field,
+            )
 
     @property
     def constant(self) -> tuple[str, ...]:

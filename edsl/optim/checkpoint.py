@@ -17,6 +17,7 @@ from edsl.language.caller import warn_user
 from edsl.language.pipeline import Pipeline
 from edsl.language.registry.provenance import KEY, compared, different_rules, marks
 from edsl.language.rules.stage import RuleStage
+from edsl.language.schedules.group import schedules_in
 from edsl.language.spec import read
 from edsl.step.parts.matrices import Matrices
 from edsl.step.plan import GroupPlan
@@ -123,7 +124,9 @@ def _check_group(saved: Any, pipeline: Pipeline, keys: Iterable[str]) -> None:
     lost = [key for key in live if key not in saved]
     if lost:
         raise _broken(f"its param group has no {', '.join(lost)}")
-    own.override(**{key: saved[key] for key in live})
+    followed = schedules_in(saved, own.hyperparameters)
+    values = {key: followed[key].value if key in followed else saved[key] for key in live}
+    (own if several else own.unscheduled()).override(**values)
 
 
 def _check_state(state: Any, parameter: Tensor, shapes: dict[str, tuple[int, ...]], matrices: Matrices | None) -> None:

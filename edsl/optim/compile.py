@@ -21,6 +21,7 @@ def compile(
     exclude: Sequence[str] | None = None,
     maximize: bool = False,
     state_dtype: Any = None,
+    total_steps: int | None = None,
     **hyperparameters: Any,
 ) -> torch.optim.Optimizer:
     """The torch optimizer that a spec describes; see PipelineOptimizer for the arguments.
@@ -41,7 +42,7 @@ def compile(
     check_mode(mode)
     base = as_pipeline(spec)
     if not base.update.moves_weights:
-        options: dict[str, Any] = {"maximize": maximize, "state_dtype": state_dtype}
+        options: dict[str, Any] = {"maximize": maximize, "state_dtype": state_dtype, "total_steps": total_steps}
         return PipelineOptimizer(params, spec, mode=mode, exclude=exclude, **options, **hyperparameters)
     pipeline = base.override(**hyperparameters)
     update = pipeline.update
@@ -59,4 +60,5 @@ def compile(
     from edsl.optim.foreign import ForeignOptimizer
 
     climbs = maximize or bool(update.defaults().get("maximize"))
-    return ForeignOptimizer(params, spec, mode=mode, exclude=(), maximize=climbs, **hyperparameters)
+    options = {"maximize": climbs, "total_steps": total_steps}
+    return ForeignOptimizer(params, spec, mode=mode, exclude=(), **options, **hyperparameters)

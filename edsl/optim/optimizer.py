@@ -20,6 +20,7 @@ from edsl.language.caller import warn_user
 from edsl.language.doubts import disordered, outside_bounds
 from edsl.language.pipeline import Pipeline
 from edsl.language.registry.provenance import KEY
+from edsl.language.schedules.group import read_total
 from edsl.language.spec import as_pipeline
 from edsl.optim.checkpoint import check_checkpoint
 from edsl.optim.evaluation import evaluated, in_place_of_trained
@@ -30,7 +31,9 @@ from edsl.optim.param_groups import (
     matrices_in_groups,
     options_of,
     parts_of,
+    plain_numbers,
     shared_hyperparameters,
+    with_schedules,
 )
 from edsl.optim.restore import around_loading, completed, in_order_of_names, restore_state
 from edsl.optim.steps import Steps, check_unscaled
@@ -60,6 +63,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         state_dtype: "float32", "bfloat16", … for all state, whatever the parameters' dtype, or for some
             buffers, as {"lamb.m": "bfloat16"}; arithmetic stays in the parameters' dtype, or in float32.
             bfloat16 state is rounded stochastically.
+        total_steps: T, the steps of the whole training, for schedules that need it.
         hyperparameters: override those of the spec.
 
     Raises:
@@ -86,6 +90,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         exclude: Sequence[str] | None = None,
         maximize: bool = False,
         state_dtype: Any = None,
+        total_steps: int | None = None,
         **hyperparameters: Any,
     ) -> None:
         check_mode(mode)
@@ -104,11 +109,12 @@ class PipelineOptimizer(torch.optim.Optimizer):
             params = list(params.named_parameters())
             check_patterns(tuple(pipeline.branches), [name for name, _ in params])
         self.mode = mode
+        self.total_steps = read_total(total_steps)
         self.state_dtype = read_state_dtype(state_dtype, buffer_names(pipeline))
         self.engine = Engine(pipeline, mode, self.state_dtype, names)
         self.engine.kinds = self.kinds or {}
         self._steps = Steps(self.engine)
-        defaults = {**self._hyperparameters(pipeline), **options_of(pipeline, exclude, maximize)}
+        defaults = {**plain_numbers(self._hyperparameters(pipeline)), **options_of(pipeline, exclude, maximize)}
         given = hyperparameters.items()
         self.tensors = {key: value for key, value in given if key in pipeline.keys and isinstance(value, Tensor)}
         self.pipeline = pipeline
@@ -237,6 +243,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         """Add a group whose parameters take one route, or whose names are the whole pipeline's."""
         if isinstance(group, dict):
             group = checked(group, self.pipeline, self.defaults, self.tensors)
+            group = with_schedules(group, self.pipeline, self.total_steps)
         super().add_param_group(group)
         group = self.param_groups[-1]
         group["exclude"] = excluded_names(group["exclude"], group.get("param_names"))
@@ -284,7 +291,8 @@ class PipelineOptimizer(torch.optim.Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         self.engine.names.follow(self.param_groups)
-        own = {key: getattr(self, key) for key in ("mode", "pipeline", "kinds", "state_dtype", "tensors")}
+        names = ("mode", "pipeline", "kinds", "state_dtype", "tensors", "total_steps")
+        own = {key: getattr(self, key) for key in names}
         return {**super().__getstate__(), **own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -15,6 +15,8 @@ from edsl.groups.routing import kinds_in_module
 from edsl.language.arguments import read_arguments
 from edsl.language.pipeline import Pipeline
 from edsl.language.registry.provenance import KEY, marks
+from edsl.language.schedules.group import scheduled_group
+from edsl.language.schedules.schedule import Scheduled
 from edsl.step.checks import check_flattened, check_steppable
 from edsl.step.layout import check_parameter
 from edsl.step.plan import matrices_in
@@ -27,6 +29,21 @@ def shared_hyperparameters(pipeline: Pipeline) -> dict[str, Any]:
     first, *others = pipeline.branches.values()
     shared = [key for key in first.hyperparameters if all(key in other.hyperparameters for other in others)]
     return {key: first.hyperparameters[key] for key in shared}
+
+
+def plain_numbers(values: dict[str, Any]) -> dict[str, Any]:
+    """The values without their schedules."""
+    return {key: float(value) if isinstance(value, Scheduled) else value for key, value in values.items()}
+
+
+def with_schedules(group: dict[str, Any], pipeline: Pipeline, total: int | None) -> dict[str, Any]:
+    """A new group with the schedules of its hyper-parameters, and the values of the first step."""
+    if is_whole(pipeline, group):
+        if pipeline.schedules:
+            raise EdslError("ZeroRedundancyOptimizer mixes routes in one group, which can't follow schedules")
+        return group
+    live = pipeline.branch(group.get("route", "")).hyperparameters
+    return plain_numbers({**group, **scheduled_group(live, group, total)})
 
 
 def options_of(pipeline: Pipeline, exclude: Sequence[str] | None, maximize: bool) -> dict[str, Any]:

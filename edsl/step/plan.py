@@ -15,6 +15,7 @@ from edsl.errors import EdslError, EdslWarning
 from edsl.language.domain import DECAY
 from edsl.language.pipeline import Pipeline
 from edsl.language.rules.names import state_name
+from edsl.language.schedules.group import Following, StepClock
 from edsl.language.stage import Estimator, Stage, segments
 from edsl.step.inputs import LiveLayout
 from edsl.step.parts.matrices import Matrices, matrices_of, packed_shape
@@ -35,8 +36,10 @@ class GroupPlan:
         values: dict[str, Any],
         route: str = "",
         state_dtype: StateDtype = None,
+        following: Following | None = None,
     ) -> None:
-        self.base = base
+        self.base = base.unscheduled()
+        self.following = following or Following({}, {}, StepClock())
         self.route = route
         self.state_dtype = state_dtype
         self.spared = spared
@@ -62,6 +65,7 @@ class GroupPlan:
         self.segments = tuple(self._segments())
         self._numbers: list[float] = [getattr(self.stages[index], field) for index, field in self.entries]
         self._place_of = {entry: place for place, entry in enumerate(self.entries)}
+        self._scheduled = self._scheduled_places()
 
     @property
     def pipeline(self) -> Pipeline:
@@ -74,6 +78,10 @@ class GroupPlan:
     def estimator(self) -> Estimator:
         """The pipeline's estimator with the values of now."""
         stage = self.stages[0]
+        own = [(key, self.entries[place][1]) for key, place in self._scheduled if self.entries[place][0] == 0]
+        if own:
+            now = self.following.now()
+            stage = stage.bind({field: now[key] for key, field in own})
         assert isinstance(stage, Estimator)  # the pipeline has seen to it
         return stage
 
@@ -166,8 +174,20 @@ class GroupPlan:
         """The keys whose objects in the group may have changed since `record_values`."""
         return [key for key, value in self._seen.items() if group.get(key, "") is not value]
 
+    def _scheduled_places(self) -> tuple[tuple[str, int], ...]:
+        """The key and the place of each number on a schedule, but for what is spared."""
+        keys = self._pipeline.keys
+        found = [(key, keys[key]) for key in self.following.schedules]
+        if self.spared:
+            found = [(key, (i, name)) for key, (i, name) in found if name not in self.stages[i].spared_values()]
+        return tuple((key, self._place_of[entry]) for key, entry in found)
+
     def numbers(self, k: int) -> list[float]:
         """The live values of step k, as `live_layout` has them."""
+        if self._scheduled:
+            now = self.following.now()
+            for key, place in self._scheduled:
+                self._numbers[place] = now[key]
         return self.live_layout.vector(self._numbers, k, self.estimator.looks(k))
 
     def live(self, k: int, device: torch.device) -> Tensor:

@@ -83,6 +83,7 @@ def race(
     amounts = {"steps": steps, "evaluations": evaluations, "seconds": seconds, "epochs": epochs}
     setting = _setting(chosen, model, batch, amounts, device, threads, monitor, schedule, measures, levels)
     for entrant in entrants:
+        _check_schedules(entrant, setting)
         check_fit(parse(entrant.spec), chosen.model(setting.model)[1]())
     tuning = _tuning(lr, tuner, trials, tune_seeds, entrants)
     decides, against = _metric(metric, chosen), _baseline(baseline, entrants)
@@ -123,6 +124,15 @@ def _setting(
     return Setting(
         task.name, model, batch, budget, device, threads, monitor, unit, schedule, tuple(measures), tuple(levels)
     )
+
+
+def _check_schedules(entrant: Entrant, setting: Setting) -> None:
+    """Raises EdslError where a spec's own schedules don't go with the race's."""
+    for key, value in parse(entrant.spec).schedules.items():
+        rate = key == "lr" or key.endswith("_lr")
+        if rate and setting.schedule != "constant":
+            raise EdslError(f"{entrant.name} has its own {key}={value}: leave out --schedule {setting.schedule}")
+        value.schedule.check_total(int(setting.budget) if setting.unit == "steps" else None, key)
 
 
 def _check_counts(counts: dict[str, int]) -> None:

@@ -45,4 +45,4 @@ class Setting:
 def check_fit(pipeline: Pipeline, model: Any) -> None:
     """Raises EdslError when a pipeline can't take a model's parameters, such as muon a bias."""
     if not pipeline.update.moves_weights:
-        compile(pipeline, model, mode="eager")
+        compile(pipeline, model, mode="eager", total_steps=2**40)  # which any warmup fits in

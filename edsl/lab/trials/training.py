@@ -50,7 +50,9 @@ class Training:
 
     def compile(self) -> None:
         """Make the optimizer; raises what its constructor raises."""
-        self.optimizer = compile(self.pipeline, fair_groups(self.pipeline, self.model))
+        groups, setting = fair_groups(self.pipeline, self.model), self.setting
+        total = int(setting.budget) if setting.unit == "steps" else None
+        self.optimizer = compile(self.pipeline, groups, total_steps=total)
         self.rates = [group.get("lr") for group in self.optimizer.param_groups]
 
     def run(self, spec: str, tick: Callable[[int], None] | None) -> Trial:
