@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -35,7 +36,7 @@ def paths_on(spec: str, shapes: Mapping[str, Shape]) -> dict[tuple[StepPath, ...
         (name, torch.nn.Parameter(0.1 * torch.randn([min(size, MOST) for size in shape], generator=generator)))
         for name, shape in shapes.items()
     ]
-    optimizer = edsl.compile(pipeline, named)
+    optimizer: Any = edsl.compile(pipeline, named)
 
     def loss() -> torch.Tensor:
         return torch.stack([parameter.square().sum() for _, parameter in named]).sum()
