@@ -146,15 +146,6 @@ class PipelineOptimizer(torch.optim.Optimizer):
         """By name, which path each parameter has stepped by, for each part of its pipeline, and why by no faster one.
 
         Empty before the first step. A step that repeats the last one is replayed, by the same kernels.
-
-        Example:
-            >>> import torch, edsl
-            >>> weight = torch.nn.Parameter(torch.ones(3))
-            >>> optimizer = edsl.compile("eadamw", [("weight", weight)], mode="eager")
-            >>> weight.grad = torch.ones(3)
-            >>> optimizer.step()
-            >>> optimizer.paths()["weight"]
-            (StepPath(stages='e | adamw', taken='eager', reason='mode="eager"'),)
         """
         return self.engine.paths
 
