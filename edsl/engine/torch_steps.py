@@ -46,7 +46,7 @@ class TorchSteps:
         """Answer what sharded items ask about their whole layers, all of a round at once."""
         asking = [work for work in works if work.inputs.answers]
         for number in range(max((work.segment.analysis.rounds for work in asking), default=0)):
-            reduce_all([told for work in asking for told in self._ask(work, number)], self._orthogonal)
+            reduce_all([told for work in asking for told in self._ask(work, number)], newton_schulz)
 
     def step_gathered(self, works: Sequence[SegmentWork], first: Callable[..., Tensor | None]) -> None:
         """Take sharded layers through a segment that no shard can run: each whole, on one process.
@@ -87,10 +87,6 @@ class TorchSteps:
             parts = ask(item.theta, item.x, inputs, *work.buffers)
         for (place, question), part in zip(asked, parts):
             yield PartialResult(work, place, question, part)
-
-    def _orthogonal(self, whole: Tensor, *how: Any) -> Tensor:
-        """A whole matrix's orthogonal factor, all of it products."""
-        return newton_schulz(whole, *how)
 
     def _function(
         self,
