@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from edsl.cli import analysis
+from edsl.cli.ctrl_c import heed_ctrl_c
 from edsl.cli.options import RACE, RUNNING, TRAINING, AsJson, OnceEach, Options, Spec, Specs, spec_text, takes, words
 from edsl.errors import EdslError, Interrupted, printable
 
@@ -343,6 +344,7 @@ def common_options(
 def main() -> None:
     """Run the command line: one line on stderr and exit code 2 for bad input, 130 for Ctrl-C."""
     warnings.showwarning = _warn
+    heed_ctrl_c()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without Greek shows ? for it

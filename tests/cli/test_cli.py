@@ -205,6 +205,31 @@ def test_ctrl_c_in_the_first_seconds_is_one_line(delay, tmp_path):
     assert line.startswith("edsl: interrupted")
 
 
+def test_ctrl_c_within_a_callback_that_drops_it_ends_the_command():
+    """Imports make weak references, and an exception in one's callback goes nowhere."""
+    program = """
+import signal, sys, weakref
+from edsl.cli import main
+
+class Module:
+    pass
+
+def import_slowly(*_, **__):
+    module = Module()
+    reference = weakref.ref(module, lambda _: [signal.raise_signal(signal.SIGINT), *range(1000)])
+    del module
+    while True:
+        pass
+
+main.app = import_slowly
+main.main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, preexec_fn=heeding_ctrl_c
+    )
+    assert (done.returncode, done.stderr) == (130, "edsl: interrupted\n")
+
+
 @pytest.mark.parametrize("columns", ["60", "80"])
 def test_at_60_and_80_columns_nothing_is_cut_off(columns):
     narrow = {**os.environ, "COLUMNS": columns}
