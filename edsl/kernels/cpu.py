@@ -22,6 +22,11 @@ SHARED = 1 << 15  # elements from which threads share a step, as torch's own loo
 _forked = False  # OpenMP's threads are not in a forked child, which would wait for them for ever
 
 
+def threads_for(elements: int) -> int:
+    """How many threads share a loop over so many elements."""
+    return torch.get_num_threads() if elements >= SHARED and not _forked else 1
+
+
 class CpuKernel(Kernel):
     """A step in C++.
 
@@ -58,7 +63,7 @@ class CpuKernel(Kernel):
             largest: the number of elements of the largest layer that keeps values aside.
             elements: how many there are in all.
         """
-        threads = torch.get_num_threads() if elements >= SHARED and not _forked else 1
+        threads = threads_for(elements)
         room = self.spilled * max(largest, threads * min(largest, SMALL))
         aside = torch.empty(room, dtype=self.work, device="cpu")
         self._function(table.buffer_info()[0], len(table) // self.width, threads, aside.data_ptr())

@@ -15,9 +15,11 @@ from edsl.codegen.matrices import Shape
 from edsl.codegen.program import Loops, Operand, Operation, Program
 from edsl.errors import EdslError
 from edsl.kernels.kernel import Kernel, Row
+from edsl.kernels.products import fastest_products
 from edsl.numerics import matrices
 from edsl.numerics.dtypes import working_dtype
 from edsl.numerics.newton_schulz import newton_schulz
+from edsl.numerics.products import Products
 
 
 @dataclass(eq=False)
@@ -174,7 +176,11 @@ def operate(name: str, operands: Sequence[Tensor], arguments: Sequence[Any], sha
         return matrices.unblock(operands[0], rows, columns)
     if name in _VIEWS:
         return _VIEWS[name](*operands, *arguments)
-    made = _OF_MATRICES[name](*map(_alone, operands), *arguments)
+    alone = [_alone(operand) for operand in operands]
+    if name == "product":
+        made = torch.matmul(*alone)
+    else:
+        made = _OF_ONE[name](*alone, *arguments, products=fastest_products() if alone[0].is_cpu else Products)
     return made.view(*operands[0].shape[:-2], *made.shape[-2:])
 
 
@@ -184,8 +190,4 @@ def _alone(stack: Tensor) -> Tensor:
 
 
 _VIEWS: dict[str, Callable[..., Tensor]] = {"transpose": lambda x: x.mT, "blocks": matrices.blocks}
-_OF_MATRICES: dict[str, Callable[..., Tensor]] = {
-    "product": torch.matmul,
-    "gram": matrices.gram,
-    "orthogonal": newton_schulz,
-}
+_OF_ONE: dict[str, Callable[..., Tensor]] = {"gram": matrices.gram, "orthogonal": newton_schulz}

@@ -27,9 +27,9 @@ def unblock(x: Tensor, rows: int, columns: int) -> Tensor:
     return x.transpose(-3, -2).reshape(*stack, r * p, c * q)[..., :rows, :columns]
 
 
-def gram(x: Tensor) -> Tensor:
+def gram(x: Tensor, products: type[Products] = Products) -> Tensor:
     """x xᵀ of matrices, shape (…, m, n) → (…, m, m)."""
-    return Products(x.dtype, x.dtype).symmetric(x, x.mT)
+    return products(x.dtype, x.dtype).symmetric(x, x.mT)
 
 
 def inverse_power(x: Tensor, exponent: float, eps: float) -> Tensor:
