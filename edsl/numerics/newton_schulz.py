@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edsl.numerics.orthogonal import rounds_first
 from edsl.numerics.products import Products
 
 Quintic = tuple[float, float, float]
@@ -76,19 +77,20 @@ def newton_schulz(
             rounds all that it computes to bfloat16, as torch.optim.Muon does, to the bit.
         products: how matrices are multiplied here.
     """
-    original = (polynomials, precision) == ("jordan", "bfloat16")
+    original = rounds_first(polynomials, precision)
     tall, given = x.shape[-2] > x.shape[-1], x.dtype
-    x = x.bfloat16() if original else x
+    x = x.bfloat16() if original else x.to(torch.promote_types(x.dtype, torch.float32))
     wide, exponent = _scaled(x.mT if tall else x)
-    norm = torch.linalg.vector_norm(torch.linalg.vector_norm(wide, dim=-1, keepdim=True), dim=-2, keepdim=True)
+    rows = torch.linalg.vector_norm(wide, dim=-1, keepdim=True, dtype=torch.promote_types(wide.dtype, torch.float32))
+    norm = torch.linalg.vector_norm(rows, dim=-2, keepdim=True)
     least = torch.ldexp(torch.full_like(norm, FLOOR), -exponent)  # of what is scaled
-    norm = torch.where(norm < least, least, norm)
+    wide = wide.div_(torch.where(norm < least, least, norm).to(wide.dtype))
     if original:
-        made = _rounded((wide / norm.bfloat16()).bfloat16(), steps)
+        made = _rounded(wide, steps)
     elif x.dim() == 3 and _is_looped(wide):
-        made = torch.stack([_iterated(matrix, steps, polynomials, precision, products) for matrix in wide / norm])
+        made = torch.stack([_iterated(matrix, steps, polynomials, precision, products) for matrix in wide])
     else:
-        made = _iterated(wide / norm, steps, polynomials, precision, products)
+        made = _iterated(wide, steps, polynomials, precision, products)
     return (made.mT if tall else made).to(given)
 
 
@@ -205,13 +207,12 @@ def _is_looped(x: Tensor) -> bool:
 
 
 def _scaled(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Matrices over the powers of two that bring their largest elements into [1/2, 1), in float32 at the least.
+    """Matrices over powers of two near their largest elements, so that squares neither overflow nor vanish; new ones.
 
     Returns:
         the matrices, and the exponents.
     """
-    x = x.to(torch.promote_types(x.dtype, torch.float32))
-    exponent = torch.frexp(x.abs().amax(dim=(-2, -1), keepdim=True)).exponent
-    one = torch.ones_like(exponent, dtype=x.dtype)
-    half = exponent // 2  # in two factors, since 2^−exponent itself may overflow
-    return x * torch.ldexp(one, -half) * torch.ldexp(one, half - exponent), exponent
+    largest = torch.linalg.vector_norm(x, ord=float("inf"), dim=(-2, -1), keepdim=True)
+    most = 1000 if x.dtype is torch.float64 else 120  # whose powers of two are finite, both ways
+    exponent = torch.frexp(largest.to(torch.promote_types(x.dtype, torch.float32))).exponent.clamp(-most, most)
+    return x * torch.ldexp(torch.ones_like(largest), -exponent).to(x.dtype), exponent
