@@ -13,7 +13,7 @@ from torch import Tensor
 
 from edsl.codegen.cpp import LEADING, SCRATCH, SMALL, columns, source
 from edsl.kernels.kernel import Kernel, KernelCache, LaunchTable, Part, Row
-from edsl.kernels.toolchain import compile_library
+from edsl.kernels.toolchain import FASTEST, QUICKLY, compile_library
 from edsl.step.inputs import LiveLayout
 from edsl.step.parameter import ParameterStep
 from edsl.step.plan import GroupPlan
@@ -123,7 +123,9 @@ class CpuKernels(KernelCache):
         self, parts: Sequence[Part], normals: int, live: LiveLayout, device: torch.device
     ) -> Sequence[CpuKernel]:
         text, spilled = source(parts, normals)
-        library = compile_library(text)  # one for all parts: a compiler takes longer to start than to end
+        beside_products = len(parts) > 1  # which take most of the time of a step
+        # One library for all parts: a compiler takes longer to start than to end.
+        library = compile_library(text, QUICKLY if beside_products else FASTEST)
         return [
             CpuKernel(part, normals, live, library[f"step{number}"], spilled[number])
             for number, part in enumerate(parts)

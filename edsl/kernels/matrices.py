@@ -15,11 +15,10 @@ from edsl.codegen.matrices import Shape
 from edsl.codegen.program import Loops, Operand, Operation, Program
 from edsl.errors import EdslError
 from edsl.kernels.kernel import Kernel, Row
-from edsl.kernels.products import fastest_products
+from edsl.kernels.products import NativeProducts
 from edsl.numerics import matrices
 from edsl.numerics.dtypes import working_dtype
 from edsl.numerics.newton_schulz import newton_schulz
-from edsl.numerics.products import Products
 
 
 @dataclass(eq=False)
@@ -176,17 +175,12 @@ def operate(name: str, operands: Sequence[Tensor], arguments: Sequence[Any], sha
         return matrices.unblock(operands[0], rows, columns)
     if name in _VIEWS:
         return _VIEWS[name](*operands, *arguments)
-    alone = [_alone(operand) for operand in operands]
+    alone = [matrices.alone(operand) for operand in operands]
     if name == "product":
         made = torch.matmul(*alone)
     else:
-        made = _OF_ONE[name](*alone, *arguments, products=fastest_products() if alone[0].is_cpu else Products)
+        made = _OF_ONE[name](*alone, *arguments, products=NativeProducts)
     return made.view(*operands[0].shape[:-2], *made.shape[-2:])
-
-
-def _alone(stack: Tensor) -> Tensor:
-    """A stack with one dimension of matrices, of one matrix that matrix itself: BLAS takes it as it is."""
-    return stack.view(stack.shape[-2:]) if stack.shape[:-2].numel() == 1 else stack.flatten(0, -3)
 
 
 _VIEWS: dict[str, Callable[..., Tensor]] = {"transpose": lambda x: x.mT, "blocks": matrices.blocks}

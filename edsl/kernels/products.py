@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,10 +13,12 @@ from torch import Tensor
 
 from edsl.errors import CompilerFailed
 from edsl.kernels.cpu import threads_for
-from edsl.kernels.toolchain import BY_HAND, compile_library
+from edsl.kernels.toolchain import QUICKLY, compile_library
 from edsl.numerics.products import Products
 
 SOURCE = Path(__file__).with_name("products.cpp")
+SMALLEST = 256  # rows of matrices from which half precision gains
+WORTH = 1 << 26  # multiplications of a symmetric product in float32 from which it gains enough to be compiled
 _NAMES = {torch.float32: "product_float32", torch.bfloat16: "product_bfloat16"}  # by the dtype of factors
 
 
@@ -26,7 +28,8 @@ class NativeProducts(Products):
 
     @classmethod
     def half_of(cls, x: Tensor) -> torch.dtype | None:
-        has = x.dtype is torch.float32 and x.is_cpu and torch.bfloat16 in _functions()
+        is_own = x.dtype is torch.float32 and x.is_cpu and min(x.shape[-2:]) >= SMALLEST
+        has = is_own and torch.bfloat16 in _functions()
         return torch.bfloat16 if has else super().half_of(x)
 
     def factor(self, x: Tensor) -> Tensor:
@@ -35,47 +38,44 @@ class NativeProducts(Products):
     def product(
         self, x: Tensor, y: Tensor, addend: Tensor | None = None, beta: float = 1.0, alpha: float = 1.0
     ) -> Tensor:
-        if self.factors is self.results or not self._is_native(x):  # BLAS is as fast
+        if self.factors is self.results or not self._is_native(x, y):  # BLAS is as fast
             return super().product(x, y, addend, beta, alpha)
         return self._multiplied(x, y, addend, beta, alpha, symmetric=False)
 
     def symmetric(
         self, x: Tensor, y: Tensor, addend: Tensor | None = None, beta: float = 1.0, alpha: float = 1.0
     ) -> Tensor:
-        if not self._is_native(x):
+        if not self._is_native(x, y):
             return super().symmetric(x, y, addend, beta, alpha)
         return self._multiplied(x, y, addend, beta, alpha, symmetric=True)
 
-    def _is_native(self, x: Tensor) -> bool:
-        is_own = x.dtype is self.results is torch.float32 and x.is_cpu and x.numel() > 0
-        return is_own and self.factors in _functions() and not torch.compiler.is_compiling()
+    def _is_native(self, x: Tensor, y: Tensor | None = None) -> bool:
+        if not (x.dtype is self.results is torch.float32 and x.is_cpu and x.numel() > 0):
+            return False
+        if self.factors is torch.float32 and (y is None or x.shape[-2] * y.numel() < WORTH):
+            return False
+        return self.factors in _functions() and not torch.compiler.is_compiling()
 
     def _multiplied(
         self, x: Tensor, y: Tensor, addend: Tensor | None, beta: float, alpha: float, symmetric: bool
     ) -> Tensor:
         function = _functions()[self.factors]
-        *stack, m, k = x.shape
-        n = y.shape[-1]
-        made = x.new_empty(*stack, m, n)
-        addend = None if addend is None else addend.contiguous()
+        (*_, m, k), n = x.shape, y.shape[-1]
+        made = x.new_empty(*x.shape[:-1], n)
         threads = threads_for(m * n)
-        x, y = map(_in_rows_or_columns, (x, y))
-        for place in range(stack[0] if stack else 1):
-            a, b, c = (one[place] if stack else one for one in (x, y, made))
-            d = 0 if addend is None else (addend[place] if stack else addend).data_ptr()
+        parts = [_matrices(one) for one in (x, y, made, made if addend is None else addend.contiguous())]
+        for a, b, c, d in zip(*parts):
             first, second = (a.data_ptr(), *a.stride()), (b.data_ptr(), *b.stride())
-            function(*first, *second, d, c.data_ptr(), m, n, k, alpha, beta, symmetric, threads)
+            old = 0 if addend is None else d.data_ptr()
+            function(*first, *second, old, c.data_ptr(), m, n, k, alpha, beta, symmetric, threads)
         return made
 
 
-def _in_rows_or_columns(x: Tensor) -> Tensor:
-    """A matrix, or a stack, whose rows or whose columns lie in one piece each."""
-    return x if 1 in x.stride()[-2:] else x.contiguous()
-
-
-def fastest_products() -> type[Products]:
-    """How products are taken on this machine: natively where the processor has vectors of 512 bits."""
-    return NativeProducts if _functions() else Products
+def _matrices(stack: Tensor) -> Sequence[Tensor]:
+    """The matrices of a stack, or the one that it is, whose rows or whose columns lie in one piece each."""
+    if 1 not in stack.stride()[-2:]:
+        stack = stack.contiguous()
+    return [stack] if stack.dim() == 2 else stack.flatten(0, -3).unbind()
 
 
 @cache
@@ -84,7 +84,7 @@ def _functions() -> dict[torch.dtype, Callable[..., None]]:
     if torch.backends.cpu.get_cpu_capability() != "AVX512":
         return {}
     try:
-        library = compile_library(SOURCE.read_text(encoding="utf-8"), BY_HAND)
+        library = compile_library(SOURCE.read_text(encoding="utf-8"), QUICKLY)  # it is unrolled by hand
     except (CompilerFailed, OSError):
         return {}
     found = {dtype: getattr(library, name, None) for dtype, name in _NAMES.items()}

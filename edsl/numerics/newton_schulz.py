@@ -181,11 +181,11 @@ def _rounds(x: Tensor, precision: str, products: type[Products]) -> Iterator[Rou
         late = Round(2 if composes else 1, working, working, working)
     elif summed is torch.bfloat16:
         wide_sums = products(summed, x.dtype)
-        composes = m >= SMALL and n > WIDEST * m
+        composes = composes and n > WIDEST * m
         if composes:
             yield Round(3, wide_sums, working, working)
-        for _ in range(0 if composes else 2 if m >= SMALL else 3):
-            yield Round(1, *[wide_sums if m >= SMALL else working] * 3)
+        for _ in range(0 if composes else 2):
+            yield Round(1, wide_sums, wide_sums, wide_sums)
         late = Round(2 if composes else 1, wide_sums, wide_sums, wide_sums, centred=True)
     elif summed is not None:
         wide_sums = products(summed, x.dtype)
