@@ -176,10 +176,7 @@ def operate(name: str, operands: Sequence[Tensor], arguments: Sequence[Any], sha
     if name in _VIEWS:
         return _VIEWS[name](*operands, *arguments)
     alone = [matrices.alone(operand) for operand in operands]
-    if name == "product":
-        made = torch.matmul(*alone)
-    else:
-        made = _OF_ONE[name](*alone, *arguments, products=NativeProducts)
+    made = torch.matmul(*alone) if name == "product" else _OF_ONE[name](*alone, *arguments, products=NativeProducts)
     return made.view(*operands[0].shape[:-2], *made.shape[-2:])
 
 

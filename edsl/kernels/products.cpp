@@ -10,6 +10,10 @@
 #include <cstring>
 #include <vector>
 
+#if defined(__AVX512BF16__) && !defined(__AMX_BF16__)  // with tiles (AMX) torch's products in bfloat16 are faster
+#define HAS_HALF
+#endif
+
 #if defined(__AVX512F__)
 namespace {
 
@@ -42,7 +46,7 @@ struct Single {
   static void add(Vector& sum, Vector x, Vector y) { asm("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(x), "v"(y)); }
 };
 
-#if defined(__AVX512BF16__)
+#ifdef HAS_HALF
 struct Half {
   static constexpr int64_t COUNT = 2;
   static uint32_t rounded(float x) {
@@ -236,7 +240,7 @@ void multiply(Matrix a, Matrix b, const float* d, float* c, int64_t m, int64_t n
     multiply<kind>({a, a_row, a_column}, {b, b_row, b_column}, d, c, m, n, k, alpha, beta, symmetric, int(threads));   \
   }
 PRODUCT(product_float32, Single)
-#if defined(__AVX512BF16__)
+#ifdef HAS_HALF
 PRODUCT(product_bfloat16, Half)
 #endif
 #endif

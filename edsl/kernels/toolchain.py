@@ -35,8 +35,9 @@ def compile_library(text: str, optimize: tuple[str, ...] = FASTEST) -> ctypes.CD
         OSError: where there is none, or nothing can be kept or loaded.
     """
     compiler = find_compiler()
-    key = hashlib.sha256("\0".join([text, compiler, *FLAGS, *optimize, _processor()]).encode()).hexdigest()[:32]
-    return kept(key, LIBRARY, lambda place: _compile([compiler, *FLAGS, *optimize], text, place), lambda place: ctypes.CDLL(str(place)))
+    command = [compiler, *FLAGS, *optimize]
+    key = hashlib.sha256("\0".join([text, *command, _processor()]).encode()).hexdigest()[:32]
+    return kept(key, LIBRARY, lambda place: _compile(command, text, place), lambda place: ctypes.CDLL(str(place)))
 
 
 def find_compiler() -> str:

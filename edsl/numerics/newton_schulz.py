@@ -168,17 +168,23 @@ def _rounds(x: Tensor, precision: str, products: type[Products]) -> Iterator[Rou
     squares, and small ones grow by a² a step. The counts keep the error near that of steps one by one.
     Nearly square matrices gain nothing, and small ones are bound by calls.
 
-    In half precision the first steps blow up what is rounded away most, 870 times by five of "minimax". float16 factors
-    on an NVIDIA GPU bear that, bfloat16 ones do where steps are taken one by one, both with float32 sums. Where products
-    are rounded to bfloat16 as well, three steps leave X in float32.
+    In half precision the first steps blow up most what is rounded away, 870 times by five of "minimax". With float32
+    sums, float16 factors on an NVIDIA GPU bear that, and bfloat16 ones do where steps are taken one by one. Where
+    products are rounded to bfloat16 as well, three steps leave X in float32.
     """
     m, n = x.shape[-2:]
-    working, half, summed = products(x.dtype, x.dtype), products(torch.bfloat16, torch.bfloat16), products.half_of(x)
+    working, half = products(x.dtype, x.dtype), products(torch.bfloat16, torch.bfloat16)
+    summed = None if precision == "working" else products.half_of(x)
     composes = m >= SMALL and n > WIDE * m
     if precision == "working":
         for count in ((3,) if m >= LARGE else (2, 1)) if composes else ():
             yield Round(count, working, working, working)
         late = Round(2 if composes else 1, working, working, working)
+    elif summed is None:
+        early = working if composes or m < SMALL else half
+        for count in (3,) if composes else (1, 1, 1):
+            yield Round(count, early, early, working)
+        late = Round(2 if composes else 1, half, half, half)
     elif summed is torch.bfloat16:
         wide_sums = products(summed, x.dtype)
         composes = composes and n > WIDEST * m
@@ -187,16 +193,11 @@ def _rounds(x: Tensor, precision: str, products: type[Products]) -> Iterator[Rou
         for _ in range(0 if composes else 2):
             yield Round(1, wide_sums, wide_sums, wide_sums)
         late = Round(2 if composes else 1, wide_sums, wide_sums, wide_sums, centred=True)
-    elif summed is not None:
+    else:
         wide_sums = products(summed, x.dtype)
         for count in (1, 2) if composes else ():
             yield Round(count, wide_sums, wide_sums, wide_sums)
         late = Round(2 if composes else 1, wide_sums, wide_sums, wide_sums)
-    else:
-        early = working if composes or m < SMALL else half
-        for count in (3,) if composes else (1, 1, 1):
-            yield Round(count, early, early, working)
-        late = Round(2 if composes else 1, half, half, half)
     while True:
         yield late
 
