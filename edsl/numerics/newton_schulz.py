@@ -16,6 +16,7 @@ Quintic = tuple[float, float, float]
 
 JORDAN = (3.4445, -4.7750, 2.0315)  # Jordan et al. 2024, the quintic of Muon, the same at every step
 SMALLEST = 1e-3  # singular value, relative to the Frobenius norm, from which the minimax polynomials converge
+FAR = 1e12  # norms between it and its inverse have squares that neither overflow nor vanish
 FLOOR = 1e-7  # of a norm, torch.optim.Muon's default eps
 WIDE = 1.2  # columns a row from which composed steps save operations
 WIDEST = 2.5  # the same where the first of them can't be rounded, and steps one by one can
@@ -80,11 +81,7 @@ def newton_schulz(
     original = rounds_first(polynomials, precision)
     tall, given = x.shape[-2] > x.shape[-1], x.dtype
     x = x.bfloat16() if original else x.to(torch.promote_types(x.dtype, torch.float32))
-    wide, exponent = _scaled(x.mT if tall else x)
-    rows = torch.linalg.vector_norm(wide, dim=-1, keepdim=True, dtype=torch.promote_types(wide.dtype, torch.float32))
-    norm = torch.linalg.vector_norm(rows, dim=-2, keepdim=True)
-    least = torch.ldexp(torch.full_like(norm, FLOOR), -exponent)  # of what is scaled
-    wide = wide.div_(torch.where(norm < least, least, norm).to(wide.dtype))
+    wide = _normalised(x.mT if tall else x)
     if original:
         made = _rounded(wide, steps)
     elif x.dim() == 3 and _is_looped(wide):
@@ -207,13 +204,21 @@ def _is_looped(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.shape[-2] >= SMALL and not torch.compiler.is_compiling()
 
 
-def _scaled(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Matrices over powers of two near their largest elements, so that squares neither overflow nor vanish; new ones.
-
-    Returns:
-        the matrices, and the exponents.
-    """
+def _normalised(x: Tensor) -> Tensor:
+    """Matrices over max(‖x‖, FLOOR)."""
+    norm = _norms(x)
+    if x.is_cpu and not torch.compiler.is_compiling() and bool(((norm > 1 / FAR) & (norm < FAR)).all()):
+        return x / norm.clamp(min=FLOOR).to(x.dtype)  # as below, but for two passes: powers of two change no digit
     largest = torch.linalg.vector_norm(x, ord=float("inf"), dim=(-2, -1), keepdim=True)
     most = 1000 if x.dtype is torch.float64 else 120  # whose powers of two are finite, both ways
-    exponent = torch.frexp(largest.to(torch.promote_types(x.dtype, torch.float32))).exponent.clamp(-most, most)
-    return x * torch.ldexp(torch.ones_like(largest), -exponent).to(x.dtype), exponent
+    exponent = torch.frexp(largest.to(norm.dtype)).exponent.clamp(-most, most)
+    x = x * torch.ldexp(torch.ones_like(largest), -exponent).to(x.dtype)
+    norm = _norms(x)
+    least = torch.ldexp(torch.full_like(norm, FLOOR), -exponent)  # of what is scaled
+    return x / torch.where(norm < least, least, norm).to(x.dtype)
+
+
+def _norms(x: Tensor) -> Tensor:
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    rows = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=dtype)
+    return torch.linalg.vector_norm(rows, dim=-2, keepdim=True)
