@@ -14,6 +14,7 @@ from edsl.engine.paths import StepPath
 from edsl.engine.watching import Watched
 from edsl.errors import EdslError, shown
 from edsl.groups.exclusion import excluded_names, names_in_module
+from edsl.groups.layers import Layers, listed
 from edsl.groups.names import Names
 from edsl.groups.routing import check_patterns, kinds_in_module
 from edsl.language.caller import warn_user
@@ -108,6 +109,9 @@ class PipelineOptimizer(torch.optim.Optimizer):
             self.kinds = kinds_in_module(params)
             params = list(params.named_parameters())
             check_patterns(tuple(pipeline.branches), [name for name, _ in params])
+        elif pipeline.layerwise:
+            params = listed(params)
+        self.layers = Layers(names.module, params) if pipeline.layerwise else None
         self.mode = mode
         self.total_steps = read_total(total_steps)
         self.state_dtype = read_state_dtype(state_dtype, buffer_names(pipeline))
@@ -225,16 +229,28 @@ class PipelineOptimizer(torch.optim.Optimizer):
         before = len(self.param_groups)
         try:
             for part in parts_of(param_group, self.pipeline, self.engine.names, self.kinds, self.param_groups):
-                self._add(part)
+                for own, factors in self._of_layers(part):
+                    self._add(own, factors)
         except BaseException:
             del self.param_groups[before:]
             raise
 
-    def _add(self, group: Any) -> None:
+    def _of_layers(self, group: Any) -> Iterator[tuple[Any, dict[str, float]]]:
+        """A group in parts whose layers have the same factors, with these."""
+        if self.layers is None or not isinstance(group, dict):
+            yield group, {}
+            return
+        module, route = self.engine.names.module, group.get("route", "")
+        if module is not None and self.param_groups:  # which may have grown since
+            self.layers = Layers(module, ())
+        branch = self.pipeline.branches.get(route if isinstance(route, str) else "", self.pipeline)
+        yield from self.layers.parts(group, branch.layerwise)
+
+    def _add(self, group: Any, factors: dict[str, float]) -> None:
         """Add a group whose parameters take one route, or whose names are the whole pipeline's."""
         if isinstance(group, dict):
             group = checked(group, self.pipeline, self.defaults, self.tensors)
-            group = with_schedules(group, self.pipeline, self.total_steps)
+            group = with_schedules(group, self.pipeline, self.total_steps, factors)
         super().add_param_group(group)
         group = self.param_groups[-1]
         group["exclude"] = excluded_names(group["exclude"], group.get("param_names"))
@@ -282,7 +298,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         self.engine.names.follow(self.param_groups)
-        names = ("mode", "pipeline", "kinds", "state_dtype", "tensors", "total_steps")
+        names = ("mode", "pipeline", "kinds", "state_dtype", "tensors", "total_steps", "layers")
         own = {key: getattr(self, key) for key in names}
         return {**super().__getstate__(), **own}
 

@@ -15,8 +15,8 @@ from edsl.groups.routing import kinds_in_module
 from edsl.language.arguments import read_arguments
 from edsl.language.pipeline import Pipeline
 from edsl.language.registry.provenance import KEY, marks
-from edsl.language.schedules.group import scheduled_group
-from edsl.language.schedules.schedule import Scheduled
+from edsl.language.schedules.group import layered_group, scheduled_group
+from edsl.language.schedules.layerwise import is_plain, without_scales
 from edsl.step.checks import check_flattened, check_steppable
 from edsl.step.layout import check_parameter
 from edsl.step.plan import matrices_in
@@ -32,17 +32,30 @@ def shared_hyperparameters(pipeline: Pipeline) -> dict[str, Any]:
 
 
 def plain_numbers(values: dict[str, Any]) -> dict[str, Any]:
-    """The values without their schedules."""
-    return {key: float(value) if isinstance(value, Scheduled) else value for key, value in values.items()}
+    """The values without their schedules and layers."""
+    return {key: value if is_plain(value) else float(value) for key, value in values.items()}
 
 
-def with_schedules(group: dict[str, Any], pipeline: Pipeline, total: int | None) -> dict[str, Any]:
-    """A new group with the schedules of its hyper-parameters, and the values of the first step."""
+def with_schedules(
+    group: dict[str, Any], pipeline: Pipeline, total: int | None, factors: Mapping[str, float]
+) -> dict[str, Any]:
+    """A new group with the schedules of its hyper-parameters, and the values of the first step.
+
+    Args:
+        factors: those of its layers, by the keys of their values.
+
+    Raises:
+        EdslError: where T is missing, or a value times its factor is outside its domain.
+    """
     if is_whole(pipeline, group):
-        if pipeline.schedules:
-            raise EdslError("ZeroRedundancyOptimizer mixes routes in one group, which can't follow schedules")
+        for key, value in {**pipeline.schedules, **pipeline.layerwise}.items():
+            raise EdslError(f"ZeroRedundancyOptimizer mixes routes in one group, which can't have {key}={value}")
         return group
-    live = pipeline.branch(group.get("route", "")).hyperparameters
+    branch = pipeline.branch(group.get("route", ""))
+    live = branch.hyperparameters
+    layered = layered_group(live, group, factors)
+    branch.override(**{key: value for key, value in layered.items() if key in live})
+    group = {**group, **layered}
     return plain_numbers({**group, **scheduled_group(live, group, total)})
 
 

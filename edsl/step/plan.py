@@ -66,6 +66,7 @@ class GroupPlan:
         self._numbers: list[float] = [getattr(self.stages[index], field) for index, field in self.entries]
         self._place_of = {entry: place for place, entry in enumerate(self.entries)}
         self._scheduled = self._scheduled_places()
+        self._followed: dict[str, float] | None = None  # the scheduled numbers that the others stand for
 
     @property
     def pipeline(self) -> Pipeline:
@@ -129,6 +130,7 @@ class GroupPlan:
         for index, own in changes.items():
             stages[index] = self._changed(index, own)
         self.values.update(values)
+        self._followed = None
         self.stages = tuple(stages)
         for index, own in changes.items():
             for field in (*own, *stages[index].hidden_fields()):
@@ -184,11 +186,23 @@ class GroupPlan:
 
     def numbers(self, k: int) -> list[float]:
         """The live values of step k, as `live_layout` has them."""
-        if self._scheduled:
-            now = self.following.now()
-            for key, place in self._scheduled:
-                self._numbers[place] = now[key]
+        if self._scheduled and (now := self.following.now()) is not self._followed:
+            self._follow(now)
         return self.live_layout.vector(self._numbers, k, self.estimator.looks(k))
+
+    def _follow(self, now: dict[str, float]) -> None:
+        """Take over the scheduled numbers of a step, and what follows from them in stages within rules."""
+        within: dict[int, dict[str, float]] = {}
+        for key, place in self._scheduled:
+            self._numbers[place] = now[key]
+            index, field = self.entries[place]
+            within.setdefault(index, {})[field] = now[key]
+        for index, own in within.items():
+            if hidden := self.stages[index].hidden_fields():
+                stage = self.stages[index].bind(own)
+                for field in hidden:
+                    self._numbers[self._place_of[index, field]] = getattr(stage, field)
+        self._followed = now
 
     def live(self, k: int, device: torch.device) -> Tensor:
         """The vector of these numbers; float64, so that 1 − β keeps its digits."""

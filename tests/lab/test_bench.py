@@ -265,7 +265,7 @@ def test_bad_command_is_one_line_and_exit_code_2(words, said):
     assert err.count("\n") == 1
 
 
-def test_a_scheduled_step_is_timed_with_another_lr_at_each_step_beside_a_constant_one(monkeypatch):
+def test_scheduled_steps_are_timed_with_another_lr_at_each_step_beside_a_constant_one(monkeypatch):
     rates = {}
 
     class Watched(Contender):
@@ -276,11 +276,13 @@ def test_a_scheduled_step_is_timed_with_another_lr_at_each_step_beside_a_constan
 
     monkeypatch.setattr(schedule_file, "Contender", Watched)
     found = scheduled_step("alto", shapes=((8,), (4, 4)), steps=4)
-    constant, scheduled = rates.values()
+    constant, scheduled, text = rates.values()
     assert len(set(constant)) == 1
-    assert len(constant) == len(scheduled) == rounds.WARM_UP + 4
-    assert all(before != after for before, after in itertools.pairwise(scheduled))
+    assert len(constant) == len(scheduled) == len(text) == rounds.WARM_UP + 4
+    for changing in (scheduled, text):
+        assert all(before != after for before, after in itertools.pairwise(changing))
     assert found.ratio == found.scheduled_us / found.constant_us > 0
+    assert found.text_ratio == found.text_us / found.constant_us > 0
 
 
 def test_a_schedule_without_steps_is_refused():
