@@ -60,8 +60,8 @@ RULES = """\
 ## Rules
 
 AdEMAMix as a rule beside the same stage as a class: the fastest of 2000 steps, in turn in one process, on the tensors
-above. And {chain} beside its parts, each an optimizer of its own: {rounds} rounds of {period} steps, of which
-one refreshes SOAP's bases, on four matrices of 256 to 512 rows and columns; median and quartiles of the ratios by round.
+above. And {chain} beside its parts, each an optimizer of its own: {rounds} rounds of {period} steps, of
+which one refreshes SOAP's bases, on four matrices of 256 to 512 rows and columns; median and quartiles of the ratios.
 
 | | µs | beside | µs | ratio | target | |
 | --- | ---: | --- | ---: | ---: | ---: | --- |

@@ -16,6 +16,7 @@ from edsl.language.schedules.layerwise import Layer, Layerwise, scales_of
 from edsl.step.parts.matrices import EXPERTS, KERNEL, TRANSPOSED
 
 Kinds = Mapping[str, Sequence[str]]  # of a module's parameters, by name
+Factors = dict[str, float]  # by the keys of what they multiply
 
 
 def layer_numbers(names: Sequence[str], kinds: Kinds) -> dict[str, int]:
@@ -89,7 +90,7 @@ class Layers:
         inputs = inputs_of(parameter.shape, kinds) if isinstance(parameter, Tensor) else None
         return Layer(inputs, None if number is None else self._last - number)
 
-    def parts(self, group: dict[str, Any], layerwise: Mapping[str, Layerwise]) -> Iterator[tuple[Any, dict[str, float]]]:
+    def parts(self, group: dict[str, Any], layerwise: Mapping[str, Layerwise]) -> Iterator[tuple[Any, Factors]]:
         """A group in parts, each of parameters with the same factors, and these factors.
 
         Args:

@@ -277,7 +277,7 @@ class Pipeline(Chain):
         return layerwise_in(self._values)
 
     def unscheduled(self, number: Callable[[Schedule], float] = lambda schedule: schedule.value) -> Pipeline:
-        """The same pipeline with numbers where it has schedules, their values or others, and the same for all layers."""
+        """The same pipeline with a number for each schedule, its value or another, and one for all layers."""
         if all(map(is_plain, self._values.values())):
             return self
         return Pipeline(tuple(stage.unscheduled(number) for stage in self.stages))

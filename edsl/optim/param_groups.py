@@ -16,7 +16,7 @@ from edsl.language.arguments import read_arguments
 from edsl.language.pipeline import Pipeline
 from edsl.language.registry.provenance import KEY, marks
 from edsl.language.schedules.group import layered_group, scheduled_group
-from edsl.language.schedules.layerwise import is_plain, without_scales
+from edsl.language.schedules.layerwise import is_plain
 from edsl.step.checks import check_flattened, check_steppable
 from edsl.step.layout import check_parameter
 from edsl.step.plan import matrices_in

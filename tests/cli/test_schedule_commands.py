@@ -1,4 +1,4 @@
-"""Every command that meets a schedule, or numbers that differ from layer to layer, takes it or says why not in a line."""
+"""Every command that meets a schedule, or numbers that differ by layer, takes them or says why not in a line."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_races_follow_schedules_and_carry_them(tmp_path: Path, monkeypatch: Any)
 
 REFUSED = [
     (("compare", COSINE, *QUICK, "--schedule", "cosine"), "has its own lr=cosine(0.001, warmup=10)"),
-    (("compare", COSINE, "--task", "digits", "--seconds", "1"), "lr=cosine(0.001, warmup=10) needs the number of steps"),
+    (("compare", COSINE, "--task", "digits", "--seconds", "1"), "lr=cosine(0.001, warmup=10) needs the number of"),
     (("verify", COSINE, "--against", "sgd", "--steps", "5"), "its warmup must end before its 5 steps do"),
     (("bench", COSINE, "--params", "tiny", "--steps", "5"), "its warmup must end before its 5 steps do"),
     (("equivalent", "sgd", POWER), "edsl equivalent is about constant hyper-parameters"),

@@ -14,6 +14,8 @@ from edsl.language.schedules.forms import FORMS
 from edsl.language.schedules.layerwise import EXAMPLES, SCALES, Layerwise, Scale
 from edsl.language.schedules.schedule import ArgumentError, Schedule, Scheduled
 
+SCHEDULES = (*FORMS, *SCALES)  # the names that are called so
+
 
 def read_call(call: ast.Call, literal: Callable[[ast.expr], Any], error: Callable[[str, ast.AST], Exception]) -> Any:
     """The number on a schedule, or that differs from layer to layer, which a call writes.
@@ -23,8 +25,8 @@ def read_call(call: ast.Call, literal: Callable[[ast.expr], Any], error: Callabl
         error: makes an error at a node.
     """
     name = call.func.id if isinstance(call.func, ast.Name) else ""
-    if name not in FORMS and name not in SCALES:
-        hint = nearest(name, [*FORMS, *SCALES], "schedules")
+    if name not in SCHEDULES:
+        hint = nearest(name, SCHEDULES, "schedules")
         raise error(f"unknown schedule {shown(name)}; {hint}" if name else "expected a schedule", call.func)
     nodes: dict[str, ast.AST] = {}
     given: dict[str, Any] = {}
