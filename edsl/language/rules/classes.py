@@ -31,18 +31,8 @@ MOST_STAGES = 64  # of a rule with all that it runs
 TAKEN = frozenset(  # what calls and param groups hold beside hyper-parameters
     (
         *("params", "param_names", "pipeline", "stages", "exclude", "maximize", "route", "nominal_lr", "schedules"),
-        *(
-            "scales",
-            "calls",
-            "nonfinite_steps",
-            "batch_size",
-            "mode",
-            "spec",
-            "state_dtype",
-            "differentiable",
-            "total_steps",
-        ),
-        *("initial_lr", "max_lr", "min_lr", "capturable", "foreach", "fused", "model", "self", "step"),
+        *("calls", "nonfinite_steps", "batch_size", "mode", "spec", "state_dtype", "differentiable", "total_steps"),
+        *("initial_lr", "max_lr", "min_lr", "capturable", "foreach", "fused", "model", "self", "step", "scales"),
     )
 )
 
