@@ -63,14 +63,21 @@ def at_step(pipeline: Pipeline, step: int | None) -> Pipeline:
     return pipeline.unscheduled(lambda schedule: schedule.at(step))
 
 
+def _varying(pipeline: Pipeline) -> dict[str, Any]:
+    """What is on a schedule or differs from layer to layer, by its name, in the order of the text."""
+    found = {**pipeline.schedules, **pipeline.layerwise}
+    return {key: found[key] for key in pipeline.keys if key in found}
+
+
 def taken_at(pipeline: Pipeline, step: int | None) -> list[str]:
     """What `at_step` took for each number on a schedule or of layers, in words."""
     said = []
-    for key, value in {**pipeline.schedules, **pipeline.layerwise}.items():
+    for key, value in _varying(pipeline).items():
         bare = without_scales(value)
         if isinstance(bare, Scheduled):
             number = max(bare.schedule.extremes, key=abs) if step is None else bare.schedule.at(step)
-            which = "its largest value" if step is None else f"its value at step {step}"
+            largest = "its largest value" if number >= 0 else "its value furthest from 0"
+            which = largest if step is None else f"its value at step {step}"
         else:
             number, which = float(bare), "its value"
         where = " in a layer of factor 1" if isinstance(value, Layerwise) else ""
@@ -88,7 +95,7 @@ def check_constant(pipeline: Pipeline, what: str) -> None:
 def as_equations(pipeline: Pipeline) -> list[str]:
     """The numbers on schedules and of layers as equations in k and T, the inputs n of a matrix, and layer l of L."""
     found = []
-    for key, value in {**pipeline.schedules, **pipeline.layerwise}.items():
+    for key, value in _varying(pipeline).items():
         bare, scales = without_scales(value), scales_of(value)
         inner = formula_of(bare.schedule) if isinstance(bare, Scheduled) else plain(bare)
         factors = [*filter(None, map(_factor, scales))]
