@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -104,11 +104,20 @@ def rule_cost(shapes: Sequence[Shape] = SMALL, steps: int = 2000, device: str = 
 
 
 def chain_cost(
-    shapes: Sequence[Shape] = MATRICES, rounds: int = 20, seconds: float = 60.0, device: str = "cpu"
+    shapes: Sequence[Shape] = MATRICES,
+    rounds: int = 20,
+    seconds: float = 60.0,
+    device: str = "cpu",
+    build: Callable[[str, Any], Any] = compile,
 ) -> ChainCost:
-    """Time a chain and its parts in turn, by periods of SOAP's refresh."""
+    """Time a chain and its parts in turn, by periods of SOAP's refresh.
+
+    Args:
+        seconds: that the rounds may take together, but for the first few.
+        build: makes the optimizer of a spec from named parameters.
+    """
     named, place = {f"layers.{number}.weight": shape for number, shape in enumerate(shapes)}, Place(device, "float32")
-    runners = [Contender(Entry(spec), named, place) for spec in (CHAIN, *PARTS)]
+    runners = [Contender(Entry(spec), named, place, build) for spec in (CHAIN, *PARTS)]
     took = in_turn(runners, Gradients(named, place), device, rounds, steps=PERIOD, warm_up=1, seconds=seconds)
     ratios = [chain / sum(parts) for chain, *parts in zip(took[CHAIN], *(took[part] for part in PARTS))]
     return ChainCost({spec: spread(own, 1e3) for spec, own in took.items()}, spread(ratios))
