@@ -85,7 +85,9 @@ class Schedule:
         taken = sum(part * whole if isinstance(part, float) and known else part for part in spans)
         if whole is not None and (FORMS[self.form].ends or taken != warmup) and spans and taken > whole:
             end = f"{total} steps" if known else "all steps"
-            raise ArgumentError(f"{self}: warmup and decay are longer than {end}", "warmup" if warmup else "decay")
+            long = " and ".join(name for name, length in (("warmup", warmup), ("decay", decay)) if length)
+            are = "are" if warmup and decay else "is"
+            raise ArgumentError(f"{self}: its {long} {are} longer than {end}", "warmup" if warmup else "decay")
         if FORMS[self.form].ends and known and "decay" not in self.arguments and taken >= total:  # pyright: ignore
             raise ArgumentError(f"{self}: its warmup must end before its {total} steps do", "warmup")
 
@@ -112,7 +114,10 @@ class Schedule:
             )
         steps = self.arguments["steps"]
         if total is not None and not isinstance(steps, int):
-            replace(self)._check_order(total if steps is None else max(1, int(steps * total)))
+            try:
+                self._check_order(total if steps is None else max(1, int(steps * total)))
+            except ArgumentError as reason:
+                raise EdslError(f"{key}={reason.message}; give more steps") from None
 
     def with_value(self, value: float) -> Schedule:
         """The same schedule of another value."""
