@@ -87,7 +87,7 @@ def test_ablations_sharpness_and_lines_follow_schedules(tmp_path: Path, monkeypa
 REFUSED = [
     (("compare", COSINE, *QUICK, "--schedule", "cosine"), "has its own lr=cosine(0.001, warmup=10)"),
     (("compare", COSINE, "--task", "digits", "--seconds", "1"), "lr=cosine(0.001, warmup=10) needs the number of"),
-    (("verify", COSINE, "--against", "sgd", "--steps", "5"), "warmup=10): its warmup is longer than 5 steps; give more"),
+    (("verify", COSINE, "--against", "sgd", "--steps", "5"), "): its warmup is longer than 5 steps; give more"),
     (("bench", COSINE, "--params", "tiny", "--steps", "5"), "its warmup is longer than 5 steps; give more steps"),
     (("equivalent", "sgd", POWER), "edsl equivalent is about constant hyper-parameters"),
     (("equivalent", "sgd", "sgd(lr=depth(0.1, by=0.5))"), "has one value for all layers, got lr=depth(0.1, by=0.5)"),
