@@ -90,7 +90,9 @@ class Layers:
         inputs = inputs_of(parameter.shape, kinds) if isinstance(parameter, Tensor) else None
         return Layer(inputs, None if number is None else self._last - number)
 
-    def parts(self, group: dict[str, Any], layerwise: Mapping[str, Layerwise]) -> Iterator[tuple[Any, Factors]]:
+    def parts(
+        self, group: dict[str, Any], layerwise: Mapping[str, Layerwise]
+    ) -> Iterator[tuple[dict[str, Any], Factors]]:
         """A group in parts, each of parameters with the same factors, and these factors.
 
         Args:
@@ -130,14 +132,18 @@ def _check_known(layer: Layer, name: str | None, layerwise: Mapping[str, Layerwi
             raise EdslError(f"{key}={value}: no layer is known of {name}; build the optimizer from the module")
 
 
-def listed(params: Any) -> Any:
-    """What an optimizer is given, with lists where it has generators, which can be read once only."""
+def listed(params: Any, module: nn.Module | None) -> tuple[Any, Layers]:
+    """What an optimizer is given, with lists for generators, which can be read once only; and its layers.
+
+    Args:
+        module: what it is built from, if it is a module.
+    """
     if isinstance(params, Iterator):
         params = list(params)
     if isinstance(params, (list, tuple)):
         groups = (isinstance(entry, dict) and isinstance(entry.get("params"), Iterator) for entry in params)
-        return [{**entry, "params": list(entry["params"])} if has else entry for entry, has in zip(params, groups)]
-    return params
+        params = [{**entry, "params": list(entry["params"])} if has else entry for entry, has in zip(params, groups)]
+    return params, Layers(module, params)
 
 
 def _named_shapes(params: Any) -> Iterator[tuple[str, tuple[int, ...]]]:

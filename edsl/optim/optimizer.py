@@ -14,7 +14,7 @@ from edsl.engine.paths import StepPath
 from edsl.engine.watching import Watched
 from edsl.errors import EdslError, shown
 from edsl.groups.exclusion import excluded_names, names_in_module
-from edsl.groups.layers import Layers, listed
+from edsl.groups.layers import listed
 from edsl.groups.names import Names
 from edsl.groups.routing import check_patterns, kinds_in_module
 from edsl.language.caller import warn_user
@@ -109,19 +109,15 @@ class PipelineOptimizer(torch.optim.Optimizer):
             self.kinds = kinds_in_module(params)
             params = list(params.named_parameters())
             check_patterns(tuple(pipeline.branches), [name for name, _ in params])
-        elif pipeline.layerwise:
-            params = listed(params)
-        self.layers = Layers(names.module, params) if pipeline.layerwise else None
-        self.mode = mode
+        params, self.layers = listed(params, names.module) if pipeline.layerwise else (params, None)
+        self.mode, self.pipeline = mode, pipeline
         self.total_steps = read_total(total_steps)
         self.state_dtype = read_state_dtype(state_dtype, buffer_names(pipeline))
         self.engine = Engine(pipeline, mode, self.state_dtype, names)
         self.engine.kinds = self.kinds or {}
         self._steps = Steps(self.engine)
         defaults = {**plain_numbers(self._hyperparameters(pipeline)), **options_of(pipeline, exclude, maximize)}
-        given = hyperparameters.items()
-        self.tensors = {key: value for key, value in given if key in pipeline.keys and isinstance(value, Tensor)}
-        self.pipeline = pipeline
+        self.tensors = {k: v for k, v in hyperparameters.items() if k in pipeline.keys and isinstance(v, Tensor)}
         self.watchers: list[Callable[[list[Watched]], None]] = []
         tensors = {key: value for key, value in self.tensors.items() if key in defaults}
         super().__init__(params, {**defaults, **tensors})
@@ -228,23 +224,12 @@ class PipelineOptimizer(torch.optim.Optimizer):
         """
         before = len(self.param_groups)
         try:
-            for part in parts_of(param_group, self.pipeline, self.engine.names, self.kinds, self.param_groups):
-                for own, factors in self._of_layers(part):
-                    self._add(own, factors)
+            names, kinds = self.engine.names, self.kinds
+            for part in parts_of(param_group, self.pipeline, names, kinds, self.param_groups, self.layers):
+                self._add(*part)
         except BaseException:
             del self.param_groups[before:]
             raise
-
-    def _of_layers(self, group: Any) -> Iterator[tuple[Any, dict[str, float]]]:
-        """A group in parts whose layers have the same factors, with these."""
-        if self.layers is None or not isinstance(group, dict):
-            yield group, {}
-            return
-        module, route = self.engine.names.module, group.get("route", "")
-        if module is not None and self.param_groups:  # which may have grown since
-            self.layers = Layers(module, ())
-        branch = self.pipeline.branches.get(route if isinstance(route, str) else "", self.pipeline)
-        yield from self.layers.parts(group, branch.layerwise)
 
     def _add(self, group: Any, factors: dict[str, float]) -> None:
         """Add a group whose parameters take one route, or whose names are the whole pipeline's."""

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from edsl.errors import EdslError, shown
+from edsl.groups.layers import Factors, Layers
 from edsl.groups.names import Names
 from edsl.groups.param_groups import is_whole, route_in, split, whole
 from edsl.groups.routing import kinds_in_module
@@ -74,17 +75,38 @@ def options_of(pipeline: Pipeline, exclude: Sequence[str] | None, maximize: bool
 
 
 def parts_of(
-    group: Any, pipeline: Pipeline, names: Names, kinds: Kinds, others: Sequence[dict[str, Any]]
-) -> Iterator[Any]:
-    """A user's group, or what becomes of it where the pipeline has routes.
+    group: Any,
+    pipeline: Pipeline,
+    names: Names,
+    kinds: Kinds,
+    others: Sequence[dict[str, Any]],
+    layers: Layers | None,
+) -> Iterator[tuple[Any, Factors]]:
+    """A user's group, or what becomes of it where the pipeline has routes or layers differ; and the layers' factors.
 
     Args:
         kinds: as they were when the optimizer was built from a module, else None.
         others: the groups that are there.
+        layers: where a number differs from layer to layer.
     """
     if not isinstance(group, dict):  # torch will say so
-        yield group
+        yield group, {}
         return
+    if layers is not None and names.module is not None and others:  # a module may have grown
+        layers = Layers(names.module, ())
+    for part in _on_routes(group, pipeline, names, kinds, others):
+        if layers is None:
+            yield part, {}
+            continue
+        route = part.get("route", "")
+        branch = pipeline.branches.get(route if isinstance(route, str) else "", pipeline)
+        yield from layers.parts(part, branch.layerwise)
+
+
+def _on_routes(
+    group: dict[str, Any], pipeline: Pipeline, names: Names, kinds: Kinds, others: Sequence[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """A group, or its parts where the pipeline has routes."""
     if kinds is not None:
         group = _with_names(group, names, others)
     if "" in pipeline.branches or "route" in group:

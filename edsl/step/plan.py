@@ -145,7 +145,7 @@ class GroupPlan:
         if index in self.memory:
             needed: Any = type(stage.init(0.0))
             if needed is not self.memory[index]:
-                self._check_buffers(stage, needed, self.memory[index])
+                _check_buffers(stage, needed, self.memory[index])
         exact = "e" if stage.hidden_fields() else stage.name  # that of a rule is the E within it
         for field in stage.constant:
             if getattr(stage, field) != getattr(before, field):
@@ -157,14 +157,6 @@ class GroupPlan:
                 )
         spared = before.spared_values() if self.spared else {}
         return stage.bind({field: spared[field] for field in values if field in spared}) if spared else stage
-
-    def _check_buffers(self, stage: Stage, needed: Any, built: Any) -> None:
-        lost = [name for name in needed._fields if name not in built._fields]
-        if lost:
-            raise EdslError(
-                f"{stage.name}: was built without its buffers {', '.join(lost)} because a value was 0; "
-                "build the optimizer with the value above 0 to schedule it"
-            )
 
     def record_values(self, group: dict[str, Any], keys: Iterable[str]) -> None:
         """Remember the group's current objects under these keys, for `moved` to compare with."""
@@ -299,3 +291,13 @@ def buffer_names(pipeline: Pipeline) -> list[str]:
             if not stage.moves_weights:
                 names.update(dict.fromkeys(state_name(label, field) for field in type(stage.init(0.0))._fields))
     return list(names)
+
+
+def _check_buffers(stage: Stage, needed: Any, built: Any) -> None:
+    """Raises EdslError where a stage needs buffers that it was built without."""
+    lost = [name for name in needed._fields if name not in built._fields]
+    if lost:
+        raise EdslError(
+            f"{stage.name}: was built without its buffers {', '.join(lost)} because a value was 0; "
+            "build the optimizer with the value above 0 to schedule it"
+        )

@@ -191,7 +191,7 @@ def test_a_trial_with_rules_travels_to_a_fresh_process_without_the_file(tmp_path
     done = subprocess.run([sys.executable, "-c", WORKER], input=payload, capture_output=True, check=True, cwd=tmp_path)
     record = open_record(chosen, tmp_path / "race", False)
     (row,) = run_to_end(chosen, record, lambda _: None).rows
-    assert float.fromhex(done.stdout.decode().strip()) == row.test_loss.mean
+    assert float.fromhex(done.stdout.decode().strip()) == row.test_loss.mean  # pyright: ignore[reportOptionalMemberAccess]
 
 
 @pytest.mark.slow
