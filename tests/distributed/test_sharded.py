@@ -71,10 +71,17 @@ def prodigy(u, *, lr=1.0, d0: positive = 0.01, beta: decay = 0.9):
 
 grad | shared | route(matrix=counted, other=prodigy)
 """
+SCHEDULED = RULED.replace(
+    "grad | e | route(matrix=factored | row_normed, other=normed)",
+    "grad | e(alpha=linear(-5, to=0, steps=5)) | route("
+    "matrix=factored(lr=depth(cosine(0.02, warmup=2, steps=5), by=0.7)) | row_normed, "
+    "other=normed(lr=width(linear(0.1, steps=9), base=4)))",
+)
 OTHERS = [
     RULED,
     TOTALS,
     TOTALS.replace("route(matrix=counted, other=prodigy)", "prodigy"),
+    SCHEDULED,
     "grad | clip(norm=0.1) | alto",
     "grad | noise(std=0.1) | e | lars",
     "grad(accumulate=2) | guard | alto",

@@ -22,6 +22,7 @@ from edsl.language.rules.paths import Path
 from edsl.language.rules.shapes import COLUMNS, ELEMENT, ROWS, SCALAR, Shape
 from edsl.language.rules.syntax.source import Source
 from edsl.language.rules.syntax.tree import Binary, Definition, Literal, Name, Negative, Several, StageCall, walk
+from edsl.language.schedules.layerwise import bare_number
 from edsl.language.stage import Adaptor, BaseUpdate, Stage, Wrapper
 
 DIRECTION_SETS = {"lr": 1.0, "weight_decay": 0.0}  # what a direction sets: Δθ at lr 1, without decay
@@ -142,8 +143,7 @@ class RuleStage(Stage):
     _program: Program
     _spared: bool
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def _prepare(self) -> None:
         self._equip(spared=False)
         if self.counts:
             self._check_numbers()
@@ -169,6 +169,9 @@ class RuleStage(Stage):
         _hold(self, nested, numbers, self._code(nested), spared)
         self.__dict__["_settled"] = True  # its betas are in its own author's order
 
+    def _with_knot(self, field: str, knot: float) -> Any:
+        return self.revalued({field: knot})  # whose stages within are built anew, so that their checks speak
+
     def _check_together(self, nested: tuple[Any, ...]) -> None:
         """Raises FieldError for stages within that are good one by one and not together."""
         if len({stage.cut for stage in nested if stage.is_matrix}) > 1:
@@ -180,7 +183,7 @@ class RuleStage(Stage):
         if call.label in known:
             return known[call.label]
         try:
-            stage = call.built(lambda name: getattr(self, name))
+            stage = call.built(lambda name: bare_number(getattr(self, name)))
         except EdslError as reason:
             names = sorted(call.names)
             message = getattr(reason, "message", str(reason))
