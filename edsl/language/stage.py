@@ -11,7 +11,7 @@ There are four kinds, in this order: an estimator, adaptors, one base update, wr
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from edsl.errors import FieldError
@@ -54,6 +54,11 @@ class Stage(Hyperparameters):
     def moves_weights(self) -> bool:
         """Whether it changes θ by itself, so that no wrapper sees its Δθ."""
         return False
+
+    @property
+    def evaluation_buffer(self) -> str:
+        """The buffer that holds weights to evaluate with, instead of the trained ones; "" for none."""
+        return ""
 
     @property
     def needs_total_norm(self) -> bool:
@@ -113,13 +118,17 @@ class Stage(Hyperparameters):
     def init(self, zero: Value) -> NamedTuple:
         """The memory before the first step, all zeros.
 
-        Every entry is a buffer in the shape of the parameter, but for those in `buffer_shapes`.
+        Every entry is a buffer in the shape of the parameter, but for those in `buffer_shapes` and `scalars`.
         """
         return NoMemory()
 
     def buffer_shapes(self, rows: int, columns: int) -> dict[str, tuple[int, ...]]:
         """The buffers of a matrix stage that do not have the parameter's shape, with theirs."""
         return {}
+
+    def scalars(self) -> tuple[str, ...]:
+        """The buffers that are one number a layer, kept in float32 at least; a step gets and gives them as scalars."""
+        return ()
 
     def begin(self, x: Value, memory: Any, at: At) -> NamedTuple:
         """`refresh` at the first step, if that is different."""
@@ -282,21 +291,10 @@ class BaseUpdate(Stage):
 
 @dataclasses.dataclass(frozen=True)
 class Wrapper(Stage):
-    """Behind the base update: `step` maps Δθ to another Δθ.
-
-    Attributes:
-        evaluation_buffer: the buffer that holds weights to evaluate with, instead of the trained ones.
-    """
+    """Behind the base update: `step` maps Δθ to another Δθ."""
 
     kind: ClassVar[str] = "wrapper"
     rank: ClassVar[int] = 3
-    evaluation_buffer: ClassVar[str] = ""
-
-
-def segments(stages: Sequence[Stage]) -> list[tuple[Stage, ...]]:
-    """The stages in parts that run as one function each."""
-    begins = [index for index, stage in enumerate(stages) if index == 0 or stage.begins_segment]
-    return [tuple(stages[begin:end]) for begin, end in zip(begins, [*begins[1:], len(stages)])]
 
 
 def check_authored(kind: type[Stage]) -> None:

@@ -180,7 +180,7 @@ class RuleStage(Stage):
         return stage.without_decay() if spared else stage
 
     def _code(self, nested: tuple[Any, ...]) -> Program:
-        key = (self.variant.path.choice, tuple(type(stage.init(0.0)) for stage in nested))
+        key = (self.variant.path.choice, tuple((type(stage.init(0.0)), stage.needs_total_norm) for stage in nested))
         if key not in self.programs:
             self.programs[key] = self._new_code(nested)
         return self.programs[key]
@@ -194,6 +194,7 @@ class RuleStage(Stage):
                 sets_rate=isinstance(stage, RuleStage),
                 reads_rate=isinstance(stage, (Wrapper, RuleStage)),
                 refreshes=stage.refresh_every > 0,
+                bounds=stage.needs_total_norm,
             )
             for call, stage in zip(variant.calls, nested)
         ]
@@ -214,6 +215,10 @@ class RuleStage(Stage):
     def written(self, x: Value, memory: Any, at: Any) -> tuple[Value, Any]:
         """A step that tells `at.note` what the rule calls each value on the way."""
         return self._new_code(self._nested, is_written=True).step(self, x, memory, at)
+
+    @property
+    def evaluation_buffer(self) -> str:
+        return self.variant.path.weights
 
     @property
     def refresh_every(self) -> int:
@@ -245,11 +250,16 @@ class RuleStage(Stage):
         found: dict[str, tuple[int, ...]] = {
             name: (sizes.get(shape[0], 1), sizes.get(shape[1], 1))
             for name, shape in self.variant.shapes.items()
-            if shape not in (ELEMENT, SCALAR)  # one number a layer is kept in every element, until layers hold numbers
+            if shape not in (ELEMENT, SCALAR)
         }
         for call, stage in zip(self.variant.calls, self._nested):
             found |= {f"{call.label}__{name}": shape for name, shape in stage.buffer_shapes(rows, columns).items()}
         return found
+
+    def scalars(self) -> tuple[str, ...]:
+        own = (name for name, shape in self.variant.shapes.items() if shape == SCALAR)
+        calls = zip(self.variant.calls, self._nested)
+        return (*own, *(f"{call.label}__{name}" for call, stage in calls for name in stage.scalars()))
 
     @property
     def needs_hessian(self) -> bool:
