@@ -190,13 +190,25 @@ def _setting(name: str) -> Any:
     return lambda race, value: (value, getattr(race.setting, name))
 
 
+def _task(race: Any, value: str) -> Any:
+    """A file by where it lies, others by their names."""
+    from edsl.lab.tasks.own import is_file
+
+    if race.source is None or not is_file(value):
+        return value, race.setting.task
+    path, _, name = value.partition(".py:")
+    here = Path(f"{path.removesuffix('.py')}.py").resolve()
+    return f"{here}{name and ':'}{name}", f"{race.source.path}{name and ':'}{name and race.source.name}"
+
+
 def _tuned(name: str) -> Any:
     return lambda race, value: (value, getattr(race.tuning, name) if race.tuning.tuner else "none (untuned)")
 
 
 # option: (race, value asked for) → (that value, the record's), in one form
 _READERS: dict[str, Any] = {
-    **{name: _setting(name) for name in ("task", "model", "batch", "schedule", "threads", "monitor")},
+    "task": _task,
+    **{name: _setting(name) for name in ("model", "batch", "schedule", "threads", "monitor")},
     **{unit: _budget(unit) for unit in BUDGETS},
     **{name: _tuned(name) for name in ("trials", "tuner")},
     "tune_seeds": lambda race, value: (value, race.tuning.seeds if race.tuning.tuner else "none (untuned)"),

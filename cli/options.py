@@ -42,7 +42,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 # name: (type with its help, default)
 SHARED: dict[str, tuple[Any, Any]] = {
     "task": (
-        Annotated[str | None, typer.Option("--task", metavar="TASK", help="Task to train on: see `edsl list`.")],
+        Annotated[
+            str | None,
+            typer.Option("--task", metavar="TASK", help="Task: see `edsl list`; or your own, FILE.py or FILE.py:NAME."),
+        ],
         None,
     ),
     "model": (Annotated[str | None, typer.Option(help="Model of the task; default: its first.")], None),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edsl.errors import EdslError, either, shown
+from edsl.lab.data.seeded import seeded
 from edsl.lab.races.controls import controls_of
 from edsl.lab.races.entrant import Entrant
 from edsl.lab.races.learning_rate import learning_rates
@@ -17,6 +18,8 @@ from edsl.lab.races.race import METRICS, Race, Tuning
 from edsl.lab.races.record import Record
 from edsl.lab.races.tuning import check_tuner
 from edsl.lab.tasks.catalogue import task as task_named
+from edsl.lab.tasks.check import check
+from edsl.lab.tasks.own import find_again as find_task_again
 from edsl.lab.tasks.task import Task
 from edsl.lab.trials.device import usable_device
 from edsl.lab.trials.schedule import schedule as schedule_named
@@ -29,7 +32,7 @@ from edsl.language.stage import Stage
 
 
 def race(
-    task: str,
+    task: str | Task,
     specs: Sequence[str | Entrant],
     *,
     model: str | None = None,
@@ -58,6 +61,7 @@ def race(
     """A race between specs, checked before anything runs.
 
     Args:
+        task: the name of one, FILE.py or FILE.py:NAME for one of your own, or the task itself.
         specs: texts, or entrants with names of their own.
         batch: examples a step, at most the training split.
         epochs, steps, evaluations, seconds: the budget of a trial, one of them; the task's steps by default.
@@ -78,16 +82,20 @@ def race(
         EdslError: for an unknown task, model, device, schedule, metric, baseline or measure, a bad spec, one
             given twice or that can't take the model's parameters, or a bad number.
     """
-    chosen, brought, entrants = task_named(task), load_once(plugins), _entrants(specs, controls)
+    brought, entrants = load_once(plugins), _entrants(specs, controls)
+    chosen = task_named(task)
+    if chosen.source is not None:
+        check(chosen, model)
     _check_counts({"seeds": seeds, "trials": trials, "tune-seeds": tune_seeds})
     amounts = {"steps": steps, "evaluations": evaluations, "seconds": seconds, "epochs": epochs}
     setting = _setting(chosen, model, batch, amounts, device, threads, monitor, schedule, measures, levels)
     for entrant in entrants:
         _check_schedules(entrant, setting)
-        check_fit(parse(entrant.spec), chosen.model(setting.model)[1]())
+        with seeded(0):
+            check_fit(parse(entrant.spec), chosen.model(setting.model)[1]())
     tuning = _tuning(lr, tuner, trials, tune_seeds, entrants)
     decides, against = _metric(metric, chosen), _baseline(baseline, entrants)
-    return Race(setting, entrants, seeds, tuning, decides, against, kind, _places(brought, entrants))
+    return Race(setting, entrants, seeds, tuning, decides, against, kind, _places(brought, entrants), chosen.source)
 
 
 def _setting(
@@ -233,10 +241,10 @@ def _baseline(baseline: str | None, entrants: Sequence[Entrant]) -> str:
 
 
 def race_from(configuration: Any, whose: str = "this race") -> Race:
-    """The race that a configuration describes: what `Race.configuration` gave. Its plugins are loaded again.
+    """The race that a configuration describes, as `Race.configuration` gave it. Plugins and task are loaded again.
 
     Raises:
-        EdslError: when it describes none that this edsl can run, or a plugin is gone or has changed.
+        EdslError: when it describes none that this edsl can run, or a plugin or its task is gone or has changed.
     """
     held = dict(configuration)
     setting = Setting(**{name: held.pop(name) for name in Setting.__dataclass_fields__})
@@ -248,9 +256,12 @@ def race_from(configuration: Any, whose: str = "this race") -> Race:
     find_again(plugins, whose)
     for entrant in entrants:
         parse(entrant.spec)
-    task_named(setting.task).model(setting.model)
+    source = find_task_again(held["source"], whose) if held.get("source") else None
+    (task_named(setting.task) if source is None else source.task()).model(setting.model)
     usable_device(setting.device)
-    return Race(setting, entrants, held["seeds"], tuning, held["metric"], held["baseline"], held["kind"], plugins)
+    return Race(
+        setting, entrants, held["seeds"], tuning, held["metric"], held["baseline"], held["kind"], plugins, source
+    )
 
 
 def open_record(race: Race, folder: Path, resume: bool) -> Record:

@@ -13,6 +13,7 @@ from edsl.lab.races.entrant import Entrant, Work
 from edsl.lab.races.learning_rate import learning_rates, scaled
 from edsl.lab.races.tuning import best_factor, merged, on_edge, round_of_factors
 from edsl.lab.tasks.catalogue import task as task_named
+from edsl.lab.tasks.own import Source
 from edsl.lab.tasks.task import Task
 from edsl.lab.trials.setting import Setting
 from edsl.language.registry.plugins import Plugin
@@ -50,6 +51,7 @@ class Race:
             "loss", or "train" for the final training loss.
         kind: "compare", "sweep", "ablate" or "sharpness": what its report asks.
         plugins: the files that brought stages of its entrants, with their texts.
+        source: where a task of one's own comes from; None for one of edsl's.
     """
 
     setting: Setting
@@ -60,10 +62,11 @@ class Race:
     baseline: str
     kind: str = "compare"
     plugins: tuple[Plugin, ...] = ()
+    source: Source | None = None
 
     @property
     def task(self) -> Task:
-        return task_named(self.setting.task)
+        return task_named(self.setting.task) if self.source is None else self.source.task()
 
     @property
     def higher_is_better(self) -> bool:
@@ -82,6 +85,7 @@ class Race:
             "baseline": self.baseline,
             "kind": self.kind,
             "plugins": [plugin.record() for plugin in self.plugins],
+            "source": None if self.source is None else self.source.record(),
         }
 
     @cached_property
@@ -189,7 +193,7 @@ class Race:
         return -value + 1e-6 * (min(loss, 1e3) if loss is not None else 1e3)
 
     def _work(self, entrant: Entrant, spec: str, seed: int) -> Work:
-        return Work(self.setting, spec, seed, self.plugins, entrant.name)
+        return Work(self.setting, spec, seed, self.plugins, entrant.name, self.source)
 
     def tells(self, work: Work) -> str:
         """What a trial is, beside its entrant's name: the learning rates that it tries, and its seed."""

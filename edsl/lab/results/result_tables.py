@@ -6,11 +6,12 @@ The terminal and the page show these; a title's line break is where a narrow col
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edsl.lab.races.race import Race
-from edsl.lab.results.results import Figure, Reached, ResultRow, Results
+from edsl.lab.results.results import FINAL, Figure, Reached, ResultRow, Results
 from edsl.lab.results.statistics import FEWEST, FEWEST_RANKED, ConfidenceInterval
 from edsl.lab.trials.trial import CHECKPOINTS
 
@@ -50,6 +51,36 @@ def outcomes(race: Race, found: Results) -> ResultTable:
 def costs(race: Race, found: Results) -> ResultTable:
     """What each optimizer took: to the target, a step, in memory; and what was measured on the way."""
     return _table(found, dict(_costs(race, found)))
+
+
+def summary(race: Race, found: Results) -> ResultTable:
+    """What decides, beside the learning rate: the metric, its difference to the baseline, the interval, the verdict."""
+    rows, scale = found.rows, metric_scale(race)
+    columns: dict[str, list[str]] = {}
+    if race.tuning.tuner:
+        columns["lr"] = [_rates(row) for row in rows]
+    columns[UNITS[race.metric]] = [figure_text(getattr(row, FINAL[race.metric]), scale) for row in rows]
+    if len(rows) > 1:
+        differences = [difference_texts(_to_baseline(race, row), scale) for row in rows]
+        columns["− baseline’s"] = [mean for mean, _ in differences]
+        columns["95 % interval"] = [between for _, between in differences]
+        judged = _family_wise if found.verdicts > 1 else _verdict
+        columns["verdict"] = [_verdict(race, row) if row.name == race.baseline else judged(race, row) for row in rows]
+    return _table(found, columns)
+
+
+def as_text(table: ResultTable, width: int = 80) -> str:
+    """A table as plain text; names are folded so that it fits the width where it can."""
+    lines = [[line.name + (f" ({line.ended})" if line.ended else ""), *line.cells] for line in table.lines]
+    columns = list(zip(("optimizer", *table.titles), *lines, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    widths[0] = min(widths[0], max(14, width - sum(widths[1:]) - 2 * len(widths[1:])))
+    said = []
+    for cells in ([title for title, *_ in columns], *lines):
+        first, *folded = textwrap.wrap(cells[0], widths[0]) or [""]
+        said.append("  ".join([first.ljust(widths[0]), *(c.rjust(w) for c, w in zip(cells[1:], widths[1:]))]))
+        said += [f"  {rest}" for rest in folded]
+    return "\n".join(line.rstrip() for line in said)
 
 
 def target_text(race: Race, found: Results) -> str:

@@ -134,7 +134,7 @@ def results(race: Race, finished: Sequence[dict[str, Any]], target: float | None
         EdslError: for a target that the metric can't come to.
     """
     trials: Trials = {(trial["spec"], trial["seed"]): trial for trial in finished}
-    finals = {entrant.name: _finals(race, entrant, trials) for entrant in race.entrants}
+    finals = {entrant.name: finals_of(race, entrant, trials) for entrant in race.entrants}
     if checked_target(race, target) is None:
         target = _target(race, finals[race.baseline])
     rows = [_row(race, entrant, trials, finals, target) for entrant in race.entrants]
@@ -178,7 +178,7 @@ def checked_target(race: Race, target: float | None) -> float | None:
     raise EdslError(f"target must be {wanted}, got {target:g}")
 
 
-def _finals(race: Race, entrant: Entrant, trials: Trials, spec: str | None = None) -> dict[int, dict[str, Any]]:
+def finals_of(race: Race, entrant: Entrant, trials: Trials, spec: str | None = None) -> dict[int, dict[str, Any]]:
     """The final trials of an entrant, by seed."""
     spec = race.chosen(entrant, trials)[0] if spec is None else spec
     return {seed: trials[spec, seed] for seed in range(race.seeds) if (spec, seed) in trials}
@@ -220,7 +220,7 @@ def _row(
         return mean(found) if found else None
 
     least = None if race.task.optimum is None else race.task.optimum()
-    at_default = _well(_finals(race, entrant, trials, entrant.spec)).values()
+    at_default = _well(finals_of(race, entrant, trials, entrant.spec)).values()
     return ResultRow(
         name=entrant.name,
         spec=spec,
@@ -296,15 +296,19 @@ def _resolution(race: Race, trials: Sequence[Mapping[str, Any]]) -> float:
     return RESOLUTION * max(sizes, default=0.0)
 
 
+def first_at(race: Race, trial: Mapping[str, Any], target: float) -> dict[str, Any] | None:
+    """A trial's first checkpoint that is at the target or beyond; None where there is none."""
+    for point in trial["checkpoints"]:
+        value = point[ALONG[race.metric]]
+        if value is not None and (value >= target if race.higher_is_better else value <= target):
+            return point
+    return None
+
+
 def _reached(race: Race, trials: Mapping[int, dict[str, Any]], target: float) -> Reached:
     """Read off the checkpoints: the first that is at the target or beyond."""
-    found = []
-    for trial in trials.values():
-        for point in trial["checkpoints"]:
-            value = point[ALONG[race.metric]]
-            if value is not None and (value >= target if race.higher_is_better else value <= target):
-                found.append(point)
-                break
+    points = [first_at(race, trial, target) for trial in trials.values()]
+    found = [point for point in points if point is not None]
     medians = {unit: median(point[unit] for point in found) if found else None for unit in UNITS}
     return Reached(len(found), len(trials), **medians)
 
