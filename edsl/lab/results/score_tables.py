@@ -17,7 +17,7 @@ def score_table(found: Scores) -> ResultTable:
     lines = [Line(row.name, bool(row.control_of), _badly(row), _cells(row)) for row in found.rows]
     titles = (
         "score",
-        "95 %\ninterval",
+        "its 95 %\ninterval",
         "steps ×\nbaseline’s",
         "95 %\ninterval",
         "verdict",
