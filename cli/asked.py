@@ -13,8 +13,6 @@ from edsl.errors import EdslError
 
 # option: (what it needs, the option that must have it, its values there)
 NEEDS = {
-    "trials": ("--lr auto", "lr", ("auto",)),
-    "tuner": ("--lr auto", "lr", ("auto",)),
     "address": ("--engine ray", "engine", ("ray",)),
     "gpus": ("--engine ray", "engine", ("ray",)),
 }
@@ -30,8 +28,12 @@ def check_effective(asked: Mapping[str, Any]) -> None:
     for name, (needed, other, values) in NEEDS.items():
         if name in asked and asked.get(other) not in values:
             raise EdslError(f"{_written(name)} has no effect without {needed}")
-    if "tune_seeds" in asked and asked.get("lr", "default") == "default":
-        raise EdslError("--tune-seeds has no effect without --lr auto, or factors such as --lr 0.1,1,10")
+    rate, tunes = asked.get("lr", "default"), bool(asked.get("tune"))
+    for name in ("trials", "tuner"):
+        if name in asked and rate != "auto" and not tunes:
+            raise EdslError(f"{_written(name)} has no effect without --lr auto, or --tune")
+    if "tune_seeds" in asked and rate == "default" and not tunes:
+        raise EdslError("--tune-seeds has no effect without --tune, --lr auto, or factors such as --lr 0.1,1,10")
 
 
 def resumes(running: Running) -> bool:
@@ -150,6 +152,12 @@ def _epochs(race: Any, value: int) -> Any:
     return (steps, "steps"), (race.setting.budget, race.setting.unit)
 
 
+def _space(race: Any, value: str) -> Any:
+    from edsl.lab.races.space import read_space
+
+    return ", ".join(map(str, read_space(value))), race.tuning.space or "none"
+
+
 def _rate(race: Any, value: str) -> Any:
     tuning = race.tuning
     there = {"": "default", "fixed": ",".join(f"{factor:g}" for factor in tuning.factors)}.get(tuning.tuner, "auto")
@@ -214,6 +222,7 @@ _READERS: dict[str, Any] = {
     "tune_seeds": lambda race, value: (value, race.tuning.seeds if race.tuning.tuner else "none (untuned)"),
     "epochs": _epochs,
     "lr": _rate,
+    "tune": _space,
     "metric": lambda race, value: (value, race.metric),
     "baseline": _baseline,
     "device": _device,

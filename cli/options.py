@@ -71,19 +71,30 @@ SHARED: dict[str, tuple[Any, Any]] = {
         ],
         "default",
     ),
-    "trials": (Annotated[int, typer.Option(help="With --lr auto: number of learning rates tried per optimizer.")], 8),
+    "trials": (Annotated[int, typer.Option(help="With --lr auto or --tune: number of values tried per optimizer.")], 8),
     "tune_seeds": (
-        Annotated[
-            int, typer.Option(help="Number of tuning seeds per learning rate; the final trials use other seeds.")
-        ],
+        Annotated[int, typer.Option(help="Number of tuning seeds per value tried; the final trials use other seeds.")],
         2,
     ),
     "tuner": (
         Annotated[
-            str,
-            typer.Option(help="Tuner: grid (a log grid, extended at its edge, then refined) or tpe (optuna's TPE)."),
+            str | None,
+            typer.Option(
+                help="Tuner: of --lr auto grid (a log grid, extended at its edge, then refined; the default) or tpe; of "
+                "--tune tpe (the default), quasi (evenly spread) or cmaes."
+            ),
         ],
-        "grid",
+        None,
+    ),
+    "tune": (
+        Annotated[
+            str,
+            typer.Option(
+                metavar="NAME=RANGE,…",
+                help="Tune together, --trials points per optimizer, such as 'lr=log(1e-4,1), beta2=(.8,.99)'.",
+            ),
+        ],
+        "",
     ),
     "schedule": (
         Annotated[str, typer.Option(help="Learning-rate schedule: constant, cosine, warmup, warmup-cosine or step.")],
@@ -169,7 +180,7 @@ SHARED: dict[str, tuple[Any, Any]] = {
     ),
 }
 TRAINING = ("task", "model", "batch", "epochs", "steps", "evaluations", "seconds", "schedule", "device", "threads")
-TUNING = ("seeds", "lr", "trials", "tune_seeds", "tuner", "metric")
+TUNING = ("seeds", "lr", "trials", "tune_seeds", "tuner", "tune", "metric")
 RUNNING = ("jobs", "engine", "address", "gpus", "target", "dry_run", "as_json", "out", "resume")
 RACE = (*TRAINING, *TUNING, *RUNNING)
 _NO_SETTINGS = ("task", *RUNNING)

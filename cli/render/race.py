@@ -41,7 +41,10 @@ def duration(seconds: float) -> str:
 def race_line(race: Race) -> str:
     """One line: the task, the budget, the seeds."""
     setting, tuning = race.setting, race.tuning
-    tuned = f", lr tuned ({tuning.tuner}, {tuning.trials} tried on {tuning.seeds} other seeds)" if tuning.tuner else ""
+    what = ", ".join(dimension.name for dimension in tuning.dimensions) or "lr"
+    tuned = (
+        f", {what} tuned ({tuning.tuner}, {tuning.trials} tried on {tuning.seeds} other seeds)" if tuning.tuner else ""
+    )
     scheduled = f", {setting.schedule} lr" if setting.schedule != "constant" else ""
     return (
         f"{setting.task} ({setting.model}), batch {setting.batch}, {setting.budget:g} {setting.unit}{scheduled}, "
@@ -60,7 +63,8 @@ def print_race(race: Race, found: Results) -> None:
     _table(page, costs(race, found))
     page.print(target_text(race, found))
     if any(row.lr_on_edge for row in found.rows):
-        page.print("edge: the best learning rate is the smallest or largest tried: a better one may lie beyond")
+        what = "value" if race.tuning.space else "learning rate"
+        page.print(f"edge: the best {what} is the smallest or largest tried: a better one may lie beyond")
     for line in reading(race, found):
         page.print(escape(line))
     for row in found.rows:

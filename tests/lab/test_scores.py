@@ -1,4 +1,4 @@
-"""One score over several tasks: AlgoPerf's and Dolan and Moré's by their definitions, and an interval that keeps its error."""
+"""One score over several tasks, by AlgoPerf's definition, and an interval over tasks that keeps its error."""
 
 import json
 import math
@@ -11,8 +11,8 @@ from shell import run
 
 import edsl
 from edsl.lab.races.build import race
-from edsl.lab.results.scores import TaskTimes, common_target, log_ratios, profile_scores, scores, times_of
 from edsl.lab.results.score_tables import by_task, findings, notes, score_table
+from edsl.lab.results.scores import TaskTimes, common_target, log_ratios, profile_scores, scores, times_of
 from edsl.lab.results.statistics import paired, performance_profile
 from edsl.lab.trials.trial import failed
 
@@ -34,7 +34,9 @@ def raced(task, first, second, **more):
     chosen = race(task, NAMES, seeds=len(first), steps=20)
     specs = [entrant.spec for entrant in chosen.entrants]
     return chosen, [
-        ended(spec, seed, step, **more) for spec, steps in zip(specs, (first, second)) for seed, step in enumerate(steps)
+        ended(spec, seed, step, **more)
+        for spec, steps in zip(specs, (first, second))
+        for seed, step in enumerate(steps)
     ]
 
 
@@ -203,7 +205,9 @@ def test_several_tasks_are_forecast_task_by_task():
 def test_a_suite_is_forecast_task_by_task():
     from edsl.lab.races import suites
 
-    code, out, err = run("suite", "small", "adam", "--dry-run", "--json", "--steps", "2", "--batch", "16", "--jobs", "1")
+    code, out, err = run(
+        "suite", "small", "adam", "--dry-run", "--json", "--steps", "2", "--batch", "16", "--jobs", "1"
+    )
     assert code == 0, err
     held = json.loads(out)
     assert [one["task"] for one in held["tasks"]] == [one.task for one in suites.SMALL.workloads]

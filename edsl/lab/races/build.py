@@ -9,13 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edsl.errors import EdslError, either, shown
+from edsl.errors import EdslError, either, nearest, shown
 from edsl.lab.data.seeded import seeded
 from edsl.lab.races.controls import controls_of
 from edsl.lab.races.entrant import Entrant
 from edsl.lab.races.learning_rate import learning_rates
 from edsl.lab.races.race import METRICS, Race, Tuning
 from edsl.lab.races.record import Record
+from edsl.lab.races.space import SAMPLERS, check_sampler, read_space
 from edsl.lab.races.tuning import check_tuner
 from edsl.lab.tasks.catalogue import task as task_named
 from edsl.lab.tasks.check import check
@@ -45,7 +46,8 @@ def race(
     lr: str = "default",
     trials: int = 8,
     tune_seeds: int = 2,
-    tuner: str = "grid",
+    tuner: str | None = None,
+    tune: str = "",
     schedule: str = "constant",
     metric: str | None = None,
     baseline: str | None = None,
@@ -69,7 +71,8 @@ def race(
         lr: "default" as the specs say; "auto" to tune each within `trials` learning rates; or factors on
             the specs' own, such as "0.1,1,10".
         trials, tune_seeds: learning rates that each optimizer may try, and trials of each.
-        tuner: "grid" or "tpe", of lr="auto".
+        tuner: of lr="auto" "grid", the default, or "tpe"; of `tune` "tpe", the default, "quasi" or "cmaes".
+        tune: hyper-parameters to tune together instead, within `trials` points: "lr=log(1e-4,1), beta2=(.8,.99)".
         metric: "accuracy", "loss" or "train"; accuracy where the task has one, else loss.
         baseline: the spec, as given, that the others are compared to; the first by default.
         controls: also run E's controls for every spec with E.
@@ -93,7 +96,10 @@ def race(
         _check_schedules(entrant, setting)
         with seeded(0):
             check_fit(parse(entrant.spec), chosen.model(setting.model)[1]())
-    tuning = _tuning(lr, tuner, trials, tune_seeds, entrants)
+    tuning = (
+        _tuning(lr, tuner, trials, tune_seeds, entrants) if not tune else _space(tune, lr, tuner, trials, tune_seeds)
+    )
+    _check_space(tuning, entrants)
     decides, against = _metric(metric, chosen), _baseline(baseline, entrants)
     return Race(setting, entrants, seeds, tuning, decides, against, kind, _places(brought, entrants), chosen.source)
 
@@ -200,9 +206,31 @@ def _budget(task: Task, amounts: dict[str, float | None], batch: int, examples: 
     return next(((value, unit) for unit, value in asked.items()), (task.steps, "steps"))
 
 
-def _tuning(lr: str, tuner: str, trials: int, seeds: int, entrants: Sequence[Entrant]) -> Tuning:
+def _space(tune: str, lr: str, tuner: str | None, trials: int, seeds: int) -> Tuning:
+    if lr != "default":
+        raise EdslError(f"give --tune or --lr {lr}, not both: name lr within --tune")
+    sampler = SAMPLERS[0] if tuner is None else tuner
+    check_sampler(sampler)
+    return Tuning(sampler, trials, seeds, space=", ".join(map(str, read_space(tune))))
+
+
+def _check_space(tuning: Tuning, entrants: Sequence[Entrant]) -> None:
+    """Raises EdslError for a hyper-parameter that no entrant has, an entrant that has none, or an impossible value."""
+    names = [dimension.name for dimension in tuning.dimensions]
+    keys = {entrant.name: parse(entrant.spec).keys for entrant in entrants}
+    known = list(dict.fromkeys(key for own in keys.values() for key in own))
+    for name in names:
+        if name not in known:
+            raise EdslError(f"--tune: no optimizer here has {name!r}; {nearest(name, known, 'known')}")
+    for entrant, own in keys.items():
+        if names and not {*names} & own.keys():
+            raise EdslError(f"--tune: {entrant} has none of {', '.join(names)}; known: {', '.join(own)}")
+
+
+def _tuning(lr: str, tuner: str | None, trials: int, seeds: int, entrants: Sequence[Entrant]) -> Tuning:
     if lr == "default":
         return Tuning(trials=0, seeds=0)
+    tuner = "grid" if tuner is None else tuner
     check_tuner(tuner)
     for entrant in entrants:
         learning_rates(parse(entrant.spec))

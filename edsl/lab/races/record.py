@@ -186,7 +186,9 @@ def _agreed(configuration: Any) -> Any:
         return configuration
     hashes = [plugin["sha256"] for plugin in _listed(configuration, "plugins", "sha256")]
     source = configuration.get("source") or {}
-    return {**configuration, "plugins": hashes, "source": [source.get(key) for key in ("name", "sha256", "data")]}
+    tuning = {"space": "", **(configuration.get("tuning") or {})}
+    own = [source.get(key) for key in ("name", "sha256", "data")]
+    return {**configuration, "plugins": hashes, "source": own, "tuning": tuning}
 
 
 def _extends(before: Any, now: dict[str, Any]) -> bool:

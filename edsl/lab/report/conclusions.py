@@ -35,7 +35,14 @@ def budget(race: Race) -> list[str]:
         f"Each optimizer has {race.seeds} final trial{'s' if race.seeds > 1 else ''}, on the same initial weights and "
         "the same order of batches as the others.",
     ]
-    if tuning.tuner:
+    if tuning.space:
+        how = {"quasi": "a Halton sequence", "tpe": "optuna's TPE", "cmaes": "optuna's CMA-ES"}[tuning.tuner]
+        said.append(
+            f"Each may try {tuning.trials} points of {tuning.space}, as far as it has these, by {how}, each on "
+            f"{tuning.seeds} seeds that no final trial uses; the best on the validation split is taken. The result at "
+            "its own values is shown next to it."
+        )
+    elif tuning.tuner:
         how = {"grid": "a log grid that is extended at its edge and then refined", "tpe": "optuna's TPE"}
         by = how.get(tuning.tuner, "the same factors on its own")
         said.append(
@@ -155,8 +162,9 @@ def doubts(race: Race, found: Results) -> list[str]:
     edges = [row.name for row in found.rows if row.lr_on_edge]
     if edges:
         wider = "--lr a wider range of factors" if race.tuning.tuner == "fixed" else "more --trials"
+        wider, what = ("--tune wider ranges", "value") if race.tuning.space else (wider, "learning rate")
         said.append(
-            f"The best learning rate of {_listed(edges)} is the smallest or largest that was tried: a better one may "
+            f"The best {what} of {_listed(edges)} is the smallest or largest that was tried: a better one may "
             f"lie beyond. Give {wider}."
         )
     for row in found.rows:

@@ -12,6 +12,7 @@ from typing import Any
 from edsl.lab.races.race import Race
 from edsl.lab.report import conclusions, pictures, tables
 from edsl.lab.report.matched_loss import picture
+from edsl.lab.report.space import space
 from edsl.lab.report.stability import stability
 from edsl.lab.results import level_tables, matched_loss, result_tables, score_tables
 from edsl.lab.results.results import Results
@@ -24,6 +25,7 @@ CAPTIONS = {
     "boxes": "Each box is one combination over its seeds; the points are the trials.",
     "stability": "Darker: unstable at smaller curvatures, as the exact linear recurrence says; blank: at any.",
     "tuning": "Every learning rate tried.",
+    "space": "Every point tried, without those that diverged; ★ chosen. Shares of variance by fANOVA, means.",
     "measured": "Measurements during training: medians, bands from minimum to maximum.",
     "sharpness": "At matched training loss, whatever the step: medians, bands from minimum to maximum.",
 }
@@ -98,6 +100,7 @@ def _figures(race: Race, found: Results, finished: Sequence[Mapping[str, Any]]) 
         "stability": stability(race, found),
         "curves": pictures.curves(race, found, finished) if ended and race.kind != "sweep" else None,
         "tuning": pictures.tuning(race, found, finished),
+        "space": space(race, found, finished),
         "measured": pictures.measured(race, found, finished),
         "sharpness": _at_levels(race, finished),
     }

@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from edsl.lab.races.race import Race
+from edsl.lab.races.race import Race, shown_value
 from edsl.lab.results.results import FINAL, Figure, Reached, ResultRow, Results
 from edsl.lab.results.statistics import FEWEST, FEWEST_RANKED, ConfidenceInterval
 from edsl.lab.trials.trial import CHECKPOINTS
@@ -58,7 +58,7 @@ def summary(race: Race, found: Results) -> ResultTable:
     rows, scale = found.rows, metric_scale(race)
     columns: dict[str, list[str]] = {}
     if race.tuning.tuner:
-        columns["lr"] = [_rates(row) for row in rows]
+        columns[_tuned_title(race).replace("\n", " ") if race.tuning.space else "lr"] = [_rates(row) for row in rows]
     columns[UNITS[race.metric]] = [figure_text(getattr(row, FINAL[race.metric]), scale) for row in rows]
     if len(rows) > 1:
         differences = [difference_texts(_to_baseline(race, row), scale) for row in rows]
@@ -157,7 +157,7 @@ def _table(found: Results, columns: dict[str, list[str]]) -> ResultTable:
 def _outcomes(race: Race, found: Results) -> Iterator[tuple[str, list[str]]]:
     rows, scale, name = found.rows, metric_scale(race), UNITS[race.metric]
     if race.tuning.tuner:
-        yield "learning\nrate", [_rates(row) for row in rows]
+        yield _tuned_title(race), [_rates(row) for row in rows]
     yield "training\nloss", [figure_text(row.train_loss) for row in rows]
     if any(row.suboptimality for row in rows):
         yield "training loss\n− least", [figure_text(row.suboptimality) for row in rows]
@@ -165,7 +165,10 @@ def _outcomes(race: Race, found: Results) -> Iterator[tuple[str, list[str]]]:
     if any(row.test_accuracy for row in rows):
         yield "test\naccuracy, %", [figure_text(row.test_accuracy, 100) for row in rows]
     if race.tuning.tuner:
-        yield f"{name}\nat default lr", [figure_text(row.default, scale) for row in rows]
+        yield (
+            f"{name}\n{'as given' if race.tuning.space else 'at default lr'}",
+            [figure_text(row.default, scale) for row in rows],
+        )
     if len(rows) > 1:
         differences = [difference_texts(_to_baseline(race, row), scale) for row in rows]
         yield f"{name}\n− baseline’s", [mean for mean, _ in differences]
@@ -173,6 +176,12 @@ def _outcomes(race: Race, found: Results) -> Iterator[tuple[str, list[str]]]:
         yield "verdict", [_verdict(race, row) for row in rows]
     if found.verdicts > 1:
         yield FAMILY_WISE, [_family_wise(race, row) for row in rows]
+
+
+def _tuned_title(race: Race) -> str:
+    if not race.tuning.space:
+        return "learning\nrate"
+    return ",\n".join(dimension.name for dimension in race.tuning.dimensions)
 
 
 def _costs(race: Race, found: Results) -> Iterator[tuple[str, list[str]]]:
@@ -189,8 +198,14 @@ def _costs(race: Race, found: Results) -> Iterator[tuple[str, list[str]]]:
         fired = [None if row.regret_fired is None else 100 * row.regret_fired for row in rows]
         yield "q fell, %\nof steps", [number_text(share, ".1f") for share in fired]
         yield "NV/√T", [number_text(row.regret_variation, ".3g") for row in rows]
+    for name in dict.fromkeys(name for row in rows for name in row.sensitivity):
+        yield f"{name}\nmatters, %", [number_text(_percent(row.sensitivity.get(name)), ".0f") for row in rows]
     for name in dict.fromkeys(name for row in rows for name in row.measures):
         yield name, [figure_text(row.measures.get(name)) for row in rows]
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
 
 
 def _to_baseline(race: Race, row: ResultRow) -> ConfidenceInterval | None:
@@ -219,7 +234,7 @@ def _steps(target: Reached | None) -> str:
 
 
 def _rates(row: ResultRow) -> str:
-    return ", ".join(f"{rate:.3g}" for rate in row.lr.values()) + (" (edge)" if row.lr_on_edge else "") or MISSING
+    return ", ".join(map(shown_value, row.lr.values())) + (" (edge)" if row.lr_on_edge else "") or MISSING
 
 
 def _ended(row: ResultRow) -> str:

@@ -12,6 +12,7 @@ from edsl.errors import EdslError
 from edsl.lab.races.entrant import Entrant
 from edsl.lab.races.learning_rate import learning_rates
 from edsl.lab.races.race import Race
+from edsl.lab.races.space import sensitivities
 from edsl.lab.results.statistics import (
     FEWEST_RANKED,
     NOT_COMPARABLE,
@@ -76,8 +77,9 @@ class ResultRow:
 
     Attributes:
         spec: that of its final trials, with the learning rate that tuning chose.
-        lr: its learning rates by argument. lr_tried: how many were tried; lr_on_edge: the best of them is
-            the smallest or largest, so that a better one may lie beyond.
+        lr: its learning rates by argument, or all that was tuned. lr_tried: how many were tried; lr_on_edge: the
+            best of them is the smallest or largest, so that a better one may lie beyond.
+        sensitivity: the share of the tuning scores' variance that each hyper-parameter explains, of a space.
         suboptimality: the training loss above the task's least, where that is known.
         default: the metric with the learning rate as given.
         effects: to the baseline, and of an entrant with E to each of its controls.
@@ -89,7 +91,7 @@ class ResultRow:
     spec: str
     control_of: str
     about: str
-    lr: dict[str, float]
+    lr: dict[str, Any]
     lr_tried: int
     lr_on_edge: bool
     ok: int
@@ -110,6 +112,7 @@ class ResultRow:
     regret_fired: float | None
     regret_variation: float | None
     measures: dict[str, Figure]
+    sensitivity: dict[str, float]
 
     def record(self) -> dict[str, Any]:
         return asdict(self)
@@ -226,7 +229,7 @@ def _row(
         spec=spec,
         control_of=entrant.control_of,
         about=entrant.about,
-        lr=_rates(spec),
+        lr=race.tuned_values(spec) if race.tuning.space else _rates(spec),
         lr_tried=tried,
         lr_on_edge=edge,
         ok=len(well),
@@ -249,7 +252,15 @@ def _row(
         regret_fired=watched("fired"),
         regret_variation=watched("per_root"),
         measures=_measures(well),
+        sensitivity=_sensitivity(race, entrant, trials),
     )
+
+
+def _sensitivity(race: Race, entrant: Entrant, trials: Trials) -> dict[str, float]:
+    if not race.tuning.space:
+        return {}
+    scored, missing = race.tuned(entrant, trials)
+    return {} if missing else sensitivities(race.space_of(entrant), scored)
 
 
 def _rates(spec: str) -> dict[str, float]:

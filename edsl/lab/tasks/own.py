@@ -186,7 +186,8 @@ def changed(before: str, now: str) -> str:
     if not blocks:
         return "the ends of its lines"
     _, a, b, c, d = blocks[0]
-    same = len(os.path.commonprefix([old[a].strip(), new[c].strip()])) if b > a and d > c else 0
+    pairs = zip(old[a].strip(), new[c].strip()) if b > a and d > c else []
+    same = next((place for place, (one, other) in enumerate(pairs) if one != other), 0)
     was, is_now = (f"`{_around(lines[0], same)}`" if lines else "not there" for lines in (old[a:b], new[c:d]))
     more = sum(max(b - a, d - c) for _, a, b, c, d in blocks) - 1
     said = f"line {(a if b > a else c) + 1} was {was}, is {is_now}"
