@@ -87,6 +87,13 @@ def held_in(folder: Path) -> Any:
 
 
 def _extended(race: Any, seeds: int, folder: Path) -> Any:
+    if race.looks:
+        if seeds not in (race.seeds, race.looks[-1]):
+            raise EdslError(
+                f"the race in {folder} may stop early and has at most {race.looks[-1]} seeds, for which its verdicts "
+                "hold: drop --seeds, or choose another --out"
+            )
+        return race
     if seeds < race.seeds:
         raise EdslError(
             f"--seeds {seeds} is less than the {race.seeds} of the race in {folder}: a race can only be extended; "
@@ -221,6 +228,7 @@ _READERS: dict[str, Any] = {
     **{name: _tuned(name) for name in ("trials", "tuner")},
     "tune_seeds": lambda race, value: (value, race.tuning.seeds if race.tuning.tuner else "none (untuned)"),
     "epochs": _epochs,
+    "stop_early": lambda race, value: (value, bool(race.looks)),
     "lr": _rate,
     "tune": _space,
     "metric": lambda race, value: (value, race.metric),

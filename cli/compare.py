@@ -75,7 +75,7 @@ def run(race: Any, running: Running) -> Any:
         return None
     folder = running.out or Path("runs") / f"{race.setting.task.replace('/', '-')}-{datetime.now():%Y%m%d-%H%M%S}"
     record = open_record(race, folder, running.resume)
-    trained(race, record, folder, running, engine)
+    race, record = trained(race, record, folder, running, engine)
     found = results(race, record.finished, running.target)
     if race.setting.levels:
         from edsl.cli.matched_loss import tell
@@ -98,13 +98,14 @@ def engine_for(race: Any, running: Running) -> Any:
     return executor(running.engine, jobs_for(race, running), running.address, running.gpus)
 
 
-def trained(race: Any, record: Any, folder: Path, running: Running, engine: Any) -> None:
-    """Run what a record does not hold yet, and show how it goes."""
-    from edsl.lab.executors.driver import run as run_race
+def trained(race: Any, record: Any, folder: Path, running: Running, engine: Any) -> tuple[Any, Any]:
+    """Run what a record does not hold yet, and show how it goes; the race and its record as they ended."""
+    from edsl.lab.executors.driver import run_until_decided
 
+    made = [engine]
     try:
         with race_progress() as watch:
-            run_race(race, record, engine, watch)
+            return run_until_decided(race, record, lambda: made.pop() if made else engine_for(race, running), watch)
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted; continue with: edsl compare --resume --out {folder}") from None
 

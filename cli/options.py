@@ -61,6 +61,16 @@ SHARED: dict[str, tuple[Any, Any]] = {
     ),
     "seconds": (Annotated[float | None, typer.Option(help="Budget: seconds of training.")], None),
     "seeds": (Annotated[int, typer.Option(help="Number of final trials per optimizer, with seeds 0, 1, ….")], 5),
+    "stop_early": (
+        Annotated[
+            bool,
+            typer.Option(
+                "--stop-early",
+                help="Look after 5, 8, 12, … seeds, and stop once every verdict is decided.",
+            ),
+        ],
+        False,
+    ),
     "lr": (
         Annotated[
             str,
@@ -180,7 +190,7 @@ SHARED: dict[str, tuple[Any, Any]] = {
     ),
 }
 TRAINING = ("task", "model", "batch", "epochs", "steps", "evaluations", "seconds", "schedule", "device", "threads")
-TUNING = ("seeds", "lr", "trials", "tune_seeds", "tuner", "tune", "metric")
+TUNING = ("seeds", "stop_early", "lr", "trials", "tune_seeds", "tuner", "tune", "metric")
 RUNNING = ("jobs", "engine", "address", "gpus", "target", "dry_run", "as_json", "out", "resume")
 RACE = (*TRAINING, *TUNING, *RUNNING)
 _NO_SETTINGS = ("task", *RUNNING)

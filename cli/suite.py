@@ -91,12 +91,14 @@ def _budget(workload: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
 def _run(suite: Any, races: Sequence[Any], records: Sequence[Any], folder: Path, running: Running) -> None:
     from edsl.lab.results.scores import scores
 
+    ended = []
     for one, record in zip(races, records):
         if not running.as_json:
             print_note(one.setting.task)
-        trained(one, record, folder, running, engine_for(one, running))
+        ended.append(trained(one, record, folder, running, engine_for(one, running)))
+    races = [one for one, _ in ended]
     found = scores(
-        [(one, record.finished) for one, record in zip(races, records)],
+        [(one, record.finished) for one, record in ended],
         [workload.target for workload in suite.workloads],
     )
     if running.as_json:

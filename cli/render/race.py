@@ -45,10 +45,11 @@ def race_line(race: Race) -> str:
     tuned = (
         f", {what} tuned ({tuning.tuner}, {tuning.trials} tried on {tuning.seeds} other seeds)" if tuning.tuner else ""
     )
+    most = f" of at most {race.looks[-1]}" if race.looks else ""
     scheduled = f", {setting.schedule} lr" if setting.schedule != "constant" else ""
     return (
         f"{setting.task} ({setting.model}), batch {setting.batch}, {setting.budget:g} {setting.unit}{scheduled}, "
-        f"{race.seeds} seed{'s' if race.seeds > 1 else ''}{tuned}, {setting.device}"
+        f"{race.seeds} seed{'s' if race.seeds > 1 else ''}{most}{tuned}, {setting.device}"
     )
 
 

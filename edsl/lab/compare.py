@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from edsl.errors import EdslError, shown
-from edsl.lab.executors.driver import Progress, run_to_end
+from edsl.lab.executors.driver import Progress, run_until_decided
 from edsl.lab.executors.engines import executor
 from edsl.lab.races.build import open_record, race
 from edsl.lab.races.race import Race
+from edsl.lab.races.record import read_configuration
 from edsl.lab.report import tables
 from edsl.lab.results.result_tables import as_text, summary
 from edsl.lab.results.results import Results, results
@@ -79,6 +80,7 @@ def compare(
     *,
     task: str | os.PathLike[str] | Task,
     seeds: int = 5,
+    stop_early: bool = False,
     model: str | None = None,
     batch: int | None = None,
     epochs: int | None = None,
@@ -109,6 +111,7 @@ def compare(
     Args:
         specs: texts or pipelines; the first is the baseline unless `baseline` names another.
         task: the name of one of edsl's, a file such as "mytask.py" or "mytask.py:name", or an `edsl.Task`.
+        stop_early: look after 5, 8, 12, … seeds, and stop once every verdict is decided.
         controls: also run each optimizer with E without it and as its linear twin.
         jobs: trials at once, each in a process. engine: "local", or "ray" for a Ray cluster.
         out: the record's folder; a new one among the system's temporary files by default.
@@ -134,6 +137,7 @@ def compare(
         os.fspath(task) if isinstance(task, os.PathLike) else task,
         [str(spec) for spec in specs],
         seeds=seeds,
+        stop_early=stop_early,
         model=model,
         batch=batch,
         epochs=epochs,
@@ -155,9 +159,24 @@ def compare(
     )
     runner = executor(engine, jobs)
     folder = Path(tempfile.mkdtemp(prefix="edsl-") if out is None else out)
+    if resume and chosen.looks:
+        chosen = _where_it_stopped(chosen, folder)
     record = open_record(chosen, folder, resume)
-    run_to_end(chosen, record, _told if progress else lambda _: None, runner)
+    made = [runner]
+    chosen, record = run_until_decided(
+        chosen,
+        record,
+        lambda: made.pop() if made else executor(engine, jobs),
+        _told if progress else lambda _: None,
+    )
     return Comparison(chosen, results(chosen, record.finished, target), folder, tuple(record.finished))
+
+
+def _where_it_stopped(chosen: Race, folder: Path) -> Race:
+    """The race with as many seeds as its record has come to."""
+    held = read_configuration(folder)
+    seeds = held.get("seeds") if isinstance(held, dict) else None
+    return replace(chosen, seeds=seeds) if seeds in chosen.looks else chosen
 
 
 def _told(now: Progress) -> None:

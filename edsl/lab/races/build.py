@@ -31,6 +31,8 @@ from edsl.language.rules.texts import has_rules, line_of
 from edsl.language.spec import parse
 from edsl.language.stage import Stage
 
+FIRST_LOOK, GROWTH = 5, 1.5  # seeds of the first look of a race that may stop early, and from one look to the next
+
 
 def race(
     task: str | Task,
@@ -43,6 +45,7 @@ def race(
     evaluations: int | None = None,
     seconds: float | None = None,
     seeds: int = 3,
+    stop_early: bool = False,
     lr: str = "default",
     trials: int = 8,
     tune_seeds: int = 2,
@@ -68,6 +71,7 @@ def race(
         batch: examples a step, at most the training split.
         epochs, steps, evaluations, seconds: the budget of a trial, one of them; the task's steps by default.
         seeds: final trials of each optimizer.
+        stop_early: look before the last seed, and stop once every verdict is decided: `looks_to`.
         lr: "default" as the specs say; "auto" to tune each within `trials` learning rates; or factors on
             the specs' own, such as "0.1,1,10".
         trials, tune_seeds: learning rates that each optimizer may try, and trials of each.
@@ -101,7 +105,31 @@ def race(
     )
     _check_space(tuning, entrants)
     decides, against = _metric(metric, chosen), _baseline(baseline, entrants)
-    return Race(setting, entrants, seeds, tuning, decides, against, kind, _places(brought, entrants), chosen.source)
+    looks = looks_to(seeds) if stop_early else ()
+    seeds = looks[0] if looks else seeds
+    places = _places(brought, entrants)
+    return Race(setting, entrants, seeds, tuning, decides, against, kind, places, chosen.source, looks)
+
+
+def looks_to(most: int) -> tuple[int, ...]:
+    """Numbers of seeds after which a race of at most so many looks whether everything is decided.
+
+    Raises:
+        EdslError: for as few as the first look has.
+
+    Example:
+        >>> from edsl.lab.races.build import looks_to
+        >>> looks_to(20)
+        (5, 8, 12, 20)
+    """
+    if most <= FIRST_LOOK:
+        raise EdslError(
+            f"--stop-early looks first after {FIRST_LOOK} seeds: give --seeds {FIRST_LOOK + 1} or more, got {most}"
+        )
+    looks = [FIRST_LOOK]
+    while looks[-1] * GROWTH**2 <= most + FIRST_LOOK / 2:
+        looks.append(math.ceil(looks[-1] * GROWTH))
+    return (*[look for look in looks if look < most], most)
 
 
 def _setting(
@@ -288,7 +316,16 @@ def race_from(configuration: Any, whose: str = "this race") -> Race:
     (task_named(setting.task) if source is None else source.task()).model(setting.model)
     usable_device(setting.device)
     return Race(
-        setting, entrants, held["seeds"], tuning, held["metric"], held["baseline"], held["kind"], plugins, source
+        setting,
+        entrants,
+        held["seeds"],
+        tuning,
+        held["metric"],
+        held["baseline"],
+        held["kind"],
+        plugins,
+        source,
+        tuple(held.get("looks", ())),
     )
 
 

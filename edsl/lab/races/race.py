@@ -61,6 +61,7 @@ class Race:
         kind: "compare", "sweep", "ablate" or "sharpness": what its report asks.
         plugins: the files that brought stages of its entrants, with their texts.
         source: where a task of one's own comes from; None for one of edsl's.
+        looks: numbers of seeds after which it may stop, see `edsl.lab.results.sequential`; the last is the most.
     """
 
     setting: Setting
@@ -72,6 +73,7 @@ class Race:
     kind: str = "compare"
     plugins: tuple[Plugin, ...] = ()
     source: Source | None = None
+    looks: tuple[int, ...] = ()
 
     @property
     def task(self) -> Task:
@@ -94,6 +96,7 @@ class Race:
             "baseline": self.baseline,
             "kind": self.kind,
             "plugins": [plugin.record() for plugin in self.plugins],
+            "looks": list(self.looks),
             "source": None if self.source is None else self.source.record(),
         }
 

@@ -188,7 +188,8 @@ def _agreed(configuration: Any) -> Any:
     source = configuration.get("source") or {}
     tuning = {"space": "", **(configuration.get("tuning") or {})}
     own = [source.get(key) for key in ("name", "sha256", "data")]
-    return {**configuration, "plugins": hashes, "source": own, "tuning": tuning}
+    looks = configuration.get("looks", [])
+    return {**configuration, "plugins": hashes, "source": own, "tuning": tuning, "looks": looks}
 
 
 def _extends(before: Any, now: dict[str, Any]) -> bool:

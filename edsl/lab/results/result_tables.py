@@ -104,6 +104,11 @@ def reading(race: Race, found: Results) -> list[str]:
             f"{found.verdicts} verdicts: each alone is wrong in at most 5 % of races without a difference, all "
             "family-wise ones together (Holm) in at most 5 %"
         )
+    if race.looks:
+        said.append(
+            f"this race looked after {', '.join(str(look) for look in race.looks if look <= race.seeds)} of at most "
+            f"{race.looks[-1]} seeds; p and intervals are corrected for all {len(race.looks)} looks (Pocock)"
+        )
     if any(row.diverged or row.failed for row in found.rows):
         said.append(
             "where trials diverged or failed, verdicts are by exact signed ranks, such trials ranked worst: "

@@ -13,10 +13,13 @@ from edsl.lab.races.entrant import Entrant
 from edsl.lab.races.learning_rate import learning_rates
 from edsl.lab.races.race import Race
 from edsl.lab.races.space import sensitivities
+from edsl.lab.results.sequential import over_looks
 from edsl.lab.results.statistics import (
+    BETTER,
     FEWEST_RANKED,
     NOT_COMPARABLE,
     RESOLUTION,
+    WORSE,
     ConfidenceInterval,
     compared,
     holm,
@@ -169,6 +172,12 @@ def together(found: Sequence[tuple[Race, Results]]) -> list[Results]:
     ]
 
 
+def is_decided(found: Results, baseline: str) -> bool:
+    """Whether every difference to the baseline is one of the family-wise verdicts better or worse."""
+    said = [effect.family_wise for row in found.rows for effect in row.effects if effect.against == baseline]
+    return bool(said) and all(word in (BETTER, WORSE) for word in said)
+
+
 def checked_target(race: Race, target: float | None) -> float | None:
     """A target that a metric can come to.
 
@@ -283,7 +292,7 @@ def _effect(
     seeds = [seed for seed in own if seed in other]
     ours, theirs = ([_end(race, trials[seed]) for seed in seeds] for trials in (own, other))
     resolution = _resolution(race, [*own.values(), *other.values()])
-    interval = compared(ours, theirs, race.higher_is_better, resolution) if seeds else None
+    interval = over_looks(compared(ours, theirs, race.higher_is_better, resolution), race.looks) if seeds else None
     said = verdict(interval, race.higher_is_better)
     lost = {"here": ours.count(None), f"of {against}": theirs.count(None)}
     if any(lost.values()) and sum(one != two for one, two in zip(ours, theirs)) < FEWEST_RANKED:
