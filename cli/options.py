@@ -90,8 +90,8 @@ SHARED: dict[str, tuple[Any, Any]] = {
         Annotated[
             str | None,
             typer.Option(
-                help="Tuner: of --lr auto grid (a log grid, extended at its edge, then refined; the default) or tpe; of "
-                "--tune tpe (the default), quasi (evenly spread) or cmaes."
+                help="Tuner: for --lr auto grid (a log grid, extended at its edge, then refined) or tpe; for --tune "
+                "tpe, quasi (evenly spread) or cmaes. Default: the first."
             ),
         ],
         None,

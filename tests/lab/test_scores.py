@@ -169,7 +169,7 @@ def test_the_interval_over_tasks_keeps_its_error_in_2000_suites(tasks, between):
 def test_a_percentile_bootstrap_over_few_tasks_does_not():
     generator = np.random.default_rng(1)
     found = np.mean([percentile(simulated(generator, 4, 5, 0.6), generator) for _ in range(1000)])
-    assert found > 0.08
+    assert found > 0.12
 
 
 def test_several_tasks_are_raced_resumed_and_reported(tmp_path):

@@ -48,12 +48,12 @@ SMALL = Suite(
     "small",
     "six tasks for a CPU: images, tables, curves, a regression, text, a convex problem",
     (
-        Workload("digits", "cnn", 64, 200, 0.95),
-        Workload("cancer", "mlp", 64, 100, 0.95),
+        Workload("digits", "cnn", 64, 200, 0.97),
+        Workload("cancer", "mlp", 64, 100, 0.96),
         Workload("mnist1d", "mlp", 256, 300, 0.55),
-        Workload("sine", "mlp", 256, 400, 0.05),
-        Workload("bytes", "tiny", 16, 150, 2.75),
-        Workload("logistic", "linear", 64, 200, 0.42),
+        Workload("sine", "mlp", 256, 400, 0.15),
+        Workload("bytes", "tiny", 16, 150, 2.95),
+        Workload("logistic", "linear", 64, 200, 0.8),
     ),
     (("lr", "auto"), ("trials", 6), ("tune_seeds", 1), ("seeds", 5), ("schedule", "warmup-cosine")),
 )
