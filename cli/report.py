@@ -22,7 +22,9 @@ def report(folders: Sequence[Path], target: float | None, sinks: Sequence[str], 
     found, scored = _suite(folders, target) if len(folders) == 1 else (None, None)
     races = [_held(folder, target) for folder in folders] if found is None else found
     judged = together([(race, results) for race, results, *_ in races])
-    races = [(race, results, *rest) for (race, _, *rest), results in zip(races, judged, strict=True)]
+    races = [
+        (race, results, finished, folder) for (race, _, finished, folder), results in zip(races, judged, strict=True)
+    ]
     try:
         place.mkdir(parents=True, exist_ok=True)
         written = write(races, place, scored)

@@ -41,7 +41,8 @@ def values_of(pipeline: Pipeline, names: Collection[str]) -> dict[str, Any]:
         if name not in pipeline.keys:
             continue
         stage, argument = pipeline.owner_of(name)
-        found[name] = stage.defaults()[argument] if stage.moves_weights else getattr(stage, argument)
+        foreign = stage is pipeline.update and pipeline.update.moves_weights
+        found[name] = pipeline.update.defaults()[argument] if foreign else getattr(stage, argument)
     return found
 
 

@@ -209,7 +209,7 @@ class Race:
         scores, missing = self.tuned(entrant, trials)
         if missing or not scores:
             return entrant.spec, False, len(scores)
-        best = best_factor(scores)
+        best: Any = best_factor(scores)
         edge = bool(at_ends(self.space_of(entrant), best)) if self.tuning.space else on_edge(scores)
         return self.spec_at(entrant, best), edge, len(scores)
 

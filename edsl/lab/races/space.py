@@ -168,11 +168,12 @@ def next_candidates(
 
 @lru_cache(maxsize=256)
 def _starts(space: tuple[Dimension, ...], own: tuple[Any, ...], count: int) -> tuple[tuple[float, ...], ...]:
-    """A pipeline's own values, then a Halton sequence over the cube (Halton 1960, scrambled by a fixed seed)."""
+    """A pipeline's own values, then a Halton sequence over the cube (Halton 1960)."""
     from scipy.stats.qmc import Halton
 
     shares = [dimension.share(value) for dimension, value in zip(space, own)]
-    spread = [tuple(map(float, point)) for point in Halton(len(space), seed=0).random(count)]
+    halton = Halton(len(space), scramble=False).random(count + 1)[1:]  # the first is a corner
+    spread = [tuple(map(float, point)) for point in halton]
     first = [tuple(0.5 if share is None else share for share in shares)] if None not in shares else []
     return tuple([*first, *spread][:count])
 

@@ -69,18 +69,33 @@ def summary(race: Race, found: Results) -> ResultTable:
     return _table(found, columns)
 
 
+NARROWEST = 20  # columns of names beside figures; with fewer they stand above
+
+
 def as_text(table: ResultTable, width: int = 80) -> str:
-    """A table as plain text; names are folded so that it fits the width where it can."""
-    lines = [[line.name + (f" ({line.ended})" if line.ended else ""), *line.cells] for line in table.lines]
-    columns = list(zip(("optimizer", *table.titles), *lines, strict=True))
+    """A table as plain text: names are folded, or stand above their figures, so that it fits the width where it can."""
+    names = [line.name + (f"  {line.ended}" if line.ended else "") for line in table.lines]
+    columns = list(zip(table.titles, *(line.cells for line in table.lines), strict=True))
     widths = [max(map(len, column)) for column in columns]
-    widths[0] = min(widths[0], max(14, width - sum(widths[1:]) - 2 * len(widths[1:])))
+    longest = max(map(len, ("optimizer", *names)))
+    room = min(longest, width - sum(widths) - 2 * len(widths))
+    beside = room >= min(longest, NARROWEST)
     said = []
-    for cells in ([title for title, *_ in columns], *lines):
-        first, *folded = textwrap.wrap(cells[0], widths[0]) or [""]
-        said.append("  ".join([first.ljust(widths[0]), *(c.rjust(w) for c, w in zip(cells[1:], widths[1:]))]))
-        said += [f"  {rest}" for rest in folded]
+    for name, cells in zip(("optimizer", *names), (table.titles, *(line.cells for line in table.lines)), strict=True):
+        first, *folded = textwrap.wrap(name, room if beside else width) or [""]
+        figures = "  ".join(cell.rjust(wide) for cell, wide in zip(cells, widths))
+        if beside:
+            said += [f"{first.ljust(room)}  {figures}", *(f"  {rest}" for rest in folded)]
+        else:
+            said += [first, *folded, f"  {figures}"]
     return "\n".join(line.rstrip() for line in said)
+
+
+def rest(race: Race, found: Results) -> ResultTable:
+    """What `outcomes` shows and `summary` doesn't: the other losses, and the metric at the spec's own values."""
+    shown = {_tuned_title(race), "95 % interval", "verdict", FAMILY_WISE, f"{UNITS[race.metric]}\n− baseline’s"}
+    own = {"accuracy": "test\naccuracy, %", "loss": "test\nloss", "train": "training\nloss"}[race.metric]
+    return _table(found, {title: cells for title, cells in _outcomes(race, found) if title not in shown | {own}})
 
 
 def target_text(race: Race, found: Results) -> str:

@@ -167,10 +167,10 @@ def _profiles(times: Sequence[TaskTimes], names: Sequence[str], unit: str) -> di
     Of each resample tasks are drawn with replacement, then seeds of each; the same for all optimizers.
     """
     if not times:
-        return dict.fromkeys(names, (math.nan,) * 3)
+        return dict.fromkeys(names, (math.nan, math.nan, math.nan))
     seeds = min(len(one.spent[unit][name]) for one in times for name in names)
     if not seeds:
-        return dict.fromkeys(names, (math.nan,) * 3)
+        return dict.fromkeys(names, (math.nan, math.nan, math.nan))
     costs = np.array([[one.spent[unit][name][:seeds] for one in times] for name in names])
     generator = np.random.default_rng(0)
     drawn = generator.integers(len(times), size=(RESAMPLES, len(times)))

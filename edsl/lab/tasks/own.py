@@ -11,7 +11,7 @@ import os
 import re
 import sys
 from dataclasses import dataclass, field, fields
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
@@ -296,9 +296,8 @@ def _as_text(value: Any) -> str:
         return "\n".join(f"{key}: {_as_text(part)}" for key, part in value.items())
     if not callable(value):
         return repr(value)
-    inner = getattr(value, "func", None)  # of a partial
-    if inner is not None:
-        return f"{_as_text(inner)} {value.args} {value.keywords}"
+    if isinstance(value, partial):
+        return f"{_as_text(value.func)} {value.args} {value.keywords}"
     try:
         text = dedent(inspect.getsource(value))
         seen = inspect.getclosurevars(value) if inspect.isfunction(value) else None
@@ -325,7 +324,7 @@ def data_hash(source: Source) -> str:
                 take(column)
         elif isinstance(part, torch.Tensor):
             found.update(f"{part.dtype}{tuple(part.shape)}".encode())
-            found.update(part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            found.update(part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         else:
             found.update(str(len(part)).encode())
             first = part[:64]
