@@ -33,7 +33,7 @@ def check_effective(asked: Mapping[str, Any]) -> None:
         if name in asked and rate != "auto" and not tunes:
             raise EdslError(f"{_written(name)} has no effect without --lr auto, or --tune")
     if "tune_seeds" in asked and rate == "default" and not tunes:
-        raise EdslError("--tune-seeds has no effect without --tune, --lr auto, or factors such as --lr 0.1,1,10")
+        raise EdslError("--tune-seeds has no effect without --lr auto, or factors such as --lr 0.1,1,10, or --tune")
 
 
 def resumes(running: Running) -> bool:

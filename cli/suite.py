@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from edsl.cli.asked import check_effective, resumed
-from edsl.cli.compare import engine_for, jobs_for, trained
 from edsl.cli.options import Running
 from edsl.cli.render.page import print_json, print_note
 from edsl.cli.render.suite import print_suite, print_suite_forecast
+from edsl.cli.run import engine_for, jobs_for, trained
 from edsl.errors import EdslError
 
 

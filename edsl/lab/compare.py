@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -10,8 +11,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from edsl.errors import EdslError, shown
-from edsl.lab.executors.driver import Progress, run_until_decided
+from edsl.errors import EdslError, nearest, shown
+from edsl.lab.executors.driver import run_until_decided
 from edsl.lab.executors.engines import executor
 from edsl.lab.races.build import open_record, race
 from edsl.lab.races.race import Race
@@ -83,28 +84,19 @@ def compare(
     stop_early: bool = False,
     model: str | None = None,
     batch: int | None = None,
-    epochs: int | None = None,
     steps: int | None = None,
-    evaluations: int | None = None,
-    seconds: float | None = None,
     schedule: str = "constant",
     lr: str = "default",
-    trials: int = 8,
-    tune_seeds: int = 2,
-    tuner: str | None = None,
     tune: str = "",
+    trials: int = 8,
     metric: str | None = None,
-    baseline: str | None = None,
+    baseline: Any = None,
     controls: bool = True,
-    measures: Sequence[str] = (),
-    target: float | None = None,
-    device: str = "auto",
-    threads: int = 1,
     jobs: int = 1,
     engine: str = "local",
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
-    progress: bool = False,
+    more: Mapping[str, Any] | None = None,
 ) -> Comparison:
     """Race optimizers on a task, as `edsl compare` does: same weights, batches, seeds and number of trials for all.
 
@@ -114,62 +106,43 @@ def compare(
         stop_early: look after 5, 8, 12, … seeds, and stop once every verdict is decided.
         controls: also run each optimizer with E without it and as its linear twin.
         jobs: trials at once, each in a process. engine: "local", or "ray" for a Ray cluster.
-        out: the record's folder; a new one among the system's temporary files by default.
-        resume: go on with the race that `out` holds; more seeds extend it.
-        progress: print a line for each trial.
-
-    Other arguments are those of `edsl.lab.races.build.race`.
+        out: the record's folder, a new temporary one by default; with `resume` its race goes on, with more seeds too.
+        more: further arguments of `edsl.lab.races.build.race` by name, such as {"device": "cuda", "tune_seeds": 3}.
 
     Raises:
         EdslError: for whatever `edsl compare` refuses, with the same line.
-
-    Example:
-        >>> import edsl
-        >>> result = edsl.compare(["sgd(lr=0.1)", "adam(lr=0.01)"], task="digits", model="linear", steps=20, seeds=3)
-        >>> [row.name for row in result.results.rows], len(result.trials)
-        (['sgd(lr=0.1)', 'adam(lr=0.01)'], 6)
     """
     if isinstance(specs, str) or not isinstance(specs, Sequence):
         raise EdslError(f"specs must be a list, such as ['alto', 'lamb(lr=0.01)'], got {shown(specs)}")
     if resume and out is None:
         raise EdslError("resume=True needs out=: the folder of the race to finish")
-    chosen = race(
-        os.fspath(task) if isinstance(task, os.PathLike) else task,
-        [str(spec) for spec in specs],
-        seeds=seeds,
-        stop_early=stop_early,
-        model=model,
-        batch=batch,
-        epochs=epochs,
-        steps=steps,
-        evaluations=evaluations,
-        seconds=seconds,
-        schedule=schedule,
-        lr=lr,
-        trials=trials,
-        tune_seeds=tune_seeds,
-        tuner=tuner,
-        tune=tune,
-        metric=metric,
-        baseline=None if baseline is None else str(baseline),
-        controls=controls,
-        measures=measures,
-        device=device,
-        threads=threads,
-    )
-    runner = executor(engine, jobs)
-    folder = Path(tempfile.mkdtemp(prefix="edsl-") if out is None else out)
+    place = os.fspath(task) if isinstance(task, os.PathLike) else task
+    against = None if baseline is None else str(baseline)
+    trained = {"seeds": seeds, "stop_early": stop_early, "model": model, "batch": batch, "steps": steps}
+    judged = {"metric": metric, "baseline": against, "controls": controls, "schedule": schedule}
+    tuned = {"lr": lr, "tune": tune, "trials": trials}
+    chosen = race(place, [str(spec) for spec in specs], **{**trained, **judged, **tuned, **_further(more or {})})
+    return _run(chosen, Path(tempfile.mkdtemp(prefix="edsl-") if out is None else out), resume, engine, jobs)
+
+
+def _further(more: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Arguments of a race beside `compare`'s own; raises EdslError for what is none."""
+    known = inspect.signature(race).parameters.keys() - {"task", "specs", *inspect.signature(compare).parameters}
+    for name in more:
+        if name not in known:
+            raise EdslError(f"more: unknown argument {shown(name)}; {nearest(str(name), sorted(known), 'known')}")
+    return more
+
+
+def _run(chosen: Race, folder: Path, resume: bool, engine: str, jobs: int) -> Comparison:
+    made = [executor(engine, jobs)]  # bad options are refused before anything is written
     if resume and chosen.looks:
         chosen = _where_it_stopped(chosen, folder)
     record = open_record(chosen, folder, resume)
-    made = [runner]
     chosen, record = run_until_decided(
-        chosen,
-        record,
-        lambda: made.pop() if made else executor(engine, jobs),
-        _told if progress else lambda _: None,
+        chosen, record, lambda: made.pop() if made else executor(engine, jobs), lambda _: None
     )
-    return Comparison(chosen, results(chosen, record.finished, target), folder, tuple(record.finished))
+    return Comparison(chosen, results(chosen, record.finished), folder, tuple(record.finished))
 
 
 def _where_it_stopped(chosen: Race, folder: Path) -> Race:
@@ -177,8 +150,3 @@ def _where_it_stopped(chosen: Race, folder: Path) -> Race:
     held = read_configuration(folder)
     seeds = held.get("seeds") if isinstance(held, dict) else None
     return replace(chosen, seeds=seeds) if seeds in chosen.looks else chosen
-
-
-def _told(now: Progress) -> None:
-    if not now.step:
-        print(f"trial {now.done + 1}/{now.planned}: {now.name}, {now.trial}")

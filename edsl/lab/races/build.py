@@ -67,48 +67,45 @@ def race(
 
     Args:
         task: the name of one, FILE.py or FILE.py:NAME for one of your own, or the task itself.
-        specs: texts, or entrants with names of their own.
-        batch: examples a step, at most the training split.
+        specs: texts, or entrants with names of their own; `baseline` is one as given, the first by default.
         epochs, steps, evaluations, seconds: the budget of a trial, one of them; the task's steps by default.
-        seeds: final trials of each optimizer.
         stop_early: look before the last seed, and stop once every verdict is decided: `looks_to`.
-        lr: "default" as the specs say; "auto" to tune each within `trials` learning rates; or factors on
-            the specs' own, such as "0.1,1,10".
-        trials, tune_seeds: learning rates that each optimizer may try, and trials of each.
-        tuner: of lr="auto" "grid", the default, or "tpe"; of `tune` "tpe", the default, "quasi" or "cmaes".
-        tune: hyper-parameters to tune together instead, within `trials` points: "lr=log(1e-4,1), beta2=(.8,.99)".
+        lr: "default" as the specs say; "auto" to tune; or factors on the specs' own, such as "0.1,1,10".
+        tune: hyper-parameters to tune together instead: "lr=log(1e-4,1), beta2=(.8,.99)", see `edsl.lab.races.space`.
+        trials, tune_seeds: what each optimizer may try, and trials of each; tuner: how, see `Tuning`.
         metric: "accuracy", "loss" or "train"; accuracy where the task has one, else loss.
-        baseline: the spec, as given, that the others are compared to; the first by default.
         controls: also run E's controls for every spec with E.
-        threads: of the CPU; one is fastest for small models, and gives the same bits on every machine.
-        measures: names of `edsl.lab.measures.catalogue`.
         levels: training losses at which sharpness and drift are measured.
         plugins: files with stages for workers to load, beside those that brought stages of the specs.
 
     Raises:
-        EdslError: for an unknown task, model, device, schedule, metric, baseline or measure, a bad spec, one
-            given twice or that can't take the model's parameters, or a bad number.
+        EdslError: for whatever can't be raced, in one line.
     """
-    brought, entrants = load_once(plugins), _entrants(specs, controls)
-    chosen = task_named(task)
-    if chosen.source is not None:
-        check(chosen, model)
+    brought, entrants, chosen = load_once(plugins), _entrants(specs, controls), _task(task, model)
     _check_counts({"seeds": seeds, "trials": trials, "tune-seeds": tune_seeds})
     amounts = {"steps": steps, "evaluations": evaluations, "seconds": seconds, "epochs": epochs}
     setting = _setting(chosen, model, batch, amounts, device, threads, monitor, schedule, measures, levels)
+    _check_entrants(entrants, chosen, setting)
+    tuning = _tuning(lr, tune, tuner, trials, tune_seeds, entrants)
+    decides, against = _metric(metric, chosen), _baseline(baseline, entrants)
+    looks, places = looks_to(seeds) if stop_early else (seeds,), _places(brought, entrants)
+    early = looks if stop_early else ()
+    return Race(setting, entrants, looks[0], tuning, decides, against, kind, places, chosen.source, early)
+
+
+def _task(task: str | Task, model: str | None) -> Task:
+    """The task; one of somebody's own is tried on a few rows."""
+    chosen = task_named(task)
+    if chosen.source is not None:
+        check(chosen, model)
+    return chosen
+
+
+def _check_entrants(entrants: Sequence[Entrant], task: Task, setting: Setting) -> None:
     for entrant in entrants:
         _check_schedules(entrant, setting)
         with seeded(0):
-            check_fit(parse(entrant.spec), chosen.model(setting.model)[1]())
-    tuning = (
-        _tuning(lr, tuner, trials, tune_seeds, entrants) if not tune else _space(tune, lr, tuner, trials, tune_seeds)
-    )
-    _check_space(tuning, entrants)
-    decides, against = _metric(metric, chosen), _baseline(baseline, entrants)
-    looks = looks_to(seeds) if stop_early else ()
-    seeds = looks[0] if looks else seeds
-    places = _places(brought, entrants)
-    return Race(setting, entrants, seeds, tuning, decides, against, kind, places, chosen.source, looks)
+            check_fit(parse(entrant.spec), task.model(setting.model)[1]())
 
 
 def looks_to(most: int) -> tuple[int, ...]:
@@ -255,7 +252,11 @@ def _check_space(tuning: Tuning, entrants: Sequence[Entrant]) -> None:
             raise EdslError(f"--tune: {entrant} has none of {', '.join(names)}; known: {', '.join(own)}")
 
 
-def _tuning(lr: str, tuner: str | None, trials: int, seeds: int, entrants: Sequence[Entrant]) -> Tuning:
+def _tuning(lr: str, tune: str, tuner: str | None, trials: int, seeds: int, entrants: Sequence[Entrant]) -> Tuning:
+    if tune:
+        found = _space(tune, lr, tuner, trials, seeds)
+        _check_space(found, entrants)
+        return found
     if lr == "default":
         return Tuning(trials=0, seeds=0)
     tuner = "grid" if tuner is None else tuner

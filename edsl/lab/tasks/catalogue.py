@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from edsl.errors import EdslError, nearest, shown
-from edsl.lab.tasks import own
 from edsl.lab.tasks.task import Task
 
 # name: (place of a Task, or of a function from a folder or None to one; what it is)
@@ -72,6 +71,7 @@ def task(name: str | Task) -> Task:
         EdslError: for an unknown task, a folder that isn't there or holds nothing, one given to a task that takes
             none, or a file that holds no task.
     """
+    from edsl.lab.tasks import own
     from edsl.language.registry.stages import load
 
     if not isinstance(name, str):
