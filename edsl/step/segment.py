@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from edsl.language.reductions import StepAnalysis, analyse
+from edsl.language.reductions import StepAnalysis, Total, analyse, totals_of
 from edsl.language.rules.names import state_name
 from edsl.language.stage import BaseUpdate, Stage
 from edsl.numerics.dtypes import working_dtype
 from edsl.numerics.stochastic_rounding import key_of, rounded
-from edsl.step.contexts import ShardContext, TorchContext
+from edsl.step.contexts import AskingContext, ShardContext, TorchContext
 from edsl.step.inputs import LiveLayout, StepInputs
 
 
@@ -33,6 +33,12 @@ class Segment:
     places: tuple[tuple[tuple[str, int], ...], ...]
     live_layout: LiveLayout
     updates: bool  # the last stage is the pipeline's last, so θ moves
+    scalars: frozenset[int] = field(init=False, compare=False)  # the places of buffers of one number a layer
+
+    def __post_init__(self) -> None:
+        own = {state_name(label, name) for label, stage in zip(self.labels, self.stages) for name in stage.scalars()}
+        found = frozenset(place for place, name in enumerate(self.buffers) if name in own)
+        object.__setattr__(self, "scalars", found)  # torch.compile follows no property that is cached on the way
 
     @property
     def needs_total_norm(self) -> bool:
@@ -100,8 +106,15 @@ class Segment:
     ) -> tuple[Tensor, list[Tensor], TorchContext]:
         """What flows out, the next memory, and where it happened; nothing is written."""
         u, at, bound = self._begin(at_type, theta, x, inputs)
-        u, after = self.flow(bound, u, [buffer.to(at.theta.dtype) for buffer in buffers], inputs.normals, at)
+        u, after = self.flow(bound, u, self._read(buffers, at), inputs.normals, at)
         return u, after, at
+
+    def _read(self, buffers: Sequence[Tensor], at: TorchContext) -> list[Tensor]:
+        """Its first buffers as its stages take them."""
+        return [
+            at.of_scalar(buffer) if place in self.scalars else buffer.to(at.theta.dtype)
+            for place, buffer in enumerate(buffers)
+        ]
 
     def flow(
         self, bound: Sequence[Any], u: Any, buffers: Sequence[Any], normals: Sequence[Any], at: Any
@@ -145,7 +158,7 @@ class Segment:
     ) -> dict[int, Tensor]:
         """What the first stage's memory becomes before step k, by the numbers of the buffers that change."""
         u, at, (stage, *_) = self._begin(at_type, theta, x, inputs)
-        memory = self.memory[0](*(buffer.to(at.theta.dtype) for buffer in buffers[: len(self.memory[0]._fields)]))
+        memory = self.memory[0](*self._read(buffers[: len(self.memory[0]._fields)], at))
         after = (stage.begin if k == 1 else stage.refresh)(u, memory, at)
         return {place: new for place, (old, new) in enumerate(zip(memory, after)) if new is not old}
 
@@ -162,9 +175,9 @@ class Segment:
         at = at_type(theta.to(work), raw, inputs, numbers[live.k], numbers[live.looks], powers)
         return u, at, self.bound(numbers)
 
-    def asking(self, number: int) -> Callable[..., Any]:
-        """(θ, x, given, *memory) → a shard's partial result for each reduction of one round."""
-        chosen = [i for i, reduction in enumerate(self.analysis.reductions) if reduction.round == number]
+    def asking(self, turn: tuple[int, int]) -> Callable[..., Any]:
+        """(θ, x, given, *memory) → a shard's partial result for each reduction of one turn."""
+        chosen = [i for i, reduction in enumerate(self.analysis.reductions) if reduction.turn == turn]
 
         def ask(theta: Tensor, x: Tensor, inputs: StepInputs, *buffers: Tensor) -> tuple[Tensor, ...]:
             _, _, at = self.evaluate(ShardContext, theta, x, inputs, *buffers)
@@ -172,6 +185,36 @@ class Segment:
             return tuple(at.partials[i] for i in chosen)
 
         return ask
+
+    @cached_property
+    def totals(self) -> tuple[Total, ...]:
+        """What its stages ask of all layers."""
+        return totals_of(self.stages, self.memory)
+
+    @property
+    def asks_about_layers(self) -> bool:
+        """Whether a step needs more of its layer, or of all layers, than one element after another."""
+        return bool(self.analysis.reductions or self.totals) or self.needs_total_norm
+
+    @property
+    def levels(self) -> int:
+        """How many times all layers are added up."""
+        return 1 + max((total.level for total in self.totals), default=-1)
+
+    def totals_of(self, level: int) -> list[int]:
+        """The numbers of its totals over all layers on one level."""
+        return [i for i, total in enumerate(self.totals) if total.level == level]
+
+    def adding(self, level: int, is_shard: bool) -> Callable[..., Any]:
+        """(θ, x, given, *memory) → what a layer, or a shard, adds to each total over all layers on one level."""
+        chosen, at_type = self.totals_of(level), ShardContext if is_shard else AskingContext
+
+        def add(theta: Tensor, x: Tensor, inputs: StepInputs, *buffers: Tensor) -> tuple[Tensor, ...]:
+            _, _, at = self.evaluate(at_type, theta, x, inputs, *buffers)
+            assert isinstance(at, AskingContext)  # made by evaluate
+            return tuple(at.addends[i] for i in chosen)
+
+        return add
 
     def function(self) -> Callable[..., Any]:
         """(θ, x, given, *memory) → u, or None when θ was updated."""

@@ -22,6 +22,7 @@ from edsl.language.rules.paths import Path
 from edsl.language.rules.shapes import COLUMNS, ELEMENT, ROWS, SCALAR, Shape
 from edsl.language.rules.syntax.source import Source
 from edsl.language.rules.syntax.tree import Binary, Definition, Literal, Name, Negative, Several, StageCall, walk
+from edsl.language.schedules.layerwise import bare_number
 from edsl.language.stage import Adaptor, BaseUpdate, Stage, Wrapper
 
 DIRECTION_SETS = {"lr": 1.0, "weight_decay": 0.0}  # what a direction sets: Δθ at lr 1, without decay
@@ -105,6 +106,17 @@ class Variant:
     shapes: Mapping[str, Shape]
     calls: tuple[Call, ...]
 
+    @property
+    def scalars(self) -> tuple[str, ...]:
+        """The buffers of one number a layer."""
+        return tuple(name for name, shape in self.shapes.items() if shape == SCALAR)
+
+    def buffer_shapes(self, rows: int, columns: int) -> dict[str, tuple[int, ...]]:
+        """The buffers of rows or columns, with their shapes."""
+        sizes = {ROWS: rows, COLUMNS: columns}
+        own = {name: shape for name, shape in self.shapes.items() if shape not in (ELEMENT, SCALAR)}
+        return {name: (sizes.get(height, 1), sizes.get(width, 1)) for name, (height, width) in own.items()}
+
 
 class RuleStage(Stage):
     """A stage whose recurrence is a text.
@@ -131,8 +143,7 @@ class RuleStage(Stage):
     _program: Program
     _spared: bool
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def _prepare(self) -> None:
         self._equip(spared=False)
         if self.counts:
             self._check_numbers()
@@ -158,6 +169,9 @@ class RuleStage(Stage):
         _hold(self, nested, numbers, self._code(nested), spared)
         self.__dict__["_settled"] = True  # its betas are in its own author's order
 
+    def _with_knot(self, field: str, knot: float) -> Any:
+        return self.revalued({field: knot})  # whose stages within are built anew, so that their checks speak
+
     def _check_together(self, nested: tuple[Any, ...]) -> None:
         """Raises FieldError for stages within that are good one by one and not together."""
         if len({stage.cut for stage in nested if stage.is_matrix}) > 1:
@@ -169,7 +183,7 @@ class RuleStage(Stage):
         if call.label in known:
             return known[call.label]
         try:
-            stage = call.built(lambda name: getattr(self, name))
+            stage = call.built(lambda name: bare_number(getattr(self, name)))
         except EdslError as reason:
             names = sorted(call.names)
             message = getattr(reason, "message", str(reason))
@@ -177,7 +191,7 @@ class RuleStage(Stage):
         return stage.without_decay() if spared else stage
 
     def _code(self, nested: tuple[Any, ...]) -> Program:
-        key = (self.variant.path.choice, tuple(type(stage.init(0.0)) for stage in nested))
+        key = (self.variant.path.choice, tuple((type(stage.init(0.0)), stage.needs_total_norm) for stage in nested))
         if key not in self.programs:
             self.programs[key] = self._new_code(nested)
         return self.programs[key]
@@ -191,6 +205,7 @@ class RuleStage(Stage):
                 sets_rate=isinstance(stage, RuleStage),
                 reads_rate=isinstance(stage, (Wrapper, RuleStage)),
                 refreshes=stage.refresh_every > 0,
+                bounds=stage.needs_total_norm,
             )
             for call, stage in zip(variant.calls, nested)
         ]
@@ -211,6 +226,10 @@ class RuleStage(Stage):
     def written(self, x: Value, memory: Any, at: Any) -> tuple[Value, Any]:
         """A step that tells `at.note` what the rule calls each value on the way."""
         return self._new_code(self._nested, is_written=True).step(self, x, memory, at)
+
+    @property
+    def evaluation_buffer(self) -> str:
+        return self.variant.path.weights
 
     @property
     def refresh_every(self) -> int:
@@ -238,15 +257,14 @@ class RuleStage(Stage):
         return self._program.refresh(self, x, memory, at, due, begins)
 
     def buffer_shapes(self, rows: int, columns: int) -> dict[str, tuple[int, ...]]:
-        sizes = {ROWS: rows, COLUMNS: columns}
-        found: dict[str, tuple[int, ...]] = {
-            name: (sizes.get(shape[0], 1), sizes.get(shape[1], 1))
-            for name, shape in self.variant.shapes.items()
-            if shape not in (ELEMENT, SCALAR)  # one number a layer is kept in every element, until layers hold numbers
-        }
+        found = self.variant.buffer_shapes(rows, columns)
         for call, stage in zip(self.variant.calls, self._nested):
             found |= {f"{call.label}__{name}": shape for name, shape in stage.buffer_shapes(rows, columns).items()}
         return found
+
+    def scalars(self) -> tuple[str, ...]:
+        calls = zip(self.variant.calls, self._nested)
+        return (*self.variant.scalars, *(f"{call.label}__{name}" for call, stage in calls for name in stage.scalars()))
 
     @property
     def needs_hessian(self) -> bool:
