@@ -191,7 +191,7 @@ class RuleStage(Stage):
         return stage.without_decay() if spared else stage
 
     def _code(self, nested: tuple[Any, ...]) -> Program:
-        key = (self.variant.path.choice, tuple((type(stage.init(0.0)), stage.needs_total_norm) for stage in nested))
+        key = (self.variant.path.choice, tuple(map(_form, nested)))
         if key not in self.programs:
             self.programs[key] = self._new_code(nested)
         return self.programs[key]
@@ -206,6 +206,7 @@ class RuleStage(Stage):
                 reads_rate=isinstance(stage, (Wrapper, RuleStage)),
                 refreshes=stage.refresh_every > 0,
                 bounds=stage.needs_total_norm,
+                draws=len(stage.draws("")),
             )
             for call, stage in zip(variant.calls, nested)
         ]
@@ -265,6 +266,11 @@ class RuleStage(Stage):
     def scalars(self) -> tuple[str, ...]:
         calls = zip(self.variant.calls, self._nested)
         return (*self.variant.scalars, *(f"{call.label}__{name}" for call, stage in calls for name in stage.scalars()))
+
+    def draws(self, label: str) -> tuple[tuple[Any, str], ...]:
+        own = ((self, label),) if "normal" in self.variant.path.words else ()
+        calls = zip(self.variant.calls, self._nested)
+        return (*own, *(draw for call, stage in calls for draw in stage.draws(f"{label}.{call.label}")))
 
     @property
     def needs_hessian(self) -> bool:
@@ -368,6 +374,11 @@ class RuleStage(Stage):
     def __reduce__(self) -> Any:
         values = {name: getattr(self, name) for name in self.argument_names()}
         return RuleStage.revive, (self.text, self.name, values, self._spared)
+
+
+def _form(stage: Stage) -> tuple[Any, ...]:
+    """What the code of a rule depends on of a stage within, beside its class."""
+    return type(stage.init(0.0)), stage.needs_total_norm, len(stage.draws(""))
 
 
 def _hold(stage: Any, nested: tuple[Any, ...], numbers: Any, code: Program, spared: bool) -> None:
