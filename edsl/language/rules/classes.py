@@ -15,11 +15,12 @@ from edsl.errors import EdslError, FieldError, nearest
 from edsl.language.arguments import stands_for
 from edsl.language.domain import Domain, Whole
 from edsl.language.reductions import asks_of_all
+from edsl.language.rules.calls import Call, Variant
 from edsl.language.rules.code import folded
 from edsl.language.rules.names import combined, ordered
 from edsl.language.rules.paths import Path, check_size, paths_of
 from edsl.language.rules.shapes import shapes_of
-from edsl.language.rules.stage import KINDS, Call, RuleStage, Variant
+from edsl.language.rules.stage import KINDS, RuleStage
 from edsl.language.rules.syntax.canonical import canonical
 from edsl.language.rules.syntax.parameters import domain_of, field_of
 from edsl.language.rules.syntax.source import Source
