@@ -9,6 +9,17 @@ import typer
 
 from edsl.cli.options import AsJson, Spec, Specs, spec_text
 
+Delay = Annotated[
+    int | None, typer.Option(metavar="STEPS", help="Age of the gradients, as in asynchronous or pipelined training.")
+]
+BatchNoise = Annotated[
+    float | None,
+    typer.Option(metavar="C", help="Deviation of a batch's curvature over its mean, for stability in mean square."),
+]
+Batch = Annotated[int | None, typer.Option(help="Examples per batch, instead of --batch-noise; needs --noise-scale.")]
+NoiseScale = Annotated[
+    float | None, typer.Option(help="Gradient noise scale tr Σ/‖G‖², as `edsl train --measure noise` gives it.")
+]
 Out = Annotated[Path, typer.Option(help="Figure to write: .png, .svg or .pdf.")]
 
 
@@ -63,20 +74,56 @@ def check_stability_command(
     step: Annotated[
         int | None, typer.Option(help="Step whose scheduled values are taken; default: the largest value of each.")
     ] = None,
+    delay: Delay = None,
+    batch_noise: BatchNoise = None,
+    batch: Batch = None,
+    noise_scale: NoiseScale = None,
     as_json: AsJson = False,
 ) -> None:
     """Check convergence on a quadratic: the paper's bounds, the ODE's, and the exact condition.
 
     Stable means that every curvature in (0, HIGH] converges. Without --lr and
     --curvature, it means that some lr converges and |alpha| is within the paper's bound.
+    With noise it means that θ² decays on average.
 
     Exit codes: 0 stable, 1 not stable, 2 bad input.
 
     Example: edsl check-stability -5 0.99 --lr 0.01 --curvature -1:100
+    Example: edsl check-stability --spec eadam --delay 1 --batch 256 --noise-scale 2000
     """
     from edsl.cli.check_stability import check_stability
+    from edsl.cli.gradients import Noise
 
-    check_stability(alpha, beta1, spec, beta2, momentum, lr, curvature, as_json, step)
+    noise = Noise(delay, batch_noise, batch, noise_scale)
+    check_stability(alpha, beta1, spec, beta2, momentum, lr, curvature, as_json, step, noise)
+
+
+def certify_command(
+    spec: Spec,
+    condition: Annotated[
+        float, typer.Option(metavar="KAPPA", help="κ = L/m > 1: the largest curvature over the least.")
+    ],
+    smoothness: Annotated[float, typer.Option(metavar="L", help="L, the largest curvature, for the verdict.")] = 1.0,
+    run: Annotated[
+        bool, typer.Option("--run", help="Step the compiled optimizer on the function on which it cycles.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Figure of certified rates and of the cycle: .png, .svg or .pdf.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Certify step sizes for every smooth strongly convex function, or show one on which the pipeline cycles for ever.
+
+    Stability on quadratics is not enough for them: this searches a certificate (weighted off-by-one condition),
+    and cycles of up to 60 steps. All in s = lr · L. The verdict is at the spec's own lr and --smoothness.
+
+    Exit codes: 0 certified, 1 a cycle found or unproven, 2 bad input.
+
+    Example: edsl certify "grad | e(alpha=-50) | sgd(momentum=0.9, average='ema')" --condition 1000
+    """
+    from edsl.cli.certify import certify
+
+    certify(spec, condition, smoothness, run, out, as_json)
 
 
 def check_regret_command(
