@@ -9,13 +9,13 @@ from fractions import Fraction
 
 import numpy as np
 
-from edsl.theory.certificates.multiplier import Circle, Sector, is_certified, radius_near
+from edsl.theory.certificates.multiplier import FINE, Circle, Sector, is_certified, radius_near
 from edsl.theory.systems.loop import Loop
 
 _DEEPEST = 1e-6  # of the quadratic's stable sharpness: below, nothing is certified
 _WIDEST, _NARROWEST = 0.06, 3e-7  # of the cells that are certified as a whole, relative
 _BACK = (0.0, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)  # how far to retreat until exact arithmetic agrees
-_SCAN, _HALVINGS, _GOLDEN = 48, 34, 26
+_SCAN, _HALVINGS, _GOLDEN = 32, 30, 20
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def largest_certified(loop: Loop, condition: float, below: float) -> float:
     Args:
         below: the largest L that can be: the quadratic's.
     """
-    circle = Circle(loop, 1.0)
+    circle = Circle(loop, 1.0, FINE)
     first = at = below * _DEEPEST
     wide = _WIDEST
     while wide > _NARROWEST and at < below:
@@ -61,7 +61,7 @@ def certified_rate(loop: Loop, condition: float, L: float) -> Certificate | None
         return None
     for share in (0.0, 1e-6, 1e-4, 1e-2, 0.1, 0.5):
         rate = _rounded_up(found + share * (1 - found))
-        weight = Circle(loop, float(rate)).weight(L / condition, L)
+        weight = Circle(loop, float(rate), FINE).weight(L / condition, L)
         if rate < 1 and weight is not None and is_certified(loop, sector(L, condition), rate, Fraction(weight)):
             return Certificate(L, float(rate), weight)
     return None
@@ -90,7 +90,7 @@ def sector(L: float, condition: float) -> Sector:
 
 def converges(loop: Loop, condition: float, L: float) -> bool:
     """Whether the pipeline is shown to converge on every f of curvatures in [L/κ, L], in exact arithmetic."""
-    weight = Circle(loop, 1.0).weight(L / condition, L)
+    weight = Circle(loop, 1.0, FINE).weight(L / condition, L)
     return weight is not None and is_certified(loop, sector(L, condition), Fraction(1), Fraction(weight))
 
 

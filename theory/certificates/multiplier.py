@@ -26,7 +26,8 @@ from edsl.theory.systems.circle import correlation, is_positive_between, on_circ
 from edsl.theory.systems.loop import Loop
 from edsl.theory.systems.polynomial import lies_inside, multiply, quotient, value
 
-_NEAREST, _GEOMETRIC, _EVEN = 1e-9, 1400, 1200  # angles: from the least on, in powers, then evenly spaced
+_NEAREST = 1e-9  # the least angle
+FINE, COARSE = 4000, 750  # angles in powers from the least on, and as many evenly spaced
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,12 @@ class Circle:
 
     loop: Loop
     radius: float
+    points: int = COARSE
 
     @cached_property
     def angles(self) -> Any:
-        geometric = np.geomspace(_NEAREST, np.pi, _GEOMETRIC)
-        return np.concatenate([[0.0], geometric, np.linspace(np.pi / _EVEN, np.pi, _EVEN)])
+        geometric = np.geomspace(_NEAREST, np.pi, self.points)
+        return np.concatenate([[0.0], geometric, np.linspace(np.pi / self.points, np.pi, self.points)])
 
     @cached_property
     def _values(self) -> tuple[Any, Any]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edsl.theory.systems.loop import Loop
 from edsl.theory.text.figure import figure
 
-LONGEST_DELAY = 64
+LONGEST_DELAY = 32
 _MOST_NOISE = 1e6
 
 

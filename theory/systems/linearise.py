@@ -81,7 +81,7 @@ _REFUSED = {
     "clamp": "a bound on each element",
     "min": "a minimum",
     "max": "a maximum",
-    "sign": "a sign",
+    "sign": "a sign, whose slope at 0 nothing bounds",
     "positive": "a mask",
     "where": "a choice by values",
     "row_mean": "a mean over each row",

@@ -7,6 +7,7 @@ near 1, as of several averages with one β, can't mislead it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -130,8 +131,19 @@ def widest_gaps(edges: tuple[Edge, ...]) -> list[tuple[Fraction | None, Fraction
     if not places:
         return [(None, None, Fraction(0))]
     first, last = places[0], places[-1]
-    between = [(low, high, (low + high) / 2) for low, high in pairwise(places) if not _same(low, high)]
+    between = [(low, high, _short_between(low, high)) for low, high in pairwise(places) if not _same(low, high)]
     return [(None, first, first - max(1, abs(first))), *between, (last, None, last + max(1, abs(last)))]
+
+
+def _short_between(low: Fraction, high: Fraction) -> Fraction:
+    """A number of few digits near the middle of two, which exact arithmetic is fast with."""
+    middle = (low + high) / 2
+    size = math.floor(math.log2(abs(middle.numerator)) - math.log2(middle.denominator)) if middle else 0
+    for bits in (8, 24, 53):
+        unit = Fraction(2) ** (size - bits)
+        if low < (short := round(middle / unit) * unit) < high:
+            return short
+    return middle
 
 
 def _same(low: Fraction, high: Fraction) -> bool:
