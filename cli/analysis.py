@@ -126,6 +126,32 @@ def certify_command(
     certify(spec, condition, smoothness, run, out, as_json)
 
 
+def design_command(
+    spec: Spec,
+    spectrum: Annotated[str, typer.Option(metavar="LOW:HIGH", help="Curvatures for which it shall be fast, above 0.")],
+    over: Annotated[
+        str, typer.Option(metavar="NAME,…", help="Hyper-parameters to choose; default: all that matter but decay.")
+    ] = "",
+    delay: Delay = None,
+    batch_noise: BatchNoise = None,
+    batch: Batch = None,
+    noise_scale: NoiseScale = None,
+    out: Annotated[Path | None, typer.Option(help="Figure of the rates: .png, .svg or .pdf.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Design: search the hyper-parameters whose worst rate over a spectrum of curvatures is best, with and without E.
+
+    Rates are of quadratics. With noise they are of √E‖θ‖².
+    Exit codes: 0 found, 1 nothing found that converges, 2 bad input.
+
+    Example: edsl design esgd --spectrum 0.01:10 --delay 1
+    """
+    from edsl.cli.design import design
+    from edsl.cli.gradients import Noise
+
+    design(spec, spectrum, over, Noise(delay, batch_noise, batch, noise_scale), out, as_json)
+
+
 def check_regret_command(
     beta2: Annotated[float | None, typer.Option(help="Decay of the first moment; default: the spec's.")] = None,
     beta3: Annotated[float | None, typer.Option(help="Decay of the second moment; default: the spec's.")] = None,

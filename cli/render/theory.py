@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from rich.markup import escape
@@ -116,6 +117,33 @@ def _of_run(run: dict[str, Any], cycle: dict[str, Any]) -> list[str]:
     pushed = f"begun 1 % beside it, it is off by {run['off_after_push']:.1e} after {run['rounds']:,} rounds"
     away = f"from θ = (2, 0) with empty memory, f falls from {run['first_loss']:.3g} to {run['last_loss']:.3g} in "
     return [kept, pushed, f"{away}{run['steps']:,} steps"]
+
+
+def print_design(report: dict[str, Any]) -> None:
+    """The best values beside the given ones, those without E, and what is possible at all."""
+    page = Page()
+    page.print(escape(report["spec"]), style="bold", soft_wrap=True)
+    low, high = report["spectrum"]
+    kinds = [f"{report['delay']} steps of delay" if report["delay"] else "", _noise_of(report["batch_noise"])]
+    said = "".join(f", {kind}" for kind in kinds if kind)
+    page.print(f"curvatures {figure(low)} to {figure(high)}, condition {figure(report['condition'])}{said}")
+    table = Table()
+    for name, justify in (("", "left"), ("worst rate", "right"), ("steps a digit", "right"), ("values", "left")):
+        table.add_column(name, justify=justify, overflow="fold")
+    rows = {"as given": report["own"], "best": report["best"], "best without E": report["without_e"]}
+    for name, row in rows.items():
+        if row is not None:
+            values = "\n".join(f"{key}={figure(value)}" for key, value in row["values"].items())
+            steps = "diverges" if row["steps_per_digit"] is None else figure(row["steps_per_digit"])
+            table.add_row(name, figure(row["rate"]), steps, escape(values))
+    for name, rate in (report["limits"] or {}).items():
+        table.add_row(name, figure(rate), figure(math.log(10) / -math.log(rate)) if rate else "–", "")
+    page.print(table)
+    page.print(report["verdict"], style="bold", soft_wrap=True)
+
+
+def _noise_of(noise: float) -> str:
+    return f"σ_h/h = {figure(noise)} (in mean square)" if noise else ""
 
 
 def _between(low: float | None, high: float | None) -> str:

@@ -56,7 +56,7 @@ def largest_certified(loop: Loop, condition: float, below: float) -> float:
 
 def certified_rate(loop: Loop, condition: float, L: float) -> Certificate | None:
     """The smallest rate that the condition gives at one L; None where it gives none below 1."""
-    found = _least_rate(loop, condition, L)
+    found = rate_at(loop, condition, L)
     if found is None:
         return None
     for share in (0.0, 1e-6, 1e-4, 1e-2, 0.1, 0.5):
@@ -73,7 +73,7 @@ def best_rate(loop: Loop, condition: float, above: float) -> Certificate | None:
         return None
 
     def rate(logarithm: float) -> float:
-        found = _least_rate(loop, condition, math.exp(logarithm))
+        found = rate_at(loop, condition, math.exp(logarithm))
         return 1.0 if found is None else found
 
     grid = np.linspace(math.log(above * 1e-4), math.log(above), _SCAN)
@@ -98,8 +98,11 @@ def _retreat(L: float) -> Iterator[float]:
     return (L * (1 - share) for share in _BACK)
 
 
-def _least_rate(loop: Loop, condition: float, L: float) -> float | None:
-    """By bisection over ρ, above what the quadratics in the class and unreached modes allow."""
+def rate_at(loop: Loop, condition: float, L: float) -> float | None:
+    """The smallest ρ that holds on a grid of angles, by bisection; None where none below 1 does.
+
+    It lies above what the quadratics of the class allow, and modes that no gradient reaches.
+    """
     if Circle(loop, 1.0).weight(L / condition, L) is None:
         return None
     unreached = np.abs(np.roots([float(x) for x in reversed(loop.unreached)])).max(initial=0.0)
