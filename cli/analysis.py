@@ -251,14 +251,31 @@ def map_command(
     curvature: Annotated[
         float | None, typer.Option(help="Curvature in the left panel, above 0; default: 1/lr.")
     ] = None,
+    of: Annotated[
+        str,
+        typer.Option(
+            help="stability; certified (needs --condition); delay (--delay); batch (--batch-noise); rate (--spectrum)."
+        ),
+    ] = "stability",
+    condition: Annotated[float | None, typer.Option(metavar="KAPPA", help="Condition L/m of the functions.")] = None,
+    delay: Delay = None,
+    batch_noise: BatchNoise = None,
+    batch: Batch = None,
+    noise_scale: NoiseScale = None,
+    spectrum: Annotated[str | None, typer.Option(metavar="LOW:HIGH", help="Curvatures of the worst rate.")] = None,
 ) -> None:
-    """Plot spectral radius and stable sharpness over two hyper-parameters, with the paper's bound.
+    """Plot what is stable, certified or fast over two hyper-parameters, with the paper's bound.
+
+    The default has two panels: spectral radius at one curvature, and stable sharpness.
 
     Example: edsl map esgd --x alpha=-100:100 --y beta1=0:0.999 --out map.png
+    Example: edsl map esgd --of certified --condition 1000 --out certified.png
     """
-    from edsl.cli.plots import stability_map
+    from edsl.cli.gradients import Noise
+    from edsl.cli.plots import Asked, draw_map
 
-    stability_map(spec, x, y, curvature, out)
+    noise = Noise(delay, batch_noise, batch, noise_scale)
+    draw_map(spec, x, y, curvature, out, Asked(of, noise, condition, spectrum))
 
 
 def frequency_command(spec: Spec, out: Out) -> None:
