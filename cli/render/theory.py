@@ -58,6 +58,8 @@ def print_stability(report: dict[str, Any]) -> None:
             "< 1",
             f"minimal {figure(radius['minimal'])}, with hidden modes {figure(radius['full'])}",
         )
+        if report["steady_variance"] is not None:
+            table.add_row("variance of θ per variance of gradient noise", "", figure(report["steady_variance"]))
         _add_noise(table, report, f"at curvature {figure(radius['curvature'])}")
     page.print(table)
     page.print(report["verdict"], style="bold", soft_wrap=True)

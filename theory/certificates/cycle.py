@@ -6,8 +6,9 @@ there are c θ_k with c = −1/G(e^{iω}), that is, if the nearest point to θ_k
 
     |arg[(c−m)* (L−c)]| ≤ π/K   ⇔   L²/κ − L [(1+1/κ) Re c − (1−1/κ) |Im c| cot(π/K)] + |c|² ≤ 0.
 
-So each K and p has an interval of L. Inside it, ∇f is affine around the cycle with the Hessian L: the
-cycle attracts if the pipeline is stable at the curvature L.
+So each K and p has an interval of L. Inside it, ∇f is affine around the cycle with the Hessian L as far as
+points keep their vertices: up to |c−m| sin(π/K − |arg|)/(L−m) from the cycle. So the cycle attracts if the
+pipeline is stable at the curvature L, and starts 1 % beside it that never leave that distance end on it.
 
 Source: Goujaud, Taylor and Dieuleveut 2023 (arXiv 2307.11291), Theorem 3.5.
 """
@@ -17,7 +18,7 @@ from __future__ import annotations
 import cmath
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -26,6 +27,8 @@ import numpy as np
 from edsl.theory.systems.loop import Loop
 from edsl.theory.systems.state_space import StateSpace
 
+PUSH = 0.01  # of θ and the memory, for whether a cycle attracts
+_LONG, _GONE = 20_000, 1e-3
 LONGEST = 60  # K up to which cycles are looked for
 
 
@@ -37,7 +40,7 @@ class Cycle:
         period: K. turns: p, the rounds around 0 in one period.
         curvature: L; condition: κ = L/m.
         gradient: c, what θ is multiplied by to give ∇f(θ) on the cycle.
-        attracts: whether starts near it end on it.
+        attracts: whether it is shown that θ and the memory, pushed by 1 %, come back to it.
     """
 
     period: int
@@ -62,6 +65,13 @@ class Cycle:
         """The vertex of the polygon that is nearest to θ = 1."""
         L = self.curvature
         return (L - self.gradient) / (L - L / self.condition)
+
+    @property
+    def reach(self) -> float:
+        """How far from the cycle points keep the vertices that the cycle's have."""
+        m, L = self.curvature / self.condition, self.curvature
+        angle = abs(cmath.phase((self.gradient - m).conjugate() * (L - self.gradient)))
+        return abs(self.gradient - m) / (L - m) * math.sin(max(0.0, math.pi / self.period - angle))
 
     def gradient_at(self, x: complex) -> complex:
         """∇f, of a point of the plane as a complex number."""
@@ -105,18 +115,28 @@ def first_cycle(loop: Loop, condition: float) -> Cycle | None:
     return Cycle(period, turns, low, condition, c, attracts=False)  # its points are at the edge of their vertices
 
 
-def cycle_at(loop: Loop, condition: float, L: float) -> Cycle | None:
+def cycle_at(loop: Loop, system: StateSpace, condition: float, L: float) -> Cycle | None:
     """The cycle at one L whose points lie deepest in the cones of their vertices; None where there is none."""
-    m = L / condition
-
-    def depth(period: int, c: complex) -> float:
-        return 1 - abs(cmath.phase((c - m).conjugate() * (L - c))) * period / math.pi
-
     here = [(period, turns, c) for period, turns, c, low, high in _intervals(loop, condition) if low <= L <= high]
     if not here:
         return None
-    period, turns, c = max(here, key=lambda one: depth(one[0], one[2]))
-    return Cycle(period, turns, L, condition, c, attracts=depth(period, c) > 0 and loop.is_stable(Fraction(L)))
+    cycles = [Cycle(period, turns, L, condition, c, attracts=False) for period, turns, c in here]
+    deepest = max(cycles, key=lambda cycle: cycle.reach)
+    return replace(deepest, attracts=loop.is_stable(Fraction(L)) and _comes_back(deepest, system))
+
+
+def _comes_back(cycle: Cycle, system: StateSpace) -> bool:
+    """Whether a push by 1 % decays without leaving the cones of the vertices, within which all is linear."""
+    A, B = np.array(system.A, dtype=float), np.array(system.B, dtype=float)
+    A[:, 0] += cycle.curvature * B
+    off = PUSH * np.array([cycle.memory(system)[name] for name in system.names])
+    for _ in range(_LONG):
+        if abs(off[0]) >= cycle.reach:
+            return False
+        if np.abs(off).max() < _GONE * cycle.reach:
+            return True
+        off = A @ off
+    return False
 
 
 def _intervals(loop: Loop, condition: float) -> Iterator[tuple[int, int, complex, float, float]]:

@@ -17,7 +17,7 @@ from edsl.theory.systems.loop import Loop, loop_of_system
 from edsl.theory.systems.state_space import StateSpace, of_pipeline
 from edsl.theory.text.figure import figure
 
-_BEYOND = 1.01  # of the first cycle's L: where its points lie inside the cones of their vertices
+_BEYOND = (1.01, 1.03, 1.1, 1.2, 1.4, 1.7, 2.0)  # of the first cycle's L: where one may attract that is shown
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def certify(pipeline: Pipeline, condition: float, smoothness: float = 1.0) -> Ce
     top = min(quadratic, 1e6 * smoothness) if near is not None else 0.0
     certified = largest_certified(loop, kappa, top) if top > 0 else 0.0
     here = smoothness < quadratic and converges(loop, kappa, smoothness)
-    cycles = _cycles(loop, condition, smoothness, quadratic) if top > 0 and not is_clamped else (None, None, None)
+    cycles = _cycles(loop, system, condition, smoothness, quadratic) if top > 0 and not is_clamped else (None, None, None)
     return Certified(
         pipeline,
         system,
@@ -126,14 +126,19 @@ def describe(found: Certified) -> dict[str, Any]:
     }
 
 
-def _cycles(loop: Loop, condition: float, L: float, quadratic: float) -> tuple[Cycle | None, Cycle | None, Cycle | None]:
+def _cycles(
+    loop: Loop, system: StateSpace, condition: float, L: float, quadratic: float
+) -> tuple[Cycle | None, Cycle | None, Cycle | None]:
     """The cycle at L, the first of all, and the one that is shown."""
     first = first_cycle(loop, condition)
     if first is None or first.curvature >= quadratic * (1 - 1e-9):  # there quadratics fail already
         return None, None, None
-    here = cycle_at(loop, condition, L) if L < quadratic else None
-    beyond = min(first.curvature * _BEYOND, (first.curvature + quadratic) / 2)
-    return here, first, here or cycle_at(loop, condition, beyond) or first
+    here = cycle_at(loop, system, condition, L) if L < quadratic else None
+    if here is not None:
+        return here, first, here
+    places = [first.curvature * factor for factor in _BEYOND if first.curvature * factor < quadratic]
+    others = [cycle for place in places if (cycle := cycle_at(loop, system, condition, place)) is not None]
+    return None, first, next((cycle for cycle in others if cycle.attracts), others[0] if others else first)
 
 
 def _of_cycle(cycle: Cycle, unit: float) -> dict[str, Any]:
@@ -161,7 +166,7 @@ def _verdict(found: Certified, unit: float) -> str:
         return f"Not stable: with s = lr · L = {s} it does not even converge on a quadratic of this curvature."
     if found.cycle_here is not None:
         cycle = found.cycle_here
-        ends = "starts near it end on it" if cycle.attracts else "no start beside it is known to end on it"
+        ends = "from 1 % beside it, too" if cycle.attracts else "from beside it, that is not known"
         return (
             f"Not certified: with s = lr · L = {s} there is such an f of condition {kappa} on which it cycles for ever, "
             f"with period {cycle.period}; {ends}{model}."

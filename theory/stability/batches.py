@@ -20,10 +20,11 @@ import numpy as np
 from edsl.errors import EdslError
 from edsl.language.domain import plain
 from edsl.theory.stability.intervals import Interval
+from edsl.theory.systems.circle import on_circle
 from edsl.theory.systems.loop import Loop
-from edsl.theory.systems.polynomial import power_gain, radius_of
+from edsl.theory.systems.polynomial import lies_inside, power_gain, radius_of
 
-_SCAN, _HALVINGS, _FAR = 400, 60, 1e300
+_SCAN, _HALVINGS, _BITS = 400, 50, 27
 _LEAST = 1e-9  # of an interval's end, from where on it is scanned
 
 
@@ -35,6 +36,13 @@ def amplification(loop: Loop, h: Any) -> Any:
     return h * h * power_gain(small.gain, closed)
 
 
+def steady_variance(loop: Loop, h: Fraction) -> float | None:
+    """Var θ in the long run under white gradient noise of variance 1; None where it grows without bound."""
+    if h == 0 or not loop.is_stable(h):
+        return None
+    return float(amplification(loop, h) / h**2)
+
+
 def largest_noise(loop: Loop, h: Fraction) -> float:
     """The c below which the pipeline is stable in mean square at one curvature; 0 where its mean diverges."""
     if not loop.is_stable(h):
@@ -44,25 +52,30 @@ def largest_noise(loop: Loop, h: Fraction) -> float:
 
 
 def growth(loop: Loop, h: float, c: float) -> float:
-    """The factor by which E‖x‖² changes a step in the long run: R of (c h)² Σ tₙ² R⁻ⁿ = 1, or the mean's alone."""
+    """The factor by which E‖x‖² changes a step in the long run: R of (c h)² Σ tₙ² R⁻ⁿ = 1, or the mean's alone.
+
+    By bisection over √R, in exact arithmetic, to 8 digits.
+    """
     mean = radius_of(loop.at(Fraction(h))) ** 2
-    small = loop.minimal
-    gain = [float(x) for x in small.gain] + [0.0] * (len(small.free) - len(small.gain))
-    closed = [float(x) + h * y for x, y in zip(small.free, gain)]
+    small, noise = loop.minimal, (Fraction(c) * Fraction(h)) ** 2
+    closed = small.at(Fraction(h))
 
-    def above_one(R: float) -> float:
-        scaled = ([x * R ** (n / 2) for n, x in enumerate(part)] for part in (gain, closed))
-        return (c * h) ** 2 * power_gain(*scaled) - 1
+    def holds(root: Fraction) -> bool:
+        """Whether second moments grow by less than root² a step."""
+        if not lies_inside(closed, root):
+            return False
+        top, bottom = (on_circle(part, root) for part in (small.gain, closed))
+        return noise * power_gain(top, bottom) < 1
 
-    low, high = radius_of(small.at(Fraction(h))) ** 2 * (1 + 1e-9) + 1e-300, 1.0
-    if not c or above_one(low) <= 0:
+    if not c or not small.gain:
         return mean
-    while above_one(high) > 0 and high < _FAR:
-        high *= 4
-    for _ in range(_HALVINGS):
+    low, high = Fraction(0), Fraction(1)
+    while not holds(high):
+        low, high = high, high * 4
+    for _ in range(_BITS):
         middle = (low + high) / 2
-        low, high = (middle, high) if above_one(middle) > 0 else (low, middle)
-    return max(mean, high)
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return max(mean, float((low + high) / 2) ** 2)
 
 
 def noisy_intervals(loop: Loop, intervals: list[Interval], c: float) -> list[Interval]:

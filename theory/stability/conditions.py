@@ -66,6 +66,7 @@ class Stability:
         radius: (visible in θ, all modes) of the spectral radius a step at one curvature, of the mean.
         mean_square: √ of the factor by which E‖x‖² changes a step at one curvature.
         largest_noise: the c up to which one curvature is stable in mean square.
+        variance: of θ in the long run, per unit of white gradient noise, at one curvature; None where it grows.
         loop: for a pipeline that does the same at every step.
         period: of one that acts every few steps, 1 for none.
         notes: what was idealised.
@@ -75,6 +76,7 @@ class Stability:
     radius: Callable[[float], tuple[float, float]]
     mean_square: Callable[[float], float]
     largest_noise: Callable[[float], float | None]
+    variance: Callable[[float], float | None]
     loop: Loop | None
     period: int
     notes: tuple[str, ...]
@@ -87,7 +89,7 @@ def stability_of(pipeline: Pipeline, gradients: Gradients) -> Stability:
         NotLinear: for a stage that has no linear model, by name.
     """
     from edsl.theory.stability import intervals as stability
-    from edsl.theory.stability.batches import growth, largest_noise, noisy_intervals
+    from edsl.theory.stability.batches import growth, largest_noise, noisy_intervals, steady_variance
     from edsl.theory.stability.periodic import Periodic
     from edsl.theory.systems.loop import loop_of_system
     from edsl.theory.systems.state_space import phases_of
@@ -101,6 +103,7 @@ def stability_of(pipeline: Pipeline, gradients: Gradients) -> Stability:
             lambda h: (mean.radius(h),) * 2,
             steps.radius,
             lambda h: None,
+            lambda h: None,
             None,
             len(phases),
             phases[0].notes,
@@ -111,6 +114,7 @@ def stability_of(pipeline: Pipeline, gradients: Gradients) -> Stability:
         lambda h: (stability.minimal_radius_at(loop, h), stability.radius_at(loop, h)),
         lambda h: math.sqrt(growth(loop, h, gradients.noise)),
         lambda h: largest_noise(loop, Fraction(h)),
+        lambda h: steady_variance(loop, Fraction(h)),
         loop,
         1,
         phases[0].notes,

@@ -170,6 +170,7 @@ def _at_one_curvature(
         "radius": {"curvature": at, "minimal": minimal, "full": full},
         "mean_square_radius": whole.mean_square(at) if gradients.noise and at > 0 else None,
         "largest_noise": None if largest is None else _finite(largest),
+        "steady_variance": whole.variance(at),
     }
 
 

@@ -85,7 +85,7 @@ def rotation(pipeline: Pipeline) -> Rotation | None:
 
     With lr η, decay λ, P the power gain into v, M that of the whole filter and D its gain of a constant
     gradient: Adam turns √(2ηλM)/D a step at ‖θ‖ = D√(ηC/(2λP)); Lamb, whose steps have the length η‖θ‖,
-    turns η at ‖θ‖ = ηD²√C/(2λ√(PM)).
+    turns η at ‖θ‖ = ηD²√C/(2λ√(PM)). The filter's delay must be short against 1/(ηλ) steps.
     """
     update: Any = pipeline.update
     layerwise = getattr(update, "layerwise", False)

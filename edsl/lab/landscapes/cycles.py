@@ -11,11 +11,11 @@ import torch
 import edsl
 from edsl.errors import EdslError
 from edsl.language.pipeline import Pipeline
-from edsl.theory.certificates.cycle import Cycle
+from edsl.theory.certificates.cycle import PUSH, Cycle
 from edsl.theory.systems.state_space import StateSpace
 
 LATE = 1_000_000  # the step at which the run begins: what differs in the first steps is long over
-ROUNDS, PUSH = 1000, 0.01
+ROUNDS = 1000
 
 
 @dataclass(frozen=True)
