@@ -91,11 +91,14 @@ def check(rng, kind):
     c = rng.choice((0.1, 0.3, 1.0)) if kind == "noise" else 0.0
     report = check_pipeline(edsl.parse(model.spec), None, Gradients(delay, c))
     checked = 0
+    ends = sorted(end for span in report["stable_ranges"] for end in span if end is not None)
     for low, high in report["stable_ranges"]:
         for edge, inwards in ((low, 1), (high, -1)):
             if edge is None:
                 continue
-            for h, inside in ((edge + inwards * 1e-3 * abs(edge), True), (edge - inwards * 1e-3 * abs(edge), False)):
+            beside = min((abs(edge - end) for end in ends if end != edge), default=np.inf)
+            step = inwards * min(1e-3 * abs(edge), beside / 10)
+            for h, inside in ((edge + step, True), (edge - step, False)):
                 radius = model.radius(h, delay, c)
                 if abs(radius - 1) > 1e-7 and h != 0:
                     assert (radius < 1) == inside, (model.spec, delay, c, edge, radius)
