@@ -20,6 +20,9 @@ Batch = Annotated[int | None, typer.Option(help="Examples per batch, instead of 
 NoiseScale = Annotated[
     float | None, typer.Option(help="Gradient noise scale tr Σ/‖G‖², as `edsl train --measure noise` gives it.")
 ]
+AtStep = Annotated[
+    int | None, typer.Option(help="Step whose scheduled values are taken; default: the largest value of each.")
+]
 Out = Annotated[Path, typer.Option(help="Figure to write: .png, .svg or .pdf.")]
 
 
@@ -71,9 +74,7 @@ def check_stability_command(
     curvature: Annotated[
         str | None, typer.Option(metavar="LOW:HIGH", help="Range of f″; for Adam, of the preconditioned f″.")
     ] = None,
-    step: Annotated[
-        int | None, typer.Option(help="Step whose scheduled values are taken; default: the largest value of each.")
-    ] = None,
+    step: AtStep = None,
     delay: Delay = None,
     batch_noise: BatchNoise = None,
     batch: Batch = None,
@@ -110,6 +111,7 @@ def certify_command(
     out: Annotated[
         Path | None, typer.Option(help="Figure of certified rates and of the cycle: .png, .svg or .pdf.")
     ] = None,
+    step: AtStep = None,
     as_json: AsJson = False,
 ) -> None:
     """Certify step sizes for every smooth strongly convex function, or show one on which the pipeline cycles for ever.
@@ -123,7 +125,7 @@ def certify_command(
     """
     from edsl.cli.certify import certify
 
-    certify(spec, condition, smoothness, run, out, as_json)
+    certify(spec, condition, smoothness, run, out, as_json, step)
 
 
 def design_command(
@@ -137,6 +139,7 @@ def design_command(
     batch: Batch = None,
     noise_scale: NoiseScale = None,
     out: Annotated[Path | None, typer.Option(help="Figure of the rates: .png, .svg or .pdf.")] = None,
+    step: AtStep = None,
     as_json: AsJson = False,
 ) -> None:
     """Design: search the hyper-parameters whose worst rate over a spectrum of curvatures is best, with and without E.
@@ -149,7 +152,7 @@ def design_command(
     from edsl.cli.design import design
     from edsl.cli.gradients import Noise
 
-    design(spec, spectrum, over, Noise(delay, batch_noise, batch, noise_scale), out, as_json)
+    design(spec, spectrum, over, Noise(delay, batch_noise, batch, noise_scale), out, as_json, step)
 
 
 def check_regret_command(
@@ -183,6 +186,7 @@ def explain_command(
     spec: Spec,
     latex: Annotated[bool, typer.Option("--latex", help="Print the recurrences as LaTeX.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print everything as Markdown.")] = False,
+    step: AtStep = None,
     as_json: AsJson = False,
 ) -> None:
     """Explain a spec: recurrences, transfer function, gains, stability, equivalent known methods.
@@ -191,7 +195,7 @@ def explain_command(
     """
     from edsl.cli.explain import explain
 
-    explain(spec, latex, markdown, as_json)
+    explain(spec, latex, markdown, as_json, step)
 
 
 def equivalent_command(
@@ -221,7 +225,7 @@ def verify_command(
             metavar="SPEC", callback=spec_text, help="Optimizer to compare with, such as 'torch.AdamW(lr=0.001)'."
         ),
     ],
-    steps: Annotated[int, typer.Option(help="Number of steps to compare.")] = 50,
+    steps: Annotated[int, typer.Option(help="Number of steps to compare, T of schedules.")] = 50,
     tolerance: Annotated[float, typer.Option(help="Largest |a − b| / max(1, |a|) that counts as equal.")] = 1e-10,
     seed: Annotated[int, typer.Option(help="Seed of the network's weights and the batches.")] = 0,
     mode: Annotated[str, typer.Option(help="Mode: eager, compiled (as in training) or inductor.")] = "eager",
@@ -263,6 +267,7 @@ def map_command(
     batch: Batch = None,
     noise_scale: NoiseScale = None,
     spectrum: Annotated[str | None, typer.Option(metavar="LOW:HIGH", help="Curvatures of the worst rate.")] = None,
+    step: AtStep = None,
 ) -> None:
     """Plot what is stable, certified or fast over two hyper-parameters, with the paper's bound.
 
@@ -275,17 +280,17 @@ def map_command(
     from edsl.cli.plots import Asked, draw_map
 
     noise = Noise(delay, batch_noise, batch, noise_scale)
-    draw_map(spec, x, y, curvature, out, Asked(of, noise, condition, spectrum))
+    draw_map(spec, x, y, curvature, out, Asked(of, noise, condition, spectrum), step)
 
 
-def frequency_command(spec: Spec, out: Out) -> None:
+def frequency_command(spec: Spec, out: Out, step: AtStep = None) -> None:
     """Plot gain and phase over frequency, and poles and zeros.
 
     Example: edsl frequency 'grad | e | adam' --out bode.png
     """
     from edsl.cli.plots import frequency
 
-    frequency(spec, out)
+    frequency(spec, out, step)
 
 
 def landscape_command(
@@ -293,7 +298,7 @@ def landscape_command(
     specs: Specs,
     out: Out,
     starts: Annotated[int | None, typer.Option(help="Number of starting points in the plane; default: 20.")] = None,
-    steps: Annotated[int, typer.Option(help="Number of steps per run, in float64.")] = 4000,
+    steps: Annotated[int, typer.Option(help="Number of steps per run, in float64; T of schedules.")] = 4000,
     seed: Annotated[int | None, typer.Option(help="Seed of the starting points in the plane; default: 0.")] = None,
     controls: Annotated[
         bool,

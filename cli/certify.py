@@ -11,19 +11,22 @@ from edsl.cli.render.theory import print_certificate
 from edsl.errors import EdslError
 from edsl.language.spec import parse
 from edsl.plotting import check_picture
-from edsl.theory.text.schedules import check_constant
+from edsl.theory.text.schedules import at_step, taken_at
 
 
-def certify(spec: str, condition: float, smoothness: float, run: bool, out: Path | None, as_json: bool) -> None:
+def certify(
+    spec: str, condition: float, smoothness: float, run: bool, out: Path | None, as_json: bool, step: int | None = None
+) -> None:
     """Print the certificate and the cycle; exit code 0 where certified at the spec's own lr, 1 where not."""
     from edsl.theory.certificates import report as certificates
 
-    pipeline = parse(spec)
-    check_constant(pipeline, "edsl certify")
+    written = parse(spec)
+    pipeline = at_step(written, step)
     if out is not None:
         check_picture(out)
     found = certificates.certify(pipeline, condition, smoothness)
     report = certificates.describe(found)
+    report["notes"] = [*taken_at(written, step), *report["notes"]]
     ran = _run(found) if run else None
     if out is not None:
         from edsl.theory.certificates.plot import save_certificate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from edsl.cli.gradients import Noise
+from edsl.cli.gradients import NO_NOISE, Noise
 from edsl.cli.numbers import read_range
 from edsl.cli.render.page import print_json
 from edsl.cli.render.theory import print_stability
@@ -22,7 +22,7 @@ def check_stability(
     curvature: str | None,
     as_json: bool,
     step: int | None = None,
-    noise: Noise = Noise(),
+    noise: Noise = NO_NOISE,
 ) -> None:
     """Print the report; exit code 0 where stable, 1 where not."""
     from edsl.theory.stability.report import check_closed_form, check_e_with_momentum, check_pipeline
@@ -30,13 +30,14 @@ def check_stability(
     span = None if curvature is None else read_range(curvature, "--curvature")
     if spec is not None:
         from edsl.language.spec import parse
-        from edsl.theory.text.schedules import at_step
+        from edsl.theory.text.schedules import at_step, taken_at
 
         given = {"ALPHA": alpha, "BETA1": beta1, "--beta2": beta2, "--momentum": momentum, "--lr": lr}
         if twice := [name for name, value in given.items() if value is not None]:
             raise EdslError(f"--spec has its own {' and '.join(twice)}: give --spec alone, or ALPHA BETA1")
-        pipeline = at_step(parse(spec), step)
-        report = check_pipeline(pipeline, span, noise.gradients(pipeline.estimator.calls))
+        pipeline = parse(spec)
+        report = check_pipeline(at_step(pipeline, step), span, noise.gradients(pipeline.estimator.calls))
+        report["notes"] = [*taken_at(pipeline, step), *report["notes"]]
     else:
         if alpha is None or beta1 is None:
             raise EdslError("give ALPHA and BETA1, such as -5 0.99, or --spec SPEC")

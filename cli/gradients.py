@@ -48,3 +48,6 @@ class Noise:
         from edsl.theory.stability.batches import relative_noise
 
         return relative_noise(self.batch * calls, self.noise_scale)
+
+
+NO_NOISE = Noise()

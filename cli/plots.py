@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from edsl.cli.gradients import Noise
+from edsl.cli.gradients import NO_NOISE, Noise
 from edsl.cli.numbers import read_axis, read_range
 from edsl.cli.render.page import print_note
 from edsl.errors import EdslError, nearest
@@ -15,7 +15,7 @@ from edsl.language.pipeline import Pipeline
 from edsl.language.spec import parse
 from edsl.plotting import check_picture
 from edsl.theory.text.figure import figure
-from edsl.theory.text.schedules import check_constant
+from edsl.theory.text.schedules import at_step, taken_at
 
 AXES = {"--x": "alpha=-100:100", "--y": "beta1=0:0.999"}
 MOST_ALPHA = 10_000  # beyond, stable sharpness falls below the least that a map can tell from 0
@@ -23,18 +23,20 @@ POINTS = 200  # along each axis of a map
 PLANE_POINTS = {"certified": 50, "delay": 120, "batch": 120, "rate": 80}  # of what takes longer
 
 
-def draw_map(spec: str, x: str | None, y: str | None, curvature: float | None, out: Path, asked: Asked) -> None:
+def draw_map(
+    spec: str, x: str | None, y: str | None, curvature: float | None, out: Path, asked: Asked, step: int | None = None
+) -> None:
     """Draw what is asked for over two hyper-parameters, E's where none are named."""
     asked.check(curvature)
     check_picture(out)
     if asked.of == "stability":
-        stability_map(spec, x, y, curvature, out)
+        stability_map(spec, x, y, curvature, out, step)
         return
     from edsl.theory.design.maps import Plane
     from edsl.theory.stability.plot import Axis, save_plane
 
-    pipeline = parse(spec)
-    check_constant(pipeline, "edsl map")
+    written = parse(spec)
+    pipeline = at_step(written, step)
     spans = _axis(x, "--x", pipeline), _axis(y, "--y", pipeline)
     _check_spans(pipeline, spans)
     points = PLANE_POINTS[asked.of]
@@ -44,7 +46,7 @@ def draw_map(spec: str, x: str | None, y: str | None, curvature: float | None, o
     values, label, blank = _drawn(plane, asked)
     said = f"; {gradients.said}" if gradients.said else ""
     save_plane(out, pipeline.line + said, (axes[0], axes[1]), values, label, blank)
-    for remark in linearise_notes(pipeline):
+    for remark in [*taken_at(written, step), *linearise_notes(pipeline)]:
         print_note(remark)
     print_note(f"drawn: {out}")
 
@@ -54,7 +56,7 @@ class Asked:
     """What a map shows: --of, and the options that it needs."""
 
     of: str = "stability"
-    noise: Noise = Noise()
+    noise: Noise = NO_NOISE
     condition: float | None = None
     spectrum: str | None = None
 
@@ -102,13 +104,15 @@ def linearise_notes(pipeline: Pipeline) -> tuple[str, ...]:
     return linearise(pipeline).notes
 
 
-def stability_map(spec: str, x: str | None, y: str | None, curvature: float | None, out: Path) -> None:
+def stability_map(
+    spec: str, x: str | None, y: str | None, curvature: float | None, out: Path, step: int | None = None
+) -> None:
     """Draw spectral radius and stable sharpness over two hyper-parameters, E's where none are named."""
     from edsl.theory.stability.maps import radius_map, sharpness_map, step_sizes
     from edsl.theory.stability.plot import Axis, save_map
     from edsl.theory.systems.linearise import linearise
 
-    pipeline = parse(spec)
+    pipeline = _of_one_step(spec, step)
     spans = _axis(x, "--x", pipeline), _axis(y, "--y", pipeline)
     names = (spans[0][0], spans[1][0])
     system = linearise(pipeline)
@@ -169,12 +173,21 @@ def _check_ends(pipeline: Pipeline, name: str, low: float, high: float) -> None:
             raise EdslError(f"{name} must lie in {domain}, got {low:g}:{high:g}") from None
 
 
-def frequency(spec: str, out: Path) -> None:
+def _of_one_step(spec: str, step: int | None) -> Pipeline:
+    """The pipeline with the numbers of one step, which are said."""
+    written = parse(spec)
+    pipeline = at_step(written, step)
+    for line in taken_at(written, step):
+        print_note(line)
+    return pipeline
+
+
+def frequency(spec: str, out: Path, step: int | None = None) -> None:
     """Draw gain, phase, poles and zeros of the adaptors, and of the whole pipeline per unit of lr."""
     from edsl.theory.stability.plot import save_bode
     from edsl.theory.systems.filter import adaptor_filter, update_filter
 
-    pipeline = parse(spec)
+    pipeline = _of_one_step(spec, step)
     filters = {"adaptors, g → u": adaptor_filter(pipeline)} if pipeline.update_index > 1 else {}
     try:
         unit = pipeline.override(lr=1.0) if "lr" in pipeline.hyperparameters else pipeline

@@ -117,7 +117,7 @@ def facts(explanation: dict[str, Any]) -> list[tuple[str, str]]:
     from edsl.theory.text.figure import figure
 
     found, stability = explanation["filter"], explanation["stability"]
-    said: list[tuple[str, str]] = []
+    said: list[tuple[str, str]] = [("of one step", line) for line in explanation["taken"]]
     if isinstance(found, str):
         said.append(("adaptors as a filter", found))
     else:
@@ -157,8 +157,15 @@ def _effects(explanation: dict[str, Any]) -> list[tuple[str, str]]:
         side = "late" if small["delay"] >= 0 else "ahead"
         frozen = isinstance(explanation["stability"], dict) and explanation["stability"]["notes"]
         said += [
-            ("stride along a constant gradient", f"{figure(small['lr'])} g, {figure(abs(small['delay']))} steps {side}"),
-            ("small steps descend", f"f + {figure(small['regulariser'])} ‖∇f‖²".replace("+ -", "− ") + (", preconditioned" if frozen else "")),
+            (
+                "stride along a constant gradient",
+                f"{figure(small['lr'])} g, {figure(abs(small['delay']))} steps {side}",
+            ),
+            (
+                "small steps descend",
+                f"f + {figure(small['regulariser'])} ‖∇f‖²".replace("+ -", "− ")
+                + (", preconditioned" if frozen else ""),
+            ),
         ]
     if (turning := explanation["rotation"]) is not None:
         said.append(

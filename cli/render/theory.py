@@ -142,6 +142,8 @@ def print_design(report: dict[str, Any]) -> None:
         table.add_row(name, figure(rate), figure(math.log(10) / -math.log(rate)) if rate else "–", "")
     page.print(table)
     page.print(report["verdict"], style="bold", soft_wrap=True)
+    for line in report["notes"]:
+        page.print(f"- {escape(line)}", soft_wrap=True)
 
 
 def _noise_of(noise: float) -> str:

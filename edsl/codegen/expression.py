@@ -145,6 +145,11 @@ def load(name: str, place: int = 0) -> Expression:
     return interned("read", (name, place), True, 0)
 
 
+def scalar(place: int) -> Expression:
+    """What a buffer of one number a layer holds."""
+    return interned("read", ("scalar", place), False, 0)
+
+
 def live_value(place: int) -> Expression:
     """An entry of the vector of live values."""
     return interned("live", (place,), False, 0)
@@ -189,7 +194,12 @@ class TracingContext(At):
 
     Args:
         live: where the step's number and the others stand in the live vector.
+
+    Attributes:
+        addends: of what it asks for totals over all layers, in order.
     """
+
+    addends: list[Expression]
 
     def __init__(self, live: LiveLayout, conditions: Conditions) -> None:
         self.theta = load("theta")
@@ -198,6 +208,7 @@ class TracingContext(At):
         self.k, self.looks, self.total_norm = map(live_value, (live.k, live.looks, live.total_norm))
         self.hessian = load("hessian") if conditions.looked else self.theta
         self.powers = [(live_value(decay), live_value(power)) for decay, power in live.powers]
+        self.live, self.addends = live, []
         self.looked = conditions.looked
         self.own_difference = load("difference") if conditions.differs else None
 
@@ -229,10 +240,16 @@ class TracingContext(At):
     def mean(self, x: Any) -> Expression:
         return self._of_layer("mean", x)
 
+    def total(self, x: Any) -> Expression:
+        if not isinstance(x, Expression) or not x.is_element:
+            raise NotElementwise("a step asks for the total of a scalar")
+        self.addends.append(x)
+        return live_value(self.live.total(len(self.addends) - 1))
+
     def _of_layer(self, op: str, x: Any) -> Expression:
         if not isinstance(x, Expression) or not x.is_element:
             raise NotElementwise(f"a step asks for the {op} of a scalar")
         return interned(op, (x,), False, x.round + 1)
 
-    def filled(self, x: Any) -> Expression:
+    def scalar(self, x: Any) -> Expression:
         return x if isinstance(x, Expression) else _constant(x)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from math import prod
 
 from edsl.language.pipeline import Pipeline
-from edsl.language.reductions import analyse
-from edsl.language.stage import Stage, segments
+from edsl.language.reductions import analyse, segments
+from edsl.language.stage import Stage
 
 ELEMENT = 4  # bytes of a float32, the dtype of state for float32 and half-precision parameters
 
@@ -47,7 +47,7 @@ def stage_state(stage: Stage, rows: int, columns: int) -> float:
 
 def _elements(stage: Stage, shape: tuple[int, int], names: Collection[str] | None = None) -> float:
     """Elements of all buffers of a stage, or of some, for one of the parameter."""
-    own = stage.buffer_shapes(*shape)
+    own = stage.buffer_shapes(*shape) | dict.fromkeys(stage.scalars(), (1,))
     chosen = stage.init(0.0)._fields if names is None else names
     return sum(prod(own[name]) / prod(shape) if name in own else 1 for name in chosen)
 
@@ -112,7 +112,8 @@ def _messages(pipeline: Pipeline, shape: tuple[int, int]) -> tuple[int, float]:
             went = 1 + sum(_elements(stage, shape) for stage in stages) - kept
             exchanged += ELEMENT * (came + went)
             continue
-        all_reduces += len({reduction.round for reduction in reading.reductions if reduction.kind != "orthogonal"})
+        all_reduces += len({reduction.turn for reduction in reading.reductions if reduction.kind != "orthogonal"})
+        all_reduces += reading.levels
         for reduction in reading.reductions:
             if reduction.kind == "orthogonal":
                 exchanged += 2 * (2 if reduction.is_rounded_first else ELEMENT)

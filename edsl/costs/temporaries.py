@@ -31,7 +31,6 @@ from edsl.step.inputs import StepInputs
 from edsl.step.parts.matrices import Matrices, one_matrix
 from edsl.step.plan import GroupPlan
 from edsl.step.segment import Segment
-from edsl.step.state_dtype import dtype_of_state
 
 Shape = tuple[int, ...]
 
@@ -118,7 +117,7 @@ def _copied(plan: GroupPlan, matrices: Matrices, dtype: torch.dtype) -> tuple[in
         return 0, 0
     elements = matrices.outer * matrices.length * matrices.inner
     own = [name for name in plan.buffers if name not in plan.factor_buffers]
-    size = dtype.itemsize + sum(dtype_of_state(plan.state_dtype, name, dtype).itemsize for name in own)
+    size = dtype.itemsize + sum(plan.dtype_of(name, dtype).itemsize for name in own)
     return elements * dtype.itemsize, elements * size
 
 
@@ -151,13 +150,14 @@ def _of_matrices(plan: GroupPlan, segment: Segment, shape: Shape, count: int, dt
 
     theta, x = tensor(flat, dtype), tensor(flat, dtype if segment is plan.segments[0] else work)
     buffers = [
-        tensor(own[name] if name in plan.factor_buffers else flat, dtype_of_state(plan.state_dtype, name, dtype))
+        tensor(own[name] if name in plan.factor_buffers else flat, plan.dtype_of(name, dtype))
         for name in segment.buffers
     ]
     given = StepInputs(
         gradient=None if segment is plan.segments[0] else tensor(flat, dtype),
         live=tensor((len(plan.numbers(1)),), torch.float64),
         total_norm=tensor(()),
+        totals=tuple(tensor((), torch.float64) for _ in segment.analysis.totals),
         normals=tuple(tensor(flat) for _ in segment.noisy),
     )
     due = [k for k in (1, 1 + segment.stages[0].refresh_every) if segment.refreshes(k, "")]
@@ -172,7 +172,7 @@ def _of_matrices(plan: GroupPlan, segment: Segment, shape: Shape, count: int, dt
     def stepping(device: str) -> int:
         high = most_in_stack(flat[0], prod(flat[1:]), device, count)
         numbers = [0.0] * (segment.live_layout.columns + 1)
-        return peak_bytes(lambda: steps([one] * high, numbers, None, None))
+        return peak_bytes(lambda: steps([one] * high, numbers, (), None))
 
     high = most_in_stack(flat[0], prod(flat[1:]), "cuda", count)
     together = high * (refreshing + theta.numel() * work.itemsize * 4) if due and high > 1 else 0
@@ -183,7 +183,7 @@ def _of_matrices(plan: GroupPlan, segment: Segment, shape: Shape, count: int, dt
 def _program(plan: GroupPlan, segment: Segment, dtype: torch.dtype) -> Program | None:
     """A segment of matrices as what kernels and BLAS take, None where it is none."""
     number, work = plan.segments.index(segment), working_dtype(dtype)
-    kept = [dtype_of_state(plan.state_dtype, name, dtype) is work for name in segment.buffers]
+    kept = [plan.dtype_of(name, dtype) is work for name in segment.buffers]
     try:
         return cut(record(segment, _conditions(plan.pipeline.estimator, number)), kept) if segment.is_matrix else None
     except Exception:  # a stage that speaks torch, not the language of At

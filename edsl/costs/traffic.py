@@ -14,7 +14,6 @@ from edsl.language.context import NotElementwise
 from edsl.numerics.dtypes import working_dtype
 from edsl.step.plan import GroupPlan
 from edsl.step.segment import Segment
-from edsl.step.state_dtype import dtype_of_state
 
 
 def bytes_of_loops(plan: GroupPlan, dtype: torch.dtype) -> tuple[int, ...] | None:
@@ -54,12 +53,15 @@ def _loops(plan: GroupPlan, segment: Segment, place: int, dtype: torch.dtype) ->
     if segment.is_matrix:
         raise NotElementwise(f"{segment.labels[-1]} takes matrices")
     recording = record(segment, Conditions(estimator.gives_hessian, estimator.gives_difference, place > 0))
-    buffers = tuple(dtype_of_state(plan.state_dtype, name, dtype) for name in segment.buffers)
+    buffers = tuple(plan.dtype_of(name, dtype) for name in segment.buffers)
     signature = KernelSignature(work, dtype, work if place > 0 else dtype, (dtype, dtype, dtype), buffers)
     sizes = {name: kind.itemsize for name, kind in signature.behind(len(segment.noisy), recording.updates).items()}
     if segment.needs_total_norm:
         yield sizes["x"]  # which is read once for it
     if segment.noisy:
         yield len(segment.noisy) * work.itemsize  # which is drawn
-    for loop in schedule(recording, tuple(kind == work for kind in buffers), keep=False).passes:
-        yield sum(sizes[name] for name in loop.touched(recording))
+    exact = tuple(kind == work for kind in buffers)
+    adding = [recording.adding(segment.totals_of(level)) for level in range(segment.analysis.levels)]
+    for one in (*adding, recording):  # what adds to totals over all layers comes before the step
+        for loop in schedule(one, exact, keep=False).passes:
+            yield sum(sizes[name] for name in loop.touched(one))

@@ -88,8 +88,8 @@ class At(ABC):
         """β past + (1 − β) x: one step of an exponential moving average."""
         return beta * past + (1 - beta) * x
 
-    def filled(self, x: Value) -> Value:
-        """A number of the layer, as every element of a buffer holds it."""
+    def scalar(self, x: Value) -> Value:
+        """A number of the layer, as a buffer of one holds it: see `Stage.scalars`."""
         return x
 
     def elementwise(self, name: str, *parts: Value) -> Value:
@@ -115,6 +115,10 @@ class At(ABC):
     def first(self, x: Value, otherwise: Value) -> Value:
         """x at the first step, `otherwise` at every later one."""
         return self.where(self.equal(self.k, 1), x, otherwise)
+
+    def total(self, x: Value) -> Value:
+        """The sum of x's elements over all layers that step, behind a route over its own, a scalar."""
+        return self.function("total", x)
 
     def row_mean(self, x: Value) -> Value:
         """The mean of each row of a matrix, a column of numbers."""

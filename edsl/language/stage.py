@@ -11,7 +11,7 @@ There are four kinds, in this order: an estimator, adaptors, one base update, wr
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from edsl.errors import FieldError
@@ -56,6 +56,11 @@ class Stage(Hyperparameters):
         return False
 
     @property
+    def evaluation_buffer(self) -> str:
+        """The buffer that holds weights to evaluate with, instead of the trained ones; "" for none."""
+        return ""
+
+    @property
     def needs_total_norm(self) -> bool:
         """Whether the step reads at.total_norm, which splits the pipeline before this stage."""
         return False
@@ -90,15 +95,14 @@ class Stage(Hyperparameters):
         """Of a matrix stage: into what it cuts each parameter, its `split` ("" without one) and its `heads`."""
         return "", 1
 
-    def _check_knot(self, field: str, knot: float) -> None:
-        super()._check_knot(field, knot)
+    def _check_knot(self, field: str, there: Any) -> None:
         if field in self.constant:
             raise FieldError(
                 f"{self.name}: {field} takes no schedule, since this form is exact for a constant one only; "
                 f"write {self.name}(…, buffers=2)",
                 field,
             )
-        needed: Any = type(self.bind({field: knot}).init(0.0))
+        needed: Any = type(there.init(0.0))
         if lost := [name for name in needed._fields if name not in type(self.init(0.0))._fields]:  # pyright: ignore
             raise FieldError(
                 f"{self.name}: {field} begins at a value without the buffers {', '.join(lost)}, which it needs later; "
@@ -114,13 +118,17 @@ class Stage(Hyperparameters):
     def init(self, zero: Value) -> NamedTuple:
         """The memory before the first step, all zeros.
 
-        Every entry is a buffer in the shape of the parameter, but for those in `buffer_shapes`.
+        Every entry is a buffer in the shape of the parameter, but for those in `buffer_shapes` and `scalars`.
         """
         return NoMemory()
 
     def buffer_shapes(self, rows: int, columns: int) -> dict[str, tuple[int, ...]]:
         """The buffers of a matrix stage that do not have the parameter's shape, with theirs."""
         return {}
+
+    def scalars(self) -> tuple[str, ...]:
+        """The buffers that are one number a layer, kept in float32 at least; a step gets and gives them as scalars."""
+        return ()
 
     def begin(self, x: Value, memory: Any, at: At) -> NamedTuple:
         """`refresh` at the first step, if that is different."""
@@ -158,6 +166,7 @@ class Estimator(Stage):
 
     kind: ClassVar[str] = "estimator"
     rank: ClassVar[int] = 0
+    is_of_layers: ClassVar[bool] = False
     needs_closure: ClassVar[bool] = False
     calls_backward: ClassVar[bool] = True
     gives_hessian: ClassVar[bool] = False
@@ -282,21 +291,10 @@ class BaseUpdate(Stage):
 
 @dataclasses.dataclass(frozen=True)
 class Wrapper(Stage):
-    """Behind the base update: `step` maps Δθ to another Δθ.
-
-    Attributes:
-        evaluation_buffer: the buffer that holds weights to evaluate with, instead of the trained ones.
-    """
+    """Behind the base update: `step` maps Δθ to another Δθ."""
 
     kind: ClassVar[str] = "wrapper"
     rank: ClassVar[int] = 3
-    evaluation_buffer: ClassVar[str] = ""
-
-
-def segments(stages: Sequence[Stage]) -> list[tuple[Stage, ...]]:
-    """The stages in parts that run as one function each."""
-    begins = [index for index, stage in enumerate(stages) if index == 0 or stage.begins_segment]
-    return [tuple(stages[begin:end]) for begin, end in zip(begins, [*begins[1:], len(stages)])]
 
 
 def check_authored(kind: type[Stage]) -> None:

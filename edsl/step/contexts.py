@@ -11,7 +11,7 @@ from torch import Tensor
 from edsl.language.context import At
 from edsl.numerics import matrices
 from edsl.numerics.newton_schulz import newton_schulz
-from edsl.numerics.sums import mean, norm, total
+from edsl.numerics.sums import mean, norm, total, total_in_rows
 from edsl.step.inputs import StepInputs
 
 
@@ -33,6 +33,8 @@ class TorchContext(At):
         self._shape = theta.shape if inputs.shape is None else inputs.shape
         self._answers = inputs.answers
         self._asked = 0
+        self._totals = inputs.totals
+        self._added = 0
 
     @property
     def rows(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -90,8 +92,22 @@ class TorchContext(At):
         assert answer is not None  # the engine has reduced it before
         return answer
 
-    def filled(self, x: Any) -> Tensor:
-        return torch.zeros_like(self.theta) + x
+    def total(self, x: Tensor) -> Tensor:
+        answer = self._next_total()
+        assert answer is not None  # the engine has added it up before
+        return answer
+
+    def _next_total(self) -> Tensor | None:
+        """The answer to the next question about all layers, where it is known."""
+        self._added += 1
+        return self._totals[self._added - 1]
+
+    def scalar(self, x: Any) -> Tensor:
+        return x if isinstance(x, Tensor) else self._number(x)
+
+    def of_scalar(self, buffer: Tensor) -> Tensor:
+        """What a buffer of one number holds, as precise as live values; without dimensions it widens no element."""
+        return buffer.to(self.k.dtype).reshape(())
 
     def row_mean(self, x: Tensor) -> Tensor:
         return x.mean(-1, keepdim=True)
@@ -128,6 +144,9 @@ class StackContext(TorchContext):
         super().__init__(theta, *place)
         self._shape = theta.shape[1:]
 
+    def of_scalar(self, buffer: Tensor) -> Tensor:
+        return buffer.to(self.theta.dtype).reshape(-1, 1, 1)
+
     def norm(self, x: Tensor) -> Tensor:
         return norm(x, dim=tuple(range(1, x.dim())))
 
@@ -135,7 +154,20 @@ class StackContext(TorchContext):
         return mean(x, dim=tuple(range(1, x.dim())))
 
 
-class ShardContext(TorchContext):
+class AskingContext(TorchContext):
+    """Where a step happens whose totals over all layers are not all known: what this layer adds to each is kept."""
+
+    def __init__(self, *place: Any) -> None:
+        super().__init__(*place)
+        self.addends: list[Tensor] = []
+
+    def total(self, x: Tensor) -> Tensor:
+        answer = self._next_total()
+        self.addends.append(total_in_rows(x) if answer is None else answer)
+        return self.addends[-1]
+
+
+class ShardContext(AskingContext):
     """Where a step happens on a shard whose reductions are not all known: the shard's partial results are kept."""
 
     def __init__(self, *place: Any) -> None:

@@ -14,9 +14,10 @@ from edsl.distributed.sharding import shards_of
 from edsl.errors import EdslError, EdslWarning
 from edsl.language.domain import DECAY
 from edsl.language.pipeline import Pipeline
+from edsl.language.reductions import segments
 from edsl.language.rules.names import state_name
 from edsl.language.schedules.group import Following, StepClock
-from edsl.language.stage import Estimator, Stage, segments
+from edsl.language.stage import Estimator, Stage
 from edsl.step.inputs import LiveLayout
 from edsl.step.parts.matrices import Matrices, matrices_of, packed_shape
 from edsl.step.segment import Segment
@@ -66,6 +67,7 @@ class GroupPlan:
         self._numbers: list[float] = [getattr(self.stages[index], field) for index, field in self.entries]
         self._place_of = {entry: place for place, entry in enumerate(self.entries)}
         self._scheduled = self._scheduled_places()
+        self._followed: dict[str, float] | None = None  # the scheduled numbers that the others stand for
 
     @property
     def pipeline(self) -> Pipeline:
@@ -129,6 +131,7 @@ class GroupPlan:
         for index, own in changes.items():
             stages[index] = self._changed(index, own)
         self.values.update(values)
+        self._followed = None
         self.stages = tuple(stages)
         for index, own in changes.items():
             for field in (*own, *stages[index].hidden_fields()):
@@ -143,7 +146,7 @@ class GroupPlan:
         if index in self.memory:
             needed: Any = type(stage.init(0.0))
             if needed is not self.memory[index]:
-                self._check_buffers(stage, needed, self.memory[index])
+                _check_buffers(stage, needed, self.memory[index])
         exact = "e" if stage.hidden_fields() else stage.name  # that of a rule is the E within it
         for field in stage.constant:
             if getattr(stage, field) != getattr(before, field):
@@ -155,14 +158,6 @@ class GroupPlan:
                 )
         spared = before.spared_values() if self.spared else {}
         return stage.bind({field: spared[field] for field in values if field in spared}) if spared else stage
-
-    def _check_buffers(self, stage: Stage, needed: Any, built: Any) -> None:
-        lost = [name for name in needed._fields if name not in built._fields]
-        if lost:
-            raise EdslError(
-                f"{stage.name}: was built without its buffers {', '.join(lost)} because a value was 0; "
-                "build the optimizer with the value above 0 to schedule it"
-            )
 
     def record_values(self, group: dict[str, Any], keys: Iterable[str]) -> None:
         """Remember the group's current objects under these keys, for `moved` to compare with."""
@@ -184,11 +179,23 @@ class GroupPlan:
 
     def numbers(self, k: int) -> list[float]:
         """The live values of step k, as `live_layout` has them."""
-        if self._scheduled:
-            now = self.following.now()
-            for key, place in self._scheduled:
-                self._numbers[place] = now[key]
+        if self._scheduled and (now := self.following.now()) is not self._followed:
+            self._follow(now)
         return self.live_layout.vector(self._numbers, k, self.estimator.looks(k))
+
+    def _follow(self, now: dict[str, float]) -> None:
+        """Take over the scheduled numbers of a step, and what follows from them in stages within rules."""
+        within: dict[int, dict[str, float]] = {}
+        for key, place in self._scheduled:
+            self._numbers[place] = now[key]
+            index, field = self.entries[place]
+            within.setdefault(index, {})[field] = now[key]
+        for index, own in within.items():
+            if hidden := self.stages[index].hidden_fields():
+                stage = self.stages[index].bind(own)
+                for field in hidden:
+                    self._numbers[self._place_of[index, field]] = getattr(stage, field)
+        self._followed = now
 
     def live(self, k: int, device: torch.device) -> Tensor:
         """The vector of these numbers; float64, so that 1 − β keeps its digits."""
@@ -218,14 +225,28 @@ class GroupPlan:
     @cached_property
     def asks_about_layers(self) -> bool:
         """Whether a step needs more of its layer, or of all layers, than one element after another."""
-        asks = (bool(segment.analysis.reductions) or segment.needs_total_norm for segment in self.segments)
+        asks = (
+            bool(segment.analysis.reductions or segment.analysis.totals) or segment.needs_total_norm
+            for segment in self.segments
+        )
         return self.is_matrix or any(asks)
 
     @cached_property
     def factor_buffers(self) -> frozenset[str]:
         """The buffers that do not have the parameter's shape."""
         stages = zip(self.pipeline.stages, self.pipeline.labels)
-        return frozenset(state_name(label, name) for stage, label in stages for name in stage.buffer_shapes(1, 1))
+        found = (state_name(label, name) for stage, label in stages for name in stage.buffer_shapes(1, 1))
+        return self.scalars.union(found)
+
+    @cached_property
+    def scalars(self) -> frozenset[str]:
+        """The buffers that are one number a layer; of a sharded one every process has it."""
+        stages = zip(self.pipeline.stages, self.pipeline.labels)
+        return frozenset(state_name(label, name) for stage, label in stages for name in stage.scalars())
+
+    def dtype_of(self, name: str, dtype: torch.dtype) -> torch.dtype:
+        """The dtype of one buffer of a parameter of some dtype."""
+        return dtype_of_state(self.state_dtype, name, dtype, name in self.scalars)
 
     def matrices(self, shape: Sequence[int], name: str, kinds: Sequence[str] | None) -> Matrices | None:
         """How a parameter is taken as matrices, None where it isn't; raises EdslError where it can't be.
@@ -240,13 +261,14 @@ class GroupPlan:
         found: dict[str, list[tuple[int, ...]]] = {}
         for stage, label in zip(self.pipeline.stages, self.pipeline.labels) if self.factor_buffers else ():
             for part in () if matrices is None else matrices.parts:
-                for name, shape in stage.buffer_shapes(*part.shape).items():
+                scalars = dict.fromkeys(stage.scalars(), (1,))
+                for name, shape in (stage.buffer_shapes(*part.shape) | scalars).items():
                     found.setdefault(state_name(label, name), []).append(shape)
         return found
 
     def shapes(self, parameter: Tensor, matrices: Matrices | None) -> dict[str, tuple[int, ...]]:
         """The shape of each buffer of a parameter that is taken as these matrices."""
-        own = dict.fromkeys(self.buffers, tuple(parameter.shape))
+        own = dict.fromkeys(self.buffers, tuple(parameter.shape)) | dict.fromkeys(self.scalars, (1,))
         return own | {name: packed_shape(shapes) for name, shapes in self.part_shapes(matrices).items()}
 
     def estimator_memory(self, state: dict[str, Any]) -> Any:
@@ -258,8 +280,10 @@ class GroupPlan:
         state: dict[str, Any] = {"step": torch.tensor(0, dtype=torch.int64, device="cpu")}
         shards = shards_of(parameter)
         for name, shape in self.shapes(parameter, matrices).items():
-            dtype = dtype_of_state(self.state_dtype, name, parameter.dtype)
-            if name in self.factor_buffers and shards is not None:
+            dtype = self.dtype_of(name, parameter.dtype)
+            if name in self.scalars:
+                state[name] = torch.zeros(shape, dtype=dtype, device=parameter.device)
+            elif name in self.factor_buffers and shards is not None:
                 state[name] = shards.zeros(shape, dtype)
             elif name in self.factor_buffers:
                 state[name] = torch.zeros(shape, dtype=dtype, device=parameter.device)
@@ -285,3 +309,13 @@ def buffer_names(pipeline: Pipeline) -> list[str]:
             if not stage.moves_weights:
                 names.update(dict.fromkeys(state_name(label, field) for field in type(stage.init(0.0))._fields))
     return list(names)
+
+
+def _check_buffers(stage: Stage, needed: Any, built: Any) -> None:
+    """Raises EdslError where a stage needs buffers that it was built without."""
+    lost = [name for name in needed._fields if name not in built._fields]
+    if lost:
+        raise EdslError(
+            f"{stage.name}: was built without its buffers {', '.join(lost)} because a value was 0; "
+            "build the optimizer with the value above 0 to schedule it"
+        )

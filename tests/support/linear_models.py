@@ -1,4 +1,4 @@
-"""Linear optimizers in plain numpy, written apart from edsl's stages: random ones with their texts, and their matrices."""
+"""Linear optimizers in plain numpy, written apart from edsl's stages: random ones, their texts and matrices."""
 
 from __future__ import annotations
 

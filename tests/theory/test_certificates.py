@@ -178,5 +178,3 @@ def test_clip_has_a_sector_directly_behind_the_gradient_and_is_refused_elsewhere
     ):
         with pytest.raises(edsl.EdslError, match=said.replace("(", r"\(").replace(")", r"\)")):
             certify(edsl.parse(spec), 10)
-
-

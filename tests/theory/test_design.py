@@ -8,11 +8,11 @@ import pytest
 from linear_models import Model
 
 import edsl
+from edsl.theory.certificates.report import certify
 from edsl.theory.design.maps import Plane
 from edsl.theory.design.report import design, limits
 from edsl.theory.stability.conditions import Gradients
 from edsl.theory.stability.report import check_pipeline
-from edsl.theory.certificates.report import certify
 
 SPECTRUM = (0.01, 10.0)
 POLYAK = (math.sqrt(1000) - 1) / (math.sqrt(1000) + 1)

@@ -61,7 +61,9 @@ def test_effective_lr_under_noise_is_what_a_run_drifts():
     assert drift(spec) / drift("adam(lr=0.001, beta3=0.99)") == pytest.approx(predicted, rel=0.06)
 
 
-@pytest.mark.parametrize("spec", ["grad | noise(std=1) | adam", "grad | e | sgd", "adam", "grad | e | lamb(v_reads='g')"])
+@pytest.mark.parametrize(
+    "spec", ["grad | noise(std=1) | adam", "grad | e | sgd", "adam", "grad | e | lamb(v_reads='g')"]
+)
 def test_effective_lr_is_not_said_where_nothing_is_divided_by_the_noise_of_e(spec):
     assert noise_factor(edsl.parse(spec)) is None
 
@@ -104,7 +106,9 @@ def test_rotation_is_said_of_decoupled_decay_alone(spec):
 SCALING = ["sgd(momentum=0.9)", "adamw(weight_decay=0)", "lamb(weight_decay=0)", "lion", "muon", "adabelief", "soap"]
 
 
-@pytest.mark.parametrize("spec", [*SCALING, "lars(weight_decay=0)", "grad | e | rmsprop", "adamw(weight_decay=0) | caution"])
+@pytest.mark.parametrize(
+    "spec", [*SCALING, "lars(weight_decay=0)", "grad | e | rmsprop", "adamw(weight_decay=0) | caution"]
+)
 def test_degrees_are_those_of_a_run_with_scaled_gradients_and_parameters(spec):
     gradient, theta = degrees(edsl.parse(spec)).step
 

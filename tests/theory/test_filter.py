@@ -6,7 +6,7 @@ import sympy
 
 import edsl
 from edsl.theory.systems.filter import adaptor_filter, update_filter
-from edsl.theory.systems.linearise import Z, linearise
+from edsl.theory.systems.linearise import Z
 
 POINTS = [(-5, 0.99), (0.5, 0.01), (-90, 0.99), (0.9, 0.0), (-1.5, 0.5)]
 

@@ -24,7 +24,9 @@ def sharpness(spec, **gradients):
 
 @pytest.mark.parametrize("delay", [1, 2, 4, 9])
 def test_delayed_gradient_descent_is_stable_below_its_closed_form(delay):
-    assert sharpness("sgd(lr=0.5)", delay=delay) == pytest.approx(2 * math.sin(math.pi / (2 * (2 * delay + 1))), rel=1e-9)
+    assert sharpness("sgd(lr=0.5)", delay=delay) == pytest.approx(
+        2 * math.sin(math.pi / (2 * (2 * delay + 1))), rel=1e-9
+    )
 
 
 DELAYED = [(1, 0, 0.99, 1.000), (1, 0.5, 0.01, 1.684), (1, 0.99, 0, 2.686), (1, -50, 0.99, 1.813), (4, 0, 0.5, 0.265)]

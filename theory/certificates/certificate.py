@@ -1,4 +1,4 @@
-"""The largest certified step, and the best certified rate, by searches over the multiplier; the end in exact arithmetic."""
+"""The largest certified step and the best certified rate: searches over the multiplier that end in exact arithmetic."""
 
 from __future__ import annotations
 

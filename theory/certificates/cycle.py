@@ -58,7 +58,9 @@ class Cycle:
     @property
     def points(self) -> Any:
         """θ₀ … θ_{K−1} as complex numbers."""
-        return np.array([cmath.exp(2j * math.pi * (self.turns * k % self.period) / self.period) for k in range(self.period)])
+        return np.array(
+            [cmath.exp(2j * math.pi * (self.turns * k % self.period) / self.period) for k in range(self.period)]
+        )
 
     @property
     def vertex(self) -> complex:

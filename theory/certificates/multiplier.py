@@ -5,10 +5,10 @@ If for some λ in [0, ρ], on all of |z| = ρ,
 
     Re[(1 + m G)* (1 − λ e^{−iω}) (1 + L G)] > 0,        z = ρ e^{iω},
 
-and the loop with the constant gain m has all its modes inside that circle, then ‖θ_k − θ*‖ ≤ C ρᵏ for
-each such f, C of the pipeline, m and L times the start's distance from rest. At m = 0 and ρ = 1 it gives convergence alone, where
-z = 1 is left out. θ* is where the pipeline rests: the minimiser of f, or
-with weight decay that of f with its penalty.
+and the loop with the constant gain m has all its modes inside that circle, then ‖θ_k − θ*‖ ≤ C ρᵏ for each
+such f, C being a constant of the pipeline, m and L times the start's distance from rest. At m = 0 and ρ = 1,
+where z = 1 is left out, it gives convergence alone. θ* is where the pipeline rests: the minimiser of f, or with
+weight decay that of f with its penalty.
 
 Source: Lessard, Recht and Packard 2016, Lemma 10 and Theorem 4; Boczar, Lessard and Recht 2015 for ρ.
 """

@@ -44,7 +44,9 @@ def _draw_rates(panel: Any, found: Certified) -> None:
         worst = [max(radius_near(loop, x), radius_near(loop, x / found.condition)) for x in L]
         panel.loglog(unit * L, np.maximum(1 - np.array(worst), 1e-9), color=GREY, label="quadratics")
     if found.first is not None:
-        panel.axvspan(unit * found.first.curvature, unit * top, color=ORANGE, alpha=0.15, label="from the first cycle on")
+        panel.axvspan(
+            unit * found.first.curvature, unit * top, color=ORANGE, alpha=0.15, label="from the first cycle on"
+        )
     panel.axvline(unit * found.smoothness, color="black", linewidth=0.8, linestyle="--", label="here")
     panel.set(xlabel="s = lr · L", ylabel="1 − rate of a step (higher is faster)", title="guaranteed rates")
     panel.grid(alpha=0.3)

@@ -78,7 +78,9 @@ def certify(pipeline: Pipeline, condition: float, smoothness: float = 1.0) -> Ce
     top = min(quadratic, 1e6 * smoothness) if near is not None else 0.0
     certified = largest_certified(loop, kappa, top) if top > 0 else 0.0
     here = smoothness < quadratic and converges(loop, kappa, smoothness)
-    cycles = _cycles(loop, system, condition, smoothness, quadratic) if top > 0 and not is_clamped else (None, None, None)
+    cycles = (
+        _cycles(loop, system, condition, smoothness, quadratic) if top > 0 and not is_clamped else (None, None, None)
+    )
     return Certified(
         pipeline,
         system,
@@ -133,7 +135,7 @@ def _cycles(
     first = first_cycle(loop, condition)
     if first is None or first.curvature >= quadratic * (1 - 1e-9):  # there quadratics fail already
         return None, None, None
-    here = cycle_at(loop, system, condition, L) if L < quadratic else None
+    here = cycle_at(loop, system, condition, L) if quadratic > L else None
     if here is not None:
         return here, first, here
     places = [first.curvature * factor for factor in _BEYOND if first.curvature * factor < quadratic]
@@ -168,7 +170,7 @@ def _verdict(found: Certified, unit: float) -> str:
         cycle = found.cycle_here
         ends = "from 1 % beside it, too" if cycle.attracts else "from beside it, that is not known"
         return (
-            f"Not certified: with s = lr · L = {s} there is such an f of condition {kappa} on which it cycles for ever, "
+            f"Not certified: with s = lr · L = {s} an f of condition {kappa} exists on which it cycles for ever, "
             f"with period {cycle.period}; {ends}{model}."
         )
     return f"Unproven: with s = lr · L = {s} neither a certificate nor a cycle of up to {LONGEST} steps was found."

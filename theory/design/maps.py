@@ -15,7 +15,7 @@ import numpy as np
 
 from edsl.language.pipeline import Pipeline
 from edsl.theory.design.objective import Objective
-from edsl.theory.stability.conditions import Gradients
+from edsl.theory.stability.conditions import PLAIN, Gradients
 from edsl.theory.systems.polynomial import power_gain
 
 _LEAST, _MOST, _SCAN, _HALVINGS = 1e-6, 1e6, 150, 30  # of lr times curvature
@@ -34,7 +34,7 @@ class Plane:
     names: tuple[str, str]
     x: Any
     y: Any
-    gradients: Gradients = Gradients()
+    gradients: Gradients = PLAIN
 
     @cached_property
     def _points(self) -> Any:
@@ -61,7 +61,9 @@ class Plane:
     def certified(self, condition: float) -> Any:
         """The largest s = lr · L up to which a grid of angles certifies functions of a condition; 0 for none."""
         free, gain = self._polynomials
-        z = np.exp(1j * np.concatenate([np.geomspace(1e-5, np.pi, _ANGLES), np.linspace(np.pi / _ANGLES, np.pi, _ANGLES)]))
+        z = np.exp(
+            1j * np.concatenate([np.geomspace(1e-5, np.pi, _ANGLES), np.linspace(np.pi / _ANGLES, np.pi, _ANGLES)])
+        )
         powers = z[None, :] ** np.arange(free.shape[1])[:, None]
 
         def holds(s: Any, rows: Any) -> Any:

@@ -11,7 +11,7 @@ import sympy
 
 from edsl.errors import EdslError
 from edsl.language.pipeline import Pipeline
-from edsl.theory.stability.conditions import Gradients
+from edsl.theory.stability.conditions import PLAIN, Gradients
 from edsl.theory.systems.linearise import CURVATURE, linearise
 
 _MOST_SQUARED = 8  # states of which second moments are taken
@@ -30,7 +30,7 @@ class Objective:
     pipeline: Pipeline
     free: tuple[str, ...]
     spectrum: tuple[float, float]
-    gradients: Gradients = Gradients()
+    gradients: Gradients = PLAIN
 
     @cached_property
     def _entries(self) -> tuple[int, list[Any], list[Any]]:

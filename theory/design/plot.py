@@ -23,7 +23,11 @@ def save_design(out: Path, pipeline: Pipeline, report: dict[str, Any], gradients
     figure, panel = pyplot().subplots(figsize=(7.5, 4.6), layout="constrained")
     places = places_of_e(pipeline)
     bare = Pipeline(tuple(stage for index, stage in enumerate(pipeline.stages) if index not in places))
-    lines = [("as given", pipeline, "own", GREY), ("best", pipeline, "best", BLUE), ("best without E", bare, "without_e", ORANGE)]
+    lines = [
+        ("as given", pipeline, "own", GREY),
+        ("best", pipeline, "best", BLUE),
+        ("best without E", bare, "without_e", ORANGE),
+    ]
     for name, whose, key, colour in lines:
         if report[key] is None:
             continue

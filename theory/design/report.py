@@ -10,7 +10,7 @@ from edsl.errors import EdslError
 from edsl.language.pipeline import Pipeline
 from edsl.theory.design.objective import Objective
 from edsl.theory.design.search import best_values, free_names, worst_of
-from edsl.theory.stability.conditions import Gradients
+from edsl.theory.stability.conditions import PLAIN, Gradients
 from edsl.theory.systems.exploration import places_of_e
 from edsl.theory.text.figure import figure
 
@@ -18,7 +18,7 @@ _MATTERS = 0.005  # of the steps a digit takes: less is within what the search f
 
 
 def design(
-    pipeline: Pipeline, spectrum: tuple[float, float], over: Sequence[str] = (), gradients: Gradients = Gradients()
+    pipeline: Pipeline, spectrum: tuple[float, float], over: Sequence[str] = (), gradients: Gradients = PLAIN
 ) -> dict[str, Any]:
     """Search the hyper-parameters that make the worst rate over a spectrum smallest; again without E.
 

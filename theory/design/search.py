@@ -124,7 +124,11 @@ def side_of(pipeline: Pipeline, name: str, high: float) -> Side:
     if isinstance(domain, Number) and domain.low == 0 and domain.high == 1 and domain.open_high:
         return Side(name, "decay", 0.0, _NINES)
     low, top = (getattr(domain, end, None) for end in ("low", "high"))
-    return Side(name, "plain", *(default if end is None or not np.isfinite(end) else end for end, default in ((low, -10.0), (top, 10.0))))
+    return Side(
+        name,
+        "plain",
+        *(default if end is None or not np.isfinite(end) else end for end, default in ((low, -10.0), (top, 10.0))),
+    )
 
 
 def free_names(pipeline: Pipeline, asked: Sequence[str]) -> tuple[str, ...]:

@@ -25,7 +25,8 @@ from edsl.theory.systems.loop import Loop
 from edsl.theory.systems.polynomial import lies_inside, power_gain, radius_of
 
 _SCAN, _HALVINGS, _BITS = 400, 50, 27
-_LEAST = 1e-9  # of an interval's end, from where on it is scanned
+_LEAST = 1e-8  # of an interval's end, from where on it is scanned
+_NEAR = 1e-3
 
 
 def amplification(loop: Loop, h: Any) -> Any:
@@ -92,9 +93,11 @@ def noisy_intervals(loop: Loop, intervals: list[Interval], c: float) -> list[Int
         with np.errstate(all="ignore"):
             noise = c * c * np.asarray(amplification(_in_floats(loop), places))
         good = (noise < 1) | (places == 0)
+        for i in np.nonzero(~(noise > 0) | _near_ends(one, places))[0]:  # where floats may mislead
+            good[i] = places[i] == 0 or _holds(loop, c, float(places[i]))
         edges = [_edge(loop, c, places[i], places[i + 1]) for i in np.nonzero(good[1:] != good[:-1])[0]]
         ends = [*([one.low] if good[0] else []), *edges, *([one.high] if good[-1] else [])]
-        kinds = {high: "noise" for high in edges}
+        kinds = dict.fromkeys(edges, "noise")
         found += [Interval(low, high, kinds.get(high, one.limited_by)) for low, high in zip(ends[::2], ends[1::2])]
     return found
 
@@ -115,10 +118,17 @@ def _scanned(one: Interval) -> Any:
     """Curvatures inside an interval, close to each other near 0 and near its ends."""
     high = one.high if math.isfinite(one.high) else max(1.0, abs(one.low) if math.isfinite(one.low) else 1.0) * 1e9
     low = one.low if math.isfinite(one.low) else -max(1.0, abs(high)) * 1e9
-    shares = np.geomspace(_LEAST, 0.5, _SCAN // 4)
+    shares = np.geomspace(_LEAST, 0.5, _SCAN // 8)
     near_ends = [low + (high - low) * shares, high - (high - low) * shares]
-    near_zero = [end * np.geomspace(_LEAST, 1 - _LEAST, _SCAN // 4) for end in (low, high) if low < 0 < high or end == high]
+    near_zero = [
+        end * np.geomspace(_LEAST, 1 - _LEAST, _SCAN // 4) for end in (low, high) if low < 0 < high or end == high
+    ]
     return np.unique([x for x in np.concatenate([*near_ends, *near_zero]) if low < x < high])
+
+
+def _near_ends(one: Interval, places: Any) -> Any:
+    """Which curvatures are so near to an end of an interval that an eigenvalue is nearly on the unit circle."""
+    return np.any([np.abs(places - end) <= _NEAR * abs(end) for end in (one.low, one.high) if end and math.isfinite(end)], axis=0)
 
 
 def _edge(loop: Loop, c: float, first: float, second: float) -> float:

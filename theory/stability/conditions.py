@@ -57,6 +57,9 @@ class Gradients:
         return ", ".join(parts)
 
 
+PLAIN = Gradients()
+
+
 @dataclass(frozen=True)
 class Stability:
     """Where a pipeline converges.

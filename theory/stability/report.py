@@ -11,7 +11,7 @@ from edsl.errors import EdslError
 from edsl.language.domain import plain
 from edsl.language.pipeline import Pipeline
 from edsl.theory.stability import closed_form
-from edsl.theory.stability.conditions import Gradients, Stability, delayed_e, stability_of
+from edsl.theory.stability.conditions import PLAIN, Gradients, Stability, delayed_e, stability_of
 
 if TYPE_CHECKING:
     from edsl.theory.stability.intervals import Interval
@@ -81,7 +81,7 @@ def check_closed_form(
 
 
 def check_pipeline(
-    pipeline: Pipeline, curvature: tuple[float, float] | None = None, gradients: Gradients = Gradients()
+    pipeline: Pipeline, curvature: tuple[float, float] | None = None, gradients: Gradients = PLAIN
 ) -> dict[str, Any]:
     """Stability of any linear pipeline, by the exact boundaries of its own recurrence.
 

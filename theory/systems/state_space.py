@@ -91,9 +91,7 @@ def _linear_estimator(pipeline: Pipeline) -> Pipeline:
 
 
 @lru_cache(maxsize=256)
-def _of_stages(
-    pipeline: Pipeline, end: int, instead: tuple[tuple[str, Any], ...], phase: int | None
-) -> StateSpace:
+def _of_stages(pipeline: Pipeline, end: int, instead: tuple[tuple[str, Any], ...], phase: int | None) -> StateSpace:
     own = {key: exact(value) for key, value in {**pipeline.hyperparameters, **dict(instead)}.items()}
     variables = [THETA]
     flow: Any = GRADIENT

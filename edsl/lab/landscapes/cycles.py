@@ -36,7 +36,12 @@ class CycleRun:
 
 
 def run_cycle(
-    pipeline: Pipeline, system: StateSpace, cycle: Cycle, steps: int = 2000, rounds: int = ROUNDS, mode: str = "compiled"
+    pipeline: Pipeline,
+    system: StateSpace,
+    cycle: Cycle,
+    steps: int = 2000,
+    rounds: int = ROUNDS,
+    mode: str = "compiled",
 ) -> CycleRun:
     """Step a pipeline on its cycle's function, in float64: on the cycle, 1 % beside it, and from afar.
 

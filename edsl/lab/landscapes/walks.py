@@ -15,6 +15,7 @@ from edsl.errors import EdslError, ShapeError, brief
 from edsl.lab.closure import closure_for
 from edsl.lab.landscapes.landscapes import STEPS, Landscape, Valley
 from edsl.language.pipeline import Pipeline
+from edsl.language.reductions import asks_of_all
 from edsl.language.spec import as_pipeline
 from edsl.optim.compile import compile
 
@@ -77,6 +78,7 @@ def walk(
     start after the other.
 
     Args:
+        steps: also T of schedules.
         rates: a learning rate for each start, or None for the spec's.
         tick: called with the number of each finished step.
 
@@ -125,7 +127,11 @@ def _reads_all_together(pipeline: Pipeline) -> bool:
         estimator.needs_closure
         or pipeline.update.moves_weights
         or bool(pipeline.nonfinite_policy)
-        or any(stage.needs_total_norm for one in pipeline.branches.values() for stage in one.stages)
+        or any(
+            stage.needs_total_norm or asks_of_all(stage)
+            for one in pipeline.branches.values()
+            for stage in one.stages[1:]
+        )
     )
 
 
@@ -141,7 +147,7 @@ def _walk_together(
     groups: Any = parameters
     if rates is not None:
         groups = [{"params": [parameter], "lr": rate} for parameter, rate in zip(parameters, rates)]
-    optimizer: Any = compile(pipeline, groups)
+    optimizer: Any = compile(pipeline, groups, total_steps=steps)
     closure = closure_for(pipeline, optimizer, lambda: landscape.function(torch.stack(parameters)).sum())
     seen = torch.empty(steps + 1, *starts.shape, dtype=torch.float64)
     seen[0] = starts

@@ -22,6 +22,7 @@ from edsl.language.rules.paths import Path
 from edsl.language.rules.shapes import COLUMNS, ELEMENT, ROWS, SCALAR, Shape
 from edsl.language.rules.syntax.source import Source
 from edsl.language.rules.syntax.tree import Binary, Definition, Literal, Name, Negative, Several, StageCall, walk
+from edsl.language.schedules.layerwise import bare_number
 from edsl.language.stage import Adaptor, BaseUpdate, Stage, Wrapper
 
 DIRECTION_SETS = {"lr": 1.0, "weight_decay": 0.0}  # what a direction sets: Δθ at lr 1, without decay
@@ -131,8 +132,7 @@ class RuleStage(Stage):
     _program: Program
     _spared: bool
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def _prepare(self) -> None:
         self._equip(spared=False)
         if self.counts:
             self._check_numbers()
@@ -158,6 +158,9 @@ class RuleStage(Stage):
         _hold(self, nested, numbers, self._code(nested), spared)
         self.__dict__["_settled"] = True  # its betas are in its own author's order
 
+    def _with_knot(self, field: str, knot: float) -> Any:
+        return self.revalued({field: knot})  # whose stages within are built anew, so that their checks speak
+
     def _check_together(self, nested: tuple[Any, ...]) -> None:
         """Raises FieldError for stages within that are good one by one and not together."""
         if len({stage.cut for stage in nested if stage.is_matrix}) > 1:
@@ -169,7 +172,7 @@ class RuleStage(Stage):
         if call.label in known:
             return known[call.label]
         try:
-            stage = call.built(lambda name: getattr(self, name))
+            stage = call.built(lambda name: bare_number(getattr(self, name)))
         except EdslError as reason:
             names = sorted(call.names)
             message = getattr(reason, "message", str(reason))
@@ -177,7 +180,7 @@ class RuleStage(Stage):
         return stage.without_decay() if spared else stage
 
     def _code(self, nested: tuple[Any, ...]) -> Program:
-        key = (self.variant.path.choice, tuple(type(stage.init(0.0)) for stage in nested))
+        key = (self.variant.path.choice, tuple((type(stage.init(0.0)), stage.needs_total_norm) for stage in nested))
         if key not in self.programs:
             self.programs[key] = self._new_code(nested)
         return self.programs[key]
@@ -191,6 +194,7 @@ class RuleStage(Stage):
                 sets_rate=isinstance(stage, RuleStage),
                 reads_rate=isinstance(stage, (Wrapper, RuleStage)),
                 refreshes=stage.refresh_every > 0,
+                bounds=stage.needs_total_norm,
             )
             for call, stage in zip(variant.calls, nested)
         ]
@@ -211,6 +215,10 @@ class RuleStage(Stage):
     def written(self, x: Value, memory: Any, at: Any) -> tuple[Value, Any]:
         """A step that tells `at.note` what the rule calls each value on the way."""
         return self._new_code(self._nested, is_written=True).step(self, x, memory, at)
+
+    @property
+    def evaluation_buffer(self) -> str:
+        return self.variant.path.weights
 
     @property
     def refresh_every(self) -> int:
@@ -242,11 +250,16 @@ class RuleStage(Stage):
         found: dict[str, tuple[int, ...]] = {
             name: (sizes.get(shape[0], 1), sizes.get(shape[1], 1))
             for name, shape in self.variant.shapes.items()
-            if shape not in (ELEMENT, SCALAR)  # one number a layer is kept in every element, until layers hold numbers
+            if shape not in (ELEMENT, SCALAR)
         }
         for call, stage in zip(self.variant.calls, self._nested):
             found |= {f"{call.label}__{name}": shape for name, shape in stage.buffer_shapes(rows, columns).items()}
         return found
+
+    def scalars(self) -> tuple[str, ...]:
+        own = (name for name, shape in self.variant.shapes.items() if shape == SCALAR)
+        calls = zip(self.variant.calls, self._nested)
+        return (*own, *(f"{call.label}__{name}" for call, stage in calls for name in stage.scalars()))
 
     @property
     def needs_hessian(self) -> bool:

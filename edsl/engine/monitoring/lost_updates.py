@@ -88,6 +88,8 @@ def _can_be_seen(item: ParameterStep) -> bool:
     """Whether a step can be computed here alone: of a shard, where nothing is asked of the whole layer."""
     if len(item.plan.segments) == 1 and item.local.dtype not in HALF:
         return False
+    if any(part.analysis.totals for part in item.plan.segments):
+        return False  # that of some layers is none
     plain = [not part.analysis.reductions and part.serves_all_sizes for part in item.plan.segments]
     return not item.is_sharded_here or (len(plain) == 1 and plain[0] and not item.plan.segments[0].needs_total_norm)
 
@@ -108,7 +110,9 @@ def _counts(turn: SegmentWork) -> Tensor:
     at_type: type[TorchContext] = TorchContext
     if stride > 1:
         every = slice(None, None, stride)
-        theta, x, buffers = theta[every], x[every], [buffer[every] for buffer in buffers]
+        scalars = turn.segment.scalars
+        buffers = [buffer if place in scalars else buffer[every] for place, buffer in enumerate(buffers)]
+        theta, x = theta[every], x[every]
         given = given._replace(
             normals=tuple(normal[every] for normal in given.normals),
             **{
