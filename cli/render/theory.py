@@ -100,7 +100,7 @@ def print_certificate(report: dict[str, Any], run: dict[str, Any] | None) -> Non
     page.print(report["verdict"], style="bold", soft_wrap=True)
     if report["cycle"] is not None:
         page.print(f"- {_of_cycle(report['cycle'], kappa)}", soft_wrap=True)
-    for line in [*report["notes"], *(_of_run(run, report["cycle"]) if run else [])]:
+    for line in [*report["notes"], *(_of_run(run) if run else [])]:
         page.print(f"- {escape(line)}", soft_wrap=True)
 
 
@@ -114,7 +114,7 @@ def _of_cycle(cycle: dict[str, Any], kappa: str) -> str:
     )
 
 
-def _of_run(run: dict[str, Any], cycle: dict[str, Any]) -> list[str]:
+def _of_run(run: dict[str, Any]) -> list[str]:
     kept = f"run: the compiled optimizer, begun on the cycle, is off by {run['off_after_one']:.1e} after one round"
     pushed = f"begun 1 % beside it, it is off by {run['off_after_push']:.1e} after {run['rounds']:,} rounds"
     away = f"from θ = (2, 0) with empty memory, f falls from {run['first_loss']:.3g} to {run['last_loss']:.3g} in "
@@ -130,8 +130,10 @@ def print_design(report: dict[str, Any]) -> None:
     said = "".join(f", {kind}" for kind in kinds if kind)
     page.print(f"curvatures {figure(low)} to {figure(high)}, condition {figure(report['condition'])}{said}")
     table = Table()
-    for name, justify in (("", "left"), ("worst rate", "right"), ("steps a digit", "right"), ("values", "left")):
-        table.add_column(name, justify=justify, overflow="fold")
+    table.add_column("", overflow="fold")
+    for name in ("worst rate", "steps a digit"):
+        table.add_column(name, justify="right")
+    table.add_column("values", overflow="fold")
     rows = {"as given": report["own"], "best": report["best"], "best without E": report["without_e"]}
     for name, row in rows.items():
         if row is not None:

@@ -54,8 +54,8 @@ def _draw_rates(panel: Any, found: Certified) -> None:
 
 
 def _draw_cycle(panel: Any, cycle: Cycle, unit: float) -> None:
-    corners = cycle.vertex * np.exp(2j * np.pi * np.arange(cycle.period + 1) / cycle.period)
-    points = np.append(cycle.points, cycle.points[0])
+    corners: Any = cycle.vertex * np.exp(2j * np.pi * np.arange(cycle.period + 1) / cycle.period)
+    points: Any = np.append(cycle.points, cycle.points[0])
     panel.fill(corners.real, corners.imag, color=YELLOW, alpha=0.3, label="polygon P")
     panel.plot(points.real, points.imag, "-o", color=ORANGE, markersize=4, label=f"θ, {cycle.period} steps a round")
     grid = np.linspace(-1.4, 1.4, 81)

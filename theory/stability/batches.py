@@ -128,7 +128,9 @@ def _scanned(one: Interval) -> Any:
 
 def _near_ends(one: Interval, places: Any) -> Any:
     """Which curvatures are so near to an end of an interval that an eigenvalue is nearly on the unit circle."""
-    return np.any([np.abs(places - end) <= _NEAR * abs(end) for end in (one.low, one.high) if end and math.isfinite(end)], axis=0)
+    return np.any(
+        [np.abs(places - end) <= _NEAR * abs(end) for end in (one.low, one.high) if end and math.isfinite(end)], axis=0
+    )
 
 
 def _edge(loop: Loop, c: float, first: float, second: float) -> float:

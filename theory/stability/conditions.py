@@ -97,21 +97,21 @@ def stability_of(pipeline: Pipeline, gradients: Gradients) -> Stability:
     from edsl.theory.systems.loop import loop_of_system
     from edsl.theory.systems.state_space import phases_of
 
-    phases = phases_of(pipeline)
-    if len(phases) > 1:
-        steps = Periodic(phases, gradients.delay, gradients.noise)
+    first, *others = phases_of(pipeline)
+    if others:
+        steps = Periodic((first, *others), gradients.delay, gradients.noise)
         mean = replace(steps, c=0.0)
         return Stability(
             steps.intervals(1 / (float(pipeline.hyperparameters.get("lr", 1.0)) or 1.0)),
-            lambda h: (mean.radius(h),) * 2,
+            lambda h: (mean.radius(h), mean.radius(h)),
             steps.radius,
             lambda h: None,
             lambda h: None,
             None,
-            len(phases),
-            phases[0].notes,
+            first.period,
+            first.notes,
         )
-    loop = loop_of_system(phases[0]).delayed(gradients.delay)
+    loop = loop_of_system(first).delayed(gradients.delay)
     return Stability(
         noisy_intervals(loop, stability.stable_intervals(loop), gradients.noise),
         lambda h: (stability.minimal_radius_at(loop, h), stability.radius_at(loop, h)),
@@ -120,7 +120,7 @@ def stability_of(pipeline: Pipeline, gradients: Gradients) -> Stability:
         lambda h: steady_variance(loop, Fraction(h)),
         loop,
         1,
-        phases[0].notes,
+        first.notes,
     )
 
 

@@ -172,7 +172,7 @@ class _DegreeAt(NamedAt):
         if name in _PURE:
             return Degree()
         if name == "product":
-            return _combined(*arguments, 1)
+            return _combined(arguments[0], arguments[1], 1)
         if name in ("fresh", "where", "min", "max", "clamp"):
             kept = [x for x in arguments[-2:] if not _is_huge(x)]
             return _joined(kept[0], kept[-1])
