@@ -102,9 +102,9 @@ def check_stability_command(
 def certify_command(
     spec: Spec,
     condition: Annotated[
-        float, typer.Option(metavar="KAPPA", help="κ = L/m > 1: the largest curvature over the least.")
+        float, typer.Option(metavar="KAPPA", help="Condition κ = L/m above 1: the largest curvature over the least.")
     ],
-    smoothness: Annotated[float, typer.Option(metavar="L", help="L, the largest curvature, for the verdict.")] = 1.0,
+    smoothness: Annotated[float, typer.Option(metavar="L", help="Largest curvature L, at which the verdict is.")] = 1.0,
     run: Annotated[
         bool, typer.Option("--run", help="Step the compiled optimizer on the function on which it cycles.")
     ] = False,
@@ -258,7 +258,8 @@ def map_command(
     of: Annotated[
         str,
         typer.Option(
-            help="stability; certified (needs --condition); delay (--delay); batch (--batch-noise); rate (--spectrum)."
+            help="What to draw: stability, certified (needs --condition), delay (--delay), batch (--batch-noise) or "
+            "rate (--spectrum)."
         ),
     ] = "stability",
     condition: Annotated[float | None, typer.Option(metavar="KAPPA", help="Condition L/m of the functions.")] = None,

@@ -18,6 +18,7 @@ from edsl.as_json import as_json
 from edsl.cli.equivalent import equivalent
 from edsl.cli.explain import describe, to_latex
 from edsl.cli.render.pipeline import facts
+from edsl.theory.stability.conditions import PLAIN, stability_of
 from edsl.theory.stability.report import check_pipeline
 from edsl.theory.statements.relations import relations
 from edsl.theory.systems.loop import loop_of
@@ -85,8 +86,11 @@ def check_stability(pipeline):
     spread = max(abs(end) for end in ends) or 1.0
     inner = [(a + b) / 2 for a, b in pairwise(ends) if b - a > 1e-6 * spread]  # which floats resolve
     places = [*(end + sign * 0.1 * spread for end in ends for sign in (-1, 1)), *inner, 3 * spread, -3 * spread]
-    loop = loop_of(pipeline)
-    radii = {h: np.abs(np.roots([float(c) for c in reversed(loop.at(Fraction(h)))])).max(initial=0) for h in places}
+    if report["period"] > 1:
+        radii = {h: stability_of(pipeline, PLAIN).radius(h)[1] for h in places}
+    else:
+        loop = loop_of(pipeline)
+        radii = {h: np.abs(np.roots([float(c) for c in reversed(loop.at(Fraction(h)))])).max(initial=0) for h in places}
     third = STEPS // 3
     told = [h for h in places if radii[h] > 0 and abs(math.log(radii[h])) * third > DECIDED and radii[h] < 1e3]
     told = [h for h in told if abs(h) < 1e12]
