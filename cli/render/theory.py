@@ -84,14 +84,19 @@ def print_certificate(report: dict[str, Any], run: dict[str, Any] | None) -> Non
     page = Page()
     page.print(escape(report["spec"]), style="bold", soft_wrap=True)
     kappa = figure(report["condition"])
-    table = Table(title=f"s = lr · L on functions of curvatures in [L/{kappa}, L]", title_justify="left")
+    clamped = report["is_clamped"]
+    functions = "sums over coordinates of curvatures" if clamped else f"functions of curvatures in [L/{kappa}, L]"
+    table = Table(title=f"s = lr · L on {functions}" + (" in (0, L]" if clamped else ""), title_justify="left")
     for name in ("what", "s"):
         table.add_column(name, overflow="fold")
     sharpness = report["stable_sharpness"]
-    table.add_row("converges on quadratics, below", "any" if sharpness is None else figure(sharpness))
+    table.add_row(
+        f"converges on quadratics{', near the minimum' if clamped else ''}, below",
+        "any" if sharpness is None else figure(sharpness),
+    )
     table.add_row("certified for every such function, up to", figure(report["certified_sharpness"]))
     cycle = report["cycle_sharpness"]
-    if not report["is_clamped"]:
+    if not clamped:
         table.add_row("cycles for ever on one of them, from", "none found" if cycle is None else figure(cycle))
     if report["rate"] is not None:
         table.add_row(f"best certified rate, {figure(report['rate'])} a step, at", figure(report["rate_sharpness"]))

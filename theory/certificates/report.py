@@ -159,7 +159,7 @@ def _verdict(found: Certified, unit: float) -> str:
     s, kappa = figure(unit * found.smoothness), figure(found.condition)
     every = f"every f that is smooth and strongly convex of condition {kappa}"
     if found.is_clamped:
-        every = "every sum over coordinates of smooth convex functions with a minimum"
+        every = "every sum over coordinates of smooth, strongly convex functions"
     model = ", of the linear model that the notes describe" if found.system.notes else ""
     if found.here:
         rate = "" if found.rate_here is None else f", at the rate {figure(found.rate_here.rate)} a step or faster"

@@ -22,7 +22,7 @@ ENDS = {
     "flip": "an eigenvalue reaches −1 and the iterates alternate in sign",
     "hopf": "a complex pair reaches the unit circle and the iterates oscillate and grow",
     "fold": "an eigenvalue reaches +1 and the iterates run away",
-    "noise": "the second moment stops to decay, although the mean still converges",
+    "noise": "the second moment stops decaying, although the mean still converges",
     "none": "nothing ends it",
 }
 NEGATIVE = (
