@@ -67,6 +67,8 @@ class GroupPlan:
         self._numbers: list[float] = [getattr(self.stages[index], field) for index, field in self.entries]
         self._place_of = {entry: place for place, entry in enumerate(self.entries)}
         self._scheduled = self._scheduled_places()
+        followed = {self.entries[place][0] for _, place in self._scheduled}
+        self._running = [index for index in followed if self.stages[index].hidden_fields()]  # scheduled, and run others
         self._followed: dict[str, float] | None = None  # the scheduled numbers that the others stand for
 
     @property
@@ -185,16 +187,13 @@ class GroupPlan:
 
     def _follow(self, now: dict[str, float]) -> None:
         """Take over the scheduled numbers of a step, and what follows from them in stages within rules."""
-        within: dict[int, dict[str, float]] = {}
         for key, place in self._scheduled:
             self._numbers[place] = now[key]
-            index, field = self.entries[place]
-            within.setdefault(index, {})[field] = now[key]
-        for index, own in within.items():
-            if hidden := self.stages[index].hidden_fields():
-                stage = self.stages[index].bind(own)
-                for field in hidden:
-                    self._numbers[self._place_of[index, field]] = getattr(stage, field)
+        for index in self._running:
+            places = [(key, self.entries[place]) for key, place in self._scheduled]
+            stage = self.stages[index].bind({field: now[key] for key, (own, field) in places if own == index})
+            for field in stage.hidden_fields():
+                self._numbers[self._place_of[index, field]] = getattr(stage, field)
         self._followed = now
 
     def live(self, k: int, device: torch.device) -> Tensor:
@@ -225,11 +224,7 @@ class GroupPlan:
     @cached_property
     def asks_about_layers(self) -> bool:
         """Whether a step needs more of its layer, or of all layers, than one element after another."""
-        asks = (
-            bool(segment.analysis.reductions or segment.analysis.totals) or segment.needs_total_norm
-            for segment in self.segments
-        )
-        return self.is_matrix or any(asks)
+        return self.is_matrix or any(segment.asks_about_layers for segment in self.segments)
 
     @cached_property
     def factor_buffers(self) -> frozenset[str]:
@@ -261,8 +256,7 @@ class GroupPlan:
         found: dict[str, list[tuple[int, ...]]] = {}
         for stage, label in zip(self.pipeline.stages, self.pipeline.labels) if self.factor_buffers else ():
             for part in () if matrices is None else matrices.parts:
-                scalars = dict.fromkeys(stage.scalars(), (1,))
-                for name, shape in (stage.buffer_shapes(*part.shape) | scalars).items():
+                for name, shape in (stage.buffer_shapes(*part.shape) | dict.fromkeys(stage.scalars(), (1,))).items():
                     found.setdefault(state_name(label, name), []).append(shape)
         return found
 
@@ -281,9 +275,7 @@ class GroupPlan:
         shards = shards_of(parameter)
         for name, shape in self.shapes(parameter, matrices).items():
             dtype = self.dtype_of(name, parameter.dtype)
-            if name in self.scalars:
-                state[name] = torch.zeros(shape, dtype=dtype, device=parameter.device)
-            elif name in self.factor_buffers and shards is not None:
+            if name in self.factor_buffers - self.scalars and shards is not None:
                 state[name] = shards.zeros(shape, dtype)
             elif name in self.factor_buffers:
                 state[name] = torch.zeros(shape, dtype=dtype, device=parameter.device)
