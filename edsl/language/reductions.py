@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from edsl.language.context import Branching, NamedAt
+from edsl.language.context import Branching, Draws, NamedAt
 from edsl.language.stage import BaseUpdate, Stage
+from edsl.numerics.orthogonal import rounds_first
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Reduction:
     @property
     def is_rounded_first(self) -> bool:
         """Whether it begins by rounding its argument to bfloat16, so that no more need be sent: torch's Muon does."""
-        return self.kind == "orthogonal" and self.how[1:] == ("jordan", "bfloat16")
+        return self.kind == "orthogonal" and rounds_first(*self.how[1:])
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,8 @@ class AnalysisContext(NamedAt):
         self.totals: list[Total] = []
         self.stage = 0
         self.reads_gradient = False
-        self.theta = self.k = self.lr = self.total_norm = self.normal = ReductionDepth(0)
+        self.theta = self.k = self.lr = self.total_norm = ReductionDepth(0)
+        self.normals = Draws(lambda _: ReductionDepth(0))
         self.hessian = self.looks = self.rows = self.columns = ReductionDepth(0)
 
     @property
