@@ -3,6 +3,7 @@
 import json
 import pickle
 import runpy
+import sys
 import warnings
 from pathlib import Path
 
@@ -340,6 +341,10 @@ def test_a_package_registers_a_task(tmp_path, monkeypatch):
         held = read_configuration(tmp_path / "race")
         assert held["source"]["place"] == "their_tasks:task"
         assert race_from(held).source == chosen.source
+        sys.modules.pop("their_tasks")  # as in a worker, which has imported nothing
+        own._made.cache_clear()
+        assert chosen.source is not None
+        assert chosen.source.task().steps == 6
         (package / "their_tasks.py").write_text(FILE.replace("0.5", "0.4"))
         with pytest.raises(edsl.EdslError, match=r"their_tasks\.py has changed since this race began: line 15 was"):
             race_from(held)
