@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from edsl.language.context import Branching, NamedAt
+from edsl.language.context import Branching, Draws, NamedAt
 from edsl.language.stage import BaseUpdate, Stage
+from edsl.numerics.orthogonal import rounds_first
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Reduction:
     @property
     def is_rounded_first(self) -> bool:
         """Whether it begins by rounding its argument to bfloat16, so that no more need be sent: torch's Muon does."""
-        return self.kind == "orthogonal" and self.how[1:] == ("jordan", "bfloat16")
+        return self.kind == "orthogonal" and rounds_first(*self.how[1:])
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,17 @@ def analyse(stages: Sequence[Stage], memory: Sequence[Any]) -> StepAnalysis:
     return StepAnalysis(tuple(at.reductions), at.reads_gradient, tuple(kept), tuple(at.totals))
 
 
+def totals_of(stages: Sequence[Stage], memory: Sequence[Any]) -> tuple[Total, ...]:
+    """The totals that stages ask for; none of one that speaks torch, which can't ask."""
+    try:
+        return analyse(stages, memory).totals
+    except Exception:  # somebody else's step may do what only tensors can
+        return ()
+
+
 def asks_of_all(stage: Stage) -> bool:
     """Whether a stage asks for a total over all layers."""
-    return bool(analyse((stage,), (type(stage.init(0.0)),)).totals)
+    return bool(totals_of((stage,), (type(stage.init(0.0)),)))
 
 
 def segments(stages: Sequence[Stage]) -> list[tuple[Stage, ...]]:
@@ -155,7 +164,8 @@ class AnalysisContext(NamedAt):
         self.totals: list[Total] = []
         self.stage = 0
         self.reads_gradient = False
-        self.theta = self.k = self.lr = self.total_norm = self.normal = ReductionDepth(0)
+        self.theta = self.k = self.lr = self.total_norm = ReductionDepth(0)
+        self.normals = Draws(lambda _: ReductionDepth(0))
         self.hessian = self.looks = self.rows = self.columns = ReductionDepth(0)
 
     @property

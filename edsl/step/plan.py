@@ -66,7 +66,9 @@ class GroupPlan:
         self.segments = tuple(self._segments())
         self._numbers: list[float] = [getattr(self.stages[index], field) for index, field in self.entries]
         self._place_of = {entry: place for place, entry in enumerate(self.entries)}
-        self._scheduled = self._scheduled_places()
+        self._scheduled = _scheduled_places(self)
+        followed = {self.entries[place][0] for _, place in self._scheduled}
+        self._running = [index for index in followed if self.stages[index].hidden_fields()]  # scheduled, and run others
         self._followed: dict[str, float] | None = None  # the scheduled numbers that the others stand for
 
     @property
@@ -90,8 +92,7 @@ class GroupPlan:
     @property
     def engine_stages(self) -> range:
         """The stages that run here: all but the estimator, and another package's optimizer."""
-        stages = self.pipeline.stages
-        return range(1, len(stages) - stages[-1].moves_weights)
+        return range(1, len(self.pipeline.stages) - self.pipeline.stages[-1].moves_weights)
 
     def _with_values(self, values: dict[str, Any]) -> Pipeline:
         pipeline = self.base.override(**values)
@@ -169,14 +170,6 @@ class GroupPlan:
         """The keys whose objects in the group may have changed since `record_values`."""
         return [key for key, value in self._seen.items() if group.get(key, "") is not value]
 
-    def _scheduled_places(self) -> tuple[tuple[str, int], ...]:
-        """The key and the place of each number on a schedule, but for what is spared."""
-        keys = self._pipeline.keys
-        found = [(key, keys[key]) for key in self.following.schedules]
-        if self.spared:
-            found = [(key, (i, name)) for key, (i, name) in found if name not in self.stages[i].spared_values()]
-        return tuple((key, self._place_of[entry]) for key, entry in found)
-
     def numbers(self, k: int) -> list[float]:
         """The live values of step k, as `live_layout` has them."""
         if self._scheduled and (now := self.following.now()) is not self._followed:
@@ -185,16 +178,13 @@ class GroupPlan:
 
     def _follow(self, now: dict[str, float]) -> None:
         """Take over the scheduled numbers of a step, and what follows from them in stages within rules."""
-        within: dict[int, dict[str, float]] = {}
         for key, place in self._scheduled:
             self._numbers[place] = now[key]
-            index, field = self.entries[place]
-            within.setdefault(index, {})[field] = now[key]
-        for index, own in within.items():
-            if hidden := self.stages[index].hidden_fields():
-                stage = self.stages[index].bind(own)
-                for field in hidden:
-                    self._numbers[self._place_of[index, field]] = getattr(stage, field)
+        for index in self._running:
+            places = [(key, self.entries[place]) for key, place in self._scheduled]
+            stage = self.stages[index].bind({field: now[key] for key, (own, field) in places if own == index})
+            for field in stage.hidden_fields():
+                self._numbers[self._place_of[index, field]] = getattr(stage, field)
         self._followed = now
 
     def live(self, k: int, device: torch.device) -> Tensor:
@@ -221,15 +211,6 @@ class GroupPlan:
         """Whether some state is bfloat16 by choice, and so rounded stochastically."""
         chosen = self.state_dtype
         return torch.bfloat16 in chosen.values() if isinstance(chosen, dict) else chosen is torch.bfloat16
-
-    @cached_property
-    def asks_about_layers(self) -> bool:
-        """Whether a step needs more of its layer, or of all layers, than one element after another."""
-        asks = (
-            bool(segment.analysis.reductions or segment.analysis.totals) or segment.needs_total_norm
-            for segment in self.segments
-        )
-        return self.is_matrix or any(asks)
 
     @cached_property
     def factor_buffers(self) -> frozenset[str]:
@@ -261,8 +242,7 @@ class GroupPlan:
         found: dict[str, list[tuple[int, ...]]] = {}
         for stage, label in zip(self.pipeline.stages, self.pipeline.labels) if self.factor_buffers else ():
             for part in () if matrices is None else matrices.parts:
-                scalars = dict.fromkeys(stage.scalars(), (1,))
-                for name, shape in (stage.buffer_shapes(*part.shape) | scalars).items():
+                for name, shape in (stage.buffer_shapes(*part.shape) | dict.fromkeys(stage.scalars(), (1,))).items():
                     found.setdefault(state_name(label, name), []).append(shape)
         return found
 
@@ -281,9 +261,7 @@ class GroupPlan:
         shards = shards_of(parameter)
         for name, shape in self.shapes(parameter, matrices).items():
             dtype = self.dtype_of(name, parameter.dtype)
-            if name in self.scalars:
-                state[name] = torch.zeros(shape, dtype=dtype, device=parameter.device)
-            elif name in self.factor_buffers and shards is not None:
+            if name in self.factor_buffers - self.scalars and shards is not None:
                 state[name] = shards.zeros(shape, dtype)
             elif name in self.factor_buffers:
                 state[name] = torch.zeros(shape, dtype=dtype, device=parameter.device)
@@ -319,3 +297,12 @@ def _check_buffers(stage: Stage, needed: Any, built: Any) -> None:
             f"{stage.name}: was built without its buffers {', '.join(lost)} because a value was 0; "
             "build the optimizer with the value above 0 to schedule it"
         )
+
+
+def _scheduled_places(plan: GroupPlan) -> tuple[tuple[str, int], ...]:
+    """The key and the place of each number on a schedule, but for what is spared."""
+    keys = plan.pipeline.keys
+    found = [(key, keys[key]) for key in plan.following.schedules]
+    if plan.spared:
+        found = [(key, (i, name)) for key, (i, name) in found if name not in plan.stages[i].spared_values()]
+    return tuple((key, plan.entries.index(entry)) for key, entry in found)

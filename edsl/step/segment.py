@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from edsl.language.reductions import StepAnalysis, analyse
+from edsl.language.reductions import StepAnalysis, Total, analyse, totals_of
 from edsl.language.rules.names import state_name
 from edsl.language.stage import BaseUpdate, Stage
 from edsl.numerics.dtypes import working_dtype
@@ -33,6 +33,15 @@ class Segment:
     places: tuple[tuple[tuple[str, int], ...], ...]
     live_layout: LiveLayout
     updates: bool  # the last stage is the pipeline's last, so θ moves
+    scalars: frozenset[int] = field(init=False, compare=False)  # the places of buffers of one number a layer
+    drawn: tuple[int, ...] = field(init=False, compare=False)  # how many noises each stage draws
+
+    def __post_init__(self) -> None:
+        drawn = tuple(len(stage.draws(label)) for label, stage in zip(self.labels, self.stages))
+        object.__setattr__(self, "drawn", drawn)
+        own = {state_name(label, name) for label, stage in zip(self.labels, self.stages) for name in stage.scalars()}
+        found = frozenset(place for place, name in enumerate(self.buffers) if name in own)
+        object.__setattr__(self, "scalars", found)  # torch.compile follows no property that is cached on the way
 
     @property
     def needs_total_norm(self) -> bool:
@@ -78,12 +87,6 @@ class Segment:
         return {place: own[name] for place, name in enumerate(self.buffers) if name in own}
 
     @cached_property
-    def scalars(self) -> frozenset[int]:
-        """The numbers of those of its buffers that are one number a layer."""
-        own = {state_name(label, name) for label, stage in zip(self.labels, self.stages) for name in stage.scalars()}
-        return frozenset(place for place, name in enumerate(self.buffers) if name in own)
-
-    @cached_property
     def key(self) -> tuple[Any, ...]:
         """What a compiled function depends on besides its tensors."""
         stages = tuple((type(stage), stage.structure(), stage.live_fields()) for stage in self.stages)
@@ -98,8 +101,8 @@ class Segment:
 
     @cached_property
     def noisy(self) -> tuple[tuple[Any, str], ...]:
-        """The stages that read noise, with their labels."""
-        return tuple((stage, label) for stage, label in zip(self.stages, self.labels) if stage.needs_noise)
+        """The stages that draw noise, with their labels."""
+        return tuple(draw for stage, label in zip(self.stages, self.labels) for draw in stage.draws(label))
 
     def evaluate(
         self, at_type: type[TorchContext], theta: Tensor, x: Tensor, inputs: StepInputs, *buffers: Tensor
@@ -122,11 +125,10 @@ class Segment:
         """Run the stages one after another: what flows out, and the next memory."""
         taken, drawn = 0, 0
         after: list[Any] = []
-        for label, stage, memory_type in zip(self.labels, bound, self.memory):
+        for label, stage, memory_type, own in zip(self.labels, bound, self.memory, self.drawn):
             count = len(memory_type._fields)
-            if stage.needs_noise:
-                at.normal = normals[drawn]
-                drawn += 1
+            at.normals = normals[drawn : drawn + own]
+            drawn += own
             before = u
             u, memory = stage.step(before, memory_type(*buffers[taken : taken + count]), at)
             at.passed(label, before, u)
@@ -140,9 +142,17 @@ class Segment:
         """The stages with live values."""
         return [stage.bind({name: numbers[i] for name, i in places}) for stage, places in zip(self.stages, self.places)]
 
-    def refresh(self, k: int, theta: Tensor, x: Tensor, inputs: StepInputs, *buffers: Tensor) -> None:
+    def refresh(
+        self,
+        k: int,
+        theta: Tensor,
+        x: Tensor,
+        inputs: StepInputs,
+        *buffers: Tensor,
+        at_type: type[TorchContext] = TorchContext,
+    ) -> None:
         """Bring the first stage's memory up to date before step k, in place."""
-        for place, new in self.refreshed(TorchContext, k, theta, x, inputs, *buffers).items():
+        for place, new in self.refreshed(at_type, k, theta, x, inputs, *buffers).items():
             buffers[place].copy_(new)
 
     def refreshed(
@@ -150,6 +160,7 @@ class Segment:
     ) -> dict[int, Tensor]:
         """What the first stage's memory becomes before step k, by the numbers of the buffers that change."""
         u, at, (stage, *_) = self._begin(at_type, theta, x, inputs)
+        at.normals = inputs.normals[: self.drawn[0]]
         memory = self.memory[0](*self._read(buffers[: len(self.memory[0]._fields)], at))
         after = (stage.begin if k == 1 else stage.refresh)(u, memory, at)
         return {place: new for place, (old, new) in enumerate(zip(memory, after)) if new is not old}
@@ -178,9 +189,24 @@ class Segment:
 
         return ask
 
+    @cached_property
+    def totals(self) -> tuple[Total, ...]:
+        """What its stages ask of all layers."""
+        return totals_of(self.stages, self.memory)
+
+    @property
+    def asks_about_layers(self) -> bool:
+        """Whether a step needs more of its layer, or of all layers, than one element after another."""
+        return bool(self.analysis.reductions or self.totals) or self.needs_total_norm
+
+    @property
+    def levels(self) -> int:
+        """How many times all layers are added up."""
+        return 1 + max((total.level for total in self.totals), default=-1)
+
     def totals_of(self, level: int) -> list[int]:
         """The numbers of its totals over all layers on one level."""
-        return [i for i, total in enumerate(self.analysis.totals) if total.level == level]
+        return [i for i, total in enumerate(self.totals) if total.level == level]
 
     def adding(self, level: int, is_shard: bool) -> Callable[..., Any]:
         """(θ, x, given, *memory) → what a layer, or a shard, adds to each total over all layers on one level."""
