@@ -1,1 +1,1 @@
-"""The literature's optimizers as text: an entry is a file NAME.edsl, whose rule NAME a spec may name. Imports nothing."""
+"""The literature's optimizers as text: a file NAME.edsl holds the rule NAME, which a spec may name. Imports nothing."""

@@ -8,8 +8,9 @@ import pytest
 import edsl
 from edsl.language.registry.lookup import registered_names
 from edsl.language.registry.recipes import RECIPES
+from edsl.language.registry.zoo import zoo_names, zoo_text
 from edsl.language.rules.names import loaded_rules
-from edsl.language.rules.zoo import zoo_class, zoo_names, zoo_text
+from edsl.language.rules.zoo import zoo_class
 
 MINE = "@update\ndef nadam(u, *, lr=0.5):\n    return -lr * sign(u)\n"
 
@@ -40,7 +41,7 @@ def test_no_entry_has_a_name_that_edsl_has():
 
 def test_no_entry_is_read_before_it_is_named():
     program = (
-        "import edsl; from edsl.language.rules import zoo\n"
+        "import edsl; from edsl.language.registry import zoo\n"
         "edsl.parse('grad | e | lamb')\n"
         "assert zoo.zoo_text.cache_info().currsize == 0\n"
         "edsl.parse('nadam'); assert zoo.zoo_text.cache_info().currsize == 1"

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from edsl.errors import EdslError, nearest
-from edsl.language.registry.stages import STAGES, load
+from edsl.language.registry.stages import ENTRY, STAGES, load
+from edsl.language.registry.zoo import zoo_names
 from edsl.language.rules.names import loaded_rules
 
 
 def stage_names() -> list[str]:
     """The names of all stages, the zoo's last."""
-    from edsl.language.rules.zoo import zoo_names
-
     return list(dict.fromkeys([*registered_names(), *zoo_names()]))
 
 
@@ -43,10 +42,8 @@ def stage_class(name: str) -> Any:
         return loaded()[name]
     if name in installed():
         return checked(name, installed()[name])
-    from edsl.language.rules.zoo import zoo_class, zoo_names
-
     if name in zoo_names():
-        return zoo_class(name)
+        return load(ENTRY)(name)
     from edsl.language.registry.recipes import RECIPES
 
     raise EdslError(f"unknown stage {name!r}; {nearest(name, [*stage_names(), *RECIPES], 'stages and recipes')}")

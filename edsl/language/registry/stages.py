@@ -41,6 +41,7 @@ STAGES = {
 }
 
 FOREIGN = "edsl.updates.foreign:foreign"  # what makes a stage of torch.AdamW(lr=0.01)
+ENTRY = "edsl.language.rules.zoo:zoo_class"  # what reads an entry of the zoo
 
 
 def load(place: str) -> Any:

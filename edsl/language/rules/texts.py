@@ -16,6 +16,7 @@ from typing import Any
 from edsl.errors import EdslError
 from edsl.language.registry.lookup import is_stage, registered_names, stage_class, stage_names
 from edsl.language.registry.recipes import RECIPES
+from edsl.language.registry.zoo import SUFFIX
 from edsl.language.rules.classes import Outside, classes_of
 from edsl.language.rules.names import loaded_rules
 from edsl.language.rules.stage import RuleStage
@@ -24,7 +25,6 @@ from edsl.language.rules.syntax.source import Source
 from edsl.language.rules.syntax.tree import Definition
 
 MOST_RULES = 64
-SUFFIX = ".edsl"
 
 
 @dataclass(frozen=True)

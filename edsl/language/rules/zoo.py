@@ -1,33 +1,18 @@
-"""The zoo: the literature's optimizers as rules, a file NAME.edsl of `edsl/zoo` each, read when it is first named.
+"""Entries of the zoo: rules as a user's own would be, read when they are first named.
 
-An entry is a rule as a user's own would be, and runs edsl's stages and other entries alone, whatever files and plugins
-bring. A pipeline carries the definition of each entry that it names, so that records outlive later changes of the file.
+An entry runs edsl's stages and other entries alone, whatever files and plugins bring. A pipeline carries the
+definitions of the entries that it names, so that records outlive later changes of a file.
 """
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
-from importlib import resources
+from functools import cache
 from typing import Any
 
 from edsl.language.registry.stages import STAGES, load
+from edsl.language.registry.zoo import SUFFIX, zoo_names, zoo_text
 from edsl.language.rules.classes import Outside
-from edsl.language.rules.texts import SUFFIX, read_text
-
-ZOO = "edsl.zoo"
-
-
-@lru_cache
-def zoo_names() -> tuple[str, ...]:
-    """The names of all entries; no file is read."""
-    files = (entry.name for entry in resources.files(ZOO).iterdir())
-    return tuple(sorted(name.removesuffix(SUFFIX) for name in files if name.endswith(SUFFIX)))
-
-
-@cache
-def zoo_text(name: str) -> str:
-    """What the file of an entry holds."""
-    return (resources.files(ZOO) / f"{name}{SUFFIX}").read_text(encoding="utf-8")
+from edsl.language.rules.texts import read_text
 
 
 @cache
