@@ -168,9 +168,8 @@ def _adopt(parameters: list[Tensor]) -> Any:
 
 def _mars(parameters: list[Tensor]) -> Any:
     """The package's, with the first gradient as the one before it."""
-    made = of(
-        "pytorch_optimizer", "MARS", lr=0.01, betas=(0.95, 0.99), weight_decay=0.1, optimize_1d=True, foreach=False
-    )(parameters)
+    options = {"betas": (0.95, 0.99), "weight_decay": 0.1, "optimize_1d": True, "foreach": False, "eps": 1e-30}
+    made = of("pytorch_optimizer", "MARS", lr=0.01, **options)(parameters)
 
     def begin(*_: Any) -> None:
         made.init_group(made.param_groups[0])
@@ -275,7 +274,7 @@ REFERENCES = (
         "mars(lr=0.01, eps=1e-30, weight_decay=0.1)",
         "pytorch_optimizer.MARS",
         _mars,
-        differs="takes the gradient before the first as 0, where x₁ = x₀ in the paper makes it the first; adds ε before v's bias is corrected",
+        differs="takes the gradient before the first as 0, in the paper x₁ = x₀; adds ε before v's bias is corrected",
     ),
     Reference(
         "signum(lr=0.01, weight_decay=0.1)",
