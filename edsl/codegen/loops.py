@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from edsl.codegen.expression import Expression, postorder
 from edsl.codegen.trace import Trace
 
-
 SUMS = ("norm", "mean", "total")  # operations that are sums over a layer
 
 

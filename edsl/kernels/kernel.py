@@ -242,7 +242,7 @@ class KernelCache(ABC):
         level: int,
         late_of: Callable[[ParameterStep], Sequence[Late]],
     ) -> tuple[list[ParameterStep], list[Told]]:
-        """What items add to the totals that their segment asks for on one level; those that kernels can't take are left.
+        """What items add to the totals that their segment asks for on one level; those without kernels are left.
 
         Args:
             late_of: what is known of an item by then.

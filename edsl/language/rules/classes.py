@@ -308,7 +308,9 @@ def _try(kind: Any, source: Source) -> None:
         folded(node, source)
     for choice, variant in kind.variants.items():
         given = dict(zip(kind.asked, choice))
-        asking: Any = next((one for one in _nodes(variant.path) if isinstance(one, Function) and one.name == "total"), None)
+        asking: Any = next(
+            (one for one in _nodes(variant.path) if isinstance(one, Function) and one.name == "total"), None
+        )
         refreshing = ""
         for call in variant.calls:
             try:
