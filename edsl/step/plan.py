@@ -67,6 +67,7 @@ class GroupPlan:
         self._numbers: list[float] = [getattr(self.stages[index], field) for index, field in self.entries]
         self._place_of = {entry: place for place, entry in enumerate(self.entries)}
         self._scheduled = self._scheduled_places()
+        self._followed = self._followed_stages()
 
     @property
     def pipeline(self) -> Pipeline:
@@ -183,12 +184,24 @@ class GroupPlan:
             found = [(key, (i, name)) for key, (i, name) in found if name not in self.stages[i].spared_values()]
         return tuple((key, self._place_of[entry]) for key, entry in found)
 
+    def _followed_stages(self) -> tuple[tuple[int, dict[str, str], tuple[str, ...]], ...]:
+        """The rules whose own numbers follow schedules, with these fields' keys, and what stages within take of them."""
+        fields: dict[int, dict[str, str]] = {}
+        for key, place in self._scheduled:
+            index, field = self.entries[place]
+            fields.setdefault(index, {})[field] = key
+        return tuple((i, own, hidden) for i, own in fields.items() if (hidden := self.stages[i].hidden_fields()))
+
     def numbers(self, k: int) -> list[float]:
         """The live values of step k, as `live_layout` has them."""
         if self._scheduled:
             now = self.following.now()
             for key, place in self._scheduled:
                 self._numbers[place] = now[key]
+            for index, own, hidden in self._followed:
+                stage = self.stages[index].bind({field: now[key] for field, key in own.items()})
+                for field in hidden:
+                    self._numbers[self._place_of[index, field]] = getattr(stage, field)
         return self.live_layout.vector(self._numbers, k, self.estimator.looks(k))
 
     def live(self, k: int, device: torch.device) -> Tensor:

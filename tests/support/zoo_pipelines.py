@@ -25,6 +25,7 @@ TRAINS = {
     "radam": "radam(lr=0.05)",
     "radial_brake": "sgd(lr=0.3, momentum=0.9) | radial_brake",
     "row_normalised_muon": "route(matrix=row_normalised_muon(lr=0.05, cautious_decay=True), other=adamw(lr=0.01))",
+    "schedule_free": "schedule_free(lr=0.02)",
     "scion": "route(matrix=scion(lr=0.01, radius=5), other=scion_vector(lr=0.01, radius=5))",
     "scion_vector": "scion_vector(lr=0.01, radius=5, constrained=False)",
     "signum": "signum(lr=0.005)",

@@ -131,8 +131,7 @@ class RuleStage(Stage):
     _program: Program
     _spared: bool
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def _complete(self) -> None:
         self._equip(spared=False)
         if self.counts:
             self._check_numbers()
@@ -149,7 +148,8 @@ class RuleStage(Stage):
 
     def _equip(self, spared: bool, known: Mapping[str, Any] | None = None) -> None:
         """Build the stages within, and find the code."""
-        nested = tuple(self._built(call, spared, known or {}) for call in self.variant.calls)
+        built = known or {}
+        nested = tuple(built.get(call.label) or self._built(call, spared) for call in self.variant.calls)
         self._check_together(nested)
         numbers = tuple(
             tuple((name, f"{call.label}__{name}") for name in (*stage.live_fields(), *stage.hidden_fields()))
@@ -165,11 +165,17 @@ class RuleStage(Stage):
         if len({stage.refresh_every for stage in nested} - {0}) > 1 and any(stage.staggers for stage in nested):
             raise FieldError(f"{self.name}: stages that refresh at different periods can't be staggered", "")
 
-    def _built(self, call: Call, spared: bool, known: Mapping[str, Any]) -> Any:
-        if call.label in known:
-            return known[call.label]
+    def _check_knot(self, field: str, knot: float) -> None:
+        super()._check_knot(field, knot)
+        for call in self.variant.calls:
+            if field in call.names:
+                self._built(call, False, {field: knot})
+
+    def _built(self, call: Call, spared: bool, instead: Mapping[str, Any] | None = None) -> Any:
+        """A stage within, with other numbers instead of some of the rule's."""
+        others = instead or {}
         try:
-            stage = call.built(lambda name: getattr(self, name))
+            stage = call.built(lambda name: others.get(name, getattr(self, name)))
         except EdslError as reason:
             names = sorted(call.names)
             message = getattr(reason, "message", str(reason))
