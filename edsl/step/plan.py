@@ -185,7 +185,7 @@ class GroupPlan:
         return tuple((key, self._place_of[entry]) for key, entry in found)
 
     def _followed_stages(self) -> tuple[tuple[int, dict[str, str], tuple[str, ...]], ...]:
-        """The rules whose own numbers follow schedules, with these fields' keys, and what stages within take of them."""
+        """The rules with numbers on schedules: the fields and their keys, and what the stages within take of them."""
         fields: dict[int, dict[str, str]] = {}
         for key, place in self._scheduled:
             index, field = self.entries[place]
