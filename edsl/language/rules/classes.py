@@ -144,9 +144,8 @@ def _nodes(path: Path) -> Iterable[Any]:
 
 def _keeps_weights(kind: Any) -> bool:
     """Whether a stage keeps weights to evaluate with."""
-    if issubclass(kind, RuleStage):
-        return any(variant.path.weights for variant in kind.variants.values())
-    return bool(kind.evaluation_buffer)
+    variants = kind.variants.values() if issubclass(kind, RuleStage) else ()
+    return kind.name == "ema_weights" or any(variant.path.weights for variant in variants)
 
 
 def _new_class(

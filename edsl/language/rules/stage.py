@@ -220,7 +220,7 @@ class RuleStage(Stage):
         return self._new_code(self._nested, is_written=True).step(self, x, memory, at)
 
     @property
-    def evaluation_buffer(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def evaluation_buffer(self) -> str:
         return self.variant.path.weights
 
     @property
@@ -253,11 +253,16 @@ class RuleStage(Stage):
         found: dict[str, tuple[int, ...]] = {
             name: (sizes.get(shape[0], 1), sizes.get(shape[1], 1))
             for name, shape in self.variant.shapes.items()
-            if shape not in (ELEMENT, SCALAR)  # one number a layer is kept in every element, until layers hold numbers
+            if shape not in (ELEMENT, SCALAR)
         }
         for call, stage in zip(self.variant.calls, self._nested):
             found |= {f"{call.label}__{name}": shape for name, shape in stage.buffer_shapes(rows, columns).items()}
         return found
+
+    def scalars(self) -> tuple[str, ...]:
+        own = (name for name, shape in self.variant.shapes.items() if shape == SCALAR)
+        calls = zip(self.variant.calls, self._nested)
+        return (*own, *(f"{call.label}__{name}" for call, stage in calls for name in stage.scalars()))
 
     @property
     def needs_hessian(self) -> bool:
