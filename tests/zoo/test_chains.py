@@ -14,7 +14,7 @@ import edsl
 from edsl.numerics.newton_schulz import MINIMAX
 
 SHAPES = [(4, 4), (3, 3)]
-STEPS = 23
+STEPS = 20
 JORDAN = [(3.4445, -4.7750, 2.0315)] * 5
 
 
@@ -65,7 +65,7 @@ def scheduled_normuon(begun: Any, rows: Any) -> Any:
     history = []
     for k, row in enumerate(rows, start=1):
         momentum = 0.85 + 0.1 * min(k / 10, 1)
-        decay = round(0.3 * STEPS)
+        decay = 0.3 * STEPS
         lr = 0.02 * (1 - max(0, (k - STEPS + decay) / decay))
         for i, g in enumerate(row):
             m[i] = momentum * m[i] + (1 - momentum) * g
