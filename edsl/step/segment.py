@@ -34,6 +34,9 @@ class Segment:
     live_layout: LiveLayout
     updates: bool  # the last stage is the pipeline's last, so θ moves
 
+    def __post_init__(self) -> None:
+        _ = self.scalars  # known before a step is traced, which can't follow the lock of a cached property
+
     @property
     def needs_total_norm(self) -> bool:
         return self.stages[0].needs_total_norm
