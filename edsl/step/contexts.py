@@ -51,8 +51,7 @@ class TorchContext(At):
         return x.sqrt() if isinstance(x, Tensor) else x**0.5  # the root of a size is a number
 
     def elementwise(self, name: str, *parts: Any) -> Any:
-        first, *rest = parts
-        return super().elementwise(name, first if isinstance(first, Tensor) else self._number(first), *rest)
+        return super().elementwise(name, *(part if isinstance(part, Tensor) else self._number(part) for part in parts))
 
     def _number(self, value: Any) -> Tensor:
         """A number or a size, as a scalar of the step."""

@@ -153,6 +153,14 @@ def _agc(package: Any, parameter: Tensor) -> Tensor:
     return agc(parameter, parameter.grad, 1e-3, 0.01, 1e-30)
 
 
+def _adam_atan2(state: dict[str, Any], theta: Tensor, g: Tensor, k: int) -> Tensor:
+    """Everett et al. 2024, with lr 0.01 and decay 0.1."""
+    state["m"] = 0.9 * state.get("m", 0) + 0.1 * g
+    state["v"] = 0.999 * state.get("v", 0) + 0.001 * g.square()
+    angle = torch.atan2(state["m"] / (1 - 0.9**k), (state["v"] / (1 - 0.999**k)).sqrt())
+    return -0.01 * (1.27 * angle + 0.1 * theta)
+
+
 def _adopt(parameters: list[Tensor]) -> Any:
     """The package's, with the authors' bound, and without a decay at the first step, which sets v alone."""
     made = of(
@@ -267,6 +275,7 @@ REFERENCES = (
         ),
         differs="adds 1e-15 to v, and in batches of tensors rounds numbers to float32",
     ),
+    Reference("adam_atan2(lr=0.01, weight_decay=0.1)", "", loop(_adam_atan2)),
     Reference(
         "adopt(lr=0.01, weight_decay=0.1)",
         "pytorch_optimizer.ADOPT",

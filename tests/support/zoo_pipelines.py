@@ -3,6 +3,7 @@
 TRAINS = {
     "adafactor": "route(matrix=adafactor(lr=0.3), other=adafactor_unfactored(lr=0.3))",
     "adafactor_unfactored": "adafactor_unfactored(lr=0.3)",
+    "adam_atan2": "adam_atan2(lr=0.01)",
     "adam_mini": "route(matrix=adam_mini(lr=0.01), other=adam_mini_layer(lr=0.01))",
     "adam_mini_layer": "adam_mini_layer(lr=0.01)",
     "adamax": "adamax(lr=0.02)",
