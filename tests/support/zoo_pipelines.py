@@ -19,7 +19,7 @@ TRAINS = {
     "grokfast": "grad | grokfast(decay=0.9) | sgd(lr=0.1)",
     "hyperball": "adam(lr=0.05) | hyperball",
     "laprop": "laprop(lr=0.01)",
-    "mars": "mars(lr=0.01)",
+    "mars": "grad_pair | mars(lr=0.01)",
     "nadam": "nadam(lr=0.01)",
     "normuon": "route(matrix=normuon(lr=0.05), other=adamw(lr=0.01))",
     "prodigy": "prodigy(d0=0.001)",
@@ -38,5 +38,6 @@ TRAINS = {
 
 def behind_e(spec: str) -> str:
     """The same with E behind the estimator."""
-    adaptors = spec.removeprefix("grad | ")
-    return f"grad | e(alpha=-2, beta1=0.9) | {adaptors}"
+    estimator = "grad_pair" if spec.startswith("grad_pair") else "grad"
+    buffers = ", buffers=2" if estimator == "grad_pair" else ""
+    return f"{estimator} | e(alpha=-2, beta1=0.9{buffers}) | {spec.removeprefix(f'{estimator} | ')}"

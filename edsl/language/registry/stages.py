@@ -13,6 +13,7 @@ STAGES = {
     "grad": "edsl.estimators.backprop:Backprop",
     "spsa": "edsl.estimators.spsa:Spsa",
     "hutchinson": "edsl.estimators.hutchinson:Hutchinson",
+    "grad_pair": "edsl.estimators.grad_pair:GradPair",
     "sam": "edsl.estimators.sam:Sam",
     "e": "edsl.adapters.exploration:Exploration",
     "clip": "edsl.adapters.clip:Clip",
