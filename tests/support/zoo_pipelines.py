@@ -1,6 +1,7 @@
 """A pipeline for every entry of the zoo that trains small networks, vectors and all."""
 
 TRAINS = {
+    "a_on_m": "a_on_m(lr=0.01, alpha=-1)",
     "adafactor": "route(matrix=adafactor(lr=0.3), other=adafactor_unfactored(lr=0.3))",
     "adafactor_unfactored": "adafactor_unfactored(lr=0.3)",
     "adam_atan2": "adam_atan2(lr=0.01)",

@@ -14,6 +14,7 @@ STAGES = {
     "spsa": "edsl.estimators.spsa:Spsa",
     "hutchinson": "edsl.estimators.hutchinson:Hutchinson",
     "grad_pair": "edsl.estimators.grad_pair:GradPair",
+    "repel": "edsl.estimators.repel:Repel",
     "sam": "edsl.estimators.sam:Sam",
     "e": "edsl.adapters.exploration:Exploration",
     "clip": "edsl.adapters.clip:Clip",
