@@ -18,12 +18,12 @@ class Repel(Estimator):
 
         g_k = ∇f(θ_{k−1}),   g_k − g_{k−1} becomes −∇‖∇f‖² = −2 H g_k        one Hessian-vector product a step
 
-    Source: Zhao et al. 2025, Table 1, beside E's difference. Behind α < 0 both brake a descent where f is concave and speed
-    it where f is convex; on the way out of a minimum this one brakes where f is convex and speeds where it is concave,
-    E's the other way round. E's difference is of a last step, and so has an η that −2 H g has not: an α as strong as E's
-    is about η times that. The closure computes the loss and returns it, without backward(), uncompiled: torch.compile
-    differentiates once. Of several processes of torch.distributed each has its part of the batch: g and H g are
-    averaged over all of them.
+    Source: Zhao et al. 2025, Table 1, beside E's difference. Behind α < 0 both brake a descent where f is concave and
+    speed it where f is convex; on the way out of a minimum this one brakes where f is convex and speeds where it is
+    concave, E's the other way round. E's difference is of a last step, and so has an η that −2 H g has not: an α as
+    strong as E's is about η times that. The closure computes the loss and returns it, without backward(), uncompiled:
+    torch.compile differentiates once. Of several processes of torch.distributed each has its part of the batch: g and
+    H g are averaged over all of them.
 
     Raises:
         EdslError: for a step without a closure.

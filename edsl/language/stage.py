@@ -100,15 +100,14 @@ class Stage(Hyperparameters):
         """Of a matrix stage: into what it cuts each parameter, its `split` ("" without one) and its `heads`."""
         return "", 1
 
-    def _check_knot(self, field: str, knot: float) -> None:
-        super()._check_knot(field, knot)
+    def _check_knot(self, field: str, there: Any) -> None:
         if field in self.constant:
             raise FieldError(
                 f"{self.name}: {field} takes no schedule, since this form is exact for a constant one only; "
                 f"write {self.name}(…, buffers=2)",
                 field,
             )
-        needed: Any = type(self.bind({field: knot}).init(0.0))
+        needed: Any = type(there.init(0.0))
         if lost := [name for name in needed._fields if name not in type(self.init(0.0))._fields]:  # pyright: ignore
             raise FieldError(
                 f"{self.name}: {field} begins at a value without the buffers {', '.join(lost)}, which it needs later; "
@@ -172,6 +171,7 @@ class Estimator(Stage):
 
     kind: ClassVar[str] = "estimator"
     rank: ClassVar[int] = 0
+    is_of_layers: ClassVar[bool] = False
     needs_closure: ClassVar[bool] = False
     calls_backward: ClassVar[bool] = True
     gives_hessian: ClassVar[bool] = False

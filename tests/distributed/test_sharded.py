@@ -49,8 +49,15 @@ def row_normed(delta):
 
 grad | e | route(matrix=factored | row_normed, other=normed)
 """
+SCHEDULED = RULED.replace(
+    "grad | e | route(matrix=factored | row_normed, other=normed)",
+    "grad | e(alpha=linear(-5, to=0, steps=5)) | route("
+    "matrix=factored(lr=depth(cosine(0.02, warmup=2, steps=5), by=0.7)) | row_normed, "
+    "other=normed(lr=width(linear(0.1, steps=9), base=4)))",
+)
 OTHERS = [
     RULED,
+    SCHEDULED,
     "grad | clip(norm=0.1) | alto",
     "grad | noise(std=0.1) | e | lars",
     "grad(accumulate=2) | guard | alto",

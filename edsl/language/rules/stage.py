@@ -22,6 +22,7 @@ from edsl.language.rules.paths import Path
 from edsl.language.rules.shapes import COLUMNS, ELEMENT, ROWS, SCALAR, Shape
 from edsl.language.rules.syntax.source import Source
 from edsl.language.rules.syntax.tree import Binary, Definition, Literal, Name, Negative, Several, StageCall, walk
+from edsl.language.schedules.layerwise import bare_number
 from edsl.language.stage import Adaptor, BaseUpdate, Stage, Wrapper
 
 DIRECTION_SETS = {"lr": 1.0, "weight_decay": 0.0}  # what a direction sets: Δθ at lr 1, without decay
@@ -131,7 +132,7 @@ class RuleStage(Stage):
     _program: Program
     _spared: bool
 
-    def _complete(self) -> None:
+    def _prepare(self) -> None:
         self._equip(spared=False)
         if self.counts:
             self._check_numbers()
@@ -148,8 +149,7 @@ class RuleStage(Stage):
 
     def _equip(self, spared: bool, known: Mapping[str, Any] | None = None) -> None:
         """Build the stages within, and find the code."""
-        built = known or {}
-        nested = tuple(built.get(call.label) or self._built(call, spared) for call in self.variant.calls)
+        nested = tuple(self._built(call, spared, known or {}) for call in self.variant.calls)
         self._check_together(nested)
         numbers = tuple(
             tuple((name, f"{call.label}__{name}") for name in (*stage.live_fields(), *stage.hidden_fields()))
@@ -158,6 +158,9 @@ class RuleStage(Stage):
         _hold(self, nested, numbers, self._code(nested), spared)
         self.__dict__["_settled"] = True  # its betas are in its own author's order
 
+    def _with_knot(self, field: str, knot: float) -> Any:
+        return self.revalued({field: knot})  # whose stages within are built anew, so that their checks speak
+
     def _check_together(self, nested: tuple[Any, ...]) -> None:
         """Raises FieldError for stages within that are good one by one and not together."""
         if len({stage.cut for stage in nested if stage.is_matrix}) > 1:
@@ -165,17 +168,11 @@ class RuleStage(Stage):
         if len({stage.refresh_every for stage in nested} - {0}) > 1 and any(stage.staggers for stage in nested):
             raise FieldError(f"{self.name}: stages that refresh at different periods can't be staggered", "")
 
-    def _check_knot(self, field: str, knot: float) -> None:
-        super()._check_knot(field, knot)
-        for call in self.variant.calls:
-            if field in call.names:
-                self._built(call, False, {field: knot})
-
-    def _built(self, call: Call, spared: bool, instead: Mapping[str, Any] | None = None) -> Any:
-        """A stage within, with other numbers instead of some of the rule's."""
-        others = instead or {}
+    def _built(self, call: Call, spared: bool, known: Mapping[str, Any]) -> Any:
+        if call.label in known:
+            return known[call.label]
         try:
-            stage = call.built(lambda name: others.get(name, getattr(self, name)))
+            stage = call.built(lambda name: bare_number(getattr(self, name)))
         except EdslError as reason:
             names = sorted(call.names)
             message = getattr(reason, "message", str(reason))
