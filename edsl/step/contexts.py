@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edsl.errors import EdslError
 from edsl.language.context import At
 from edsl.numerics import matrices
 from edsl.numerics.newton_schulz import newton_schulz
@@ -98,6 +99,8 @@ class TorchContext(At):
 
     def _next_total(self) -> Tensor | None:
         """The answer to the next question about all layers, where it is known."""
+        if self._added == len(self._totals):
+            raise EdslError("a step asks for at.total that can't be read on letters: take its functions from `at`")
         self._added += 1
         return self._totals[self._added - 1]
 

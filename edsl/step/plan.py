@@ -225,11 +225,7 @@ class GroupPlan:
     @cached_property
     def asks_about_layers(self) -> bool:
         """Whether a step needs more of its layer, or of all layers, than one element after another."""
-        asks = (
-            bool(segment.analysis.reductions or segment.analysis.totals) or segment.needs_total_norm
-            for segment in self.segments
-        )
-        return self.is_matrix or any(asks)
+        return self.is_matrix or any(segment.asks_about_layers for segment in self.segments)
 
     @cached_property
     def factor_buffers(self) -> frozenset[str]:
@@ -261,8 +257,7 @@ class GroupPlan:
         found: dict[str, list[tuple[int, ...]]] = {}
         for stage, label in zip(self.pipeline.stages, self.pipeline.labels) if self.factor_buffers else ():
             for part in () if matrices is None else matrices.parts:
-                scalars = dict.fromkeys(stage.scalars(), (1,))
-                for name, shape in (stage.buffer_shapes(*part.shape) | scalars).items():
+                for name, shape in (stage.buffer_shapes(*part.shape) | dict.fromkeys(stage.scalars(), (1,))).items():
                     found.setdefault(state_name(label, name), []).append(shape)
         return found
 
@@ -281,9 +276,7 @@ class GroupPlan:
         shards = shards_of(parameter)
         for name, shape in self.shapes(parameter, matrices).items():
             dtype = self.dtype_of(name, parameter.dtype)
-            if name in self.scalars:
-                state[name] = torch.zeros(shape, dtype=dtype, device=parameter.device)
-            elif name in self.factor_buffers and shards is not None:
+            if name in self.factor_buffers - self.scalars and shards is not None:
                 state[name] = shards.zeros(shape, dtype)
             elif name in self.factor_buffers:
                 state[name] = torch.zeros(shape, dtype=dtype, device=parameter.device)

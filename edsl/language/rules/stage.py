@@ -106,6 +106,17 @@ class Variant:
     shapes: Mapping[str, Shape]
     calls: tuple[Call, ...]
 
+    @property
+    def scalars(self) -> tuple[str, ...]:
+        """The buffers of one number a layer."""
+        return tuple(name for name, shape in self.shapes.items() if shape == SCALAR)
+
+    def buffer_shapes(self, rows: int, columns: int) -> dict[str, tuple[int, ...]]:
+        """The buffers of rows or columns, with their shapes."""
+        sizes = {ROWS: rows, COLUMNS: columns}
+        own = {name: shape for name, shape in self.shapes.items() if shape not in (ELEMENT, SCALAR)}
+        return {name: (sizes.get(height, 1), sizes.get(width, 1)) for name, (height, width) in own.items()}
+
 
 class RuleStage(Stage):
     """A stage whose recurrence is a text.
@@ -246,20 +257,14 @@ class RuleStage(Stage):
         return self._program.refresh(self, x, memory, at, due, begins)
 
     def buffer_shapes(self, rows: int, columns: int) -> dict[str, tuple[int, ...]]:
-        sizes = {ROWS: rows, COLUMNS: columns}
-        found: dict[str, tuple[int, ...]] = {
-            name: (sizes.get(shape[0], 1), sizes.get(shape[1], 1))
-            for name, shape in self.variant.shapes.items()
-            if shape not in (ELEMENT, SCALAR)
-        }
+        found = self.variant.buffer_shapes(rows, columns)
         for call, stage in zip(self.variant.calls, self._nested):
             found |= {f"{call.label}__{name}": shape for name, shape in stage.buffer_shapes(rows, columns).items()}
         return found
 
     def scalars(self) -> tuple[str, ...]:
-        own = (name for name, shape in self.variant.shapes.items() if shape == SCALAR)
         calls = zip(self.variant.calls, self._nested)
-        return (*own, *(f"{call.label}__{name}" for call, stage in calls for name in stage.scalars()))
+        return (*self.variant.scalars, *(f"{call.label}__{name}" for call, stage in calls for name in stage.scalars()))
 
     @property
     def needs_hessian(self) -> bool:
