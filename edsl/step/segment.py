@@ -40,9 +40,6 @@ class Segment:
         found = frozenset(place for place, name in enumerate(self.buffers) if name in own)
         object.__setattr__(self, "scalars", found)  # torch.compile follows no property that is cached on the way
 
-    def __post_init__(self) -> None:
-        _ = self.scalars  # known before a step is traced, which can't follow the lock of a cached property
-
     @property
     def needs_total_norm(self) -> bool:
         return self.stages[0].needs_total_norm
