@@ -2,6 +2,7 @@
 
 import re
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -37,9 +38,19 @@ def exact_packages(monkeypatch):
         monkeypatch.setattr(function, "__defaults__", (0.0,))
     for ball in (package.scion.Row, package.scion.Col, package.scion.BiasRMS):
         monkeypatch.setattr(ball.lmo, "__defaults__", (1e-30,))
+    projector = pytest.importorskip("pytorch_optimizer.optimizer.utils.galore").GaLoreProjector
+    monkeypatch.setattr(projector, "get_orthogonal_matrix", exact_projection)
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
+
+
+def exact_projection(
+    self: Any, weights: torch.Tensor, projection_type: str, from_random_matrix: bool = False
+) -> torch.Tensor:
+    """GaLore's, in float64, where the package takes the singular vectors in float32."""
+    left, _, right = torch.linalg.svd(weights, full_matrices=False)
+    return left[:, : self.rank] if projection_type == "left" else right[: self.rank]
 
 
 def shapes_of(reference: Reference) -> dict[str, tuple[int, ...]]:

@@ -56,7 +56,7 @@ def run(out: Path, quick: bool = False) -> Claim:
         + f". On the cardioid, median over {starts} starts, {steps} steps, valley walked along / final loss: {said}.",
         verdict=judge(*tests),
         rule=RULE,
-        table=tuple([*_sign_rows(signs), *(_row(one) for one in tours.values())]),
+        table=(*_sign_rows(signs), *(_row(one) for one in tours.values())),
         pictures=(picture,),
         commands=f"edsl landscape cardioid '{E}' '{rivals[0]}' '{rivals[1]}' --out cardioid.png",
         caveat="The signs are those of one function, 1 − exp(−θ²/2), crossed at a constant speed. Two parameters "
