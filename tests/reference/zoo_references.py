@@ -241,6 +241,7 @@ REFERENCES = (
         "nadam(lr=0.01, weight_decay=0.1)",
         "torch.optim.NAdam",
         _torch("NAdam", lr=0.01, weight_decay=0.1, decoupled_weight_decay=True),
+        differs="keeps the product of all μ in float32; its decay is coupled by default",
     ),
     Reference(
         "radam(lr=0.01, threshold=5, weight_decay=0.1)",
