@@ -78,7 +78,7 @@ def scheduled_normuon(begun: Any, rows: Any) -> Any:
 
 
 def cautious_adamw_cautious_decay(begun: Any, rows: Any) -> Any:
-    """Liang et al. 2024, Algorithm 1, with the decay of Chen et al. 2025."""
+    """Liang et al. 2024, Algorithm 2, with the decay of Chen et al. 2025."""
     theta, history = [t.copy() for t in begun], []
     m, v = ([np.zeros(shape) for shape in SHAPES] for _ in range(2))
     for k, row in enumerate(rows, start=1):
