@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all lint stubs compatibility bench gpu reproduction clean
+.PHONY: demo test test-all lint stubs compatibility bench gpu reproduction suite clean
 
 ## demo: set up, then race ALTO, Lamb, AdamW and another package's Lamb on real data
 demo: $(VENV)/.installed
@@ -44,6 +44,10 @@ gpu:
 ## reproduction: measure the paper's claims, and write docs/reproduction.md (an hour on two cores)
 reproduction: $(VENV)/.installed-dev
 	$(BIN)/python docs/reproduce.py
+
+## suite: race on the suite `small`, and write docs/suite.md (half an hour on two cores)
+suite: $(VENV)/.installed-dev
+	$(BIN)/python docs/suite.py
 
 clean:
 	rm -rf $(VENV) build .cache *.egg-info

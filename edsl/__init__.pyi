@@ -18,6 +18,9 @@ from edsl.estimators.hutchinson import Hutchinson as _HutchinsonStage
 from edsl.estimators.repel import Repel as _RepelStage
 from edsl.estimators.sam import Sam as _SamStage
 from edsl.estimators.spsa import Spsa as _SpsaStage
+from edsl.lab.compare import compare as compare
+from edsl.lab.data.rows import Rows as Rows
+from edsl.lab.tasks.task import Task as Task
 from edsl.language.pipeline import Chain as _Chain
 from edsl.language.pipeline import Pipeline as Pipeline
 from edsl.language.registry.plugins import load_plugin as load_plugin
@@ -70,6 +73,9 @@ __all__ = [
     "Muon",
     "Pipeline",
     "PipelineOptimizer",
+    "Rows",
+    "Task",
+    "compare",
     "compile",
     "direction",
     "load_plugin",

@@ -75,8 +75,8 @@ EXTERNAL = {
     "scipy": ("edsl.theory", "edsl.lab"),
     "sympy": ("edsl.theory",),
     "matplotlib": ("edsl.plotting", "edsl.theory.stability", "edsl.lab"),
-    "typer": ("edsl.cli.main", "edsl.cli.analysis", "edsl.cli.options"),
-    "click": ("edsl.cli.main", "edsl.cli.analysis", "edsl.cli.options"),
+    "typer": ("edsl.cli.main", "edsl.cli.analysis", "edsl.cli.racing", "edsl.cli.options"),
+    "click": ("edsl.cli.main", "edsl.cli.analysis", "edsl.cli.racing", "edsl.cli.options"),
     "rich": ("edsl.cli.render",),
 }
 

@@ -67,6 +67,8 @@ class GroupPlan:
         self._numbers: list[float] = [getattr(self.stages[index], field) for index, field in self.entries]
         self._place_of = {entry: place for place, entry in enumerate(self.entries)}
         self._scheduled = self._scheduled_places()
+        followed = {self.entries[place][0] for _, place in self._scheduled}
+        self._running = [index for index in followed if self.stages[index].hidden_fields()]  # scheduled, and run others
         self._followed: dict[str, float] | None = None  # the scheduled numbers that the others stand for
 
     @property
@@ -185,16 +187,13 @@ class GroupPlan:
 
     def _follow(self, now: dict[str, float]) -> None:
         """Take over the scheduled numbers of a step, and what follows from them in stages within rules."""
-        within: dict[int, dict[str, float]] = {}
         for key, place in self._scheduled:
             self._numbers[place] = now[key]
-            index, field = self.entries[place]
-            within.setdefault(index, {})[field] = now[key]
-        for index, own in within.items():
-            if hidden := self.stages[index].hidden_fields():
-                stage = self.stages[index].bind(own)
-                for field in hidden:
-                    self._numbers[self._place_of[index, field]] = getattr(stage, field)
+        for index in self._running:
+            places = [(key, self.entries[place]) for key, place in self._scheduled]
+            stage = self.stages[index].bind({field: now[key] for key, (own, field) in places if own == index})
+            for field in stage.hidden_fields():
+                self._numbers[self._place_of[index, field]] = getattr(stage, field)
         self._followed = now
 
     def live(self, k: int, device: torch.device) -> Tensor:

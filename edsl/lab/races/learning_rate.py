@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Any
+
 from edsl.errors import EdslError
 from edsl.language.pipeline import Pipeline
 
@@ -29,6 +32,18 @@ def _value(pipeline: Pipeline, name: str) -> float:
 
     update = pipeline.update
     return float(update.defaults()[name] if update.moves_weights else pipeline.hyperparameters[name])
+
+
+def values_of(pipeline: Pipeline, names: Collection[str]) -> dict[str, Any]:
+    """The arguments of a pipeline among these names, of any stage, with their values."""
+    found: dict[str, Any] = {}
+    for name in names:
+        if name not in pipeline.keys:
+            continue
+        stage, argument = pipeline.owner_of(name)
+        foreign = stage is pipeline.update and pipeline.update.moves_weights
+        found[name] = pipeline.update.defaults()[argument] if foreign else getattr(stage, argument)
+    return found
 
 
 def scaled(pipeline: Pipeline, factor: float) -> Pipeline:
