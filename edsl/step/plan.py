@@ -92,8 +92,7 @@ class GroupPlan:
     @property
     def engine_stages(self) -> range:
         """The stages that run here: all but the estimator, and another package's optimizer."""
-        stages = self.pipeline.stages
-        return range(1, len(stages) - stages[-1].moves_weights)
+        return range(1, len(self.pipeline.stages) - self.pipeline.stages[-1].moves_weights)
 
     def _with_values(self, values: dict[str, Any]) -> Pipeline:
         pipeline = self.base.override(**values)
@@ -220,11 +219,6 @@ class GroupPlan:
         """Whether some state is bfloat16 by choice, and so rounded stochastically."""
         chosen = self.state_dtype
         return torch.bfloat16 in chosen.values() if isinstance(chosen, dict) else chosen is torch.bfloat16
-
-    @cached_property
-    def asks_about_layers(self) -> bool:
-        """Whether a step needs more of its layer, or of all layers, than one element after another."""
-        return self.is_matrix or any(segment.asks_about_layers for segment in self.segments)
 
     @cached_property
     def factor_buffers(self) -> frozenset[str]:
