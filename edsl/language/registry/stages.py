@@ -13,6 +13,8 @@ STAGES = {
     "grad": "edsl.estimators.backprop:Backprop",
     "spsa": "edsl.estimators.spsa:Spsa",
     "hutchinson": "edsl.estimators.hutchinson:Hutchinson",
+    "grad_pair": "edsl.estimators.grad_pair:GradPair",
+    "repel": "edsl.estimators.repel:Repel",
     "sam": "edsl.estimators.sam:Sam",
     "e": "edsl.adapters.exploration:Exploration",
     "clip": "edsl.adapters.clip:Clip",
@@ -33,6 +35,7 @@ STAGES = {
     "muon": "edsl.updates.muon:Muon",
     "shampoo": "edsl.updates.shampoo:Shampoo",
     "soap": "edsl.updates.soap:Soap",
+    "galore": "edsl.updates.galore:Galore",
     "route": "edsl.updates.route:Route",
     "caution": "edsl.wrappers.caution:Caution",
     "decay": "edsl.wrappers.decay:Decay",
@@ -41,6 +44,7 @@ STAGES = {
 }
 
 FOREIGN = "edsl.updates.foreign:foreign"  # what makes a stage of torch.AdamW(lr=0.01)
+ENTRY = "edsl.language.rules.zoo:zoo_class"  # what reads an entry of the zoo
 
 
 def load(place: str) -> Any:
