@@ -11,7 +11,11 @@ from torch import Tensor
 
 from edsl.language.pipeline import Pipeline
 
-_SECOND_ORDER = ("torch_optimizer.Adahessian",)  # differentiates the gradients that it is given
+_SECOND_ORDER = (  # which differentiate the gradients that they are given
+    "torch_optimizer.Adahessian",
+    "pytorch_optimizer.AdaHessian",
+    "pytorch_optimizer.SophiaH",
+)
 
 
 def closure_for(pipeline: Pipeline, optimizer: Any, *parts: Callable[[], Tensor]) -> Callable[[], Tensor]:

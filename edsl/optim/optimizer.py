@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -115,12 +115,10 @@ class PipelineOptimizer(torch.optim.Optimizer):
         self.engine.kinds = self.kinds or {}
         self._steps = Steps(self.engine)
         defaults = {**plain_numbers(self._hyperparameters(pipeline)), **options_of(pipeline, exclude, maximize)}
-        given = hyperparameters.items()
-        self.tensors = {key: value for key, value in given if key in pipeline.keys and isinstance(value, Tensor)}
+        self.tensors = {k: v for k, v in hyperparameters.items() if k in pipeline.keys and isinstance(v, Tensor)}
         self.pipeline = pipeline
         self.watchers: list[Callable[[list[Watched]], None]] = []
-        tensors = {key: value for key, value in self.tensors.items() if key in defaults}
-        super().__init__(params, {**defaults, **tensors})
+        super().__init__(params, defaults | {k: tensor for k, tensor in self.tensors.items() if k in defaults})
         self._check_groups()
 
     def _check_groups(self) -> None:
@@ -206,10 +204,13 @@ class PipelineOptimizer(torch.optim.Optimizer):
             raise EdslError("evaluation_weights() is already active: leave it before entering it again")
         self._evaluating = True
         try:
-            with in_place_of_trained(evaluated(self.pipeline, self.param_groups, self.state)):
+            with self._in_evaluation():
                 yield
         finally:
             self._evaluating = False
+
+    def _in_evaluation(self) -> AbstractContextManager[None]:
+        return in_place_of_trained(evaluated(self.pipeline, self.param_groups, self.state))
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with their own hyper-parameters; missing ones take the defaults.
@@ -282,9 +283,10 @@ class PipelineOptimizer(torch.optim.Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         self.engine.names.follow(self.param_groups)
-        names = ("mode", "pipeline", "kinds", "state_dtype", "tensors", "total_steps")
-        own = {key: getattr(self, key) for key in names}
-        return {**super().__getstate__(), **own}
+        own = {
+            key: getattr(self, key) for key in ("mode", "pipeline", "kinds", "state_dtype", "tensors", "total_steps")
+        }
+        return {**super().__getstate__(), **{key: getattr(self, key) for key in own}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

@@ -118,6 +118,6 @@ def test_a_hostile_text_in_a_checkpoint_is_an_edsl_error_that_changes_nothing(te
 
 @pytest.mark.parametrize("name", ["AdamW", "SGD", "LBFGS", "Muon"])
 def test_what_a_dotted_name_may_mean_is_an_optimizer_of_its_package(name):
-    from edsl.optim.packages import optimizer_class
+    from edsl.optim.foreign.packages import optimizer_class
 
     assert optimizer_class(f"torch.{name}") is getattr(torch.optim, name)

@@ -12,13 +12,14 @@ from shell import run
 import edsl
 from edsl.errors import EdslError
 from edsl.lab.benchmarks import bench as bench_file
-from edsl.lab.benchmarks import peers, rounds
+from edsl.lab.benchmarks import rounds
 from edsl.lab.benchmarks import schedule as schedule_file
 from edsl.lab.benchmarks.bench import bench, needed_memory
 from edsl.lab.benchmarks.contender import Contender, Copy, Entry, Gradients, Place
 from edsl.lab.benchmarks.first_step import FirstStep, TooSlow
 from edsl.lab.benchmarks.footprint import temporary_bytes
 from edsl.lab.benchmarks.schedule import scheduled_step
+from edsl.optim.foreign import packages
 
 CPU = Place("cpu", "float32")
 SHAPES = {"a.weight": (16, 8), "a.bias": (16,), "norm.weight": (16,)}
@@ -33,10 +34,10 @@ def own(tmp_path):
 
 @pytest.fixture
 def without_heavyball(monkeypatch):
-    peers._optimizers.cache_clear()
+    packages.optimizers_of.cache_clear()
     monkeypatch.setitem(sys.modules, "heavyball", None)
     yield
-    peers._optimizers.cache_clear()
+    packages.optimizers_of.cache_clear()
 
 
 def measured(*specs, params, against=(), **options):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from edsl.errors import EdslError
 from edsl.language.pipeline import Pipeline
 
@@ -11,6 +13,8 @@ DIGITS = 4  # of a tuned learning rate: what a person can type again
 def learning_rates(pipeline: Pipeline) -> dict[str, float]:
     """Every learning rate by its argument's name, such as lr and, behind routes, other_lr.
 
+    Another package's may be None or a word, which stands for a rule of its own; then it is none.
+
     Raises:
         EdslError: for an optimizer without one.
     """
@@ -18,17 +22,18 @@ def learning_rates(pipeline: Pipeline) -> dict[str, float]:
     for argument, (index, field) in pipeline.keys.items():
         if index == pipeline.update_index and (field == "lr" or field.endswith("_lr")):
             for route, branch in pipeline.branches.items():
-                if name := pipeline.name_in(route, argument):
-                    found[argument] = _value(branch, name)
+                name = pipeline.name_in(route, argument)
+                value = _value(branch, name) if name else None
+                if isinstance(value, (int, float)) and not isinstance(value, bool):
+                    found[argument] = float(value)
     if not found:
         raise EdslError(f"{pipeline.update.name} has no learning rate to tune; give --lr default")
     return found
 
 
-def _value(pipeline: Pipeline, name: str) -> float:
-
-    update = pipeline.update
-    return float(update.defaults()[name] if update.moves_weights else pipeline.hyperparameters[name])
+def _value(pipeline: Pipeline, name: str) -> Any:
+    update: Any = pipeline.update
+    return update.value_of(name) if update.moves_weights else pipeline.hyperparameters[name]
 
 
 def scaled(pipeline: Pipeline, factor: float) -> Pipeline:
