@@ -9,14 +9,14 @@ from edsl.cli.render.catalogue import print_catalogue
 from edsl.cli.render.page import print_json
 from edsl.lab.tasks.catalogue import TASKS
 from edsl.language.domain import plain
-from edsl.language.registry.lookup import stage_class, stage_names
+from edsl.language.registry.lookup import registered_names, stage_class
 from edsl.language.registry.recipes import RECIPES
 
 
 def catalogue(as_json: bool) -> None:
     """Print stages, recipes and tasks."""
     words = {
-        "stages": [_stage(name) for name in stage_names()],
+        "stages": [_stage(name) for name in registered_names()],
         "recipes": [{"recipe": name, "spec": recipe.text, "about": recipe.about} for name, recipe in RECIPES.items()],
         "tasks": [{"task": name, "about": about} for name, (_, about) in TASKS.items()],
         "foreign": "torch.X(…) and torch_optimizer.X(…): any optimizer X of these packages, as a base update",

@@ -19,7 +19,7 @@ FOLDERS = {"edsl": "edsl", "adapters": "edsl.adapters", "theory": "edsl.theory",
 # From the ground up: a room imports rooms above it in this list of rows and itself, never one below, and none beside
 # it in its row. A name stands for a module or for a room with all that is in it; the longest that fits decides.
 LAYERS = (
-    ("edsl.errors", "edsl.as_json"),
+    ("edsl.errors", "edsl.as_json", "edsl.zoo"),
     ("edsl.plotting", "edsl.numerics"),
     ("edsl.language.schedules",),
     ("edsl.language",),

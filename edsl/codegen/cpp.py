@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 
 from edsl.codegen.expression import Expression, postorder
-from edsl.codegen.loops import Loop, LoopSchedule, may_overflow, scalars_met, schedule
+from edsl.codegen.loops import SUMS, Loop, LoopSchedule, is_wide, scalars_met, schedule
 from edsl.codegen.signature import KernelSignature, tensors
 from edsl.codegen.trace import Trace
 from edsl.language.operations import OPERATIONS
@@ -118,6 +118,7 @@ def _layer(name: str, recording: Trace, made: LoopSchedule, names: Sequence[str]
     scalars = ScalarNames()
     for number, one in enumerate(made.passes):
         lines += _pass(recording, one, number, scalars, types)
+    lines += [f"((double*)out_)[{place}] = {scalars.of(total)};" for place, total in enumerate(recording.sums)]
     lines.append("}")
     return "\n".join(line if line.startswith(" ") or line[-1] in "{}" else f"  {line}" for line in lines) + "\n"
 
@@ -135,7 +136,7 @@ class ScalarNames:
         for node in nodes:
             if node in self.names or node.op == "constant":
                 continue
-            if node.op in ("norm", "mean"):
+            if node.op in SUMS:
                 raise AssertionError("a sum is declared by the pass that takes it")
             kind = "bool" if node.is_condition else "double"
             self.names[node] = f"s{len(self.names)}"
@@ -169,7 +170,7 @@ def _pass(recording: Trace, one: Loop, number: int, scalars: ScalarNames, types:
     nodes = one.elements(roots)
     met = scalars_met(nodes, roots)
     shared = [node for node in postorder(met) if not node.is_element and _known(node, scalars)]
-    lines = scalars.declare([node for node in shared if node.op not in ("norm", "mean")])
+    lines = scalars.declare([node for node in shared if node.op not in SUMS])
     lines += [line for node in met for line in scalars.widen(node)]
     elements, body = _body(nodes, one, scalars)
     for place, value in enumerate(one.spilled):
@@ -181,14 +182,14 @@ def _pass(recording: Trace, one: Loop, number: int, scalars: ScalarNames, types:
         body += [f"put(out[i], {_value(made, values)});" for made in recording.moved]
     for place, total in enumerate(one.sums):
         value = values[total.parts[0]]
-        one_of = f"double({value})" if may_overflow(total) else value
+        one_of = f"double({value})" if is_wide(total) else value
         body.append(f"sum{place} += {one_of} * {one_of};" if total.op == "norm" else f"sum{place} += {one_of};")
     lines += _loop(body, one, number, types)
     for place, total in enumerate(one.sums):
         whole = f"total{number}[{place}]"
         scalars.names[total] = f"s{len(scalars.names)}"
-        found = f"std::sqrt({whole})" if total.op == "norm" else f"{whole} / double(n)"
-        lines.append(f"  const double {scalars.names[total]} = W({found});")
+        found = {"norm": f"W(std::sqrt({whole}))", "mean": f"W({whole} / double(n))", "total": whole}[total.op]
+        lines.append(f"  const double {scalars.names[total]} = {found};")
     return lines
 
 
@@ -204,7 +205,7 @@ def _loop(body: list[str], one: Loop, number: int, types: dict[str, str]) -> lis
         lines.append(f"    {types['out']}* const out = out_;")
     kept = sorted({int(part.split("[")[0]) for part in text.split("kept")[1:]})
     lines += [f"    W* __restrict const kept{place} = aside + {place} * n;" for place in kept]
-    kinds = ["double" if may_overflow(total) else "W" for total in one.sums]
+    kinds = ["double" if is_wide(total) else "W" for total in one.sums]
     lines += [f"    {kind} sum{place} = 0;" for place, kind in enumerate(kinds)]
     sums = f" reduction(+:{', '.join(f'sum{place}' for place in range(count))})" if count else ""
     lines += [f"    #pragma omp simd{sums}", "    for (int64_t i = begin; i < end; i++) {"]

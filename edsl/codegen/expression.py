@@ -189,7 +189,12 @@ class TracingContext(At):
 
     Args:
         live: where the step's number and the others stand in the live vector.
+
+    Attributes:
+        addends: of what it asks for totals over all layers, in order.
     """
+
+    addends: list[Expression]
 
     def __init__(self, live: LiveLayout, conditions: Conditions) -> None:
         self.theta = load("theta")
@@ -198,6 +203,7 @@ class TracingContext(At):
         self.k, self.looks, self.total_norm = map(live_value, (live.k, live.looks, live.total_norm))
         self.hessian = load("hessian") if conditions.looked else self.theta
         self.powers = [(live_value(decay), live_value(power)) for decay, power in live.powers]
+        self.live, self.addends = live, []
         self.looked = conditions.looked
         self.own_difference = load("difference") if conditions.differs else None
 
@@ -228,6 +234,12 @@ class TracingContext(At):
 
     def mean(self, x: Any) -> Expression:
         return self._of_layer("mean", x)
+
+    def total(self, x: Any) -> Expression:
+        if not isinstance(x, Expression) or not x.is_element:
+            raise NotElementwise("a step asks for the total of a scalar")
+        self.addends.append(x)
+        return live_value(self.live.total(len(self.addends) - 1))
 
     def _of_layer(self, op: str, x: Any) -> Expression:
         if not isinstance(x, Expression) or not x.is_element:

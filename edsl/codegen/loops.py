@@ -15,12 +15,15 @@ from edsl.codegen.expression import Expression, postorder
 from edsl.codegen.trace import Trace
 
 
+SUMS = ("norm", "mean", "total")  # operations that are sums over a layer
+
+
 @dataclass(frozen=True)
 class Loop:
     """One loop over the elements of a layer.
 
     Attributes:
-        sums: the norms and means whose sums it takes.
+        sums: the norms, means and totals whose sums it takes.
         buffers: the places of the memory that it writes.
         moves: it writes θ, or what flows out.
         spilled: values that it keeps aside for later passes.
@@ -79,7 +82,7 @@ def schedule(recording: Trace, exact: tuple[bool, ...], keep: bool) -> LoopSched
         keep: keep values aside rather than compute them again.
     """
     changed = [i for i, (old, new) in enumerate(zip(recording.buffers, recording.after)) if new is not old]
-    roots = [*recording.moved, *(recording.after[i] for i in changed)]
+    roots = [*recording.moved, *(recording.after[i] for i in changed), *recording.sums]
     sums = _sums(roots)
     last = max((total.round for total in sums), default=0)
     early = {i for i in changed if last > 0 and recording.after[i].round == 0}
@@ -107,6 +110,8 @@ def schedule(recording: Trace, exact: tuple[bool, ...], keep: bool) -> LoopSched
                 available=available if number > 0 else {},
             )
         )
+    if recording.sums:  # nothing is written behind them
+        made.pop()
     return LoopSchedule(tuple(made), len(kept))
 
 
@@ -117,7 +122,7 @@ def scalars_met(elements: Sequence[Expression], roots: Sequence[Expression]) -> 
 
 
 def _sums(roots: list[Expression]) -> list[Expression]:
-    return [node for node in postorder(roots) if node.op in ("norm", "mean")]
+    return [node for node in postorder(roots) if node.op in SUMS]
 
 
 def _frontier(
@@ -142,8 +147,13 @@ def _frontier(
     return list(kept), list(leaves)
 
 
-def may_overflow(total: Expression) -> bool:
-    """Whether a norm is of what float32 may not hold the squares of: gradients, but not θ or a quotient (Lamb's r)."""
+def is_wide(total: Expression) -> bool:
+    """Whether a sum is taken in double: a total, and a norm of what float32 may not hold the squares of.
+
+    That are gradients, but not θ or a quotient (Lamb's r).
+    """
+    if total.op == "total":
+        return True
     return total.op == "norm" and not _is_modest(total.parts[0])
 
 

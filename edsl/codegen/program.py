@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edsl.codegen.expression import Expression, interned, load, postorder
+from edsl.codegen.loops import SUMS
 from edsl.codegen.matrices import MatrixCall, Shape, Shapes
 from edsl.codegen.trace import Trace
 from edsl.language.context import NotElementwise
@@ -258,7 +259,7 @@ class _Cut:
 
     def _check(self, roots: Sequence[Expression], shape: Shape) -> None:
         """Raises NotElementwise where a loop would need elements, or their norm, of tensors of another shape."""
-        asked = [node.parts[0] for node in postorder(roots) if node.op in ("norm", "mean")]
+        asked = [node.parts[0] for node in postorder(roots) if node.op in SUMS]
         if any(self.shapes.of(value) != shape for value in [*roots, *asked] if value.is_element):
             raise NotElementwise("a step computes with elements of matrices of different shapes")
 
@@ -296,5 +297,5 @@ def _rewritten(roots: Sequence[Expression], names: dict[Expression, Expression])
 
 def _of_parts(node: Expression, parts: Sequence[Expression]) -> Expression:
     """The same operation on other parts."""
-    sums = node.op in ("norm", "mean")
+    sums = node.op in SUMS
     return interned(node.op, tuple(parts), node.is_element, max(part.round for part in parts) + sums)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from edsl.codegen.expression import ALONE, Conditions, Expression, TracingContext, live_value, load
+from edsl.codegen.expression import ALONE, Conditions, Expression, TracingContext, interned, live_value, load
 from edsl.codegen.matrices import MatrixCall, MatrixTracingContext, Shapes, shapes_of
 from edsl.language.context import NotElementwise
 from edsl.step.segment import Segment
@@ -21,6 +22,8 @@ class Trace:
         places: for each buffer its number in the segment, by which it is rounded.
         calls: the operations on matrices, whose results are read as elements.
         shapes: of its values; None for a part.
+        addends: of what it asks for totals over all layers, which are live values to it.
+        sums: the sums over the layer that it is taken for, where it adds to totals and writes nothing else.
     """
 
     made: Expression | None
@@ -30,6 +33,20 @@ class Trace:
     places: tuple[int, ...]
     calls: tuple[MatrixCall, ...] = ()
     shapes: Shapes | None = None
+    addends: tuple[Expression, ...] = ()
+    sums: tuple[Expression, ...] = ()
+
+    def adding(self, chosen: Sequence[int]) -> Trace:
+        """The same up to some of its totals, to each of which a layer adds; nothing else is written.
+
+        Raises:
+            NotElementwise: for a step of matrices.
+        """
+        if self.calls or (self.shapes is not None and self.shapes.own):
+            raise NotElementwise("a step of matrices asks for a total")
+        found = [self.addends[i] for i in chosen]
+        sums = tuple(interned("total", (x,), False, x.round + 1) for x in found)
+        return replace(self, made=None, after=self.buffers, updates=False, addends=(), sums=sums)
 
     @property
     def moved(self) -> list[Expression]:
@@ -61,4 +78,5 @@ def record(segment: Segment, conditions: Conditions = ALONE) -> Trace:
     u, after = segment.flow(segment.bound(numbers), at.x, buffers, normals, at)
     made = at.theta + u if segment.updates else u
     calls = tuple(at.calls) if isinstance(at, MatrixTracingContext) else ()
-    return Trace(made, buffers, after, segment.updates, tuple(range(len(buffers))), calls, shapes)
+    places = tuple(range(len(buffers)))
+    return Trace(made, buffers, after, segment.updates, places, calls, shapes, tuple(at.addends))

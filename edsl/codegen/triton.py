@@ -15,7 +15,7 @@ from itertools import chain
 import torch
 
 from edsl.codegen.expression import Expression, postorder
-from edsl.codegen.loops import Loop, may_overflow, scalars_met, schedule
+from edsl.codegen.loops import SUMS, Loop, is_wide, scalars_met, schedule
 from edsl.codegen.signature import KernelSignature, tensors
 from edsl.codegen.trace import Trace
 from edsl.language.operations import OPERATIONS
@@ -105,6 +105,7 @@ def kernels(recording: Trace, signature: KernelSignature, normals: int, k: int, 
         PRELUDE,
         _total(block),
         *chain.from_iterable(writer.round(one, number) for number, one in enumerate(passes)),
+        *writer.end(len(passes)),
     ]
     sums = max(len(one.sums) for one in passes)
     return TritonSource("\n\n".join(parts), tuple(writer.names), writer.width, len(slots), sums, block)
@@ -176,18 +177,39 @@ class _Writer:
         self.names.append(f"pass{number}")
         return [*texts, self._elements(one, number, met), self._pass(number)]
 
+    def end(self, number: int) -> list[str]:
+        """The kernel that stores, for each layer, the sums that the step is taken for, if it is."""
+        sums = self.recording.sums
+        if not sums:
+            return []
+        found: dict[Expression, str] = {}
+        lines = self._computed(sums, found)
+        out = len(LEADING) + list(self.types).index("out")
+        lines.append(f"told = tl.load(row + {out}).to(tl.pointer_type(tl.float64))")
+        lines += [f"tl.store(told + {place}, {found[total]})" for place, total in enumerate(sums)]
+        return [self._over_layers(number, lines)]
+
     def _scalars(self, wanted: Sequence[Expression], number: int) -> str:
         """A kernel that computes scalars for each layer and stores them."""
-        self.names.append(f"scalars{number}")
         found: dict[Expression, str] = {}
-        lines = []
-        for node in _scalars_needed(wanted):
-            found[node] = f"s{len(found)}"
-            lines.append(f"{found[node]} = {self._scalar(node, found)}")
+        lines = self._computed(wanted, found)
         for node in wanted:
             lines.append(
                 f"tl.store(mine + {self.slots[node]}, {found[node]}{'.to(tl.float64)' if node.is_condition else ''})"
             )
+        return self._over_layers(number, lines)
+
+    def _computed(self, wanted: Sequence[Expression], found: dict[Expression, str]) -> list[str]:
+        """Lines that compute scalars, whose names are `found`."""
+        lines = []
+        for node in _scalars_needed(wanted):
+            found[node] = f"s{len(found)}"
+            lines.append(f"{found[node]} = {self._scalar(node, found)}")
+        return lines
+
+    def _over_layers(self, number: int, lines: Sequence[str]) -> str:
+        """A kernel with a program for each layer."""
+        self.names.append(f"scalars{number}")
         places = [
             "layer = tl.program_id(0)",
             f"row = table + layer * {self.width}",
@@ -205,6 +227,8 @@ class _Writer:
             return f"tl.load(mine + {self.slots[node]})"
         if node in self.summed:
             whole = f"total(row, partials + {self.summed.index(node)} * blocks)"
+            if node.op == "total":
+                return whole
             count = f"tl.load(row + {LEADING.index('count')}).to(tl.float64)"
             value = f"tl.sqrt({whole})" if node.op == "norm" else f"({whole} / {count})"
             return f"{value}.to({self.work}).to(tl.float64)"
@@ -280,7 +304,7 @@ class _Writer:
 
     def _sum(self, total: Expression, place: int, value: str) -> list[str]:
         """Lines that write a block's part of a sum."""
-        one = f"{value}.to(tl.float64)" if may_overflow(total) else value
+        one = f"{value}.to(tl.float64)" if is_wide(total) else value
         squared = f"{one} * {one}" if total.op == "norm" else one
         return [
             f"part{place} = {squared}",
@@ -307,7 +331,7 @@ class _Writer:
 
 def _scalars_needed(roots: Sequence[Expression]) -> list[Expression]:
     """What scalars are computed from, parts first, down to sums over the layer."""
-    return postorder(roots, lambda node: () if node.op in ("norm", "mean") else node.operands)
+    return postorder(roots, lambda node: () if node.op in SUMS else node.operands)
 
 
 def _call(node: Expression, parts: Sequence[str], dtype: str, largest: float) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from math import prod
 
 from edsl.language.pipeline import Pipeline
-from edsl.language.reductions import analyse
-from edsl.language.stage import Stage, segments
+from edsl.language.reductions import analyse, segments
+from edsl.language.stage import Stage
 
 ELEMENT = 4  # bytes of a float32, the dtype of state for float32 and half-precision parameters
 
@@ -112,7 +112,8 @@ def _messages(pipeline: Pipeline, shape: tuple[int, int]) -> tuple[int, float]:
             went = 1 + sum(_elements(stage, shape) for stage in stages) - kept
             exchanged += ELEMENT * (came + went)
             continue
-        all_reduces += len({reduction.round for reduction in reading.reductions if reduction.kind != "orthogonal"})
+        all_reduces += len({reduction.turn for reduction in reading.reductions if reduction.kind != "orthogonal"})
+        all_reduces += reading.levels
         for reduction in reading.reductions:
             if reduction.kind == "orthogonal":
                 exchanged += 2 * (2 if reduction.is_rounded_first else ELEMENT)

@@ -158,6 +158,7 @@ def _of_matrices(plan: GroupPlan, segment: Segment, shape: Shape, count: int, dt
         gradient=None if segment is plan.segments[0] else tensor(flat, dtype),
         live=tensor((len(plan.numbers(1)),), torch.float64),
         total_norm=tensor(()),
+        totals=tuple(tensor((), torch.float64) for _ in segment.analysis.totals),
         normals=tuple(tensor(flat) for _ in segment.noisy),
     )
     due = [k for k in (1, 1 + segment.stages[0].refresh_every) if segment.refreshes(k, "")]
@@ -172,7 +173,7 @@ def _of_matrices(plan: GroupPlan, segment: Segment, shape: Shape, count: int, dt
     def stepping(device: str) -> int:
         high = most_in_stack(flat[0], prod(flat[1:]), device, count)
         numbers = [0.0] * (segment.live_layout.columns + 1)
-        return peak_bytes(lambda: steps([one] * high, numbers, None, None))
+        return peak_bytes(lambda: steps([one] * high, numbers, (), None))
 
     high = most_in_stack(flat[0], prod(flat[1:]), "cuda", count)
     together = high * (refreshing + theta.numel() * work.itemsize * 4) if due and high > 1 else 0

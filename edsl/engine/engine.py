@@ -29,8 +29,9 @@ from edsl.engine.plans import GroupPlans
 from edsl.engine.replay import Replay, can_replay
 from edsl.engine.stacks import step_stacks, step_whole
 from edsl.engine.torch_steps import TorchSteps
+from edsl.engine.totals import Totals, answer
 from edsl.engine.watching import Observer, Watched, is_whole
-from edsl.engine.work import SegmentWork, TotalNorms, waves_of, works_of
+from edsl.engine.work import SegmentWork, waves_of
 from edsl.groups.names import Names
 from edsl.kernels.cpu import CpuKernels
 from edsl.kernels.cuda import CudaKernels
@@ -197,10 +198,11 @@ class Engine:
         for number in range(max(lengths, default=0)):
             ends = min(lengths) <= number
             going = [item for item in items if number < len(item.plan.segments)] if ends else items
-            totals = TotalNorms(going, number, self.pipeline.update_index)
+            totals = Totals(going, number, self.pipeline.update_index)
+            answer(totals, (self.native, self.cuda) if natively else (), self.torch_steps)
             for lot in self._memory.lots(going):
                 left = self._run_kernels(lot, number, totals) if natively else lot
-                for works in waves_of(works_of(left, number, totals)) if left else ():
+                for works in waves_of(totals.works_of(left)) if left else ():
                     self.torch_steps.reduce(works)
                     self.torch_steps.step_gathered(works, self._step_whole)
                     call([work for work in works if not work.needs_whole and work.item.count > 0])
@@ -208,10 +210,10 @@ class Engine:
                     for part in lot:
                         part.write_back()
 
-    def _run_kernels(self, items: list[ParameterStep], number: int, totals: TotalNorms) -> list[ParameterStep]:
+    def _run_kernels(self, items: list[ParameterStep], number: int, totals: Totals) -> list[ParameterStep]:
         """Take items through a segment where kernels can; the others are left."""
         for kernels in (self.native, self.cuda):
-            items = kernels.run(items, number, totals.of_all(items))
+            items = kernels.run(items, number, totals.late_of_all(items))
         return step_stacks((self.native, self.cuda), items, number, totals)
 
     def _step_whole(self, work: SegmentWork, *tensors: Any) -> Tensor | None:

@@ -71,7 +71,7 @@ class Replay:
         for place, item in enumerate(items):
             kernel = item.kernels[0][2]
             batch, places = self._batches.setdefault(kernel, (kernel.batch(0), []))
-            batch.add(item, None)
+            batch.add(item, ())
             places.append(place)
         self._uncounted = [place for place, item in enumerate(items) if item.counts]
 
@@ -144,6 +144,7 @@ def _is_replayable(item: ParameterStep) -> bool:
         and segment.updates
         and not segment.noisy
         and not segment.needs_total_norm
+        and not segment.analysis.totals
         and all(isinstance(value, Tensor) and value.layout is torch.strided for value in item.state.values())
     )
 

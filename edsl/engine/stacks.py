@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edsl.engine.work import SegmentWork, TotalNorms, works_of
+from edsl.engine.totals import Totals
+from edsl.engine.work import SegmentWork
 from edsl.kernels.kernel import KernelCache, NoKernels
 from edsl.kernels.matrices import MatrixInputs, MatrixSteps
 from edsl.step.contexts import StackContext
@@ -31,7 +32,7 @@ def most_in_stack(rows: int, columns: int, device: str, count: int) -> int:
 
 
 def step_stacks(
-    kernels: Kernels, items: Sequence[ParameterStep], number: int, totals: TotalNorms
+    kernels: Kernels, items: Sequence[ParameterStep], number: int, totals: Totals
 ) -> list[ParameterStep]:
     """Take matrices through their segment of this number where it is a program; the others are left."""
     left: list[ParameterStep] = []
@@ -48,11 +49,12 @@ def step_stacks(
         if steps is None:
             left += found
             continue
-        numbers = _numbers(first, first.theta)
+        late = totals.late_of(first)
+        numbers = first.plan.live_layout.with_room(_numbers(first, first.theta), late)
         for begin, stack in _cut(found, segment):
             _refresh(segment, stack, number, totals)
             inputs = [_inputs(item, segment, number) for item in stack]
-            made = steps(inputs, numbers, totals.of(first), (number, place, begin))
+            made = steps(inputs, numbers, late, (number, place, begin))
             for item in stack:
                 item.paths[segment.begin] = steps.path
             if not segment.updates:
@@ -78,7 +80,8 @@ def step_whole(
         segment.refresh(item.k, theta, x, inputs, *buffers)
     given = MatrixInputs(theta, x, *extra, inputs.normals, buffers, item.key, item.name)
     item.paths[segment.begin] = steps.path
-    (made,) = steps([given], _numbers(item, theta), inputs.total_norm, item.name)
+    late = () if inputs.total_norm is None else ((item.plan.live_layout.total_norm, inputs.total_norm),)
+    (made,) = steps([given], _numbers(item, theta), late, item.name)
     return made
 
 
@@ -132,10 +135,10 @@ def _inputs(item: ParameterStep, segment: Segment, number: int) -> MatrixInputs:
     )
 
 
-def _refresh(segment: Segment, stack: Sequence[ParameterStep], number: int, totals: TotalNorms) -> None:
+def _refresh(segment: Segment, stack: Sequence[ParameterStep], number: int, totals: Totals) -> None:
     """Bring the memory of those up to date that are due, together."""
     due = [item for item in stack if segment.refreshes(item.k, item.name)]
-    works = works_of(due, number, totals) if due else []
+    works = totals.works_of(due) if due else []
     # LAPACK takes one matrix after another anyway; a GPU takes all at once.
     if len(works) > 1 and segment.stages[0].stacks and works[0].item.device != "cpu":
         refresh_stack(segment, works)

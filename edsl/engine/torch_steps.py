@@ -16,8 +16,11 @@ from edsl.engine.paths import EAGER, TORCH
 from edsl.engine.sharded import PartialResult, identity_part, reduce_all, step_gathered
 from edsl.engine.torch_compile import Inductor
 from edsl.engine.work import SegmentWork
+from edsl.numerics.dtypes import working_dtype
 from edsl.numerics.newton_schulz import newton_schulz
+from edsl.numerics.sums import total_in_rows
 from edsl.step.inputs import StepInputs
+from edsl.step.parameter import ParameterStep
 from edsl.step.segment import Segment
 from edsl.step.state_dtype import StateDtype
 
@@ -44,9 +47,37 @@ class TorchSteps:
 
     def reduce(self, works: Sequence[SegmentWork]) -> None:
         """Answer what sharded items ask about their whole layers, all of a round at once."""
-        asking = [work for work in works if work.inputs.answers]
-        for number in range(max((work.segment.analysis.rounds for work in asking), default=0)):
-            reduce_all([told for work in asking for told in self._ask(work, number)], newton_schulz)
+        self._reduce([work for work in works if work.inputs.answers])
+
+    def add(self, works: Sequence[SegmentWork], level: int) -> list[tuple[ParameterStep, Sequence[Tensor]]]:
+        """What each item adds to its totals over all layers on one level."""
+        self._reduce([work for work in works if work.inputs.answers], level)
+        return [(work.item, self._added(work, level)) for work in works]
+
+    def _reduce(self, asking: Sequence[SegmentWork], level: int | None = None) -> None:
+        """Answer what isn't known yet of whole layers, up to a level."""
+        unknown = (
+            question.turn
+            for work in asking
+            for question, answer in zip(work.segment.analysis.reductions, work.inputs.answers or ())
+            if answer is None and (level is None or question.level <= level)
+        )
+        for turn in sorted(set(unknown)):
+            reduce_all([told for work in asking for told in self._ask(work, turn)], newton_schulz)
+
+    def _added(self, work: SegmentWork, level: int) -> Sequence[Tensor]:
+        item, segment, inputs = work.item, work.segment, work.place
+        chosen = segment.totals_of(level)
+        if item.theta.numel() == 0:
+            return [total_in_rows(item.theta.to(working_dtype(item.theta.dtype))) for _ in chosen]
+        is_shard = inputs.answers is not None
+        make = partial(segment.adding, level, is_shard)
+        key, serves_all = (segment.key, "add", level), segment.serves_all_sizes
+        if segment.is_matrix and self.mode == "compiled":  # the step itself may well be a program
+            add = make()
+        else:
+            add = self._function(segment, key, make, serves_all, item.theta, item.x, inputs)
+        return add(item.theta, item.x, inputs, *work.buffers)
 
     def step_gathered(self, works: Sequence[SegmentWork], first: Callable[..., Tensor | None]) -> None:
         """Take sharded layers through a segment that no shard can run: each whole, on one process.
@@ -73,17 +104,17 @@ class TorchSteps:
         item.paths[segment.begin] = EAGER if self._is_eager(segment, inputs) else TORCH
         return function(theta, x, inputs, *buffers)
 
-    def _ask(self, work: SegmentWork, number: int) -> Iterator[PartialResult]:
-        """What a shard can tell for its questions of one round."""
+    def _ask(self, work: SegmentWork, turn: tuple[int, int]) -> Iterator[PartialResult]:
+        """What a shard can tell for its questions of one turn."""
         item, segment = work.item, work.segment
-        asked = [(i, question) for i, question in enumerate(segment.analysis.reductions) if question.round == number]
+        asked = [(i, question) for i, question in enumerate(segment.analysis.reductions) if question.turn == turn]
         if not asked:
             return
         parts: Any = [identity_part(item.theta, question) for _, question in asked]
         if item.theta.numel() > 0:
-            key = (segment.key, "ask", number)
+            key = (segment.key, "ask", turn)
             inputs = work.place
-            ask = self._function(segment, key, partial(segment.asking, number), True, item.theta, item.x, inputs)
+            ask = self._function(segment, key, partial(segment.asking, turn), True, item.theta, item.x, inputs)
             parts = ask(item.theta, item.x, inputs, *work.buffers)
         for (place, question), part in zip(asked, parts):
             yield PartialResult(work, place, question, part)
@@ -101,6 +132,7 @@ class TorchSteps:
         form = _form(theta) if dynamic else theta.shape[-2:]
         known = tuple(answer is None for answer in inputs.answers or ())
         has = (
+            tuple(answer is None for answer in inputs.totals),
             inputs.hessian is None,
             inputs.difference is None,
             inputs.gradient is None,

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from edsl.distributed.collectives import total_norms, waves
+from edsl.distributed.collectives import waves
 from edsl.step.inputs import StepInputs
 from edsl.step.layout import matrix_shape
 from edsl.step.parameter import ParameterStep
-from edsl.step.plan import GroupPlan
 from edsl.step.segment import Segment
 
 
@@ -63,66 +63,38 @@ class SegmentWork:
         self.inputs = self.inputs._replace(answers=tuple(answers))
 
 
-class TotalNorms:
-    """The norms that a segment reads: over all parameters, or behind a route over its own.
+def work_of(
+    item: ParameterStep,
+    number: int,
+    norm: Tensor | None,
+    totals: tuple[Tensor | None, ...],
+    lives: dict[Any, Tensor],
+) -> SegmentWork:
+    """An item before its segment of this number, with all that it reads.
 
     Args:
-        items: all that go through the segment.
-        number: of the segment.
-        update_index: of the base update in the optimizer's pipeline, at which routes begin.
+        norm, totals: what is known over all layers.
+        lives: the live values of other items, kept for those that share them.
     """
-
-    def __init__(self, items: Sequence[ParameterStep], number: int, update_index: int) -> None:
-        routes = {}  # over whose parameters a plan's norm is taken, "" for all
-        for plan in {item.plan for item in items}:
-            segment = plan.segments[number]
-            if segment.needs_total_norm:
-                routes[plan] = "" if segment.begin < update_index else plan.route
-        self._norms: dict[GroupPlan, Tensor] = {}
-        if not routes:
-            return
-        pools: dict[str, list[ParameterStep]] = {}
-        for item in items:
-            route = routes.get(item.plan)
-            if route is not None:
-                pools.setdefault(route, []).append(item)
-        shards = [[item.shards for item in pool] for pool in pools.values()]
-        norms = dict(zip(pools, total_norms([[item.x for item in pool] for pool in pools.values()], shards)))
-        self._norms = {plan: norms[route] for plan, route in routes.items()}
-
-    def of(self, item: ParameterStep) -> Tensor | None:
-        """The norm that an item's segment reads, if it reads one."""
-        return self._norms.get(item.plan)
-
-    def of_all(self, items: Sequence[ParameterStep]) -> list[Tensor | None] | None:
-        """For each item the norm that its segment reads, None where none reads any."""
-        return [self._norms.get(item.plan) for item in items] if self._norms else None
-
-
-def works_of(items: Sequence[ParameterStep], number: int, totals: TotalNorms) -> list[SegmentWork]:
-    """The items before their segment of this number, with all that it reads."""
-    lives: dict[tuple[int, int, torch.device], Tensor] = {}
-    works = []
-    for item in items:
-        segment, device = item.plan.segments[number], item.theta.device
-        total = totals.of(item)
-        live = lives.get((id(item.plan), item.k, device))
-        if live is None:
-            live = lives[id(item.plan), item.k, device] = item.plan.live(item.k, device)
-        needs_whole = item.is_sharded_here and (not segment.serves_all_sizes or _asks_of_parts(item, segment))
-        asks = item.is_sharded_here and not needs_whole
-        inputs = StepInputs(
-            gradient=item.gradient if number > 0 else None,
-            live=live,
-            total_norm=None if total is None else total.to(device),
-            hessian=item.hessian,
-            difference=item.difference,
-            answers=(None,) * len(segment.analysis.reductions) if asks else None,
-            shape=_size(matrix_shape(item.parameter), live) if asks and item.plan.is_matrix else None,
-            key=torch.tensor(item.key, device=device) if item.plan.rounds_stochastically else None,
-        )
-        works.append(SegmentWork(item, segment, inputs, item.memory(segment), needs_whole))
-    return works
+    segment, device = item.plan.segments[number], item.theta.device
+    key = (id(item.plan), item.k, device)
+    live = lives.get(key)
+    if live is None:
+        live = lives[key] = item.plan.live(item.k, device)
+    needs_whole = item.is_sharded_here and (not segment.serves_all_sizes or _asks_of_parts(item, segment))
+    asks = item.is_sharded_here and not needs_whole
+    inputs = StepInputs(
+        gradient=item.gradient if number > 0 else None,
+        live=live,
+        total_norm=None if norm is None else norm.to(device),
+        totals=totals,
+        hessian=item.hessian,
+        difference=item.difference,
+        answers=(None,) * len(segment.analysis.reductions) if asks else None,
+        shape=_size(matrix_shape(item.parameter), live) if asks and item.plan.is_matrix else None,
+        key=torch.tensor(item.key, device=device) if item.plan.rounds_stochastically else None,
+    )
+    return SegmentWork(item, segment, inputs, item.memory(segment), needs_whole)
 
 
 def _asks_of_parts(item: ParameterStep, segment: Segment) -> bool:

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from edsl.codegen.cpp import LEADING, SCRATCH, SMALL, columns, source
-from edsl.kernels.kernel import Kernel, KernelCache, LaunchTable, Part, Row
+from edsl.kernels.kernel import Kernel, KernelCache, Late, LaunchTable, Part, Row
 from edsl.kernels.toolchain import compile_library
 from edsl.step.inputs import LiveLayout
 from edsl.step.parameter import ParameterStep
@@ -41,10 +40,8 @@ class CpuKernel(Kernel):
     def batch(self, number: int) -> CpuLaunchTable:
         return CpuLaunchTable(self, number)
 
-    def launch(self, rows: Sequence[Row], numbers: Sequence[float], total: Tensor | None, place: Any) -> None:
-        live = array("d", numbers)
-        if total is not None:
-            live[self.total] = float(total)
+    def launch(self, rows: Sequence[Row], numbers: Sequence[float], late: Sequence[Late], place: Any) -> None:
+        live = _array(numbers, late)
         begin = live.buffer_info()[0]
         table = array("q", [entry for row in rows for entry in (row.count, begin, 0, row.key, *row.addresses)])
         kept = max((row.count for row in rows if row.count <= SCRATCH), default=0)
@@ -92,11 +89,19 @@ class CpuLaunchTable(LaunchTable):
             self._largest = item.count
         return item.count, live, counted, item.key
 
-    def _live(self, plan: GroupPlan, k: int, total: Tensor | None) -> int:
+    def _live(self, plan: GroupPlan, k: int, late: Sequence[Late]) -> int:
         """The address of an array of doubles."""
-        numbers = array("d", [*plan.numbers(k), 0.0 if total is None else float(total)])
+        numbers = _array(plan.live_layout.with_room(plan.numbers(k), late), late)
         self._held.append(numbers)
         return numbers.buffer_info()[0]
+
+
+def _array(numbers: Sequence[float], late: Sequence[Late]) -> array[float]:
+    """The live values as doubles."""
+    found = array("d", numbers)
+    for place, value in late:
+        found[place] = float(value)
+    return found
 
 
 def _note_fork() -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from edsl.codegen.triton import BLOCK, LEADING, kernels
 from edsl.errors import CompilerFailed
-from edsl.kernels.kernel import Kernel, KernelCache, LaunchTable, Part, Row
+from edsl.kernels.kernel import Kernel, KernelCache, Late, LaunchTable, Part, Row
 from edsl.kernels.module_cache import import_source
 from edsl.numerics.stochastic_rounding import key_of
 from edsl.step.inputs import LiveLayout
@@ -62,10 +62,10 @@ class CudaKernel(Kernel):
     def batch(self, number: int) -> CudaLaunchTable:
         return CudaLaunchTable(self, number)
 
-    def launch(self, rows: Sequence[Row], numbers: Sequence[float], total: Tensor | None, place: Any) -> None:
+    def launch(self, rows: Sequence[Row], numbers: Sequence[float], late: Sequence[Late], place: Any) -> None:
         live = self.uploaded(torch.tensor(numbers, dtype=torch.float64, device="cpu"))
-        if total is not None:
-            live[self.total].copy_(total, non_blocking=True)
+        for there, value in late:
+            live[there].copy_(value, non_blocking=True)
         entries, first = array("q"), 0
         for row in rows:
             entries.extend((row.count, first, 0, key_of(row.name, 0) if self.rounds else 0, *row.addresses))
@@ -152,12 +152,12 @@ class CudaLaunchTable(LaunchTable):
         self._call = kernel
         self._blocks = 0
         self._numbers: list[float] = []
-        self._totals: list[tuple[int, Tensor]] = []  # where each total norm belongs among the numbers
+        self._late: list[Late] = []  # where what is known late belongs among the numbers
 
     def run(self) -> None:
         numbers = self._call.uploaded(torch.tensor(self._numbers, dtype=torch.float64, device="cpu"))
-        for place, total in self._totals:
-            numbers[place].copy_(total, non_blocking=True)
+        for place, value in self._late:
+            numbers[place].copy_(value, non_blocking=True)
         self._call(self.table, self.number, numbers)
 
     def _leading(self, item: ParameterStep, live: int) -> tuple[int, ...]:
@@ -168,15 +168,14 @@ class CudaLaunchTable(LaunchTable):
     def _forget(self) -> None:
         super()._forget()
         self._numbers.clear()
-        self._totals.clear()
+        self._late.clear()
 
-    def _live(self, plan: GroupPlan, k: int, total: Tensor | None) -> int:
+    def _live(self, plan: GroupPlan, k: int, late: Sequence[Late]) -> int:
         """Where the live values of a plan begin among the numbers."""
-        place = len(self._numbers)
-        self._numbers += [*plan.numbers(k), 0.0]
-        if total is not None:
-            self._totals.append((place + self._call.total, total))
-        return place
+        begin = len(self._numbers)
+        self._numbers += plan.live_layout.with_room(plan.numbers(k), late)
+        self._late += [(begin + place, value) for place, value in late]
+        return begin
 
 
 class CudaKernels(KernelCache):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from struct import pack
@@ -28,6 +28,10 @@ from edsl.step.plan import GroupPlan
 from edsl.step.segment import Segment
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+Late = tuple[int, Tensor]  # a place among the live values, and what is known there only after a look at all layers
+Told = tuple[ParameterStep, Sequence[Tensor]]  # what an item adds to its totals over all layers
 
 
 class Part(NamedTuple):
@@ -61,15 +65,14 @@ class Kernel(ABC):
         work: the dtype of arithmetic.
         updates: it moves θ.
         noisy: it reads noise.
-        total: the place of the total norm among the live values.
+        live: where the live values stand.
 
     Args:
         normals: how many tensors of noise it reads.
-        live: where the live values stand.
     """
 
     def __init__(self, part: Part, normals: int, live: LiveLayout) -> None:
-        self.total = live.total_norm
+        self.live = live
         self.work = part.signature.work
         self.updates = part.recording.updates
         self.noisy = normals > 0
@@ -79,12 +82,12 @@ class Kernel(ABC):
         """An empty batch for a segment of this number."""
 
     @abstractmethod
-    def launch(self, rows: Sequence[Row], numbers: Sequence[float], total: Tensor | None, place: Any) -> None:
+    def launch(self, rows: Sequence[Row], numbers: Sequence[float], late: Sequence[Late], place: Any) -> None:
         """Step these tensors.
 
         Args:
-            numbers: the live values that they share, with room for the total norm.
-            total: that norm, where it is read.
+            numbers: the live values that they share, with room for what is late.
+            late: what is known of these only after a look at all layers.
             place: by which a later launch of tensors that lie alike is known.
         """
 
@@ -101,9 +104,9 @@ class LaunchTable(ABC):
         self._shared: dict[tuple[GroupPlan, int], int] = {}
         self._rows: list[int] = []
 
-    def add(self, item: ParameterStep, total: Tensor | None) -> None:
+    def add(self, item: ParameterStep, late: Sequence[Late]) -> None:
         """Take a layer in; what flows out of it is where `item.flowing` points from now on."""
-        self._rows += self._leading(item, self._shared_by(item, total))
+        self._rows += self._leading(item, self._shared_by(item, late))
         self._rows += self._addresses(item, item.plan.segments[self.number])
 
     def repeat(self, items: Sequence[ParameterStep], gradients: array[int]) -> None:
@@ -111,7 +114,7 @@ class LaunchTable(ABC):
         self._forget()
         width, x = len(self.table) // len(items), len(self.leading) + 1
         self.table[x::width] = self.table[x + 1 :: width] = gradients
-        self.table[self.leading.index("live") :: width] = array("q", [self._shared_by(item, None) for item in items])
+        self.table[self.leading.index("live") :: width] = array("q", [self._shared_by(item, ()) for item in items])
         self.run()
 
     @cached_property
@@ -128,7 +131,7 @@ class LaunchTable(ABC):
         """The leading entries of a layer's row."""
 
     @abstractmethod
-    def _live(self, plan: GroupPlan, k: int, total: Tensor | None) -> int:
+    def _live(self, plan: GroupPlan, k: int, late: Sequence[Late]) -> int:
         """Where the live values of a plan are, as the table has it."""
 
     def _forget(self) -> None:
@@ -136,29 +139,37 @@ class LaunchTable(ABC):
         self._held.clear()
         self._shared.clear()
 
-    def _shared_by(self, item: ParameterStep, total: Tensor | None) -> int:
+    def _shared_by(self, item: ParameterStep, late: Sequence[Late]) -> int:
         shared = (item.plan, item.k)
         live = self._shared.get(shared)
         if live is None:
-            live = self._shared[shared] = self._live(item.plan, item.k, total)
+            live = self._shared[shared] = self._live(item.plan, item.k, late)
         return live
 
     def _addresses(self, item: ParameterStep, segment: Segment) -> list[int]:
         """Where a layer's tensors lie, in the order of `edsl.codegen.signature.tensors`."""
-        flowing, theta = item.flowing, item.address
-        x, out = flowing.data_ptr(), theta
-        raw = x if item.raw is flowing else item.raw.data_ptr()
+        read, out = _read_by(item), item.address
         if not self._kernel.updates:
-            self._held.append(flowing)
+            self._held.append(item.flowing)
             item.flowing = torch.empty_like(item.theta, dtype=self._kernel.work)
             out = item.flowing.data_ptr()
-        look = 0 if item.new_hessian is None else item.new_hessian.data_ptr()
-        change = 0 if item.own_difference is None else item.own_difference.data_ptr()
-        found = [theta, x, raw, look, change, out]
-        for stage, label in segment.noisy:
-            self._held.append(item.normal(stage, label))
-            found.append(self._held[-1].data_ptr())
-        return found + item.buffer_addresses(segment)
+        return [*read, out, *_noise_of(item, segment, self._held), *item.buffer_addresses(segment)]
+
+
+def _read_by(item: ParameterStep) -> list[int]:
+    """Where θ and what else a step reads of an item lie, before its noise and its buffers."""
+    x = item.flowing.data_ptr()
+    raw = x if item.raw is item.flowing else item.raw.data_ptr()
+    look = 0 if item.new_hessian is None else item.new_hessian.data_ptr()
+    change = 0 if item.own_difference is None else item.own_difference.data_ptr()
+    return [item.address, x, raw, look, change]
+
+
+def _noise_of(item: ParameterStep, segment: Segment, held: list[Any]) -> list[int]:
+    """Where the noise of an item's step lies, which is drawn now and held."""
+    drawn = [item.normal(stage, label) for stage, label in segment.noisy]
+    held += drawn
+    return [*map(Tensor.data_ptr, drawn)]
 
 
 Compiled = tuple[Program, Sequence[Kernel]]
@@ -199,13 +210,13 @@ class KernelCache(ABC):
         """
 
     def run(
-        self, items: Sequence[ParameterStep], number: int, totals: Sequence[Tensor | None] | None
+        self, items: Sequence[ParameterStep], number: int, late: Sequence[Sequence[Late]] | None
     ) -> list[ParameterStep]:
         """Take the items that kernels can take through their segment; the others are left.
 
         Args:
             number: of the segment.
-            totals: for each item the total norm that its segment reads, if any does.
+            late: for each item what is known only after a look at all layers, if any reads such.
         """
         left: list[ParameterStep] = []
         batches: dict[Kernel, LaunchTable] = {}
@@ -217,12 +228,67 @@ class KernelCache(ABC):
             batch = batches.get(kernel)
             if batch is None:
                 batch = batches[kernel] = kernel.batch(number)
-            batch.add(item, totals[place] if totals else None)
+            batch.add(item, late[place] if late else ())
             if kernel.noisy:  # so that one layer's noise is kept at a time
                 batches.pop(kernel).run()
         for batch in batches.values():
             batch.run()
         return left
+
+    def add(
+        self,
+        items: Sequence[ParameterStep],
+        number: int,
+        level: int,
+        late_of: Callable[[ParameterStep], Sequence[Late]],
+    ) -> tuple[list[ParameterStep], list[Told]]:
+        """What items add to the totals that their segment asks for on one level; those that kernels can't take are left.
+
+        Args:
+            late_of: what is known of an item by then.
+        """
+        left: list[ParameterStep] = []
+        batches: dict[Any, tuple[Kernel, list[ParameterStep]]] = {}
+        for item in items:
+            whole = item.device == self.device and not item.is_sharded_here
+            found = self._found(item, number, self._dtypes(item, number), level) if whole else None
+            if found is None:
+                left.append(item)
+            else:  # noise of one layer is kept at a time
+                key = (found, item.plan, item.k, item if found.noisy else None)
+                batches.setdefault(key, (found, []))[1].append(item)
+        told: list[Told] = []
+        for place, (kernel, batch) in enumerate(batches.values()):
+            told += self._added(kernel, batch, number, level, late_of(batch[0]), place)
+        return left, told
+
+    def _added(
+        self,
+        kernel: Kernel,
+        items: Sequence[ParameterStep],
+        number: int,
+        level: int,
+        late: Sequence[Late],
+        place: int,
+    ) -> list[Told]:
+        """What items of one plan at one step add to their totals."""
+        plan, segment = items[0].plan, items[0].plan.segments[number]
+        count = len(segment.totals_of(level))
+        sums = torch.zeros(len(items), count, dtype=torch.float64, device=items[0].theta.device)
+        held: list[Any] = []
+        rows = []
+        for i, item in enumerate(items):
+            noise, buffers = _noise_of(item, segment, held), item.buffer_addresses(segment)
+            addresses = [*_read_by(item), sums.data_ptr() + 8 * count * i, *noise, *buffers]
+            rows.append(Row(item.count, item.key, item.name, addresses))
+        numbers = plan.live_layout.with_room(plan.numbers(items[0].k), late)
+        kernel.launch(rows, numbers, late, ("add", number, level, place))
+        return [(item, sums[i].unbind()) for i, item in enumerate(items)]
+
+    def _dtypes(self, item: ParameterStep, number: int) -> Dtypes:
+        """Of what flows in; of the raw gradient, where it is something else, the Hessian and the difference."""
+        extra = (item.raw if number > 0 else None, item.new_hessian, item.own_difference)
+        return (item.flowing.dtype, *(None if tensor is None else tensor.dtype for tensor in extra))
 
     def _kernel(self, item: ParameterStep, number: int) -> Kernel | None:
         x, raw, look, change = item.flowing.dtype, item.raw.dtype, item.new_hessian, item.own_difference
@@ -231,15 +297,14 @@ class KernelCache(ABC):
             return known[2]
         if item.is_sharded_here:
             return None
-        extra = (item.raw if number > 0 else None, look, change)  # what flows in first is the raw gradient
-        kernel = self._found(item, number, (x, *(None if tensor is None else tensor.dtype for tensor in extra)))
+        kernel = self._found(item, number, self._dtypes(item, number))
         if kernel is not None:
             item.paths[item.plan.segments[number].begin] = self.language
         if look is None and change is None:
             item.kernels[number] = (x, raw, kernel)
         return kernel
 
-    def _found(self, item: ParameterStep, number: int, dtypes: tuple[Any, ...]) -> Kernel | None:
+    def _found(self, item: ParameterStep, number: int, dtypes: Dtypes, level: int | None = None) -> Kernel | None:
         segment, theta = item.plan.segments[number], item.local
         if segment.is_matrix or segment.stages[0].refresh_every > 0:
             return None
@@ -248,22 +313,27 @@ class KernelCache(ABC):
         for tensor in read:  # a kernel addresses all of them as it does θ: what is not alike goes to torch
             if tensor is not None and (tensor.numel() != theta.numel() or tensor.device != theta.device):
                 return None
-        found = self.program(segment, theta, dtypes, tuple(buffer.dtype for buffer in lying))
+        found = self.program(segment, theta, dtypes, tuple(buffer.dtype for buffer in lying), level)
         return found[1][0] if found else None
 
-    def program(self, segment: Segment, theta: Tensor, dtypes: Dtypes, buffers: Dtypes) -> Compiled | None:
+    def program(
+        self, segment: Segment, theta: Tensor, dtypes: Dtypes, buffers: Dtypes, level: int | None = None
+    ) -> Compiled | None:
         """A segment as a program, with a kernel for each of its loops; None where there is none.
 
         Args:
             dtypes: of what flows in, and of the raw gradient, the Hessian and the difference, None where there is none.
             buffers: those of the segment's buffers.
+            level: of the totals over all layers to which it adds, instead of the step.
         """
-        key = (segment.key, theta.dtype, dtypes, buffers, theta.device)
+        key = (segment.key, theta.dtype, dtypes, buffers, theta.device, level)
         if key not in self._kernels:
-            self._kernels[key] = self._compiled_program(segment, theta, dtypes, buffers)
+            self._kernels[key] = self._compiled_program(segment, theta, dtypes, buffers, level)
         return self._kernels[key]
 
-    def _compiled_program(self, segment: Segment, theta: Tensor, dtypes: Dtypes, buffers: Dtypes) -> Compiled | None:
+    def _compiled_program(
+        self, segment: Segment, theta: Tensor, dtypes: Dtypes, buffers: Dtypes, level: int | None
+    ) -> Compiled | None:
         x, gradient, hessian, difference = dtypes
         work = working_dtype(theta.dtype)
         extra = (gradient or torch.float32, hessian or torch.float32, difference or torch.float32)
@@ -272,7 +342,10 @@ class KernelCache(ABC):
         conditions = Conditions(hessian is not None, difference is not None, gradient is not None)
         try:
             cutting = cut if segment.is_matrix else whole
-            program = cutting(record(segment, conditions), [dtype is work for dtype in buffers])
+            recording = record(segment, conditions)
+            if level is not None:
+                recording = recording.adding(segment.totals_of(level))
+            program = cutting(recording, [dtype is work for dtype in buffers])
             parts = [
                 Part(one.trace, KernelSignature(work, theta.dtype, x, extra, one.dtypes(buffers, work)))
                 for one in program.loops
@@ -297,6 +370,11 @@ class NoKernels:
     reasons: ClassVar[Sequence[str]] = ()
 
     def run(
-        self, items: Sequence[ParameterStep], number: int, totals: Sequence[Tensor | None] | None
+        self, items: Sequence[ParameterStep], number: int, late: Sequence[Sequence[Late]] | None
     ) -> list[ParameterStep]:
         return list(items)
+
+    def add(
+        self, items: Sequence[ParameterStep], number: int, level: int, late_of: Any
+    ) -> tuple[list[ParameterStep], list[Told]]:
+        return list(items), []

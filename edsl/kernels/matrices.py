@@ -14,7 +14,7 @@ from torch import Tensor
 from edsl.codegen.matrices import Shape
 from edsl.codegen.program import Loops, Operand, Operation, Program
 from edsl.errors import EdslError
-from edsl.kernels.kernel import Kernel, Row
+from edsl.kernels.kernel import Kernel, Late, Row
 from edsl.numerics import matrices
 from edsl.numerics.dtypes import working_dtype
 from edsl.numerics.newton_schulz import newton_schulz
@@ -69,13 +69,13 @@ class MatrixSteps:
     path: str = ""
 
     def __call__(
-        self, stack: Sequence[MatrixInputs], numbers: Sequence[float], total: Tensor | None, place: Any
+        self, stack: Sequence[MatrixInputs], numbers: Sequence[float], late: Sequence[Late], place: Any
     ) -> Sequence[Tensor]:
         """Step matrices of equal shape.
 
         Args:
             numbers: the live values that they share, room for the total norm, rows and columns.
-            total: that norm, where it is read.
+            late: what is known only after a look at all layers.
             place: by which the same matrices are known at the next step.
 
         Returns:
@@ -103,7 +103,7 @@ class MatrixSteps:
                 self._check(part, shape, stack[0], held)
                 if self.kernels:
                     rows = self._rows(part, prod(shape), stack, [held[number] for number in part.temporaries], made)
-                    next(kernels).launch(rows, numbers, total, (place, number))
+                    next(kernels).launch(rows, numbers, late, (place, number))
             for temporary in ends:
                 del held[temporary]
         return made

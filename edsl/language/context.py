@@ -116,6 +116,10 @@ class At(ABC):
         """x at the first step, `otherwise` at every later one."""
         return self.where(self.equal(self.k, 1), x, otherwise)
 
+    def total(self, x: Value) -> Value:
+        """The sum of x's elements over all layers that step, behind a route over its own, a scalar."""
+        return self.function("total", x)
+
     def row_mean(self, x: Value) -> Value:
         """The mean of each row of a matrix, a column of numbers."""
         return self.function("row_mean", x)

@@ -16,7 +16,7 @@ from edsl.language.registry.batch_size import for_batch
 from edsl.language.rules.names import ordered, rules_of
 from edsl.language.rules.syntax.canonical import canonical
 from edsl.language.schedules.schedule import Schedule, Scheduled
-from edsl.language.stage import Adaptor, BaseUpdate, Estimator, Stage, Wrapper, check_authored
+from edsl.language.stage import Adaptor, BaseUpdate, Estimator, Stage, check_authored
 
 _WITHOUT_NUMBERS = ("update_index", "labels", "keys", "structure")  # what is known of a pipeline by then
 
@@ -146,11 +146,11 @@ class Pipeline(Chain):
 
     @cached_property
     def evaluation_buffer(self) -> str:
-        """The name of the buffer that holds weights to evaluate with, or "": the last wrapper's that has one."""
+        """The name of the buffer that holds weights to evaluate with, or "": the last stage's that has one."""
         names = [
             f"{label}.{stage.evaluation_buffer}"
             for stage, label in zip(self.stages, self.labels)
-            if isinstance(stage, Wrapper) and stage.evaluation_buffer
+            if stage.evaluation_buffer
         ]
         return names[-1] if names else ""
 

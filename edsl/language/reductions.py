@@ -1,9 +1,12 @@
-"""The reductions of a step over a whole layer, which no shard can compute alone.
+"""The reductions of a step over a whole layer, which no shard can compute alone, and over all of them.
 
 A norm, a mean or an orthogonal factor needs all of a layer's elements. Where several processes hold them, a step
 runs up to its reductions, the processes combine their partial results, and it runs again with the totals. A reduction
 whose argument depends on no other belongs to round 0, and all of a round are combined at once: Lamb's two norms of all
 layers are one message.
+
+A total is over all layers, so every process runs up to it, adds up, and runs on. A value is on level 0 until a total
+was asked for on the way to it, then on level 1, and so on; rounds are counted anew on each level.
 """
 
 from __future__ import annotations
@@ -22,13 +25,20 @@ class Reduction:
 
     Attributes:
         kind: "norm", "mean" or "orthogonal".
-        round: how many rounds of reductions its argument depends on.
+        round: how many rounds of reductions its argument depends on, since the last total.
         how: its other arguments.
+        level: how many totals, one behind another, its argument depends on.
     """
 
     kind: str
     round: int
     how: tuple[Any, ...] = ()
+    level: int = 0
+
+    @property
+    def turn(self) -> tuple[int, int]:
+        """When it is asked: level by level, and on each round by round."""
+        return self.level, self.round
 
     @property
     def is_rounded_first(self) -> bool:
@@ -37,11 +47,24 @@ class Reduction:
 
 
 @dataclass(frozen=True)
+class Total:
+    """One call of at.total.
+
+    Attributes:
+        stage: the number of the stage that asks.
+        level: how many totals, one behind another, its argument depends on.
+    """
+
+    stage: int
+    level: int
+
+
+@dataclass(frozen=True)
 class StepAnalysis:
     """What is known of some stages without running them on tensors.
 
     Attributes:
-        reductions: in the order of the calls.
+        reductions, totals: in the order of the calls.
         reads_gradient: the raw gradient is read beside what flows in.
         kept: for each stage the names of the buffers that a step leaves as they are.
     """
@@ -49,11 +72,17 @@ class StepAnalysis:
     reductions: tuple[Reduction, ...]
     reads_gradient: bool
     kept: tuple[frozenset[str], ...]
+    totals: tuple[Total, ...] = ()
 
     @property
     def rounds(self) -> int:
-        """How many times the processes have to communicate."""
+        """How many times the processes have to communicate about layers, on the level with most rounds."""
         return 1 + max((question.round for question in self.reductions), default=-1)
+
+    @property
+    def levels(self) -> int:
+        """How many times all layers are added up."""
+        return 1 + max((total.level for total in self.totals), default=-1)
 
 
 def analyse(stages: Sequence[Stage], memory: Sequence[Any]) -> StepAnalysis:
@@ -65,20 +94,38 @@ def analyse(stages: Sequence[Stage], memory: Sequence[Any]) -> StepAnalysis:
     at = AnalysisContext()
     u: Any = ReductionDepth(0)
     kept = []
-    for stage, memory_type in zip(stages, memory):
+    for number, (stage, memory_type) in enumerate(zip(stages, memory)):
+        at.stage = number
         before = memory_type(*(ReductionDepth(0) for _ in memory_type._fields))
         u, after = stage.step(u, before, at)
         kept.append(frozenset(name for name, old, new in zip(before._fields, before, after) if new is old))
         if isinstance(stage, BaseUpdate):
             at.lr = ReductionDepth(0)
-    return StepAnalysis(tuple(at.reductions), at.reads_gradient, tuple(kept))
+    return StepAnalysis(tuple(at.reductions), at.reads_gradient, tuple(kept), tuple(at.totals))
+
+
+def asks_of_all(stage: Stage) -> bool:
+    """Whether a stage asks for a total over all layers."""
+    return bool(analyse((stage,), (type(stage.init(0.0)),)).totals)
+
+
+def segments(stages: Sequence[Stage]) -> list[tuple[Stage, ...]]:
+    """The stages in parts that run as one function each.
+
+    A stage that asks for a total begins one behind a stage that refreshes its memory: what is asked comes before that.
+    """
+    begins: list[int] = []
+    for index, stage in enumerate(stages):
+        if index == 0 or stage.begins_segment or (stages[begins[-1]].refresh_every > 0 and asks_of_all(stage)):
+            begins.append(index)
+    return [tuple(stages[begin:end]) for begin, end in zip(begins, [*begins[1:], len(stages)])]
 
 
 class ReductionDepth:
-    """A value of which only the number of rounds that it depends on is known."""
+    """A value of which only its level, and the number of rounds that it depends on there, are known."""
 
-    def __init__(self, rounds: int) -> None:
-        self.rounds = rounds
+    def __init__(self, rounds: int, level: int = 0) -> None:
+        self.rounds, self.level = rounds, level
 
     def _joined(self, *others: Any) -> ReductionDepth:
         return deepest(self, *others)
@@ -95,7 +142,9 @@ class ReductionDepth:
 
 def deepest(*values: Any) -> ReductionDepth:
     """A value that depends on all of these."""
-    return ReductionDepth(max((value.rounds for value in values if isinstance(value, ReductionDepth)), default=0))
+    depths = ((value.level, value.rounds) for value in values if isinstance(value, ReductionDepth))
+    level, rounds = max(depths, default=(0, 0))
+    return ReductionDepth(rounds, level)
 
 
 class AnalysisContext(NamedAt):
@@ -103,6 +152,8 @@ class AnalysisContext(NamedAt):
 
     def __init__(self) -> None:
         self.reductions: list[Reduction] = []
+        self.totals: list[Total] = []
+        self.stage = 0
         self.reads_gradient = False
         self.theta = self.k = self.lr = self.total_norm = self.normal = ReductionDepth(0)
         self.hessian = self.looks = self.rows = self.columns = ReductionDepth(0)
@@ -121,10 +172,15 @@ class AnalysisContext(NamedAt):
     def mean(self, x: Any) -> ReductionDepth:
         return self._ask("mean", x)
 
+    def total(self, x: Any) -> ReductionDepth:
+        about = deepest(x)
+        self.totals.append(Total(self.stage, about.level))
+        return ReductionDepth(0, about.level + 1)
+
     def orthogonal(self, x: Any, steps: int, polynomials: str, precision: str) -> ReductionDepth:
         return self._ask("orthogonal", x, steps, polynomials, precision)
 
     def _ask(self, kind: str, x: Any, *how: Any) -> ReductionDepth:
         about = deepest(x)
-        self.reductions.append(Reduction(kind, about.rounds, how))
-        return ReductionDepth(about.rounds + 1)
+        self.reductions.append(Reduction(kind, about.rounds, how, about.level))
+        return ReductionDepth(about.rounds + 1, about.level)

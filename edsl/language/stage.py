@@ -11,7 +11,7 @@ There are four kinds, in this order: an estimator, adaptors, one base update, wr
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from edsl.errors import FieldError
@@ -43,6 +43,7 @@ class Stage(Hyperparameters):
     takes_stages: ClassVar[bool] = False  # its arguments are stages
     is_matrix: ClassVar[bool] = False  # takes a parameter as a matrix, rows × all other dimensions
     stacks: ClassVar[bool] = False  # a matrix stage whose refresh takes (n, rows, columns) as well
+    evaluation_buffer: ClassVar[str] = ""  # holds weights to evaluate with, instead of the trained ones
     reads_matrix: ClassVar[bool] = False  # it asks about rows, columns or products, which no shard can answer
 
     @property
@@ -282,21 +283,10 @@ class BaseUpdate(Stage):
 
 @dataclasses.dataclass(frozen=True)
 class Wrapper(Stage):
-    """Behind the base update: `step` maps Δθ to another Δθ.
-
-    Attributes:
-        evaluation_buffer: the buffer that holds weights to evaluate with, instead of the trained ones.
-    """
+    """Behind the base update: `step` maps Δθ to another Δθ."""
 
     kind: ClassVar[str] = "wrapper"
     rank: ClassVar[int] = 3
-    evaluation_buffer: ClassVar[str] = ""
-
-
-def segments(stages: Sequence[Stage]) -> list[tuple[Stage, ...]]:
-    """The stages in parts that run as one function each."""
-    begins = [index for index, stage in enumerate(stages) if index == 0 or stage.begins_segment]
-    return [tuple(stages[begin:end]) for begin, end in zip(begins, [*begins[1:], len(stages)])]
 
 
 def check_authored(kind: type[Stage]) -> None:

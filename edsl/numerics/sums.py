@@ -38,6 +38,26 @@ def total(x: Tensor) -> Tensor:
     return x.sum(dtype=_widest(x)).to(x.dtype)
 
 
+def total_in_rows(x: Tensor) -> Tensor:
+    """The sum as a float64, of the same bits whatever the number of threads, and without a copy in double precision.
+
+    Compiled, it is one loop in double precision.
+    """
+    if torch.compiler.is_compiling():
+        return x.sum(dtype=_widest(x))
+    found = x.reshape(-1)
+    while found.numel() > ROW:  # a row is summed by one thread
+        found = torch.cat([part for piece in found.split(PIECE) for part in _sums_of_rows(piece)])
+    return found.sum(dtype=_widest(x))
+
+
+def _sums_of_rows(x: Tensor) -> list[Tensor]:
+    """The sums of rows that cover a vector, the last of them shorter."""
+    wide, whole = x.to(_widest(x)), x.numel() // ROW * ROW
+    parts = [wide[:whole].view(-1, ROW).sum(dim=1)] if whole else []
+    return parts if whole == x.numel() else [*parts, wide[whole:].sum().view(1)]
+
+
 def norm_in_rows(x: Tensor) -> Tensor:
     """‖x‖₂ as a float64, where nothing is compiled and a copy of x in double precision would be too large.
 

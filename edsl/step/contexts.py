@@ -11,7 +11,7 @@ from torch import Tensor
 from edsl.language.context import At
 from edsl.numerics import matrices
 from edsl.numerics.newton_schulz import newton_schulz
-from edsl.numerics.sums import mean, norm, total
+from edsl.numerics.sums import mean, norm, total, total_in_rows
 from edsl.step.inputs import StepInputs
 
 
@@ -33,6 +33,8 @@ class TorchContext(At):
         self._shape = theta.shape if inputs.shape is None else inputs.shape
         self._answers = inputs.answers
         self._asked = 0
+        self._totals = inputs.totals
+        self._added = 0
 
     @property
     def rows(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -90,6 +92,16 @@ class TorchContext(At):
         assert answer is not None  # the engine has reduced it before
         return answer
 
+    def total(self, x: Tensor) -> Tensor:
+        answer = self._next_total()
+        assert answer is not None  # the engine has added it up before
+        return answer
+
+    def _next_total(self) -> Tensor | None:
+        """The answer to the next question about all layers, where it is known."""
+        self._added += 1
+        return self._totals[self._added - 1]
+
     def filled(self, x: Any) -> Tensor:
         return torch.zeros_like(self.theta) + x
 
@@ -135,7 +147,20 @@ class StackContext(TorchContext):
         return mean(x, dim=tuple(range(1, x.dim())))
 
 
-class ShardContext(TorchContext):
+class AskingContext(TorchContext):
+    """Where a step happens whose totals over all layers are not all known: what this layer adds to each is kept."""
+
+    def __init__(self, *place: Any) -> None:
+        super().__init__(*place)
+        self.addends: list[Tensor] = []
+
+    def total(self, x: Tensor) -> Tensor:
+        answer = self._next_total()
+        self.addends.append(total_in_rows(x) if answer is None else answer)
+        return self.addends[-1]
+
+
+class ShardContext(AskingContext):
     """Where a step happens on a shard whose reductions are not all known: the shard's partial results are kept."""
 
     def __init__(self, *place: Any) -> None:

@@ -53,9 +53,18 @@ class LiveLayout:
         """The place of a matrix's columns."""
         return self.k + 4
 
+    def total(self, number: int) -> int:
+        """The place of what the segment's totals over all layers are, behind all others."""
+        return self.k + 5 + number
+
     def of_matrix(self, known: Sequence[float], rows: int, columns: int) -> list[float]:
-        """All entries of a matrix's step, by those of `vector`, with room for the total norm."""
+        """All entries of a matrix's step, by those of `vector`, with room for the total norm; but for totals."""
         return [*known, 0.0, float(rows), float(columns)]
+
+    def with_room(self, known: Sequence[float], late: Sequence[tuple[int, object]]) -> list[float]:
+        """Entries, with room for the total norm and what else is known only after a look at all layers."""
+        size = 1 + max((place for place, _ in late), default=self.total_norm)
+        return [*known, *[0.0] * (max(size, self.total_norm + 1) - len(known))]
 
     def vector(self, numbers: Sequence[float], k: int, looks: int) -> list[float]:
         """All entries that are known before step k: up to the total norm."""
@@ -69,6 +78,7 @@ class StepInputs(NamedTuple):
         gradient: the raw gradient, or None where it is what flows in.
         live: the vector of live values, as LiveLayout has it.
         total_norm: of what flows in, over all parameters, or None.
+        totals: over all layers, for each of the segment's questions, or None for what is not known yet.
         normals: noise for each stage that reads it.
         hessian: a new estimate of the Hessian's diagonal, or None.
         difference: the estimator's own difference of raw gradients, or None.
@@ -81,6 +91,7 @@ class StepInputs(NamedTuple):
     gradient: Tensor | None
     live: Tensor
     total_norm: Tensor | None = None
+    totals: tuple[Tensor | None, ...] = ()
     normals: tuple[Tensor, ...] = ()
     hessian: Tensor | None = None
     difference: Tensor | None = None

@@ -14,9 +14,10 @@ from edsl.distributed.sharding import shards_of
 from edsl.errors import EdslError, EdslWarning
 from edsl.language.domain import DECAY
 from edsl.language.pipeline import Pipeline
+from edsl.language.reductions import segments
 from edsl.language.rules.names import state_name
 from edsl.language.schedules.group import Following, StepClock
-from edsl.language.stage import Estimator, Stage, segments
+from edsl.language.stage import Estimator, Stage
 from edsl.step.inputs import LiveLayout
 from edsl.step.parts.matrices import Matrices, matrices_of, packed_shape
 from edsl.step.segment import Segment
@@ -218,7 +219,10 @@ class GroupPlan:
     @cached_property
     def asks_about_layers(self) -> bool:
         """Whether a step needs more of its layer, or of all layers, than one element after another."""
-        asks = (bool(segment.analysis.reductions) or segment.needs_total_norm for segment in self.segments)
+        asks = (
+            bool(segment.analysis.reductions or segment.analysis.totals) or segment.needs_total_norm
+            for segment in self.segments
+        )
         return self.is_matrix or any(asks)
 
     @cached_property

@@ -15,7 +15,7 @@ from edsl.language.rules.names import state_name
 from edsl.language.stage import BaseUpdate, Stage
 from edsl.numerics.dtypes import working_dtype
 from edsl.numerics.stochastic_rounding import key_of, rounded
-from edsl.step.contexts import ShardContext, TorchContext
+from edsl.step.contexts import AskingContext, ShardContext, TorchContext
 from edsl.step.inputs import LiveLayout, StepInputs
 
 
@@ -154,9 +154,9 @@ class Segment:
         at = at_type(theta.to(work), raw, inputs, numbers[live.k], numbers[live.looks], powers)
         return u, at, self.bound(numbers)
 
-    def asking(self, number: int) -> Callable[..., Any]:
-        """(θ, x, given, *memory) → a shard's partial result for each reduction of one round."""
-        chosen = [i for i, reduction in enumerate(self.analysis.reductions) if reduction.round == number]
+    def asking(self, turn: tuple[int, int]) -> Callable[..., Any]:
+        """(θ, x, given, *memory) → a shard's partial result for each reduction of one turn."""
+        chosen = [i for i, reduction in enumerate(self.analysis.reductions) if reduction.turn == turn]
 
         def ask(theta: Tensor, x: Tensor, inputs: StepInputs, *buffers: Tensor) -> tuple[Tensor, ...]:
             _, _, at = self.evaluate(ShardContext, theta, x, inputs, *buffers)
@@ -164,6 +164,21 @@ class Segment:
             return tuple(at.partials[i] for i in chosen)
 
         return ask
+
+    def totals_of(self, level: int) -> list[int]:
+        """The numbers of its totals over all layers on one level."""
+        return [i for i, total in enumerate(self.analysis.totals) if total.level == level]
+
+    def adding(self, level: int, is_shard: bool) -> Callable[..., Any]:
+        """(θ, x, given, *memory) → what a layer, or a shard, adds to each total over all layers on one level."""
+        chosen, at_type = self.totals_of(level), ShardContext if is_shard else AskingContext
+
+        def add(theta: Tensor, x: Tensor, inputs: StepInputs, *buffers: Tensor) -> tuple[Tensor, ...]:
+            _, _, at = self.evaluate(at_type, theta, x, inputs, *buffers)
+            assert isinstance(at, AskingContext)  # made by evaluate
+            return tuple(at.addends[i] for i in chosen)
+
+        return add
 
     def function(self) -> Callable[..., Any]:
         """(θ, x, given, *memory) → u, or None when θ was updated."""

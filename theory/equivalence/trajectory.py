@@ -170,6 +170,10 @@ class NumberAt(NamedAt):
         mean = x.mean(-1, keepdims=True)
         return mean if self.reading.real else stand_in("mean", mean)
 
+    def total(self, x: Any) -> Any:
+        self.trajectory.functions.add("total")
+        return x.sum((-2, -1), keepdims=True)
+
     def debias(self, x: Any, beta: Any, count: Any = None) -> Any:
         self.trajectory.idealised.add(("debias", self.stage.name))
         if "debias" in self.reading.ideal:

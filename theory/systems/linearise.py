@@ -90,6 +90,7 @@ _REFUSED = {
     "either": "a choice by values",
     "isfinite": "a choice by values",
     "mean": "a mean over the layer",
+    "total": "a sum over all layers",
     "every": "it acts only every few steps",
     "orthogonal": "the orthogonalisation of a matrix",
 }

@@ -15,6 +15,7 @@ from edsl.errors import EdslError, ShapeError, brief
 from edsl.lab.closure import closure_for
 from edsl.lab.landscapes.landscapes import STEPS, Landscape, Valley
 from edsl.language.pipeline import Pipeline
+from edsl.language.reductions import asks_of_all
 from edsl.language.spec import as_pipeline
 from edsl.optim.compile import compile
 
@@ -125,7 +126,11 @@ def _reads_all_together(pipeline: Pipeline) -> bool:
         estimator.needs_closure
         or pipeline.update.moves_weights
         or bool(pipeline.nonfinite_policy)
-        or any(stage.needs_total_norm for one in pipeline.branches.values() for stage in one.stages)
+        or any(
+            stage.needs_total_norm or asks_of_all(stage)
+            for one in pipeline.branches.values()
+            for stage in one.stages[1:]
+        )
     )
 
 

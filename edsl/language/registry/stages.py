@@ -50,6 +50,7 @@ PACKAGES = {  # whose optimizers a spec may name: where those are, and what pip 
     "torchao": ("torchao.optim", "torchao"),
 }
 FOREIGN = "edsl.updates.foreign:foreign"  # what makes a stage of torch.AdamW(lr=0.01)
+ENTRY = "edsl.language.rules.zoo:zoo_class"  # what reads an entry of the zoo
 
 
 def load(place: str) -> Any:

@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 from edsl.errors import EdslError, FieldError, nearest
 from edsl.language.arguments import stands_for
 from edsl.language.domain import Domain, Whole
+from edsl.language.reductions import asks_of_all
 from edsl.language.rules.code import folded
 from edsl.language.rules.names import combined, ordered
 from edsl.language.rules.paths import Path, check_size, paths_of
@@ -22,7 +23,7 @@ from edsl.language.rules.stage import KINDS, Call, RuleStage, Variant
 from edsl.language.rules.syntax.canonical import canonical
 from edsl.language.rules.syntax.parameters import domain_of, field_of
 from edsl.language.rules.syntax.source import Source
-from edsl.language.rules.syntax.tree import Definition, Name, Parameter, Several, StageCall, called, walk
+from edsl.language.rules.syntax.tree import Definition, Function, Name, Parameter, Several, StageCall, called, walk
 from edsl.language.rules.syntax.words import VALUES, WORDS
 from edsl.language.stage import BaseUpdate, Estimator, Stage, Wrapper
 
@@ -132,9 +133,20 @@ def why_not_within(kind: type[Stage]) -> str:
         return "it draws noise: write it in the pipeline"
     if not kind.__module__.startswith("edsl."):
         return "it is not edsl's own, and a text must say all that it runs"
-    if kind.name in ("guard", "ema_weights"):
+    if kind.name == "guard" or _keeps_weights(kind):
         return "it is about the whole step: write it in the pipeline"
     return ""
+
+
+def _nodes(path: Path) -> Iterable[Any]:
+    return walk(*path.steps, path.value)
+
+
+def _keeps_weights(kind: Any) -> bool:
+    """Whether a stage keeps weights to evaluate with."""
+    if issubclass(kind, RuleStage):
+        return any(variant.path.weights for variant in kind.variants.values())
+    return bool(kind.evaluation_buffer)
 
 
 def _new_class(
@@ -296,6 +308,8 @@ def _try(kind: Any, source: Source) -> None:
         folded(node, source)
     for choice, variant in kind.variants.items():
         given = dict(zip(kind.asked, choice))
+        asking: Any = next((one for one in _nodes(variant.path) if isinstance(one, Function) and one.name == "total"), None)
+        refreshing = ""
         for call in variant.calls:
             try:
                 stage = call.built(lambda name, given=given: given.get(name, getattr(kind, name)))
@@ -303,9 +317,11 @@ def _try(kind: Any, source: Source) -> None:
                 source.refuse(reason.message, call.arguments.get(reason.field, call.node))
             except EdslError as reason:
                 source.refuse(str(reason), call.node)
-            if stage.needs_total_norm:
-                said = "its norm is over all parameters: write it before the rule, in the pipeline"
-                source.refuse(f"{call.node.name} can't run within a rule: {said}", call.node)
+            refreshing = stage.name if stage.refresh_every else refreshing
+            asking = call.node if stage.needs_total_norm or asks_of_all(stage) else asking
+        if refreshing and asking:
+            said = f"{kind.name} asks for a total and runs {refreshing}, which refreshes: write two rules, one for each"
+            source.refuse(said, asking)
     try:
         kind()
     except FieldError as reason:

@@ -40,6 +40,7 @@ class Nested:
     Attributes:
         label: its name within the rule. memory: the type of its memory.
         sets_rate: it may change at.lr. reads_rate: it may read it. refreshes: it has a refresh.
+        bounds: it reads the norm of all that flows in.
     """
 
     label: str
@@ -47,6 +48,7 @@ class Nested:
     sets_rate: bool
     reads_rate: bool
     refreshes: bool
+    bounds: bool = False
 
 
 @dataclass(frozen=True)
@@ -268,6 +270,9 @@ class _Emitter:
         self.lines.append(f"k{place} = Memory{place}({read})")
         if one.reads_rate and self.definition.kind == "update":
             self.lines.append("at.lr = self.lr")
+        if one.bounds:
+            x = x if _is_simple(x) else self.held(x)
+            self.lines.append(f"at.total_norm = at.sqrt(at.total({x} * {x}))")
         if self.is_refresh and one.refreshes:
             call = f"refreshed(self._nested[{place}], {x}, k{place}, at, begins)"
             self.lines.append(f"k{place} = f{place} = {call} if due[{place}] else k{place}")

@@ -27,7 +27,7 @@ from edsl.language.rules.syntax.tree import (
     parts,
     walk,
 )
-from edsl.language.rules.syntax.words import RATE, VALUES, WORDS, Value
+from edsl.language.rules.syntax.words import RATE, VALUES, WEIGHTS, WORDS, Value
 
 MOST_CHOICES = 256
 MOST_PARTS = 10_000  # of all rules of a text, each for all choices of its switches
@@ -58,6 +58,12 @@ class Path:
     def calls(self) -> tuple[StageCall, ...]:
         nodes = in_order_of_evaluation(*self.steps, self.value)
         return tuple(node for node in nodes if isinstance(node, StageCall))
+
+    @cached_property
+    def weights(self) -> str:
+        """The buffer that holds weights to evaluate with, "" for none."""
+        marked = (name for step in self.steps for name, value in zip(step.names, step.values) if _marks(value))
+        return next(marked, "")
 
     @cached_property
     def words(self) -> frozenset[str]:
@@ -101,6 +107,7 @@ def paths_of(definition: Definition, domains: Mapping[str, Domain], source: Sour
             said = Path(tuple(choice.items()), (), Return(Literal(0.0)), ()).said
             source.refuse(f"{definition.name} returns nothing{said}: end it with return …", definition)
         path = Path(tuple(choice.items()), tuple(steps), returned, ())
+        _check_weights(path, definition, source)
         buffers = _buffers(path, definition, domains, source)
         found.append(Path(path.choice, path.steps, returned, buffers))
     return found
@@ -175,6 +182,23 @@ def _check_names(definition: Definition, domains: Mapping[str, Domain], source: 
             _check_fixed(node, domains, source)
 
 
+def _marks(value: Any) -> bool:
+    """Whether an assignment of it says that a buffer holds weights to evaluate with."""
+    return isinstance(value, Function) and value.name == WEIGHTS
+
+
+def _check_weights(path: Path, definition: Definition, source: Source) -> None:
+    """weights(…) is all that is assigned to one name, by a rule that makes steps."""
+    marked = [value for step in path.steps for value in step.values if _marks(value)]
+    for node in walk(*path.steps, path.value):
+        if _marks(node) and not any(node is one for one in marked):
+            source.refuse(f"{WEIGHTS} marks a buffer: assign it alone, as in x = {WEIGHTS}(…)", node)
+        if _marks(node) and definition.kind == "adaptor":
+            source.refuse(f"{WEIGHTS} are those of an update or a wrapper: an adaptor makes no step", node)
+    if len(marked) > 1:
+        source.refuse(f"a rule has one buffer of weights to evaluate with, got {len(marked)}{path.said}", marked[1])
+
+
 def _check_fixed(node: Function, domains: Mapping[str, Domain], source: Source) -> None:
     """What chooses the structure of a word's call is no value."""
     for place in WORDS[node.name].fixed:
@@ -225,4 +249,4 @@ def _buffers(path: Path, definition: Definition, domains: Mapping[str, Domain], 
         known |= {*step.names} if isinstance(step, Assignment) else set()
     if len(buffers) > MOST_BUFFERS:
         source.refuse(f"a rule keeps at most {MOST_BUFFERS} buffers, got {len(buffers)}", definition)
-    return tuple(name for name in dict.fromkeys(assigned) if name in buffers)
+    return tuple(name for name in dict.fromkeys(assigned) if name in buffers or name == path.weights)

@@ -97,8 +97,13 @@ class _Inference:
         match word.shape:
             case "of a layer":
                 if x != ELEMENT:
-                    self.tell(f"{node.name} is over the elements of a layer, got {said(x)}", node)
+                    over = "all layers" if node.name == "total" else "a layer"
+                    self.tell(f"{node.name} is over the elements of {over}, got {said(x)}", node)
                 return SCALAR
+            case "of elements":
+                if x != ELEMENT:
+                    self.tell(f"{node.name} has a value for each element, got {said(x)}", node)
+                return ELEMENT
             case "of scalars":
                 if ELEMENT in shapes:
                     self.tell("ratio is of lengths, and 1 where either is 0; divide elements by /", node)

@@ -177,7 +177,7 @@ class RuleStage(Stage):
         return stage.without_decay() if spared else stage
 
     def _code(self, nested: tuple[Any, ...]) -> Program:
-        key = (self.variant.path.choice, tuple(type(stage.init(0.0)) for stage in nested))
+        key = (self.variant.path.choice, tuple((type(stage.init(0.0)), stage.needs_total_norm) for stage in nested))
         if key not in self.programs:
             self.programs[key] = self._new_code(nested)
         return self.programs[key]
@@ -191,6 +191,7 @@ class RuleStage(Stage):
                 sets_rate=isinstance(stage, RuleStage),
                 reads_rate=isinstance(stage, (Wrapper, RuleStage)),
                 refreshes=stage.refresh_every > 0,
+                bounds=stage.needs_total_norm,
             )
             for call, stage in zip(variant.calls, nested)
         ]
@@ -211,6 +212,10 @@ class RuleStage(Stage):
     def written(self, x: Value, memory: Any, at: Any) -> tuple[Value, Any]:
         """A step that tells `at.note` what the rule calls each value on the way."""
         return self._new_code(self._nested, is_written=True).step(self, x, memory, at)
+
+    @property
+    def evaluation_buffer(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.variant.path.weights
 
     @property
     def refresh_every(self) -> int:

@@ -66,6 +66,8 @@ class Word:
     def most(self) -> int:
         return _arguments(self.longer or self.code)
 
+WEIGHTS = "weights"  # marks the buffer that evaluation_weights() gives
+
 
 def _arguments(code: str) -> int:
     return next(count for count in range(9) if f"{{{count}}}" not in code)
@@ -93,6 +95,8 @@ WORDS = {
     "every": Word("at.every({0}, {1}, {2})", fixed=(0,)),
     "norm": Word("at.norm({0})", "of a layer"),
     "mean": Word("at.mean({0})", "of a layer"),
+    "total": Word("at.total({0})", "of a layer"),
+    WEIGHTS: Word("{0}", "of elements"),
     "ratio": Word("at.ratio({0}, {1})", "of scalars", longer="at.ratio({0}, {1}, where={2})"),
     "row_mean": Word("at.row_mean({0})", "of rows", is_matrix=True),
     "column_mean": Word("at.column_mean({0})", "of columns", is_matrix=True),

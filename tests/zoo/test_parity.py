@@ -1,0 +1,96 @@
+"""Entries of the zoo step as independent implementations do: float64, 50 steps."""
+
+import re
+from functools import partial
+
+import pytest
+import torch
+from zoo_references import REFERENCES, Reference
+
+import edsl
+from edsl.language.registry.zoo import zoo_names
+
+STEPS = 50
+SHAPES = {
+    "weight": (6, 4),
+    "wide": (3, 7),
+    "still rows": (8, 3),  # whose first rows never have a gradient other than 0
+    "late": (4, 4),  # which has no gradient at some steps
+    "bias": (5,),
+    "still": (2,),
+}
+MISSING = (1, 2, 7, 8, 30)
+ORTHOGONAL = "zero_power_via_newton_schulz_5"
+LONE = {"soap_then_muon": "tests/zoo/test_chains.py"}  # compared elsewhere
+
+
+@pytest.fixture
+def exact_packages(monkeypatch):
+    """Packages as their papers say, in float64: without what they round, or add to what they divide by."""
+    package = pytest.importorskip("pytorch_optimizer.optimizer")
+    base = pytest.importorskip("pytorch_optimizer.base.optimizer").BaseOptimizer
+    for place in (package.muon.base, package.muon.normuon, package.scion):
+        if hasattr(place, ORTHOGONAL):
+            in_float64 = partial(getattr(place, ORTHOGONAL), dtype=torch.float64)
+            monkeypatch.setattr(place, ORTHOGONAL, in_float64)
+    for function in (base.apply_ams_bound, base.apply_ams_bound_foreach):
+        monkeypatch.setattr(function, "__defaults__", (0.0,))
+    for ball in (package.scion.Row, package.scion.Col, package.scion.BiasRMS):
+        monkeypatch.setattr(ball.lmo, "__defaults__", (1e-30,))
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def shapes_of(reference: Reference) -> dict[str, tuple[int, ...]]:
+    ranks = {"all": (1, 2), "matrices": (2,), "vectors": (1,)}[reference.shapes]
+    return {name: shape for name, shape in SHAPES.items() if len(shape) in ranks}
+
+
+def gradient(name: str, theta: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    """Of both signs; it follows θ, so that errors feed back."""
+    made = 0.5 * theta.detach() + noise
+    if name == "still rows":
+        made[:3] = 0
+    return torch.zeros_like(made) if name == "still" else made
+
+
+def largest_difference(reference: Reference) -> float:
+    """Over 50 steps, |a − b| / max(1, |b|)."""
+    noise = torch.Generator().manual_seed(3)
+    start = {name: torch.randn(shape, generator=noise) for name, shape in shapes_of(reference).items()}
+    ours = {name: torch.nn.Parameter(value.clone()) for name, value in start.items()}
+    theirs = {name: torch.nn.Parameter(value.clone()) for name, value in start.items()}
+    optimizer = edsl.compile(reference.spec, list(ours.values()), mode="eager")
+    others = [[*theirs.values()]] if reference.together else [[one] for one in theirs.values()]
+    others = [(group, reference.build(group)) for group in others]
+    largest = 0.0
+    for step in range(STEPS):
+        for name in start:
+            drawn = torch.randn(start[name].shape, generator=noise)
+            for parameter in (ours[name], theirs[name]):
+                missing = name == "late" and step in MISSING
+                parameter.grad = None if missing else gradient(name, parameter, drawn)
+        optimizer.step()
+        for group, other in others:
+            if any(parameter.grad is not None for parameter in group):
+                other.step()
+        for name in start:
+            a, b = ours[name].detach(), theirs[name].detach()
+            assert a.isfinite().all(), f"{name} at step {step + 1}"
+            largest = max(largest, float(((a - b).abs() / b.abs().clamp(min=1)).max()))
+    return largest
+
+
+@pytest.mark.parametrize("reference", REFERENCES, ids=lambda one: f"{one.spec[:40]} {one.package}".strip())
+def test_an_entry_steps_as_its_reference(reference, exact_packages):
+    assert largest_difference(reference) <= reference.bound
+
+
+def test_every_entry_has_a_reference():
+    compared = {name for one in REFERENCES for name in re.findall(r"\w+", one.spec)}
+    assert {*zoo_names()} <= compared | LONE.keys()
+
+
+def test_at_most_six_references_are_loops():
+    assert len({one.spec.split("(")[0] for one in REFERENCES if not one.package}) <= 6
