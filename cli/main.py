@@ -12,9 +12,21 @@ from typing import Annotated, Any
 
 import typer
 
-from edsl.cli import analysis
+from edsl.cli import analysis, completion
 from edsl.cli.ctrl_c import heed_ctrl_c
-from edsl.cli.options import RACE, RUNNING, TRAINING, AsJson, OnceEach, Options, Spec, Specs, spec_text, takes, words
+from edsl.cli.options import (
+    RACE,
+    RUNNING,
+    TRAINING,
+    AsJson,
+    OnceEach,
+    Options,
+    Spec,
+    Specs,
+    spec_argument,
+    takes,
+    words,
+)
 from edsl.errors import EdslError, Interrupted, printable
 
 _INTERRUPTED = 130  # the exit code after Ctrl-C
@@ -37,10 +49,10 @@ def compare_command(
     options: Options,
     specs: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[TASK] SPEC…",
-            callback=spec_text,
-            help="Optimizers, such as 'alto(lr=0.01)' or @FILE; a task may come first.",
+        spec_argument(
+            "[TASK] SPEC…",
+            "Optimizers, such as 'alto(lr=0.01)' or @FILE; a task may come first.",
+            completion.entrants,
         ),
     ] = None,
 ) -> None:
@@ -101,10 +113,7 @@ def report_command(
 @takes(*TRAINING, "seeds", *(name for name in RUNNING if name != "target"), "no_controls")
 def sharpness_command(
     options: Options,
-    specs: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="SPEC…", callback=spec_text, help="Optimizers; the first is the baseline."),
-    ] = None,
+    specs: Annotated[list[str] | None, spec_argument("SPEC…", "Optimizers; the first is the baseline.")] = None,
     match_loss: Annotated[
         str, typer.Option(metavar="LOSS,…", help="Training losses at which to compare the runs.")
     ] = "1,0.3,0.1",
@@ -144,9 +153,7 @@ def reproduce_command(
     reproduce(names, quick, out, as_json)
 
 
-OneSpec = Annotated[
-    str | None, typer.Argument(metavar="SPEC", callback=spec_text, help="Spec, such as 'alto(lr=0.01)', or @FILE.")
-]
+OneSpec = Annotated[str | None, spec_argument("SPEC", "Spec, such as 'alto(lr=0.01)', or @FILE.")]
 
 
 @command("sweep")
@@ -244,12 +251,16 @@ def warm_command(
 
 @command("list")
 def list_command(
+    zoo: Annotated[bool, typer.Option("--zoo", help="List the zoo: the literature's optimizers as rules.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List all stages with their arguments, all recipes and all tasks."""
-    from edsl.cli.catalogue import catalogue
+    """List all stages with their arguments, all recipes and all tasks; or the zoo.
 
-    catalogue(as_json)
+    Example: edsl list --zoo
+    """
+    from edsl.cli.catalogue import catalogue, zoo_catalogue
+
+    (zoo_catalogue if zoo else catalogue)(as_json)
 
 
 command("check-stability", context_settings=_TAKES_NEGATIVE_NUMBERS)(analysis.check_stability_command)
@@ -261,10 +272,7 @@ command("verify")(analysis.verify_command)
 
 @command("bench")
 def bench_command(
-    specs: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="SPEC", callback=spec_text, help="Optimizers, such as alto 'eadamw(lr=0.001)'."),
-    ] = None,
+    specs: Annotated[list[str] | None, spec_argument("SPEC", "Optimizers, such as alto 'eadamw(lr=0.001)'.")] = None,
     params: Annotated[
         str,
         typer.Option(
@@ -277,8 +285,7 @@ def bench_command(
         str,
         typer.Option(
             metavar="NAME,…",
-            help="Other packages' optimizers, with their defaults: torch.NAME, torch_optimizer.NAME, "
-            "pytorch_optimizer.NAME, heavyball.NAME.",
+            help="Other packages' optimizers, with their defaults: heavyball.NAME, ….",
         ),
     ] = "",
     dtype: Annotated[str, typer.Option(help="dtype: float32, float64, bfloat16 or float16.")] = "float32",

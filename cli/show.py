@@ -10,6 +10,8 @@ from edsl.cli.render.pipeline import print_pipeline
 from edsl.costs.cost import REFERENCE_SHAPE, cost, stage_state
 from edsl.lab.races.controls import explores
 from edsl.language.pipeline import Pipeline
+from edsl.language.registry.lookup import stage_class
+from edsl.language.registry.zoo import zoo_names
 from edsl.language.rules.shapes import ELEMENT, said
 from edsl.language.rules.stage import RuleStage
 from edsl.language.spec import parse
@@ -19,6 +21,7 @@ from edsl.theory.text.notation import recurrences
 
 def show(spec: str, params: str, as_json: bool) -> None:
     """Print a spec's canonical text, stages, cost and recurrences; with parameters, their paths too."""
+    spec = _whole(spec)
     pipeline = parse(spec)
     description = describe(pipeline)
     if params:
@@ -27,6 +30,14 @@ def show(spec: str, params: str, as_json: bool) -> None:
         print_json(description)
     else:
         print_pipeline(description)
+
+
+def _whole(spec: str) -> str:
+    """A spec; of an adaptor or a wrapper of the zoo alone, one in which it stands."""
+    name = spec.strip()
+    if name not in zoo_names():
+        return spec
+    return {"adaptor": f"grad | {name} | adamw", "wrapper": f"adamw | {name}"}.get(stage_class(name).kind, name)
 
 
 def describe(pipeline: Pipeline) -> dict[str, Any]:
@@ -40,6 +51,7 @@ def describe(pipeline: Pipeline) -> dict[str, Any]:
             {
                 "stage": part.label,
                 "kind": part.stage.kind,
+                "about": part.stage.rule.about if isinstance(part.stage, RuleStage) else "",
                 "arguments": part.stage.arguments(),
                 "letters": dict(part.letters),
                 "buffers": _buffers(part.stage),
