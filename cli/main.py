@@ -282,11 +282,7 @@ def bench_command(
         ),
     ] = "mlp",
     against: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME,…",
-            help="Other packages' optimizers, with their defaults: heavyball.NAME, ….",
-        ),
+        str, typer.Option(metavar="NAME,…", help="Other packages' optimizers, with their defaults: heavyball.NAME, ….")
     ] = "",
     dtype: Annotated[str, typer.Option(help="dtype: float32, float64, bfloat16 or float16.")] = "float32",
     device: Annotated[str, typer.Option(help="Device: cpu, cuda, cuda:1, …; auto uses cuda if available.")] = "auto",
