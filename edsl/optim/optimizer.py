@@ -215,13 +215,11 @@ class PipelineOptimizer(torch.optim.Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with their own hyper-parameters; missing ones take the defaults.
 
-        If the pipeline has routes, the group uses the names of keyword arguments (lr, other_lr), and its
-        parameters form one group per route. If the optimizer was built from a module, tensors may
-        come without names: they get those of the module.
+        If the pipeline has routes, the group uses the names of keyword arguments (lr, other_lr), and its parameters
+        form one group per route. Bare tensors get the names of the module that the optimizer was built from, if any.
 
         Raises:
-            EdslError: for a value outside its domain, complex parameters, an exclusion without
-                names, or a parameter that no route takes.
+            EdslError: for a value outside its domain, complex parameters, an exclusion without names, a lack of routes.
         """
         before = len(self.param_groups)
         try:
