@@ -20,6 +20,8 @@ def explain(spec: str, as_latex: bool, as_markdown: bool, as_json: bool) -> None
     if as_latex + as_markdown + as_json > 1:
         raise EdslError("choose one: --latex, --markdown or --json")
     pipeline = parse(spec)
+    if pipeline.update.moves_weights and len(pipeline.stages) == 2:
+        raise EdslError(f"{pipeline.update.name} is another package's optimizer: edsl does not know its recurrence")
     check_constant(pipeline, "edsl explain")
     explanation = describe(pipeline)
     if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from math import prod
 from typing import Any
 
 from edsl.cli.render.page import print_json
@@ -54,9 +55,8 @@ def describe(pipeline: Pipeline) -> dict[str, Any]:
                 "about": part.stage.rule.about if isinstance(part.stage, RuleStage) else "",
                 "arguments": part.stage.arguments(),
                 "letters": dict(part.letters),
-                "buffers": _buffers(part.stage),
                 "shapes": _shapes(part.stage),
-                "bytes_per_parameter": None if part.stage.moves_weights else stage_state(part.stage, *REFERENCE_SHAPE),
+                **_state(part.stage),
                 "recurrence": list(part.lines),
             }
             for part in recurrences(pipeline)
@@ -121,5 +121,15 @@ def _shapes(stage: Stage) -> dict[str, str]:
     return {name: said(shape) for name, shape in shapes.items() if shape != ELEMENT}
 
 
-def _buffers(stage: Stage) -> list[str] | None:
-    return None if stage.moves_weights else [name.replace("__", ".") for name in stage.init(0.0)._fields]
+def _state(stage: Stage) -> dict[str, Any]:
+    """What a stage keeps for a parameter, and how much; None where another package's optimizer doesn't tell."""
+    if not stage.moves_weights:
+        names = [name.replace("__", ".") for name in stage.init(0.0)._fields]
+        return {"buffers": names, "bytes_per_parameter": stage_state(stage, *REFERENCE_SHAPE)}
+    from edsl.costs.memory import foreign_state
+
+    found = foreign_state(stage, {"weight": REFERENCE_SHAPE})
+    if found is None:
+        return {"buffers": None, "bytes_per_parameter": None}
+    size = sum(one.bytes for one in found) / prod(REFERENCE_SHAPE)
+    return {"buffers": [one.name for one in found], "bytes_per_parameter": size}

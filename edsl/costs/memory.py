@@ -255,7 +255,7 @@ class _Share:
     def _stage(self, index: int) -> StageMemory:
         stage, label = self.pipeline.stages[index], self.pipeline.labels[index]
         if stage.moves_weights:
-            return StageMemory(label, stage.kind, _foreign_state(stage, self.shapes, self.dtype))
+            return StageMemory(label, stage.kind, foreign_state(stage, self.shapes, self.dtype))
         sizes: dict[str, int] = {}
         for name, shape in self.shapes.items():
             for buffer, elements in _elements(self.pipelines[name].stages[index], shape, self.taken[name]):
@@ -275,7 +275,7 @@ def _elements(stage: Stage, shape: tuple[int, ...], matrices: Matrices | None) -
         yield name, sum(parts) if parts else prod(shape)
 
 
-def _foreign_state(stage: Any, shapes: Shapes, dtype: torch.dtype) -> tuple[BufferMemory, ...] | None:
+def foreign_state(stage: Any, shapes: Shapes, dtype: torch.dtype = torch.float32) -> tuple[BufferMemory, ...] | None:
     """What another package's optimizer makes in a step on the meta device, or None where it can't take one."""
     named = [
         (name, torch.empty(tuple(shape), dtype=dtype, device="meta", requires_grad=True))

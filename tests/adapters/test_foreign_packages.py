@@ -19,6 +19,7 @@ from edsl.language.registry.stages import PACKAGES
 from edsl.optim.foreign import packages
 from edsl.optim.state import state_bytes
 
+HABITS = ["Writes", "Consumes", "Together", "Hidden", "Free"]
 IDENTITY = "grad | e(alpha=0)"
 
 
@@ -88,7 +89,7 @@ def test_a_package_is_imported_without_a_word(capfd):
     [
         ("writes", "fakes has no optimizer 'writes'; did you mean 'Writes'?"),
         ("Togethr", "did you mean 'Together'?"),
-        ("Zzz", "it has 12, such as Writes, Consumes, Together, Free"),
+        ("Zzz", "it has 13, such as Writes, Consumes, Together, Hidden"),
         ("secret", "fakes has no optimizer 'secret'"),
         ("_Base", "fakes has no optimizer '_Base'"),
         ("Optimizer", "fakes has no optimizer 'Optimizer'"),
@@ -135,7 +136,7 @@ def test_arguments_print_in_the_order_of_the_signature_and_read_back():
 # What they may do
 
 
-@pytest.mark.parametrize("name", ["Writes", "Consumes", "Together", "Free"])
+@pytest.mark.parametrize("name", HABITS)
 def test_behind_e_it_steps_as_it_does_alone(name):
     params, twins = parameters(), parameters()
     theirs = fake(name)(twins)
@@ -147,7 +148,7 @@ def test_behind_e_it_steps_as_it_does_alone(name):
     assert worst(walk(ours, params, rows), walk(theirs, twins, copies)) == 0
 
 
-@pytest.mark.parametrize("name", ["Writes", "Consumes", "Together", "Free"])
+@pytest.mark.parametrize("name", HABITS)
 @pytest.mark.parametrize("before", ["e", "guard", "clip(norm=1)"])
 def test_behind_a_stage_gradients_stay_as_they_were(name, before):
     params = parameters()
@@ -160,7 +161,7 @@ def test_behind_a_stage_gradients_stay_as_they_were(name, before):
     assert all(p.grad is g and torch.equal(g, v) for p, g, v in zip(params, row, values, strict=True))
 
 
-@pytest.mark.parametrize("name", ["Writes", "Consumes", "Together", "Free"])
+@pytest.mark.parametrize("name", HABITS)
 @pytest.mark.parametrize("way", ["file", "pickle"])
 def test_behind_e_all_that_it_keeps_resumes_bit_for_bit(name, way):
     rows = gradients(8)

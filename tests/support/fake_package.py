@@ -79,6 +79,26 @@ class Together(_Base):
         p.sub_(group["lr"] / (self.state["k"].item() + group["taken"]) * p.grad)
 
 
+class Hidden(_Base):
+    """Counts its steps in an attribute, keeps halves and texts in its state, and a function in its groups."""
+
+    def __init__(self, params, lr=0.1):
+        super().__init__(params, lr, rule=torch.sign)
+        self.schedule = {"steps": 0}
+
+    def before(self, group):
+        self.schedule["steps"] += 1
+
+    def update(self, group, p, state):
+        state.setdefault("m", torch.zeros_like(p, dtype=torch.bfloat16))
+        state.setdefault("mask", torch.ones_like(p, dtype=torch.bool))
+        state.setdefault("words", ("a->b", "c"))
+        assert state["words"] == ("a->b", "c")
+        assert state["mask"].dtype is torch.bool
+        state["m"].lerp_(p.grad.bfloat16(), 0.1)
+        p.sub_(group["lr"] / self.schedule["steps"] * group["rule"](state["m"].to(p.dtype)))
+
+
 class Free(_Base):
     """Schedule-free: y while it trains, x to evaluate with; refuses to train in the other mode, and says so."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from copy import deepcopy
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -17,8 +16,8 @@ from edsl.language.registry.provenance import KEY
 from edsl.language.schedules.group import TEXTS, TOTAL
 from edsl.optim.evaluation import evaluating_alone
 from edsl.optim.foreign.build import example, takes_flags
+from edsl.optim.foreign.kept import ATTRIBUTES, attributes_of, is_data, key_of, named, restored, set_attributes
 from edsl.optim.foreign.modes import has_modes
-from edsl.optim.foreign.names import key_of, named
 from edsl.optim.foreign.probe import probing
 from edsl.optim.optimizer import PipelineOptimizer
 from edsl.step.oracle import ParameterSlot
@@ -32,8 +31,8 @@ class ForeignOptimizer(PipelineOptimizer):
     The adaptors turn each g into u; the foreign optimizer steps on u and finds g put back after.
     It steps on this optimizer's param groups, without what is edsl's in them. Its state lies in the state of
     each parameter, beside the adaptors', as `torch.AdamW.exp_avg` and so on, and what it keeps for all of them
-    in the first group, so schedulers, checkpoints and resuming reach all of it, but for what a class keeps in
-    attributes of its own. Both count steps alike, and `step` is kept once.
+    in the first group, so schedulers, checkpoints and resuming reach all of it. Both count steps alike, and `step`
+    is kept once.
 
     Raises:
         EdslError: for `differentiable=True`: gradients can't flow through the adaptors.
@@ -53,7 +52,8 @@ class ForeignOptimizer(PipelineOptimizer):
 
     def _options(self) -> dict[str, Any]:
         theirs = _shared(_foreign(self.pipeline)).items()
-        return {**super()._options(), **{key: value for key, value in theirs if value is None or value is False}}
+        known = {key: value for key, value in theirs if value is None or value is False or not is_data(value)}
+        return {**super()._options(), **known}
 
     @property
     def _prefix(self) -> str:
@@ -102,21 +102,28 @@ class ForeignOptimizer(PipelineOptimizer):
             inner = self._inner = update.build([self._theirs(group) for group in self.param_groups])
             self._made = dict(inner.state)  # state from before any step, as Adagrad's
             self._counted: dict[int, tuple[int, Any]] = {}  # by a parameter's id: its steps, and its own count of them
-            for group, theirs in zip(self.param_groups, inner.param_groups):
-                _complete(group, theirs)
+            for group in self.param_groups:
+                self._complete(group)
+            self._begun = attributes_of(inner)
+            set_attributes(inner, self.__dict__.pop("_attributes", {}))
         return inner
+
+    def _complete(self, group: dict[str, Any]) -> None:
+        """Give a group what its class puts into one."""
+        (theirs,) = _foreign(self.pipeline).build([self._theirs(group)]).param_groups
+        for key, value in theirs.items():
+            group.setdefault(key, value)
 
     def _add(self, group: Any) -> None:
         super()._add(group)
         if "_inner" in self.__dict__:  # which has not met this group
-            added = self.param_groups[-1]
-            _complete(added, _foreign(self.pipeline).build([self._theirs(added)]).param_groups[0])
+            self._complete(self.param_groups[-1])
 
     @cached_property
     def _ours(self) -> frozenset[str]:
         """What param groups hold that is none of the foreign optimizer's business."""
         theirs = {"params", *_foreign(self.pipeline).defaults()}
-        return frozenset({*self.defaults, TEXTS, TOTAL, KEY, "param_names"} - theirs)
+        return frozenset({*self.defaults, TEXTS, TOTAL, KEY, ATTRIBUTES, "param_names"} - theirs)
 
     def _theirs(self, group: dict[str, Any]) -> dict[str, Any]:
         """A group without what is edsl's. It descends, whatever the group does: the adaptors have had −g already."""
@@ -176,6 +183,22 @@ class ForeignOptimizer(PipelineOptimizer):
         super().load_state_dict(state_dict)
         self._counted = {}
 
+    def state_dict(self) -> dict[str, Any]:
+        """As of any pipeline; classes and functions in its groups are left to the class, which puts them there."""
+        whole = super().state_dict()
+        groups = [{key: value for key, value in group.items() if is_data(value)} for group in whole["param_groups"]]
+        if attributes := self._changed():
+            groups[0][ATTRIBUTES] = attributes
+        return {**whole, "param_groups": groups}
+
+    def _changed(self) -> dict[str, Any]:
+        """The attributes of the foreign optimizer that aren't as they were when it was built."""
+        now = attributes_of(self._wrapped())
+        return {name: value for name, value in now.items() if name not in self._begun or self._begun[name] != value}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_attributes": self._changed()}
+
     def _accepted(self, checkpoint: Any) -> dict[str, Any]:
         accepted = super()._accepted(self._flattened(checkpoint))
         for state in accepted["state"].values() if self._keeps_state else ():
@@ -205,10 +228,14 @@ class ForeignOptimizer(PipelineOptimizer):
 
     def _take_over(self, checkpoint: dict[str, Any]) -> None:
         super()._take_over(checkpoint)
-        for state in self.state.values():
-            for key, value in state.items():
-                if key.startswith(self._prefix):
-                    state[key] = value.clone() if isinstance(value, Tensor) else deepcopy(value)
+        inner = self._wrapped()
+        for group, saved in zip(self.param_groups, checkpoint["param_groups"]):
+            set_attributes(inner, group.pop(ATTRIBUTES, {}))
+            self._complete(group)
+            for parameter, number in zip(group["params"], saved["params"]):
+                state, kept = self.state.get(parameter, {}), checkpoint["state"].get(number, {})
+                for key in [key for key in state if key.startswith(self._prefix)]:
+                    state[key] = restored(kept[key], state[key], parameter.device)
 
 
 @contextmanager
@@ -247,12 +274,6 @@ def _state_of(update: Foreign) -> dict[str, Any]:
 def _shared(update: Foreign) -> dict[str, Any]:
     """What all its param groups hold: of one whose groups differ by a flag nothing, each gets its own."""
     return {} if takes_flags(update) else update.defaults()
-
-
-def _complete(group: dict[str, Any], theirs: dict[str, Any]) -> None:
-    """Give a group what its class puts into one."""
-    for key, value in theirs.items():
-        group.setdefault(key, value)
 
 
 def _foreign(pipeline: Pipeline) -> Foreign:
