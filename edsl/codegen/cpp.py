@@ -118,9 +118,18 @@ def _layer(name: str, recording: Trace, made: LoopSchedule, names: Sequence[str]
     scalars = ScalarNames()
     for number, one in enumerate(made.passes):
         lines += _pass(recording, one, number, scalars, types)
+    lines += _behind(recording, scalars)
     lines += [f"((double*)out_)[{place}] = {scalars.of(total)};" for place, total in enumerate(recording.sums)]
     lines.append("}")
     return "\n".join(line if line.startswith(" ") or line[-1] in "{}" else f"  {line}" for line in lines) + "\n"
+
+
+def _behind(recording: Trace, scalars: ScalarNames) -> list[str]:
+    """The lines that write the numbers of the layer, once all of them are read."""
+    after = [(place, recording.after[place]) for place in recording.counted]
+    needed = [node for node in postorder([node for _, node in after]) if not node.is_element]
+    lines = scalars.declare([node for node in needed if node.op not in SUMS])
+    return lines + [f"put(buffer{place}_[0], {scalars.of(node)});" for place, node in after]
 
 
 class ScalarNames:
@@ -146,6 +155,8 @@ class ScalarNames:
     def text(self, node: Expression) -> str:
         if node.op == "live":
             return f"live[{node.parts[0]}]"
+        if node.op == "read":
+            return f"double(widened(buffer{node.parts[1]}_[0]))"
         return _call(node, [self.of(part) for part in node.parts])
 
     def of(self, node: Expression) -> str:

@@ -145,6 +145,11 @@ def load(name: str, place: int = 0) -> Expression:
     return interned("read", (name, place), True, 0)
 
 
+def scalar(place: int) -> Expression:
+    """What a buffer of one number a layer holds."""
+    return interned("read", ("scalar", place), False, 0)
+
+
 def live_value(place: int) -> Expression:
     """An entry of the vector of live values."""
     return interned("live", (place,), False, 0)
@@ -246,5 +251,5 @@ class TracingContext(At):
             raise NotElementwise(f"a step asks for the {op} of a scalar")
         return interned(op, (x,), False, x.round + 1)
 
-    def filled(self, x: Any) -> Expression:
+    def scalar(self, x: Any) -> Expression:
         return x if isinstance(x, Expression) else _constant(x)

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from edsl.codegen.expression import Expression, postorder
 from edsl.codegen.trace import Trace
 
-
 SUMS = ("norm", "mean", "total")  # operations that are sums over a layer
 
 
@@ -81,9 +80,8 @@ def schedule(recording: Trace, exact: tuple[bool, ...], keep: bool) -> LoopSched
         exact: for each buffer, whether what was written to it reads back unrounded.
         keep: keep values aside rather than compute them again.
     """
-    changed = [i for i, (old, new) in enumerate(zip(recording.buffers, recording.after)) if new is not old]
-    roots = [*recording.moved, *(recording.after[i] for i in changed), *recording.sums]
-    sums = _sums(roots)
+    sums = _sums([*recording.moved, *(recording.after[i] for i in recording.changed), *recording.sums])
+    changed = [i for i in recording.changed if i not in recording.scalars]
     last = max((total.round for total in sums), default=0)
     early = {i for i in changed if last > 0 and recording.after[i].round == 0}
     while True:

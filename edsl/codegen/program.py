@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edsl.codegen.expression import Expression, interned, load, postorder
+from edsl.codegen.expression import Expression, interned, load, postorder, scalar
 from edsl.codegen.loops import SUMS
 from edsl.codegen.matrices import MatrixCall, Shape, Shapes
 from edsl.codegen.trace import Trace
@@ -42,6 +42,11 @@ class Loops:
     def kept(self) -> tuple[int, ...]:
         """The numbers of the segment's buffers that they read or write."""
         return self.trace.places[: len(self.trace.places) - len(self.temporaries)]
+
+    @property
+    def elements(self) -> tuple[int, ...]:
+        """Those of them that have the loops' shape, which numbers of the layer don't."""
+        return tuple(place for i, place in enumerate(self.kept) if i not in self.trace.scalars)
 
     def dtypes(self, buffers: Sequence[Any], work: Any) -> tuple[Any, ...]:
         """Those of the trace's buffers, by the segment's and that of arithmetic."""
@@ -129,12 +134,14 @@ class _Cut:
     def __init__(self, recording: Trace, exact: Sequence[bool]) -> None:
         self.recording, self.exact, self.shapes = recording, exact, _shapes(recording)
         self.roots = {THETA: recording.made} if recording.made is not None else {}
-        self.roots |= {place: recording.after[place] for place in recording.changed}
+        self.roots |= {place: recording.after[place] for place in recording.changed if place not in recording.scalars}
+        self.numbers = [recording.after[place] for place in recording.counted]
         self._depths: dict[Expression, int] = {}
         self.levels: list[int] = []
         for call in recording.calls:
             self.levels.append(max(map(self._level_of_operand, call.operands)))
         self.writes = {place: self._depth(root) for place, root in self.roots.items()}
+        self.last = max([*self.levels, *self.writes.values(), *map(self._depth, self.numbers)], default=0)
         while late := self._overwritten():
             self.writes |= late  # a later level reads the old value: write the new one there
         self._written: dict[Expression, int] = {}  # operands → their temporaries
@@ -151,12 +158,14 @@ class _Cut:
             for place, root in self.roots.items():
                 if self.writes[place] == level:
                     moving.setdefault(self._shape_of(place, root), []).append(place)
+            if self.numbers and level == self.last:  # numbers of the layer are written behind all that reads them
+                moving.setdefault(self.shapes.probe, []).extend(self.recording.counted)
             for shape in dict.fromkeys([*made, *moving]):
                 yield self._loops(shape, made.get(shape, []), moving.get(shape, []), level)
             yield from operations
 
     def _all_levels(self) -> range:
-        return range(1 + max([*self.levels, *self.writes.values()], default=0))
+        return range(1 + self.last)
 
     def _depth(self, root: Expression) -> int:
         for node in postorder([root], lambda node: () if node in self._depths else node.operands):
@@ -191,6 +200,7 @@ class _Cut:
                 if not self._lies_in_memory(call, x, level)
             ]
             roots += [root for place, root in self.roots.items() if self.writes[place] == level]
+            roots += self.numbers if level == self.last else []
             known = self._known(level)
             for node in _read(roots, known):
                 place = _place(node)
@@ -233,20 +243,25 @@ class _Cut:
 
     def _loops(self, shape: Shape, made: Sequence[tuple[Expression, int]], moving: Sequence[int], level: int) -> Loops:
         """The loops that make operands and write buffers, and θ, of one shape on one level."""
-        known = self._known(level)
-        roots = [*(operand for operand, _ in made), *(self.roots[place] for place in moving)]
+        known, scalars = self._known(level), self.recording.scalars
+        moved = [self._root(place) for place in moving]
+        roots = [*(operand for operand, _ in made), *moved]
         self._check(roots, shape)
         leaves = [*_read(roots, known), *(known[node] for node in _reached(roots, known) if node in known)]
         own = {place for place in map(_place, leaves) if place is not None} | {*moving}
+        own |= {node.parts[1] for node in leaves if node.op == "read" and node.parts[0] == "scalar"}
         kept = sorted(own - {THETA})
         read = sorted({node.parts[1] for node in leaves if _is_result(node)})
         written = tuple(number for _, number in made)
-        names = {self.recording.buffers[place]: load("buffer", i) for i, place in enumerate(kept)}
+        names = {
+            self.recording.buffers[place]: scalar(i) if place in scalars else load("buffer", i)
+            for i, place in enumerate(kept)
+        }
         results = [load("buffer", len(kept) + i) for i in range(len(read) + len(written))]
         names |= {node: results[read.index(node.parts[1])] for node in leaves if _is_result(node)}
         names |= {root: names[buffer] for root, buffer in known.items() if buffer in names}
         operands = _rewritten([operand for operand, _ in made], names)
-        after = dict(zip(moving, _rewritten([self.roots[place] for place in moving], names)))
+        after = dict(zip(moving, _rewritten(moved, names)))
         buffers = [names[self.recording.buffers[place]] for place in kept]
         trace = Trace(
             made=after.get(THETA),
@@ -254,8 +269,12 @@ class _Cut:
             after=[*(after.get(place, old) for place, old in zip(kept, buffers)), *results[: len(read)], *operands],
             updates=self.recording.updates and THETA in moving,
             places=(*kept, *(len(self.recording.buffers) for _ in results)),
+            scalars=frozenset(i for i, place in enumerate(kept) if place in scalars),
         )
         return Loops(trace, shape, (*read, *written), written)
+
+    def _root(self, place: int) -> Expression:
+        return self.recording.after[place] if place in self.recording.scalars else self.roots[place]
 
     def _check(self, roots: Sequence[Expression], shape: Shape) -> None:
         """Raises NotElementwise where a loop would need elements, or their norm, of tensors of another shape."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from edsl.codegen.expression import ALONE, Conditions, Expression, TracingContext, interned, live_value, load
+from edsl.codegen.expression import ALONE, Conditions, Expression, TracingContext, interned, live_value, load, scalar
 from edsl.codegen.matrices import MatrixCall, MatrixTracingContext, Shapes, shapes_of
 from edsl.language.context import NotElementwise
 from edsl.step.segment import Segment
@@ -19,6 +19,7 @@ class Trace:
         made: the next θ, or what flows out; None for a part that makes neither.
         buffers, after: its memory before and after.
         updates: `made` is the next θ.
+        scalars: the places of buffers that are one number a layer.
         places: for each buffer its number in the segment, by which it is rounded.
         calls: the operations on matrices, whose results are read as elements.
         shapes: of its values; None for a part.
@@ -35,6 +36,7 @@ class Trace:
     shapes: Shapes | None = None
     addends: tuple[Expression, ...] = ()
     sums: tuple[Expression, ...] = ()
+    scalars: frozenset[int] = frozenset()
 
     def adding(self, chosen: Sequence[int]) -> Trace:
         """The same up to some of its totals, to each of which a layer adds; nothing else is written.
@@ -58,6 +60,11 @@ class Trace:
         """The places of the buffers that it changes."""
         return [i for i, (old, new) in enumerate(zip(self.buffers, self.after)) if new is not old]
 
+    @property
+    def counted(self) -> list[int]:
+        """The places of those that are one number a layer, which are written once, behind all loops."""
+        return [i for i in self.changed if i in self.scalars]
+
 
 def record(segment: Segment, conditions: Conditions = ALONE) -> Trace:
     """The step as expressions.
@@ -72,11 +79,13 @@ def record(segment: Segment, conditions: Conditions = ALONE) -> Trace:
         raise NotElementwise(f"{segment.labels[0]} has a buffer in another shape than its parameter")
     else:
         at = TracingContext(live, conditions)
-    buffers = [load("buffer", place) for place in range(len(segment.buffers))]
+    count = range(len(segment.buffers))
+    buffers = [scalar(place) if place in segment.scalars else load("buffer", place) for place in count]
     normals = [load("normal", place) for place in range(len(segment.noisy))]
     numbers = [live_value(place) for place in range(live.numbers)]
     u, after = segment.flow(segment.bound(numbers), at.x, buffers, normals, at)
     made = at.theta + u if segment.updates else u
     calls = tuple(at.calls) if isinstance(at, MatrixTracingContext) else ()
     places = tuple(range(len(buffers)))
-    return Trace(made, buffers, after, segment.updates, places, calls, shapes, tuple(at.addends))
+    addends = tuple(at.addends)
+    return Trace(made, buffers, after, segment.updates, places, calls, shapes, addends, scalars=segment.scalars)

@@ -178,16 +178,23 @@ class _Writer:
         return [*texts, self._elements(one, number, met), self._pass(number)]
 
     def end(self, number: int) -> list[str]:
-        """The kernel that stores, for each layer, the sums that the step is taken for, if it is."""
-        sums = self.recording.sums
-        if not sums:
+        """The kernel that stores, for each layer, its own numbers, and the sums that a step is taken for."""
+        sums, numbers = self.recording.sums, self.recording.counted
+        if not sums and not numbers:
             return []
         found: dict[Expression, str] = {}
-        lines = self._computed(sums, found)
-        out = len(LEADING) + list(self.types).index("out")
-        lines.append(f"told = tl.load(row + {out}).to(tl.pointer_type(tl.float64))")
-        lines += [f"tl.store(told + {place}, {found[total]})" for place, total in enumerate(sums)]
+        lines = self._computed([*sums, *(self.recording.after[place] for place in numbers)], found)
+        for place in numbers:
+            kind = self.types[f"buffer{place}"]
+            value = found[self.recording.after[place]]
+            lines.append(f"tl.store({self._pointer(f'buffer{place}', kind)}, {value}.to({kind}))")
+        told = self._pointer("out", "tl.float64")
+        lines += [f"tl.store({told} + {place}, {found[total]})" for place, total in enumerate(sums)]
         return [self._over_layers(number, lines)]
+
+    def _pointer(self, name: str, kind: str) -> str:
+        """Where a layer's tensor of this name lies."""
+        return f"tl.load(row + {len(LEADING) + list(self.types).index(name)}).to(tl.pointer_type({kind}))"
 
     def _scalars(self, wanted: Sequence[Expression], number: int) -> str:
         """A kernel that computes scalars for each layer and stores them."""
@@ -223,6 +230,9 @@ class _Writer:
             return _constant(node, "tl.float64")
         if node.op == "live":
             return f"tl.load(live + {node.parts[0]})"
+        if node.op == "read":
+            name = f"buffer{node.parts[1]}"
+            return f"tl.load({self._pointer(name, self.types[name])}).to(tl.float64)"
         if node in self.stored:
             return f"tl.load(mine + {self.slots[node]})"
         if node in self.summed:

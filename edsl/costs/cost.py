@@ -47,7 +47,7 @@ def stage_state(stage: Stage, rows: int, columns: int) -> float:
 
 def _elements(stage: Stage, shape: tuple[int, int], names: Collection[str] | None = None) -> float:
     """Elements of all buffers of a stage, or of some, for one of the parameter."""
-    own = stage.buffer_shapes(*shape)
+    own = stage.buffer_shapes(*shape) | dict.fromkeys(stage.scalars(), (1,))
     chosen = stage.init(0.0)._fields if names is None else names
     return sum(prod(own[name]) / prod(shape) if name in own else 1 for name in chosen)
 

@@ -27,6 +27,7 @@ from edsl.optim.state import state_tensors
 from edsl.step.checks import check_steppable
 from edsl.step.parts.matrices import Matrices
 from edsl.step.plan import GroupPlan, matrices_in
+from edsl.step.state_dtype import dtype_of_state
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -258,21 +259,26 @@ class _Share:
             return StageMemory(label, stage.kind, foreign_state(stage, self.shapes, self.dtype))
         sizes: dict[str, int] = {}
         for name, shape in self.shapes.items():
-            for buffer, elements in _elements(self.pipelines[name].stages[index], shape, self.taken[name]):
-                sizes[buffer] = sizes.get(buffer, 0) + elements * self.state_dtype.itemsize
+            own = self.pipelines[name].stages[index]
+            for buffer, elements in _elements(own, shape, self.taken[name]):
+                sizes[buffer] = sizes.get(buffer, 0) + elements * self._dtype_of(stage, buffer).itemsize
         return StageMemory(
             label,
             stage.kind,
-            tuple(BufferMemory(buffer, _name(self.state_dtype), size) for buffer, size in sizes.items()),
+            tuple(BufferMemory(buffer, _name(self._dtype_of(stage, buffer)), size) for buffer, size in sizes.items()),
         )
+
+    def _dtype_of(self, stage: Stage, buffer: str) -> torch.dtype:
+        return dtype_of_state(self.kept_as, buffer, self.dtype, buffer in stage.scalars())
 
 
 def _elements(stage: Stage, shape: tuple[int, ...], matrices: Matrices | None) -> Iterator[tuple[str, int]]:
     """Each buffer of a stage for one parameter, and how many elements it has."""
-    own = [stage.buffer_shapes(*part.shape) for part in (() if matrices is None else matrices.parts)]
+    parts = () if matrices is None else matrices.parts
+    own, scalars = [stage.buffer_shapes(*part.shape) for part in parts], stage.scalars()
     for name in stage.init(0.0)._fields:
-        parts = [prod(shapes[name]) for shapes in own if name in shapes]
-        yield name, sum(parts) if parts else prod(shape)
+        sizes = [prod(shapes[name]) for shapes in own if name in shapes]
+        yield name, max(1, len(parts)) if name in scalars else sum(sizes) if sizes else prod(shape)
 
 
 def foreign_state(stage: Any, shapes: Shapes, dtype: torch.dtype = torch.float32) -> tuple[BufferMemory, ...] | None:

@@ -31,7 +31,6 @@ from edsl.step.inputs import StepInputs
 from edsl.step.parts.matrices import Matrices, one_matrix
 from edsl.step.plan import GroupPlan
 from edsl.step.segment import Segment
-from edsl.step.state_dtype import dtype_of_state
 
 Shape = tuple[int, ...]
 
@@ -118,7 +117,7 @@ def _copied(plan: GroupPlan, matrices: Matrices, dtype: torch.dtype) -> tuple[in
         return 0, 0
     elements = matrices.outer * matrices.length * matrices.inner
     own = [name for name in plan.buffers if name not in plan.factor_buffers]
-    size = dtype.itemsize + sum(dtype_of_state(plan.state_dtype, name, dtype).itemsize for name in own)
+    size = dtype.itemsize + sum(plan.dtype_of(name, dtype).itemsize for name in own)
     return elements * dtype.itemsize, elements * size
 
 
@@ -151,7 +150,7 @@ def _of_matrices(plan: GroupPlan, segment: Segment, shape: Shape, count: int, dt
 
     theta, x = tensor(flat, dtype), tensor(flat, dtype if segment is plan.segments[0] else work)
     buffers = [
-        tensor(own[name] if name in plan.factor_buffers else flat, dtype_of_state(plan.state_dtype, name, dtype))
+        tensor(own[name] if name in plan.factor_buffers else flat, plan.dtype_of(name, dtype))
         for name in segment.buffers
     ]
     given = StepInputs(
@@ -184,7 +183,7 @@ def _of_matrices(plan: GroupPlan, segment: Segment, shape: Shape, count: int, dt
 def _program(plan: GroupPlan, segment: Segment, dtype: torch.dtype) -> Program | None:
     """A segment of matrices as what kernels and BLAS take, None where it is none."""
     number, work = plan.segments.index(segment), working_dtype(dtype)
-    kept = [dtype_of_state(plan.state_dtype, name, dtype) is work for name in segment.buffers]
+    kept = [plan.dtype_of(name, dtype) is work for name in segment.buffers]
     try:
         return cut(record(segment, _conditions(plan.pipeline.estimator, number)), kept) if segment.is_matrix else None
     except Exception:  # a stage that speaks torch, not the language of At

@@ -14,7 +14,6 @@ from edsl.language.context import NotElementwise
 from edsl.numerics.dtypes import working_dtype
 from edsl.step.plan import GroupPlan
 from edsl.step.segment import Segment
-from edsl.step.state_dtype import dtype_of_state
 
 
 def bytes_of_loops(plan: GroupPlan, dtype: torch.dtype) -> tuple[int, ...] | None:
@@ -54,7 +53,7 @@ def _loops(plan: GroupPlan, segment: Segment, place: int, dtype: torch.dtype) ->
     if segment.is_matrix:
         raise NotElementwise(f"{segment.labels[-1]} takes matrices")
     recording = record(segment, Conditions(estimator.gives_hessian, estimator.gives_difference, place > 0))
-    buffers = tuple(dtype_of_state(plan.state_dtype, name, dtype) for name in segment.buffers)
+    buffers = tuple(plan.dtype_of(name, dtype) for name in segment.buffers)
     signature = KernelSignature(work, dtype, work if place > 0 else dtype, (dtype, dtype, dtype), buffers)
     sizes = {name: kind.itemsize for name, kind in signature.behind(len(segment.noisy), recording.updates).items()}
     if segment.needs_total_norm:

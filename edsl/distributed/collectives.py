@@ -87,7 +87,7 @@ def total_norms(pools: Sequence[Sequence[Tensor]], shards: Sequence[Sequence[Sha
 class Bundle:
     """Tensors of one parameter that travel together; this process has a shard of each."""
 
-    def __init__(self, shards: Sequence[Shards], tensors: Sequence[Tensor]) -> None:
+    def __init__(self, shards: Sequence[Any], tensors: Sequence[Tensor]) -> None:
         self.shards = list(shards)
         self.tensors = list(tensors)
 
@@ -111,14 +111,11 @@ class Bundle:
     def joined(self, shares: Sequence[Tensor]) -> list[Tensor]:
         """Whole tensors from every process's bytes."""
         parts = [self.unpacked(data, rank) for rank, data in enumerate(shares)]
-        return [torch.cat([part[i] for part in parts], dim=shards.dim) for i, shards in enumerate(self.shards)]
+        return [shards.join([part[i] for part in parts]) for i, shards in enumerate(self.shards)]
 
     def divided(self, wholes: Sequence[Tensor]) -> list[list[Tensor]]:
         """For every process the bytes of its shards."""
-        cut = [
-            whole.split([piece[shards.dim] for piece in shards.pieces()], dim=shards.dim)
-            for whole, shards in zip(wholes, self.shards)
-        ]
+        cut = [shards.divide(whole) for whole, shards in zip(wholes, self.shards)]
         return [[_bytes(pieces[rank]) for pieces in cut] for rank in range(len(cut[0]))]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -97,10 +98,38 @@ class Shards:
         ends = [min(self.shape[d], long * i) for i in range(count + 1)]
         return [(*self.shape[:d], end - begin, *self.shape[d + 1 :]) for begin, end in pairwise(ends)]
 
+    def join(self, pieces: Sequence[Tensor]) -> Tensor:
+        """The whole, of every process's shard."""
+        return torch.cat([*pieces], dim=self.dim)
+
+    def divide(self, whole: Tensor) -> Sequence[Tensor]:
+        """The shard of every process."""
+        return whole.split([piece[self.dim] for piece in self.pieces()], dim=self.dim)
+
     @property
     def dim(self) -> int:
         """The dimension along which it is cut over its one group."""
         return self.placements[self.cuts[0]].dim
+
+
+class Copies:
+    """The layout of what every process has whole, such as a number of the layer, beside a tensor that is cut."""
+
+    def __init__(self, beside: Shards, shape: tuple[int, ...]) -> None:
+        self.shape = tuple(shape)
+        self._beside = beside
+
+    def pieces(self) -> list[tuple[int, ...]]:
+        """The shapes of the copies, in the order of the processes."""
+        return [self.shape for _ in self._beside.pieces()]
+
+    def join(self, pieces: Sequence[Tensor]) -> Tensor:
+        """One of them."""
+        return pieces[0]
+
+    def divide(self, whole: Tensor) -> Sequence[Tensor]:
+        """A copy for each process."""
+        return [whole for _ in self._beside.pieces()]
 
 
 def placed(buffer: Tensor, parameter: Tensor) -> Any:

@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edsl.engine.monitoring.watching import Observer, Watched, is_whole
 from edsl.engine.parameter_steps import MemoryInUse, ParameterSteps
 from edsl.engine.paths import StepPath, paths_of
 from edsl.engine.plans import GroupPlans
@@ -30,7 +31,6 @@ from edsl.engine.replay import Replay, can_replay
 from edsl.engine.stacks import step_stacks, step_whole
 from edsl.engine.torch_steps import TorchSteps
 from edsl.engine.totals import Totals, answer
-from edsl.engine.watching import Observer, Watched, is_whole
 from edsl.engine.work import SegmentWork, waves_of
 from edsl.groups.names import Names
 from edsl.kernels.cpu import CpuKernels
@@ -205,7 +205,13 @@ class Engine:
                 for works in waves_of(totals.works_of(left)) if left else ():
                     self.torch_steps.reduce(works)
                     self.torch_steps.step_gathered(works, self._step_whole)
-                    call([work for work in works if not work.needs_whole and work.item.count > 0])
+                    call(
+                        [
+                            work
+                            for work in works
+                            if not work.needs_whole and (work.item.count > 0 or work.segment.scalars)
+                        ]
+                    )
                 if lot[:1] and lot[0].copied_from is not None:
                     for part in lot:
                         part.write_back()

@@ -31,9 +31,7 @@ def most_in_stack(rows: int, columns: int, device: str, count: int) -> int:
     return max(1, min(count, STACKS.get(device, 0) // max(1, rows * columns)))
 
 
-def step_stacks(
-    kernels: Kernels, items: Sequence[ParameterStep], number: int, totals: Totals
-) -> list[ParameterStep]:
+def step_stacks(kernels: Kernels, items: Sequence[ParameterStep], number: int, totals: Totals) -> list[ParameterStep]:
     """Take matrices through their segment of this number where it is a program; the others are left."""
     left: list[ParameterStep] = []
     alike: dict[Any, list[ParameterStep]] = {}

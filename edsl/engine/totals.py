@@ -6,7 +6,7 @@ in float64, over processes too, and the segment runs on. What was answered befor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -104,7 +104,9 @@ class Totals:
         wholes = summed([part for _, _, part in parts], [item.shards for item, _, _ in parts])
         for (item, i, _), whole in zip(parts, wholes):
             addends.setdefault(self._places[item.plan][i], []).append(whole)
-        sums = {place: torch.stack([one.to(found[0].device) for one in found]).sum() for place, found in addends.items()}
+        sums = {
+            place: torch.stack([one.to(found[0].device) for one in found]).sum() for place, found in addends.items()
+        }
         for plan, places in self._places.items():
             for i in plan.segments[self.number].totals_of(level):
                 self._answers[plan][i] = sums[places[i]]

@@ -242,7 +242,7 @@ class KernelCache(ABC):
         level: int,
         late_of: Callable[[ParameterStep], Sequence[Late]],
     ) -> tuple[list[ParameterStep], list[Told]]:
-        """What items add to the totals that their segment asks for on one level; those that kernels can't take are left.
+        """What items add to the totals that their segment asks for on one level; those without kernels are left.
 
         Args:
             late_of: what is known of an item by then.
@@ -274,16 +274,17 @@ class KernelCache(ABC):
         """What items of one plan at one step add to their totals."""
         plan, segment = items[0].plan, items[0].plan.segments[number]
         count = len(segment.totals_of(level))
-        sums = torch.zeros(len(items), count, dtype=torch.float64, device=items[0].theta.device)
+        width = count + count % 2  # so that each begins at a multiple of 16 bytes, as all tensors may
+        sums = torch.zeros(len(items), width, dtype=torch.float64, device=items[0].theta.device)
         held: list[Any] = []
         rows = []
         for i, item in enumerate(items):
             noise, buffers = _noise_of(item, segment, held), item.buffer_addresses(segment)
-            addresses = [*_read_by(item), sums.data_ptr() + 8 * count * i, *noise, *buffers]
+            addresses = [*_read_by(item), sums.data_ptr() + 8 * width * i, *noise, *buffers]
             rows.append(Row(item.count, item.key, item.name, addresses))
         numbers = plan.live_layout.with_room(plan.numbers(items[0].k), late)
         kernel.launch(rows, numbers, late, ("add", number, level, place))
-        return [(item, sums[i].unbind()) for i, item in enumerate(items)]
+        return [(item, sums[i, :count].unbind()) for i, item in enumerate(items)]
 
     def _dtypes(self, item: ParameterStep, number: int) -> Dtypes:
         """Of what flows in; of the raw gradient, where it is something else, the Hessian and the difference."""
@@ -309,7 +310,8 @@ class KernelCache(ABC):
         if segment.is_matrix or segment.stages[0].refresh_every > 0:
             return None
         lying = item.buffers_in_memory(segment)
-        read = (item.flowing, item.raw, item.new_hessian, item.own_difference, *lying)
+        elements = [buffer for place, buffer in enumerate(lying) if place not in segment.scalars]
+        read = (item.flowing, item.raw, item.new_hessian, item.own_difference, *elements)
         for tensor in read:  # a kernel addresses all of them as it does θ: what is not alike goes to torch
             if tensor is not None and (tensor.numel() != theta.numel() or tensor.device != theta.device):
                 return None

@@ -130,13 +130,13 @@ class MatrixSteps:
 
     def _shape(self, part: Loops, stack: Sequence[MatrixInputs], held: dict[int, Tensor]) -> tuple[int, ...]:
         """That of the tensors that a part's loops go over, from one that is there."""
-        if part.kept:
-            return tuple(stack[0].buffers[part.kept[0]].shape)
+        if part.elements:
+            return tuple(stack[0].buffers[part.elements[0]].shape)
         return tuple(next(held[number] for number in part.temporaries if number in held).shape[1:])
 
     def _check(self, part: Loops, shape: Shape, one: MatrixInputs, held: dict[int, Tensor]) -> None:
         """Raises EdslError for tensors that loops would go over together, though their shapes only seemed alike."""
-        own = [one.buffers[place].shape for place in part.kept]
+        own = [one.buffers[place].shape for place in part.elements]
         found = {*map(tuple, own), *(tuple(held[number].shape[1:]) for number in part.temporaries)}
         if not found <= {shape}:
             raise EdslError(

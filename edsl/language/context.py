@@ -88,8 +88,8 @@ class At(ABC):
         """β past + (1 − β) x: one step of an exponential moving average."""
         return beta * past + (1 - beta) * x
 
-    def filled(self, x: Value) -> Value:
-        """A number of the layer, as every element of a buffer holds it."""
+    def scalar(self, x: Value) -> Value:
+        """A number of the layer, as a buffer of one holds it: see `Stage.scalars`."""
         return x
 
     def elementwise(self, name: str, *parts: Value) -> Value:

@@ -25,9 +25,13 @@ class Hyperparameters:
         for field in dataclasses.fields(self):
             object.__setattr__(self, field.name, self._read(field, getattr(self, field.name)))
         self.check()
+        self._complete()
         for name, value in self.schedules.items():
             for knot in value.schedule.extremes:
                 self._check_knot(name, knot)
+
+    def _complete(self) -> None:
+        """Find what it holds beside its fields and follows from them."""
 
     @property
     def schedules(self) -> dict[str, Scheduled]:

@@ -28,9 +28,9 @@ def check_order(stages: Sequence[Stage]) -> None:
         if isinstance(stage, Wrapper) and before.rank < BaseUpdate.rank:
             raise OrderError(f"{stage.name} (wrapper) must follow a base update, got {before.name} before it", index)
         if isinstance(stage, Wrapper) and before.evaluation_buffer and not stage.evaluation_buffer:
-            said = "averages the steps that it sees" if isinstance(before, Wrapper) else "keeps averages of its own steps"
-            instead = f"put {stage.name} before it" if isinstance(before, Wrapper) else f"leave {stage.name} out"
-            raise OrderError(f"{before.name} {said}: {instead}", index)
+            if isinstance(before, Wrapper):
+                raise OrderError(f"{before.name} averages the steps that it sees: put {stage.name} before it", index)
+            raise OrderError(f"{before.name} keeps averages of its own steps: leave {stage.name} out", index)
         if isinstance(before, BaseUpdate) and before.moves_weights:
             raise OrderError(f"{before.name} moves the weights itself: no wrapper can follow it", index)
 

@@ -43,7 +43,6 @@ class Stage(Hyperparameters):
     takes_stages: ClassVar[bool] = False  # its arguments are stages
     is_matrix: ClassVar[bool] = False  # takes a parameter as a matrix, rows × all other dimensions
     stacks: ClassVar[bool] = False  # a matrix stage whose refresh takes (n, rows, columns) as well
-    evaluation_buffer: ClassVar[str] = ""  # holds weights to evaluate with, instead of the trained ones
     reads_matrix: ClassVar[bool] = False  # it asks about rows, columns or products, which no shard can answer
 
     @property
@@ -55,6 +54,11 @@ class Stage(Hyperparameters):
     def moves_weights(self) -> bool:
         """Whether it changes θ by itself, so that no wrapper sees its Δθ."""
         return False
+
+    @property
+    def evaluation_buffer(self) -> str:
+        """The buffer that holds weights to evaluate with, instead of the trained ones; "" for none."""
+        return ""
 
     @property
     def needs_total_norm(self) -> bool:
@@ -115,13 +119,17 @@ class Stage(Hyperparameters):
     def init(self, zero: Value) -> NamedTuple:
         """The memory before the first step, all zeros.
 
-        Every entry is a buffer in the shape of the parameter, but for those in `buffer_shapes`.
+        Every entry is a buffer in the shape of the parameter, but for those in `buffer_shapes` and `scalars`.
         """
         return NoMemory()
 
     def buffer_shapes(self, rows: int, columns: int) -> dict[str, tuple[int, ...]]:
         """The buffers of a matrix stage that do not have the parameter's shape, with theirs."""
         return {}
+
+    def scalars(self) -> tuple[str, ...]:
+        """The buffers that are one number a layer, kept in float32 at least; a step gets and gives them as scalars."""
+        return ()
 
     def begin(self, x: Value, memory: Any, at: At) -> NamedTuple:
         """`refresh` at the first step, if that is different."""

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from edsl.engine.engine import MODES, Engine
+from edsl.engine.monitoring.watching import Watched
 from edsl.engine.paths import StepPath
-from edsl.engine.watching import Watched
 from edsl.errors import EdslError, shown
 from edsl.groups.exclusion import excluded_names, names_in_module
 from edsl.groups.names import Names

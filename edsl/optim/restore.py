@@ -113,6 +113,8 @@ def restore_state(
                 continue
             state = states[parameter]
             state["step"] = saved["step"].to(torch.int64, copy=True)  # once a float32, which stops at 2²⁴
-            for name in plan_on(route_in(pipeline, group, parameter)).buffers:
-                dtype = dtype_of_state(state_dtype, name, parameter.dtype)
-                state[name] = placed(saved[name].to(device=parameter.device, dtype=dtype, copy=True), parameter)
+            plan = plan_on(route_in(pipeline, group, parameter))
+            for name in plan.buffers:
+                dtype = dtype_of_state(state_dtype, name, parameter.dtype, name in plan.scalars)
+                loaded = saved[name].to(device=parameter.device, dtype=dtype, copy=True)
+                state[name] = loaded if name in plan.scalars else placed(loaded, parameter)

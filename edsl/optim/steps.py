@@ -13,8 +13,8 @@ import torch
 from edsl.distributed.agreement import check_agreement
 from edsl.distributed.collectives import is_zero
 from edsl.engine.engine import Engine
-from edsl.engine.lost_updates import in_half_precision, is_due, lost_updates, warning
-from edsl.engine.watching import Watched
+from edsl.engine.monitoring.lost_updates import in_half_precision, is_due, lost_updates, warning
+from edsl.engine.monitoring.watching import Watched
 from edsl.errors import EdslError
 from edsl.language.caller import warn_user
 from edsl.language.pipeline import Pipeline

@@ -102,8 +102,12 @@ class TorchContext(At):
         self._added += 1
         return self._totals[self._added - 1]
 
-    def filled(self, x: Any) -> Tensor:
-        return torch.zeros_like(self.theta) + x
+    def scalar(self, x: Any) -> Tensor:
+        return x if isinstance(x, Tensor) else self._number(x)
+
+    def of_scalar(self, buffer: Tensor) -> Tensor:
+        """What a buffer of one number holds, as precise as live values; without dimensions it widens no element."""
+        return buffer.to(self.k.dtype).reshape(())
 
     def row_mean(self, x: Tensor) -> Tensor:
         return x.mean(-1, keepdim=True)
@@ -139,6 +143,9 @@ class StackContext(TorchContext):
     def __init__(self, theta: Tensor, *place: Any) -> None:
         super().__init__(theta, *place)
         self._shape = theta.shape[1:]
+
+    def of_scalar(self, buffer: Tensor) -> Tensor:
+        return buffer.to(self.theta.dtype).reshape(-1, 1, 1)
 
     def norm(self, x: Tensor) -> Tensor:
         return norm(x, dim=tuple(range(1, x.dim())))

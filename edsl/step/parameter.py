@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edsl.distributed.sharding import Shards, is_sharded
+from edsl.distributed.sharding import Copies, Shards, is_sharded
 from edsl.numerics.dtypes import working_dtype
 from edsl.numerics.stochastic_rounding import key_of
 from edsl.step.addresses import (
@@ -214,17 +214,20 @@ class ParameterStep:
     def _laid_out(self, segment: Segment) -> list[Tensor]:
         found = []
         for name in segment.buffers:
-            buffer = self._local(self.state[name], name)
+            buffer = self.state[name] if name in self.plan.scalars else self._local(self.state[name], name)
             factor = name in self.plan.factor_buffers
             laid = buffer.resolve_neg().contiguous() if factor else self._like_parameter(buffer)
             if laid is not buffer:
-                self.state[name] = laid if self.shards is None else self.shards.wrap(laid)
+                is_plain = self.shards is None or name in self.plan.scalars
+                self.state[name] = laid if is_plain else self.shards.wrap(laid)
             found.append(laid)
         return found
 
-    def shards_of(self, name: str) -> Shards:
-        """How a buffer of a sharded parameter is sharded."""
+    def shards_of(self, name: str) -> Any:
+        """How a buffer of a sharded parameter is sharded; a number of the layer is not, and travels as copies."""
         assert self.shards is not None  # asked of those only
+        if name in self.plan.scalars:
+            return Copies(self.shards, self.state[name].shape)
         return Shards(self.state[name]) if name in self.plan.factor_buffers else self.shards
 
     def normal(self, stage: Any, label: str, whole: bool = False) -> Tensor:

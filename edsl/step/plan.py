@@ -67,6 +67,7 @@ class GroupPlan:
         self._numbers: list[float] = [getattr(self.stages[index], field) for index, field in self.entries]
         self._place_of = {entry: place for place, entry in enumerate(self.entries)}
         self._scheduled = self._scheduled_places()
+        self._followed = self._followed_stages()
 
     @property
     def pipeline(self) -> Pipeline:
@@ -183,12 +184,24 @@ class GroupPlan:
             found = [(key, (i, name)) for key, (i, name) in found if name not in self.stages[i].spared_values()]
         return tuple((key, self._place_of[entry]) for key, entry in found)
 
+    def _followed_stages(self) -> tuple[tuple[int, dict[str, str], tuple[str, ...]], ...]:
+        """The rules with numbers on schedules: the fields and their keys, and what the stages within take of them."""
+        fields: dict[int, dict[str, str]] = {}
+        for key, place in self._scheduled:
+            index, field = self.entries[place]
+            fields.setdefault(index, {})[field] = key
+        return tuple((i, own, hidden) for i, own in fields.items() if (hidden := self.stages[i].hidden_fields()))
+
     def numbers(self, k: int) -> list[float]:
         """The live values of step k, as `live_layout` has them."""
         if self._scheduled:
             now = self.following.now()
             for key, place in self._scheduled:
                 self._numbers[place] = now[key]
+            for index, own, hidden in self._followed:
+                stage = self.stages[index].bind({field: now[key] for field, key in own.items()})
+                for field in hidden:
+                    self._numbers[self._place_of[index, field]] = getattr(stage, field)
         return self.live_layout.vector(self._numbers, k, self.estimator.looks(k))
 
     def live(self, k: int, device: torch.device) -> Tensor:
@@ -229,7 +242,18 @@ class GroupPlan:
     def factor_buffers(self) -> frozenset[str]:
         """The buffers that do not have the parameter's shape."""
         stages = zip(self.pipeline.stages, self.pipeline.labels)
-        return frozenset(state_name(label, name) for stage, label in stages for name in stage.buffer_shapes(1, 1))
+        found = (state_name(label, name) for stage, label in stages for name in stage.buffer_shapes(1, 1))
+        return self.scalars.union(found)
+
+    @cached_property
+    def scalars(self) -> frozenset[str]:
+        """The buffers that are one number a layer; of a sharded one every process has it."""
+        stages = zip(self.pipeline.stages, self.pipeline.labels)
+        return frozenset(state_name(label, name) for stage, label in stages for name in stage.scalars())
+
+    def dtype_of(self, name: str, dtype: torch.dtype) -> torch.dtype:
+        """The dtype of one buffer of a parameter of some dtype."""
+        return dtype_of_state(self.state_dtype, name, dtype, name in self.scalars)
 
     def matrices(self, shape: Sequence[int], name: str, kinds: Sequence[str] | None) -> Matrices | None:
         """How a parameter is taken as matrices, None where it isn't; raises EdslError where it can't be.
@@ -244,13 +268,14 @@ class GroupPlan:
         found: dict[str, list[tuple[int, ...]]] = {}
         for stage, label in zip(self.pipeline.stages, self.pipeline.labels) if self.factor_buffers else ():
             for part in () if matrices is None else matrices.parts:
-                for name, shape in stage.buffer_shapes(*part.shape).items():
+                scalars = dict.fromkeys(stage.scalars(), (1,))
+                for name, shape in (stage.buffer_shapes(*part.shape) | scalars).items():
                     found.setdefault(state_name(label, name), []).append(shape)
         return found
 
     def shapes(self, parameter: Tensor, matrices: Matrices | None) -> dict[str, tuple[int, ...]]:
         """The shape of each buffer of a parameter that is taken as these matrices."""
-        own = dict.fromkeys(self.buffers, tuple(parameter.shape))
+        own = dict.fromkeys(self.buffers, tuple(parameter.shape)) | dict.fromkeys(self.scalars, (1,))
         return own | {name: packed_shape(shapes) for name, shapes in self.part_shapes(matrices).items()}
 
     def estimator_memory(self, state: dict[str, Any]) -> Any:
@@ -262,8 +287,10 @@ class GroupPlan:
         state: dict[str, Any] = {"step": torch.tensor(0, dtype=torch.int64, device="cpu")}
         shards = shards_of(parameter)
         for name, shape in self.shapes(parameter, matrices).items():
-            dtype = dtype_of_state(self.state_dtype, name, parameter.dtype)
-            if name in self.factor_buffers and shards is not None:
+            dtype = self.dtype_of(name, parameter.dtype)
+            if name in self.scalars:
+                state[name] = torch.zeros(shape, dtype=dtype, device=parameter.device)
+            elif name in self.factor_buffers and shards is not None:
                 state[name] = shards.zeros(shape, dtype)
             elif name in self.factor_buffers:
                 state[name] = torch.zeros(shape, dtype=dtype, device=parameter.device)

@@ -78,6 +78,12 @@ class Segment:
         return {place: own[name] for place, name in enumerate(self.buffers) if name in own}
 
     @cached_property
+    def scalars(self) -> frozenset[int]:
+        """The numbers of those of its buffers that are one number a layer."""
+        own = {state_name(label, name) for label, stage in zip(self.labels, self.stages) for name in stage.scalars()}
+        return frozenset(place for place, name in enumerate(self.buffers) if name in own)
+
+    @cached_property
     def key(self) -> tuple[Any, ...]:
         """What a compiled function depends on besides its tensors."""
         stages = tuple((type(stage), stage.structure(), stage.live_fields()) for stage in self.stages)
@@ -100,8 +106,15 @@ class Segment:
     ) -> tuple[Tensor, list[Tensor], TorchContext]:
         """What flows out, the next memory, and where it happened; nothing is written."""
         u, at, bound = self._begin(at_type, theta, x, inputs)
-        u, after = self.flow(bound, u, [buffer.to(at.theta.dtype) for buffer in buffers], inputs.normals, at)
+        u, after = self.flow(bound, u, self._read(buffers, at), inputs.normals, at)
         return u, after, at
+
+    def _read(self, buffers: Sequence[Tensor], at: TorchContext) -> list[Tensor]:
+        """Its first buffers as its stages take them."""
+        return [
+            at.of_scalar(buffer) if place in self.scalars else buffer.to(at.theta.dtype)
+            for place, buffer in enumerate(buffers)
+        ]
 
     def flow(
         self, bound: Sequence[Any], u: Any, buffers: Sequence[Any], normals: Sequence[Any], at: Any
@@ -137,7 +150,7 @@ class Segment:
     ) -> dict[int, Tensor]:
         """What the first stage's memory becomes before step k, by the numbers of the buffers that change."""
         u, at, (stage, *_) = self._begin(at_type, theta, x, inputs)
-        memory = self.memory[0](*(buffer.to(at.theta.dtype) for buffer in buffers[: len(self.memory[0]._fields)]))
+        memory = self.memory[0](*self._read(buffers[: len(self.memory[0]._fields)], at))
         after = (stage.begin if k == 1 else stage.refresh)(u, memory, at)
         return {place: new for place, (old, new) in enumerate(zip(memory, after)) if new is not old}
 

@@ -13,11 +13,11 @@ from edsl.numerics.dtypes import read_dtype, working_dtype
 StateDtype = torch.dtype | dict[str, torch.dtype] | None  # of all state, or of some buffers
 
 
-def dtype_of_state(chosen: StateDtype, name: str, dtype: torch.dtype) -> torch.dtype:
-    """The dtype of one buffer of a parameter of some dtype."""
-    if isinstance(chosen, dict):
-        return chosen.get(name) or working_dtype(dtype)
-    return chosen or working_dtype(dtype)
+def dtype_of_state(chosen: StateDtype, name: str, dtype: torch.dtype, is_scalar: bool = False) -> torch.dtype:
+    """The dtype of one buffer of a parameter of some dtype; one number a layer is kept in float32 at least."""
+    own = chosen.get(name) if isinstance(chosen, dict) else chosen
+    found = own or working_dtype(dtype)
+    return torch.promote_types(found, torch.float32) if is_scalar else found
 
 
 def read_state_dtype(value: Any, buffers: Sequence[str]) -> StateDtype:

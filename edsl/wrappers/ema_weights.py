@@ -36,8 +36,11 @@ class EmaWeights(Wrapper):
     """
 
     name: ClassVar[str] = "ema_weights"
-    evaluation_buffer: ClassVar[str] = "average"
     decay: float = field(0.999, DECAY, "d")
+
+    @property
+    def evaluation_buffer(self) -> str:
+        return "average"
 
     def init(self, zero: Value) -> AverageWeights:
         return AverageWeights(zero)

@@ -182,6 +182,14 @@ def _mars(parameters: list[Tensor]) -> Any:
     return made
 
 
+def schedule_free(parameters: list[Tensor]) -> Any:
+    made = of("schedulefree", "AdamWScheduleFree", lr=0.01, warmup_steps=10, weight_decay=0.1, foreach=False)(
+        parameters
+    )
+    made.train()
+    return made
+
+
 def _normuon(**arguments: Any) -> Callable[[list[Tensor]], Any]:
     def build(parameters: list[Tensor]) -> Any:
         import pytest
@@ -366,6 +374,32 @@ REFERENCES = (
         "pytorch_optimizer.SCION",
         _kozistr("SCION", lr=0.01, scale=3.0, constraint=True),
         shapes="vectors",
+    ),
+    Reference(
+        "prodigy(d0=0.001, eps=1e-30, weight_decay=0.1)",
+        "prodigyopt.Prodigy",
+        of("prodigyopt", "Prodigy", lr=1.0, d0=0.001, eps=1e-30, weight_decay=0.1),
+        together=True,
+        differs="adds the new d times ε to √v, where the paper has the old one",
+    ),
+    Reference(
+        "prodigy(d0=0.001, eps=1e-30, weight_decay=0.1)",
+        "pytorch_optimizer.Prodigy",
+        _kozistr("Prodigy", lr=1.0, d0=0.001, eps=1e-30, weight_decay=0.1, weight_decouple=True),
+        together=True,
+        differs="adds the new d times ε to √v, where the paper has the old one",
+    ),
+    Reference(
+        "dadapt_adam(d0=0.001, weight_decay=0.1)",
+        "pytorch_optimizer.DAdaptAdam",
+        _kozistr("DAdaptAdam", lr=1.0, d0=0.001, weight_decay=0.1, weight_decouple=True),
+        together=True,
+    ),
+    Reference(
+        "schedule_free(lr=0.01, warmup=10, weight_decay=0.1, weigh_corrected=False)",
+        "schedulefree.AdamWScheduleFree",
+        schedule_free,
+        differs="weighs the average by the largest η² so far, where the paper's γ² corrects v's bias",
     ),
     Reference("signum(lr=0.01, momentum=0) | hyperball", "", loop(_hyperball)),
     Reference("sgd(lr=0.1) | radial_brake(outward=0.25, inward=0.75)", "", loop(_radial_brake)),

@@ -180,7 +180,9 @@ def test_clip_within_a_rule_bounds_the_norm_of_what_it_is_given(mode, within):
 
 
 def test_a_total_beside_products_of_matrices_is_added_up_by_torch():
-    rule = "@update\ndef turned(u, *, lr=0.1):\n    return -lr * orthogonal(u, 5, 'minimax', 'working') * total(u * u)\n"
+    rule = (
+        "@update\ndef turned(u, *, lr=0.1):\n    return -lr * orthogonal(u, 5, 'minimax', 'working') * total(u * u)\n"
+    )
     params, theta = parameters([(4, 3), (2, 2)]), []
     rows = gradients(2, [(4, 3), (2, 2)])
     theta = [p.detach().numpy().copy() for p in params]

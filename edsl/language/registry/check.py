@@ -113,6 +113,10 @@ def _check_step(kind: type[Stage], stage: Stage) -> None:
         raise wrong(
             kind, "buffer_shapes must name the same buffers whatever the size of the parameter", "buffer_shapes"
         )
+    scalars = stage.scalars()
+    if not isinstance(scalars, tuple) or not all(name in memory._fields and name not in shapes for name in scalars):
+        said = f"scalars must return a tuple of the names of buffers that are one number, got {shown(scalars)}"
+        raise wrong(kind, said, "scalars")
     if isinstance(stage, Estimator):
         return
     remembers: Any = type(memory)

@@ -144,9 +144,8 @@ def _nodes(path: Path) -> Iterable[Any]:
 
 def _keeps_weights(kind: Any) -> bool:
     """Whether a stage keeps weights to evaluate with."""
-    if issubclass(kind, RuleStage):
-        return any(variant.path.weights for variant in kind.variants.values())
-    return bool(kind.evaluation_buffer)
+    variants = kind.variants.values() if issubclass(kind, RuleStage) else ()
+    return kind.name == "ema_weights" or any(variant.path.weights for variant in variants)
 
 
 def _new_class(
@@ -308,7 +307,9 @@ def _try(kind: Any, source: Source) -> None:
         folded(node, source)
     for choice, variant in kind.variants.items():
         given = dict(zip(kind.asked, choice))
-        asking: Any = next((one for one in _nodes(variant.path) if isinstance(one, Function) and one.name == "total"), None)
+        asking: Any = next(
+            (one for one in _nodes(variant.path) if isinstance(one, Function) and one.name == "total"), None
+        )
         refreshing = ""
         for call in variant.calls:
             try:

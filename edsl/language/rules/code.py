@@ -183,7 +183,7 @@ class _Emitter:
         self._run()
         made = self.emit(self.path.value)
         codes = [(name in scalars, self.names[name]) for name in self.path.buffers]
-        after = [f"at.filled({code})" if is_scalar else code for is_scalar, code in codes]
+        after = [f"at.scalar({code})" if is_scalar else code for is_scalar, code in codes]
         for place, one in enumerate(self.nested):
             after += [f"k{place}[{index}]" for index in range(len(one.memory._fields))]
         return [*self.lines, f"return {made}, Memory({', '.join(after)})"]

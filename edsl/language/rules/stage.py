@@ -131,8 +131,7 @@ class RuleStage(Stage):
     _program: Program
     _spared: bool
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def _complete(self) -> None:
         self._equip(spared=False)
         if self.counts:
             self._check_numbers()
@@ -149,7 +148,8 @@ class RuleStage(Stage):
 
     def _equip(self, spared: bool, known: Mapping[str, Any] | None = None) -> None:
         """Build the stages within, and find the code."""
-        nested = tuple(self._built(call, spared, known or {}) for call in self.variant.calls)
+        built = known or {}
+        nested = tuple(built.get(call.label) or self._built(call, spared) for call in self.variant.calls)
         self._check_together(nested)
         numbers = tuple(
             tuple((name, f"{call.label}__{name}") for name in (*stage.live_fields(), *stage.hidden_fields()))
@@ -165,11 +165,17 @@ class RuleStage(Stage):
         if len({stage.refresh_every for stage in nested} - {0}) > 1 and any(stage.staggers for stage in nested):
             raise FieldError(f"{self.name}: stages that refresh at different periods can't be staggered", "")
 
-    def _built(self, call: Call, spared: bool, known: Mapping[str, Any]) -> Any:
-        if call.label in known:
-            return known[call.label]
+    def _check_knot(self, field: str, knot: float) -> None:
+        super()._check_knot(field, knot)
+        for call in self.variant.calls:
+            if field in call.names:
+                self._built(call, False, {field: knot})
+
+    def _built(self, call: Call, spared: bool, instead: Mapping[str, Any] | None = None) -> Any:
+        """A stage within, with other numbers instead of some of the rule's."""
+        others = instead or {}
         try:
-            stage = call.built(lambda name: getattr(self, name))
+            stage = call.built(lambda name: others.get(name, getattr(self, name)))
         except EdslError as reason:
             names = sorted(call.names)
             message = getattr(reason, "message", str(reason))
@@ -214,7 +220,7 @@ class RuleStage(Stage):
         return self._new_code(self._nested, is_written=True).step(self, x, memory, at)
 
     @property
-    def evaluation_buffer(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def evaluation_buffer(self) -> str:
         return self.variant.path.weights
 
     @property
@@ -247,11 +253,16 @@ class RuleStage(Stage):
         found: dict[str, tuple[int, ...]] = {
             name: (sizes.get(shape[0], 1), sizes.get(shape[1], 1))
             for name, shape in self.variant.shapes.items()
-            if shape not in (ELEMENT, SCALAR)  # one number a layer is kept in every element, until layers hold numbers
+            if shape not in (ELEMENT, SCALAR)
         }
         for call, stage in zip(self.variant.calls, self._nested):
             found |= {f"{call.label}__{name}": shape for name, shape in stage.buffer_shapes(rows, columns).items()}
         return found
+
+    def scalars(self) -> tuple[str, ...]:
+        own = (name for name, shape in self.variant.shapes.items() if shape == SCALAR)
+        calls = zip(self.variant.calls, self._nested)
+        return (*own, *(f"{call.label}__{name}" for call, stage in calls for name in stage.scalars()))
 
     @property
     def needs_hessian(self) -> bool:

@@ -66,6 +66,7 @@ class Word:
     def most(self) -> int:
         return _arguments(self.longer or self.code)
 
+
 WEIGHTS = "weights"  # marks the buffer that evaluation_weights() gives
 
 

@@ -110,7 +110,9 @@ def _counts(turn: SegmentWork) -> Tensor:
     at_type: type[TorchContext] = TorchContext
     if stride > 1:
         every = slice(None, None, stride)
-        theta, x, buffers = theta[every], x[every], [buffer[every] for buffer in buffers]
+        scalars = turn.segment.scalars
+        buffers = [buffer if place in scalars else buffer[every] for place, buffer in enumerate(buffers)]
+        theta, x = theta[every], x[every]
         given = given._replace(
             normals=tuple(normal[every] for normal in given.normals),
             **{
