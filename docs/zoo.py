@@ -14,6 +14,8 @@ import os
 import platform
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,8 @@ import edsl
 from edsl.cli.catalogue import about_and_source
 from edsl.costs.cost import Cost, cost, stage_state
 from edsl.errors import EdslError
-from edsl.lab.executors.driver import Progress, run
-from edsl.lab.executors.engines import executor
+from edsl.lab.executors.driver import run
+from edsl.lab.executors.serial import Serial
 from edsl.lab.races.build import open_record, race
 from edsl.lab.races.entrant import Entrant
 from edsl.lab.results.result_tables import MISSING
@@ -89,22 +91,30 @@ def main() -> None:
 
 
 def raced(seeds: int, trials: int, jobs: int) -> dict[str, Any]:
-    """A race of all entries and AdamW on each task: what came out, as JSON."""
-    specs = {BASELINE: BASELINE, **{name: trained(name) for name in zoo_names()}}
-    tasks = {}
-    for task, budget in RACES.items():
-        entrants = [Entrant(name, str(parse(spec))) for name, spec in specs.items()]
-        chosen = race(task, entrants, seeds=seeds, lr="auto", trials=trials, tune_seeds=1, **budget)
-        record = open_record(chosen, RUNS / f"{task}-{chosen.planned}", resume=True)
-        run(chosen, record, executor("local", jobs), _watch)
-        rows = results(chosen, record.finished).rows
-        tasks[task] = {**budget, "rows": {row.name: _outcome(row) for row in rows}}
+    """A race of each entry and of AdamW on each task: what came out, as JSON."""
+    names = (BASELINE, *zoo_names())
+    work = [(task, name, seeds, trials) for task in RACES for name in names]
+    with ProcessPoolExecutor(jobs, mp_context=get_context("forkserver")) as pool:
+        rows = dict(zip(work, pool.map(outcome, *zip(*work))))
+    tasks = {
+        task: {**budget, "rows": {name: rows[task, name, seeds, trials] for name in names}}
+        for task, budget in RACES.items()
+    }
     machine = f"torch {torch.__version__}, Python {platform.python_version()}, {platform.machine()}"
     return {"edsl": edsl.__version__, "machine": machine, "seeds": seeds, "trials": trials, "tasks": tasks}
 
 
-def _watch(progress: Progress) -> None:
-    print(f"\r{progress.done} of {progress.planned}: {progress.name:<30}", end="", file=sys.stderr)
+def outcome(task: str, name: str, seeds: int, trials: int) -> dict[str, Any]:
+    """What comes out of an entry's own race on a task; trials that its folder holds are not run again."""
+    pipeline = parse(BASELINE if name == BASELINE else trained(name))
+    entrant = Entrant(name, str(pipeline))
+    chosen = race(task, [entrant], seeds=seeds, lr="auto", trials=trials, tune_seeds=1, device="cpu", **RACES[task])
+    folder = RUNS / f"{task}-{chosen.planned}" / f"{name}-{pipeline.fingerprint}"
+    record = open_record(chosen, folder, resume=True)
+    run(chosen, record, Serial(), lambda progress: None)
+    (row,) = results(chosen, record.finished).rows
+    print(f"{task} {name}: {_outcome(row)}", file=sys.stderr, flush=True)
+    return _outcome(row)
 
 
 def _outcome(row: ResultRow) -> dict[str, Any]:
@@ -163,7 +173,8 @@ def _costs(name: str) -> tuple[str, str, str]:
     stage = next(stage for stage in pipeline.stages if stage.name == name)
     found = cost(pipeline, (MATRIX, MATRIX))
     assert isinstance(found, Cost)  # no other package's
-    return stage.kind, f"{stage_state(stage, MATRIX, MATRIX):.3g}", f"{found.traffic:.3g}"
+    state = stage_state(stage, MATRIX, MATRIX)
+    return stage.kind, "a number a layer" if 0 < state * MATRIX**2 <= 8 else f"{state:.3g}", f"{found.traffic:.3g}"
 
 
 def _accuracies(name: str, measured: dict[str, Any]) -> list[str]:
@@ -200,7 +211,7 @@ def stability(name: str) -> str:
     try:
         return check_pipeline(parse(alone(name)))["verdict"]
     except EdslError as reason:
-        return f"nothing is said: {reason}"
+        return f"nothing is said, since {reason}"
 
 
 def parity(name: str) -> list[str]:
