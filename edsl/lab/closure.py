@@ -33,9 +33,9 @@ def closure_for(pipeline: Pipeline, optimizer: Any, *parts: Callable[[], Tensor]
         optimizer.zero_grad()
         values = []
         for loss in losses:
-            value = loss()
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), torch.enable_grad():  # some optimizers call it where grad is off
                 warnings.filterwarnings("ignore", message="Using backward\\(\\) with create_graph")
+                value = loss()
                 value.backward(create_graph=create_graph)
             values.append(value.detach())
         return torch.stack(values).sum() if len(values) > 1 else values[0]

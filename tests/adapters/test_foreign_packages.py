@@ -13,6 +13,7 @@ from problem import gradients, parameters, walk, worst
 
 import edsl
 from edsl.costs.memory import memory
+from edsl.lab.closure import closure_for
 from edsl.lab.races.learning_rate import learning_rates, scaled
 from edsl.lab.trials.training import fair_groups
 from edsl.language.registry.stages import PACKAGES
@@ -207,7 +208,9 @@ def test_its_state_is_counted_whole():
 def test_a_class_that_wants_a_closure_trains_alone_and_says_so_behind_e():
     params = parameters()
     alone = edsl.compile("fakes.Evaluates", params)
-    alone.step(lambda: sum(p.square().sum() for p in params))
+    before = [p.detach().clone() for p in params]
+    alone.step(closure_for(alone.pipeline, alone, lambda: sum(p.square().sum() for p in params)))
+    assert worst([[p.detach() for p in params]], [before]) > 0
     optimizer = edsl.compile("grad | e | fakes.Evaluates", params, mode="eager")
     with pytest.raises(edsl.EdslError, match=r"fakes\.Evaluates evaluates the loss itself: it works alone"):
         walk(optimizer, params, gradients(1))
@@ -306,6 +309,12 @@ def test_in_a_race_nobody_decays_what_another_leaves_out():
     groups = fair_groups(edsl.parse("fakes.Halves(weight_decay=0.1)"), net)
     found = [(group["use_muon"], group.get("weight_decay"), len(group["params"])) for group in groups]
     assert found == [(True, None, 1), (False, None, 1), (False, 0.0, 2)]
+    behind = edsl.compile("grad | e | fakes.Halves(weight_decay=0.1)", groups)
+    assert [(group["lr"], group["weight_decay"]) for group in behind.param_groups] == [
+        (0.02, 0.1),
+        (0.3, 0.1),
+        (0.3, 0),
+    ]
     groups = fair_groups(edsl.parse("fakes.Free(weight_decay=0.1)"), net)
     assert [(group.get("weight_decay"), len(group["params"])) for group in groups] == [(None, 2), (0.0, 2)]
 

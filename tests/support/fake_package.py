@@ -161,12 +161,14 @@ class Numbers(_Base):
 
 
 class Evaluates(_Base):
-    """Wants a closure, though its signature does not say so."""
+    """Wants a closure, though its signature does not say so, and calls it where autograd is off."""
 
+    @torch.no_grad()
     def step(self, closure=None):
         if closure is None:
             raise RuntimeError("Evaluates requires closure")
-        return super().step(closure)
+        closure()
+        return super().step()
 
     def update(self, group, p, state):
         p.sub_(group["lr"] * p.grad)

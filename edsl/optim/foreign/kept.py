@@ -36,12 +36,12 @@ def key_of(name: str) -> Any:
 
 
 def is_data(value: Any) -> bool:
-    """Whether it is made of numbers, texts and tensors alone, unlike a class or a function."""
+    """Whether it is made of numbers, texts and tensors alone, unlike a class, a function or a member of an Enum."""
     if isinstance(value, Mapping):
         return all(map(is_data, value.values()))
     if isinstance(value, (list, tuple, set)):
         return all(map(is_data, value))
-    return value is None or isinstance(value, (int, float, str, bytes, Tensor, torch.dtype, torch.device))
+    return type(value) in _PLAIN or isinstance(value, (Tensor, torch.dtype, torch.device))
 
 
 def restored(saved: Any, loaded: Any, device: torch.device) -> Any:
@@ -75,7 +75,8 @@ def _is_plain(value: Any) -> bool:
         return all(_is_plain(one) for pair in value.items() for one in pair)
     if type(value) in (list, tuple):
         return all(map(_is_plain, value))
-    return value is None or type(value) in (bool, int, float, str)
+    return type(value) in _PLAIN
 
 
+_PLAIN = (type(None), bool, int, float, str, bytes)
 _TORCHS = frozenset(vars(torch.optim.Optimizer([torch.zeros(1)], {})))  # what every optimizer has

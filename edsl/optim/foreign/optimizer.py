@@ -115,7 +115,13 @@ class ForeignOptimizer(PipelineOptimizer):
             group.setdefault(key, value)
 
     def _add(self, group: Any) -> None:
+        theirs: dict[str, Any] = {}
+        if isinstance(group, dict) and takes_flags(_foreign(self.pipeline)):  # whose groups differ in what they hold
+            ours = {"params", "param_names", *self.defaults, *self.pipeline.hyperparameters}
+            theirs = {key: value for key, value in group.items() if key not in ours}
+            group = {key: value for key, value in group.items() if key in ours}
         super()._add(group)
+        self.param_groups[-1].update(theirs)
         if "_inner" in self.__dict__:  # which has not met this group
             self._complete(self.param_groups[-1])
 
