@@ -10,6 +10,9 @@ import typer
 from edsl.cli import completion
 from edsl.cli.options import AsJson, Spec, Specs, spec_argument, spec_text
 
+AtStep = Annotated[
+    int | None, typer.Option(help="Step whose scheduled values are taken; default: the largest value of each.")
+]
 Out = Annotated[Path, typer.Option(help="Figure to write: .png, .svg or .pdf.")]
 
 
@@ -66,9 +69,7 @@ def check_stability_command(
     curvature: Annotated[
         str | None, typer.Option(metavar="LOW:HIGH", help="Range of f″; for Adam, of the preconditioned f″.")
     ] = None,
-    step: Annotated[
-        int | None, typer.Option(help="Step whose scheduled values are taken; default: the largest value of each.")
-    ] = None,
+    step: AtStep = None,
     as_json: AsJson = False,
 ) -> None:
     """Check convergence on a quadratic: the paper's bounds, the ODE's, and the exact condition.
@@ -119,6 +120,7 @@ def explain_command(
     spec: Spec,
     latex: Annotated[bool, typer.Option("--latex", help="Print the recurrences as LaTeX.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print everything as Markdown.")] = False,
+    step: AtStep = None,
     as_json: AsJson = False,
 ) -> None:
     """Explain a spec: recurrences, transfer function, gains, stability, equivalent known methods.
@@ -127,7 +129,7 @@ def explain_command(
     """
     from edsl.cli.explain import explain
 
-    explain(spec, latex, markdown, as_json)
+    explain(spec, latex, markdown, as_json, step)
 
 
 def equivalent_command(
@@ -160,7 +162,7 @@ def verify_command(
             help="Optimizer to compare with, such as 'torch.AdamW(lr=0.001)'.",
         ),
     ],
-    steps: Annotated[int, typer.Option(help="Number of steps to compare.")] = 50,
+    steps: Annotated[int, typer.Option(help="Number of steps to compare, T of schedules.")] = 50,
     tolerance: Annotated[float, typer.Option(help="Largest |a − b| / max(1, |a|) that counts as equal.")] = 1e-10,
     seed: Annotated[int, typer.Option(help="Seed of the network's weights and the batches.")] = 0,
     mode: Annotated[str, typer.Option(help="Mode: eager, compiled (as in training) or inductor.")] = "eager",
@@ -190,6 +192,7 @@ def map_command(
     curvature: Annotated[
         float | None, typer.Option(help="Curvature in the left panel, above 0; default: 1/lr.")
     ] = None,
+    step: AtStep = None,
 ) -> None:
     """Plot spectral radius and stable sharpness over two hyper-parameters, with the paper's bound.
 
@@ -197,17 +200,17 @@ def map_command(
     """
     from edsl.cli.plots import stability_map
 
-    stability_map(spec, x, y, curvature, out)
+    stability_map(spec, x, y, curvature, out, step)
 
 
-def frequency_command(spec: Spec, out: Out) -> None:
+def frequency_command(spec: Spec, out: Out, step: AtStep = None) -> None:
     """Plot gain and phase over frequency, and poles and zeros.
 
     Example: edsl frequency 'grad | e | adam' --out bode.png
     """
     from edsl.cli.plots import frequency
 
-    frequency(spec, out)
+    frequency(spec, out, step)
 
 
 def landscape_command(
@@ -215,7 +218,7 @@ def landscape_command(
     specs: Specs,
     out: Out,
     starts: Annotated[int | None, typer.Option(help="Number of starting points in the plane; default: 20.")] = None,
-    steps: Annotated[int, typer.Option(help="Number of steps per run, in float64.")] = 4000,
+    steps: Annotated[int, typer.Option(help="Number of steps per run, in float64; T of schedules.")] = 4000,
     seed: Annotated[int | None, typer.Option(help="Seed of the starting points in the plane; default: 0.")] = None,
     controls: Annotated[
         bool,

@@ -10,6 +10,7 @@ from edsl.cli.render.page import print_json
 from edsl.cli.render.theory import print_regret
 from edsl.errors import EdslError
 from edsl.language.pipeline import Pipeline
+from edsl.language.schedules.layerwise import check_same_for_all
 
 ASSUMED = "1/sqrt(k)"  # of a schedule that is not given
 
@@ -80,6 +81,7 @@ def _own_schedules(pipeline: Pipeline, given: dict[str, str | None]) -> dict[str
     from edsl.theory.text.schedules import factor_of
 
     found = dict(given)
+    check_same_for_all(pipeline.layerwise, "Theorem 2")
     for key, value in pipeline.schedules.items():
         name = key.replace("weight_decay", "weight decay")
         if name not in given:

@@ -28,12 +28,14 @@ def check_stability(
     span = None if curvature is None else read_range(curvature, "--curvature")
     if spec is not None:
         from edsl.language.spec import parse
-        from edsl.theory.text.schedules import at_step
+        from edsl.theory.text.schedules import at_step, taken_at
 
         given = {"ALPHA": alpha, "BETA1": beta1, "--beta2": beta2, "--momentum": momentum, "--lr": lr}
         if twice := [name for name, value in given.items() if value is not None]:
             raise EdslError(f"--spec has its own {' and '.join(twice)}: give --spec alone, or ALPHA BETA1")
-        report = check_pipeline(at_step(parse(spec), step), span)
+        pipeline = parse(spec)
+        report = check_pipeline(at_step(pipeline, step), span)
+        report["notes"] = [*taken_at(pipeline, step), *report["notes"]]
     else:
         if alpha is None or beta1 is None:
             raise EdslError("give ALPHA and BETA1, such as -5 0.99, or --spec SPEC")

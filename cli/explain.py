@@ -10,20 +10,19 @@ from edsl.errors import EdslError
 from edsl.language.pipeline import Pipeline
 from edsl.language.spec import parse
 from edsl.theory.text.notation import recurrences
-from edsl.theory.text.schedules import check_constant
+from edsl.theory.text.schedules import at_step, taken_at
 
 MOST_SYMBOLIC = 1  # buffers up to which a transfer function is written in symbols
 
 
-def explain(spec: str, as_latex: bool, as_markdown: bool, as_json: bool) -> None:
+def explain(spec: str, as_latex: bool, as_markdown: bool, as_json: bool, step: int | None = None) -> None:
     """Print recurrences, transfer function, gains, bounds and known relations."""
     if as_latex + as_markdown + as_json > 1:
         raise EdslError("choose one: --latex, --markdown or --json")
     pipeline = parse(spec)
     if pipeline.update.moves_weights and len(pipeline.stages) == 2:
         raise EdslError(f"{pipeline.update.name} is another package's optimizer: edsl does not know its recurrence")
-    check_constant(pipeline, "edsl explain")
-    explanation = describe(pipeline)
+    explanation = {**describe(at_step(pipeline, step)), "taken": taken_at(pipeline, step)}
     if as_json:
         print_json(explanation)
     elif as_latex:

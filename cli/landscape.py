@@ -93,7 +93,7 @@ def _chosen(specs: list[str], controls: bool) -> list[tuple[str, Any]]:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else repr(value)
+    return f"{value:.6g}" if type(value) is float else repr(value)
 
 
 def _said(name: str, pipeline: Any) -> str:

@@ -287,7 +287,7 @@ def bench_command(
     dtype: Annotated[str, typer.Option(help="dtype: float32, float64, bfloat16 or float16.")] = "float32",
     device: Annotated[str, typer.Option(help="Device: cpu, cuda, cuda:1, …; auto uses cuda if available.")] = "auto",
     threads: Annotated[int, typer.Option(help="Number of CPU threads.")] = 1,
-    steps: Annotated[int, typer.Option(help="Number of timed steps per optimizer.")] = 30,
+    steps: Annotated[int, typer.Option(help="Number of timed steps per optimizer, T of schedules.")] = 30,
     first_steps: Annotated[
         bool, typer.Option("--first-step/--no-first-step", help="Also time first steps, in fresh processes.")
     ] = True,

@@ -12,19 +12,22 @@ from edsl.errors import EdslError, nearest
 from edsl.language.pipeline import Pipeline
 from edsl.language.spec import parse
 from edsl.theory.text.figure import figure
+from edsl.theory.text.schedules import at_step, taken_at
 
 AXES = {"--x": "alpha=-100:100", "--y": "beta1=0:0.999"}
 MOST_ALPHA = 10_000  # beyond, stable sharpness falls below the least that a map can tell from 0
 POINTS = 200  # along each axis of a map
 
 
-def stability_map(spec: str, x: str | None, y: str | None, curvature: float | None, out: Path) -> None:
+def stability_map(
+    spec: str, x: str | None, y: str | None, curvature: float | None, out: Path, step: int | None = None
+) -> None:
     """Draw spectral radius and stable sharpness over two hyper-parameters, E's where none are named."""
     from edsl.theory.stability.maps import radius_map, sharpness_map, step_sizes
     from edsl.theory.stability.plot import Axis, save_map
     from edsl.theory.systems.linearise import linearise
 
-    pipeline = parse(spec)
+    pipeline = _of_one_step(spec, step)
     spans = _axis(x, "--x", pipeline), _axis(y, "--y", pipeline)
     names = (spans[0][0], spans[1][0])
     system = linearise(pipeline)
@@ -82,12 +85,21 @@ def _check_ends(pipeline: Pipeline, name: str, low: float, high: float) -> None:
             raise EdslError(f"{name} must lie in {domain}, got {low:g}:{high:g}") from None
 
 
-def frequency(spec: str, out: Path) -> None:
+def _of_one_step(spec: str, step: int | None) -> Pipeline:
+    """The pipeline with the numbers of one step, which are said."""
+    written = parse(spec)
+    pipeline = at_step(written, step)
+    for line in taken_at(written, step):
+        print_note(line)
+    return pipeline
+
+
+def frequency(spec: str, out: Path, step: int | None = None) -> None:
     """Draw gain, phase, poles and zeros of the adaptors, and of the whole pipeline per unit of lr."""
     from edsl.theory.stability.plot import save_bode
     from edsl.theory.systems.filter import adaptor_filter, update_filter
 
-    pipeline = parse(spec)
+    pipeline = _of_one_step(spec, step)
     filters = {"adaptors, g → u": adaptor_filter(pipeline)} if pipeline.update_index > 1 else {}
     try:
         unit = pipeline.override(lr=1.0) if "lr" in pipeline.hyperparameters else pipeline

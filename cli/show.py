@@ -92,12 +92,12 @@ def _estimator(estimator: Estimator) -> dict[str, Any]:
 
 
 def _schedules(pipeline: Pipeline) -> list[str]:
-    """The schedules as formulas."""
-    if not pipeline.schedules:
+    """The schedules and rules of layers as formulas."""
+    if not pipeline.schedules and not pipeline.layerwise:
         return []
-    from edsl.theory.text.schedules import as_equation
+    from edsl.theory.text.schedules import as_equations
 
-    return [as_equation(key, value.schedule) for key, value in pipeline.schedules.items()]
+    return as_equations(pipeline)
 
 
 def _notes(pipeline: Pipeline) -> list[str]:

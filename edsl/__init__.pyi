@@ -13,7 +13,9 @@ from edsl.adapters.noise import Noise as _NoiseStage
 from edsl.errors import EdslError as EdslError
 from edsl.errors import EdslWarning as EdslWarning
 from edsl.estimators.backprop import Backprop as _BackpropStage
+from edsl.estimators.grad_pair import GradPair as _GradPairStage
 from edsl.estimators.hutchinson import Hutchinson as _HutchinsonStage
+from edsl.estimators.repel import Repel as _RepelStage
 from edsl.estimators.sam import Sam as _SamStage
 from edsl.estimators.spsa import Spsa as _SpsaStage
 from edsl.language.pipeline import Chain as _Chain
@@ -104,6 +106,12 @@ def hutchinson(
     spatial: bool = False,
 ) -> _HutchinsonStage:
     """Gradient and Hessian diagonal by differentiating twice, for second-order updates."""
+
+def grad_pair() -> _GradPairStage:
+    """The gradient by backpropagation, and how much of its change is the weights' and not the batch's."""
+
+def repel() -> _RepelStage:
+    """The gradient, and how steeply its length falls, for E to average instead of the gradient's change."""
 
 def sam(
     *,

@@ -120,7 +120,7 @@ def facts(explanation: dict[str, Any]) -> list[tuple[str, str]]:
     from edsl.theory.text.figure import figure
 
     found, stability = explanation["filter"], explanation["stability"]
-    said: list[tuple[str, str]] = []
+    said: list[tuple[str, str]] = [("of one step", line) for line in explanation["taken"]]
     if isinstance(found, str):
         said.append(("adaptors as a filter", found))
     else:

@@ -22,6 +22,7 @@ import torch
 import edsl
 from edsl.cli.render.bench import bench_notes, bench_rows, bench_title
 from edsl.lab.benchmarks.rounds import Spread
+from edsl.lab.benchmarks.rules import CHAIN, MOST_CHAIN, MOST_RULE, PARTS, PERIOD, chain_cost, rule_cost
 from edsl.lab.benchmarks.schedule import scheduled_step
 from edsl.lab.benchmarks.targets import CONTESTS, FIRST_STEPS, Begun, Contest, Outcome, begin, hold
 
@@ -41,15 +42,29 @@ Written by `make bench` on {day}; what the columns are is in [the guide](../guid
 {tables}
 
 {schedules}
+
+{rules}
 """
 SCHEDULES = """\
 ## Schedules
 
-What a new lr costs: the fastest of 1000 steps with an unchanged lr and with another at each step, in turn in one
-process, on 20 tensors of 64 elements, where a step is Python more than arithmetic (float32, CPU, 1 thread).
+What a new lr costs: the fastest of 1000 steps with an unchanged lr, with another at each step as a scheduler writes it,
+and with `lr=cosine(…)` in the text, in turn in one process, on 20 tensors of 64 elements, where a step is Python more
+than arithmetic (float32, CPU, 1 thread).
 
-| optimizer | constant lr µs | new lr µs | ratio |
-| --- | ---: | ---: | ---: |
+| optimizer | constant lr µs | new lr µs | ratio | schedule in the text µs | ratio |
+| --- | ---: | ---: | ---: | ---: | ---: |
+{rows}
+"""
+RULES = """\
+## Rules
+
+AdEMAMix as a rule beside the same stage as a class: the fastest of 2000 steps, in turn in one process, on the tensors
+above. And {chain} beside its parts, each an optimizer of its own: {rounds} rounds of {period} steps, of
+which one refreshes SOAP's bases, on four matrices of 256 to 512 rows and columns; median and quartiles of the ratios.
+
+| | µs | beside | µs | ratio | target | |
+| --- | ---: | --- | ---: | ---: | ---: | --- |
 {rows}
 """
 MATRICES = """\
@@ -94,7 +109,7 @@ def cpu_page(sets: Sequence[str], steps: int) -> str:
     measured = [measure(name, steps) for name in sets]
     versions = {name: number for _, found in measured for name, number in found["versions"].items()}
     tables = "\n\n".join(section(command, found) for command, found in measured)
-    return PAGE.format(day=date.today(), machine=machine(versions), tables=tables, schedules=schedules())
+    return PAGE.format(day=date.today(), machine=machine(versions), tables=tables, schedules=schedules(), rules=rules())
 
 
 def matrices_page(contests: Sequence[Contest], rounds: int, seconds: float, specs: Sequence[str]) -> str:
@@ -178,9 +193,27 @@ def schedules() -> str:
     torch.set_num_threads(1)
     found = {spec: scheduled_step(spec) for spec in SPECS}
     rows = (
-        f"| {spec} | {one.constant_us:.1f} | {one.scheduled_us:.1f} | {one.ratio:.2f} |" for spec, one in found.items()
+        f"| {spec} | {one.constant_us:.1f} | {one.scheduled_us:.1f} | {one.ratio:.2f} "
+        f"| {one.text_us:.1f} | {one.text_ratio:.2f} |"
+        for spec, one in found.items()
     )
     return SCHEDULES.format(rows="\n".join(rows)).rstrip()
+
+
+def rules() -> str:
+    """The section on rules and chains, measured."""
+    torch.set_num_threads(1)
+    rule, chain = rule_cost(), chain_cost(rounds=ROUNDS)
+    step = {spec: 1e3 * own.median for spec, own in chain.step_ms.items()}
+    parts = sum(step[part] for part in PARTS)
+    rows = [
+        f"| rule | {rule.rule_us:.1f} | class | {rule.class_us:.1f} | {rule.ratio:.3f} "
+        f"| ≤ {MOST_RULE:g} | {_said(rule.ratio <= MOST_RULE)} |",
+        f"| chain | {step[CHAIN]:.0f} | {' + '.join(PARTS)} | {parts:.0f} "
+        f"| {chain.ratio.median:.2f} ({_span(chain.ratio, '.2f')}) | ≤ {MOST_CHAIN:g} "
+        f"| {_said(chain.ratio.median <= MOST_CHAIN)} |",
+    ]
+    return RULES.format(chain=f"`{CHAIN}`", rounds=ROUNDS, period=PERIOD, rows="\n".join(rows)).rstrip()
 
 
 def in_one_line(cell: str) -> str:

@@ -157,7 +157,7 @@ def _of_matrices(plan: GroupPlan, segment: Segment, shape: Shape, count: int, dt
         gradient=None if segment is plan.segments[0] else tensor(flat, dtype),
         live=tensor((len(plan.numbers(1)),), torch.float64),
         total_norm=tensor(()),
-        totals=tuple(tensor((), torch.float64) for _ in segment.analysis.totals),
+        totals=tuple(tensor((), torch.float64) for _ in segment.totals),
         normals=tuple(tensor(flat) for _ in segment.noisy),
     )
     due = [k for k in (1, 1 + segment.stages[0].refresh_every) if segment.refreshes(k, "")]

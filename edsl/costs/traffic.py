@@ -61,7 +61,7 @@ def _loops(plan: GroupPlan, segment: Segment, place: int, dtype: torch.dtype) ->
     if segment.noisy:
         yield len(segment.noisy) * work.itemsize  # which is drawn
     exact = tuple(kind == work for kind in buffers)
-    adding = [recording.adding(segment.totals_of(level)) for level in range(segment.analysis.levels)]
+    adding = [recording.adding(segment.totals_of(level)) for level in range(segment.levels)]
     for one in (*adding, recording):  # what adds to totals over all layers comes before the step
         for loop in schedule(one, exact, keep=False).passes:
             yield sum(sizes[name] for name in loop.touched(one))

@@ -115,7 +115,7 @@ class Shards:
 class Copies:
     """The layout of what every process has whole, such as a number of the layer, beside a tensor that is cut."""
 
-    def __init__(self, beside: Shards, shape: tuple[int, ...]) -> None:
+    def __init__(self, beside: Any, shape: tuple[int, ...]) -> None:
         self.shape = tuple(shape)
         self._beside = beside
 

@@ -144,7 +144,7 @@ def _is_replayable(item: ParameterStep) -> bool:
         and segment.updates
         and not segment.noisy
         and not segment.needs_total_norm
-        and not segment.analysis.totals
+        and not segment.totals
         and all(isinstance(value, Tensor) and value.layout is torch.strided for value in item.state.values())
     )
 

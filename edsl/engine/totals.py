@@ -43,7 +43,7 @@ class Totals:
         self._answers: dict[GroupPlan, list[Tensor | None]] = {}
         plans = [*dict.fromkeys(item.plan for item in items)]
         for plan in plans:
-            if plan.segments[number].analysis.totals:
+            if plan.segments[number].totals:
                 self._places[plan] = [*self._places_in(plan)]
                 self._answers[plan] = [None] * len(self._places[plan])
         if self._places:
@@ -54,7 +54,7 @@ class Totals:
     @property
     def levels(self) -> int:
         """How many times all layers are added up."""
-        return max((plan.segments[self.number].analysis.levels for plan in self._places), default=0)
+        return max((plan.segments[self.number].levels for plan in self._places), default=0)
 
     def asking(self, level: int) -> list[ParameterStep]:
         """The items that ask on a level."""
@@ -121,7 +121,7 @@ class Totals:
     def _places_in(self, plan: GroupPlan) -> Iterator[Place]:
         segment, before = plan.segments[self.number], -1
         count = 0
-        for total in segment.analysis.totals:
+        for total in segment.totals:
             count = count + 1 if total.stage == before else 0
             before = total.stage
             stage = segment.begin + total.stage
@@ -145,7 +145,7 @@ class Totals:
             segment = plan.segments[self.number]
             for number, label in enumerate(segment.labels):
                 stage = segment.begin + number
-                levels = [total.level for total in segment.analysis.totals if total.stage == number]
+                levels = [total.level for total in segment.totals if total.stage == number]
                 if asked.setdefault((self._scope(plan, stage), stage), levels) != levels:
                     raise EdslError(
                         f"{label}: parameters that are spared decay ask for other totals than the rest: "

@@ -51,7 +51,7 @@ def split(pipeline: Pipeline, group: dict[str, Any], kinds: dict[str, tuple[str,
     if len({isinstance(entry, tuple) for entry in listed}) == 2:  # torch will say so
         yield {**rest, "params": listed, "route": routes[0]}
         return
-    if _must_stay_whole():
+    if must_stay_whole():
         _check_names(pipeline, rest)
         yield {**rest, **values, "params": listed, "route": ""}
         return
@@ -145,7 +145,7 @@ def routes_in(pipeline: Pipeline, group: dict[str, Any]) -> list[str]:
     return [route_of(parameter, None, routes, None) for parameter in group["params"]]
 
 
-def _must_stay_whole() -> bool:
+def must_stay_whole() -> bool:
     """Whether the group comes from ZeroRedundancyOptimizer, which can't take more groups than it gave."""
     frame = caller(_WITHIN)
     return frame is not None and frame.f_globals.get("__name__") == _KEEPS_COUNT

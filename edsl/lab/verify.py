@@ -90,7 +90,7 @@ def verify(
 ) -> Verdict:
     """Train one network twice in float64, on the same batches, and compare all weights at every step.
 
-    Nothing is left out of weight decay. Where one of the two takes matrices only, the
+    Nothing is left out of weight decay. `steps` is T of their schedules. Where one of the two takes matrices only, the
     network has no other parameters, and a note says so.
 
     Raises:
@@ -112,19 +112,19 @@ def verify(
     check_mode(mode)
     pipelines = parse(first), parse(second)
     try:
-        return _run(pipelines, steps, tolerance, seed, mode, _network_for(pipelines, mode))
+        return _run(pipelines, steps, tolerance, seed, mode, _network_for(pipelines, mode, steps))
     except EdslError:
         raise
     except Exception as reason:  # another package's optimizer may raise anything
         raise EdslError(brief(reason)) from None
 
 
-def _network_for(pipelines: tuple[Pipeline, Pipeline], mode: str) -> type[nn.Module]:
+def _network_for(pipelines: tuple[Pipeline, Pipeline], mode: str, steps: int) -> type[nn.Module]:
     """The network whose parameters both take: one of matrices alone where a vector or a kernel is refused."""
     for kind in (Network, MatrixNetwork):
         try:
             for pipeline in pipelines:
-                compile(pipeline, kind().double(), mode=mode, exclude=())
+                compile(pipeline, kind().double(), mode=mode, exclude=(), total_steps=steps)
         except ShapeError:
             continue
         except Exception:  # another package's optimizer may raise anything for a shape
@@ -142,7 +142,7 @@ def _run(
         torch.manual_seed(seed)
         network = kind().double()
         networks = [network, deepcopy(network)]
-        runners = [_runner(pipeline, network, mode) for pipeline, network in zip(pipelines, networks)]
+        runners = [_runner(pipeline, network, mode, steps) for pipeline, network in zip(pipelines, networks)]
         notes = ["on 2-dimensional parameters alone"] if kind is MatrixNetwork else []
         names = [name for name, _ in network.named_parameters()]
         generator = torch.Generator().manual_seed(seed)
@@ -167,9 +167,9 @@ def _batch(generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     return images, tokens, torch.randint(0, 3, (EXAMPLES,), generator=generator)
 
 
-def _runner(pipeline: Pipeline, network: nn.Module, mode: str) -> Callable[[tuple[Tensor, ...]], float]:
+def _runner(pipeline: Pipeline, network: nn.Module, mode: str, steps: int) -> Callable[[tuple[Tensor, ...]], float]:
     """A function that takes one step on a batch and returns the loss."""
-    optimizer: Any = compile(pipeline, network, mode=mode, exclude=())
+    optimizer: Any = compile(pipeline, network, mode=mode, exclude=(), total_steps=steps)
 
     def run(batch: tuple[Tensor, ...]) -> float:
         images, tokens, labels = batch

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from edsl.errors import EdslError, either, shown
+from edsl.language.schedules.layerwise import Layerwise, without_scales
 from edsl.language.schedules.schedule import Scheduled
 
 _ABSENT: Any = object()
@@ -36,6 +37,9 @@ class Number:
             raise ValueError("must be a number, got None")
         if isinstance(value, Scheduled):
             return self._scheduled(value)
+        if isinstance(value, Layerwise):  # the numbers of its layers are read when these are known
+            self.read(without_scales(value))
+            return value
         number = (
             value if type(value) is float else _as_float(value)
         ) + 0.0  # which turns −0 into 0, that has one spelling

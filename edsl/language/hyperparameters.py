@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, ClassVar
 
 from edsl.errors import FieldError, shown
 from edsl.language.domain import plain
-from edsl.language.schedules.schedule import ArgumentError, Scheduled, carried
+from edsl.language.schedules.layerwise import Layerwise, carried, is_plain, scheduled_in, without_scales
+from edsl.language.schedules.schedule import ArgumentError, Schedule, Scheduled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,27 +22,39 @@ class Hyperparameters:
     """
 
     name: ClassVar[str] = ""
+    is_of_layers: ClassVar[bool] = True  # whether values may differ from layer to layer
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             object.__setattr__(self, field.name, self._read(field, getattr(self, field.name)))
         self.check()
-        self._complete()
+        self._prepare()
         for name, value in self.schedules.items():
             for knot in value.schedule.extremes:
-                self._check_knot(name, knot)
-
-    def _complete(self) -> None:
-        """Find what it holds beside its fields and follows from them."""
+                self._check_knot(name, self._with_knot(name, knot))
 
     @property
     def schedules(self) -> dict[str, Scheduled]:
         """The fields that follow a schedule."""
-        return {name: value for name, value in self.__dict__.items() if isinstance(value, Scheduled)}
+        return scheduled_in(self.__dict__)
 
-    def _check_knot(self, field: str, knot: float) -> None:
-        """Raises FieldError where a number on a schedule's way doesn't go with the other fields."""
-        self.bind({field: knot}).check()
+    def unscheduled(self, number: Callable[[Schedule], float]) -> Any:
+        """The same with a number where there is a schedule, and that of a layer of factor 1 where layers differ."""
+        bare = {name: without_scales(value) for name, value in self.__dict__.items() if not is_plain(value)}
+        taken = {name: number(v.schedule) if isinstance(v, Scheduled) else float(v) for name, v in bare.items()}
+        return self.bind(taken) if taken else self
+
+    def _prepare(self) -> None:
+        """Make what is held beside the fields, once they are read."""
+
+    def _with_knot(self, field: str, knot: float) -> Any:
+        """The same at a number on a schedule's way; raises FieldError where it doesn't go with the other fields."""
+        bound = self.bind({field: knot})
+        bound.check()
+        return bound
+
+    def _check_knot(self, field: str, there: Any) -> None:
+        """Raises FieldError where a field can't go on a schedule's way to what is `there`."""
 
     def _read(self, field: dataclasses.Field[Any], value: Any) -> Any:
         """A field's value as its domain reads it; raises FieldError."""
@@ -50,8 +64,12 @@ class Hyperparameters:
                 f"{field.name}: float = field({shown(value)}, Number()), both from edsl.stage",
                 field.name,
             )
-        if isinstance(value, Scheduled) and not field.metadata["domain"].live:
+        if not is_plain(value) and not field.metadata["domain"].live:
             raise FieldError(f"{self.name}: {field.name} is fixed once built and takes no schedule", field.name)
+        if isinstance(value, Layerwise) and not self.is_of_layers:
+            raise FieldError(
+                f"{self.name}: {field.name} is one for all layers, and takes no {value.scale.form}", field.name
+            )
         try:
             return field.metadata["domain"].read(value)
         except ValueError as reason:

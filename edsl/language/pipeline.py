@@ -15,6 +15,7 @@ from edsl.language.order import check_complete, check_order
 from edsl.language.registry.batch_size import for_batch
 from edsl.language.rules.names import ordered, rules_of
 from edsl.language.rules.syntax.canonical import canonical
+from edsl.language.schedules.layerwise import Layerwise, is_plain, layerwise_in, scheduled_in
 from edsl.language.schedules.schedule import Schedule, Scheduled
 from edsl.language.stage import Adaptor, BaseUpdate, Estimator, Stage, check_authored
 
@@ -260,22 +261,26 @@ class Pipeline(Chain):
         made.__dict__["stages"] = stages
         return made
 
+    @property
+    def _values(self) -> dict[str, Any]:
+        """All that may change while training, on any route, as the text has it."""
+        return {name: getattr(*self.owner_of(name)) for name in self.keys if name in self.live_names}
+
     @cached_property
     def schedules(self) -> dict[str, Scheduled]:
         """The hyper-parameters that follow a schedule, on any route, by their names."""
-        found = {name: getattr(*self.owner_of(name)) for name in self.keys if name in self.live_names}
-        return {name: value for name, value in found.items() if isinstance(value, Scheduled)}
+        return scheduled_in(self._values)
+
+    @cached_property
+    def layerwise(self) -> dict[str, Layerwise]:
+        """The hyper-parameters that differ from layer to layer, on any route, by their names."""
+        return layerwise_in(self._values)
 
     def unscheduled(self, number: Callable[[Schedule], float] = lambda schedule: schedule.value) -> Pipeline:
-        """The same pipeline with numbers where it has schedules, their values or others; of one without routes."""
-        if not any(stage.schedules for stage in self.stages):
+        """The same pipeline with a number for each schedule, its value or another, and one for all layers."""
+        if all(map(is_plain, self._values.values())):
             return self
-        return Pipeline(
-            tuple(
-                stage.bind({name: number(value.schedule) for name, value in stage.schedules.items()})
-                for stage in self.stages
-            )
-        )
+        return Pipeline(tuple(stage.unscheduled(number) for stage in self.stages))
 
     def without_decay(self) -> Pipeline:
         """The pipeline that parameters get which are left out of decay and layerwise scaling."""

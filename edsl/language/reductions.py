@@ -104,9 +104,17 @@ def analyse(stages: Sequence[Stage], memory: Sequence[Any]) -> StepAnalysis:
     return StepAnalysis(tuple(at.reductions), at.reads_gradient, tuple(kept), tuple(at.totals))
 
 
+def totals_of(stages: Sequence[Stage], memory: Sequence[Any]) -> tuple[Total, ...]:
+    """The totals that stages ask for; none of one that speaks torch, which can't ask."""
+    try:
+        return analyse(stages, memory).totals
+    except Exception:  # somebody else's step may do what only tensors can
+        return ()
+
+
 def asks_of_all(stage: Stage) -> bool:
     """Whether a stage asks for a total over all layers."""
-    return bool(analyse((stage,), (type(stage.init(0.0)),)).totals)
+    return bool(totals_of((stage,), (type(stage.init(0.0)),)))
 
 
 def segments(stages: Sequence[Stage]) -> list[tuple[Stage, ...]]:

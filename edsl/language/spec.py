@@ -5,7 +5,7 @@ spec     = stage ("|" stage)*          parentheses may group
 stage    = name | "direction(" stage ")" | name "(" key "=" literal, … ")"
 name     = a stage, a recipe, or PACKAGE.X for an optimizer X of another package, such as torch.AdamW
 literal  = number | string | True | False | None | tuple of literals | schedule
-schedule = form "(" number, key "=" literal, … ")"     such as cosine(0.001, warmup=100)
+schedule = form "(" number, key "=" literal, … ")"     such as cosine(0.001, warmup=100); width and depth around it
 route    = "route(" (kind "=" branch | "(" string "," branch ")"), … ")"
 branch   = stages without an estimator, joined by "|"
 """
@@ -32,8 +32,8 @@ from edsl.language.rules.stage import DIRECTION_SETS
 from edsl.language.rules.syntax.tree import Place
 from edsl.language.rules.syntax.words import DIRECTION
 from edsl.language.rules.texts import has_rules, read_text
+from edsl.language.schedules.layerwise import is_plain
 from edsl.language.schedules.reading import read_call
-from edsl.language.schedules.schedule import Scheduled
 from edsl.language.stage import BaseUpdate, Stage
 
 MOST_CHARACTERS = 100_000
@@ -180,7 +180,7 @@ class _Reader:
                 return stages if first else self.behind(name, stages)
             if "." in name:
                 for key, value in given.items():
-                    if isinstance(value, Scheduled):
+                    if not is_plain(value):
                         raise FieldError(f"{name}: another package's optimizer takes no schedule in its text", key)
                 return (load(FOREIGN)(name, given),)
             return (build(name, given),)
@@ -282,7 +282,7 @@ class _Reader:
         return values, nodes
 
     def value(self, node: ast.expr) -> Any:
-        """A literal, or a number on a schedule."""
+        """A literal, or a number on a schedule or of layers."""
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             return read_call(node, self.literal, lambda said, at: self.error(said, self.column_of(at)))
         return self.literal(node)

@@ -71,6 +71,11 @@ class Stage(Hyperparameters):
         return False
 
     @property
+    def reads_difference(self) -> bool:
+        """Whether the step asks at.difference of the gradient, which an estimator may give by itself."""
+        return False
+
+    @property
     def nonfinite_policy(self) -> str:
         """What to do if gradients aren't finite: "skip" the step, "raise", "zero" them, or "" for nothing."""
         return ""
@@ -95,15 +100,14 @@ class Stage(Hyperparameters):
         """Of a matrix stage: into what it cuts each parameter, its `split` ("" without one) and its `heads`."""
         return "", 1
 
-    def _check_knot(self, field: str, knot: float) -> None:
-        super()._check_knot(field, knot)
+    def _check_knot(self, field: str, there: Any) -> None:
         if field in self.constant:
             raise FieldError(
                 f"{self.name}: {field} takes no schedule, since this form is exact for a constant one only; "
                 f"write {self.name}(…, buffers=2)",
                 field,
             )
-        needed: Any = type(self.bind({field: knot}).init(0.0))
+        needed: Any = type(there.init(0.0))
         if lost := [name for name in needed._fields if name not in type(self.init(0.0))._fields]:  # pyright: ignore
             raise FieldError(
                 f"{self.name}: {field} begins at a value without the buffers {', '.join(lost)}, which it needs later; "
@@ -167,6 +171,7 @@ class Estimator(Stage):
 
     kind: ClassVar[str] = "estimator"
     rank: ClassVar[int] = 0
+    is_of_layers: ClassVar[bool] = False
     needs_closure: ClassVar[bool] = False
     calls_backward: ClassVar[bool] = True
     gives_hessian: ClassVar[bool] = False
@@ -204,8 +209,12 @@ class Estimator(Stage):
 
     @property
     def gives_difference(self) -> bool:
-        """Whether it estimates ∇f(θ_{k−1}) − ∇f(θ_{k−2}) by itself, for E to average."""
+        """Whether it estimates ∇f(θ_{k−1}) − ∇f(θ_{k−2}) by itself, for the stage behind it to read."""
         return False
+
+    def without_difference(self) -> Estimator:
+        """The same gradient, without a difference of its own."""
+        return self
 
     @property
     def equations(self) -> tuple[str, ...]:
@@ -233,11 +242,6 @@ class Adaptor(Stage):
     kind: ClassVar[str] = "adaptor"
     rank: ClassVar[int] = 1
     explores: ClassVar[bool] = False
-
-    @property
-    def averages_difference(self) -> bool:
-        """Whether it averages the difference of gradients, which an estimator may give by itself."""
-        return False
 
 
 @dataclasses.dataclass(frozen=True)

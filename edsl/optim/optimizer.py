@@ -14,6 +14,7 @@ from edsl.engine.monitoring.watching import Watched
 from edsl.engine.paths import StepPath
 from edsl.errors import EdslError, shown
 from edsl.groups.exclusion import excluded_names, names_in_module
+from edsl.groups.layers import listed
 from edsl.groups.names import Names
 from edsl.groups.routing import check_patterns, kinds_in_module
 from edsl.language.caller import warn_user
@@ -108,7 +109,8 @@ class PipelineOptimizer(torch.optim.Optimizer):
             self.kinds = kinds_in_module(params)
             params = list(params.named_parameters())
             check_patterns(tuple(pipeline.branches), [name for name, _ in params])
-        self.mode = mode
+        params, self.layers = listed(params, names.module) if pipeline.layerwise else (params, None)
+        self.mode, self.pipeline = mode, pipeline
         self.total_steps = read_total(total_steps)
         self.state_dtype = read_state_dtype(state_dtype, buffer_names(pipeline))
         self.engine = Engine(pipeline, mode, self.state_dtype, names)
@@ -116,7 +118,6 @@ class PipelineOptimizer(torch.optim.Optimizer):
         self._steps = Steps(self.engine)
         defaults = {**plain_numbers(self._hyperparameters(pipeline)), **options_of(pipeline, exclude, maximize)}
         self.tensors = {k: v for k, v in hyperparameters.items() if k in pipeline.keys and isinstance(v, Tensor)}
-        self.pipeline = pipeline
         self.watchers: list[Callable[[list[Watched]], None]] = []
         super().__init__(params, defaults | {k: tensor for k, tensor in self.tensors.items() if k in defaults})
         self._check_groups()
@@ -223,17 +224,18 @@ class PipelineOptimizer(torch.optim.Optimizer):
         """
         before = len(self.param_groups)
         try:
-            for part in parts_of(param_group, self.pipeline, self.engine.names, self.kinds, self.param_groups):
-                self._add(part)
+            names, kinds = self.engine.names, self.kinds
+            for part in parts_of(param_group, self.pipeline, names, kinds, self.param_groups, self.layers):
+                self._add(*part)
         except BaseException:
             del self.param_groups[before:]
             raise
 
-    def _add(self, group: Any) -> None:
+    def _add(self, group: Any, factors: dict[str, float]) -> None:
         """Add a group whose parameters take one route, or whose names are the whole pipeline's."""
         if isinstance(group, dict):
             group = checked(group, self.pipeline, self.defaults, self.tensors)
-            group = with_schedules(group, self.pipeline, self.total_steps)
+            group = with_schedules(group, self.pipeline, self.total_steps, factors)
         super().add_param_group(group)
         group = self.param_groups[-1]
         group["exclude"] = excluded_names(group["exclude"], group.get("param_names"))
@@ -281,9 +283,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         self.engine.names.follow(self.param_groups)
-        own = {
-            key: getattr(self, key) for key in ("mode", "pipeline", "kinds", "state_dtype", "tensors", "total_steps")
-        }
+        own = ("mode", "pipeline", "kinds", "state_dtype", "tensors", "total_steps", "layers")
         return {**super().__getstate__(), **{key: getattr(self, key) for key in own}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

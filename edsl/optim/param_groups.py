@@ -9,14 +9,15 @@ from typing import Any
 from torch import Tensor
 
 from edsl.errors import EdslError, shown
+from edsl.groups.layers import Factors, Layers
 from edsl.groups.names import Names
 from edsl.groups.param_groups import is_whole, route_in, split, whole
 from edsl.groups.routing import kinds_in_module
 from edsl.language.arguments import read_arguments
 from edsl.language.pipeline import Pipeline
 from edsl.language.registry.provenance import KEY, marks
-from edsl.language.schedules.group import scheduled_group
-from edsl.language.schedules.schedule import Scheduled
+from edsl.language.schedules.group import layered_group, scheduled_group
+from edsl.language.schedules.layerwise import is_plain
 from edsl.step.checks import check_flattened, check_steppable
 from edsl.step.layout import check_parameter
 from edsl.step.plan import matrices_in
@@ -32,17 +33,30 @@ def shared_hyperparameters(pipeline: Pipeline) -> dict[str, Any]:
 
 
 def plain_numbers(values: dict[str, Any]) -> dict[str, Any]:
-    """The values without their schedules."""
-    return {key: float(value) if isinstance(value, Scheduled) else value for key, value in values.items()}
+    """The values without their schedules and layers."""
+    return {key: value if is_plain(value) else float(value) for key, value in values.items()}
 
 
-def with_schedules(group: dict[str, Any], pipeline: Pipeline, total: int | None) -> dict[str, Any]:
-    """A new group with the schedules of its hyper-parameters, and the values of the first step."""
+def with_schedules(
+    group: dict[str, Any], pipeline: Pipeline, total: int | None, factors: Mapping[str, float]
+) -> dict[str, Any]:
+    """A new group with the schedules of its hyper-parameters, and the values of the first step.
+
+    Args:
+        factors: those of its layers, by the keys of their values.
+
+    Raises:
+        EdslError: where T is missing, or a value times its factor is outside its domain.
+    """
     if is_whole(pipeline, group):
-        if pipeline.schedules:
-            raise EdslError("ZeroRedundancyOptimizer mixes routes in one group, which can't follow schedules")
+        for key, value in {**pipeline.schedules, **pipeline.layerwise}.items():
+            raise EdslError(f"ZeroRedundancyOptimizer mixes routes in one group, which can't have {key}={value}")
         return group
-    live = pipeline.branch(group.get("route", "")).hyperparameters
+    branch = pipeline.branch(group.get("route", ""))
+    live = branch.hyperparameters
+    layered = layered_group(live, group, factors)
+    branch.override(**{key: value for key, value in layered.items() if key in live})
+    group = {**group, **layered}
     return plain_numbers({**group, **scheduled_group(live, group, total)})
 
 
@@ -61,17 +75,38 @@ def options_of(pipeline: Pipeline, exclude: Sequence[str] | None, maximize: bool
 
 
 def parts_of(
-    group: Any, pipeline: Pipeline, names: Names, kinds: Kinds, others: Sequence[dict[str, Any]]
-) -> Iterator[Any]:
-    """A user's group, or what becomes of it where the pipeline has routes.
+    group: Any,
+    pipeline: Pipeline,
+    names: Names,
+    kinds: Kinds,
+    others: Sequence[dict[str, Any]],
+    layers: Layers | None,
+) -> Iterator[tuple[Any, Factors]]:
+    """A user's group, or what becomes of it where the pipeline has routes or layers differ; and the layers' factors.
 
     Args:
         kinds: as they were when the optimizer was built from a module, else None.
         others: the groups that are there.
+        layers: where a number differs from layer to layer.
     """
     if not isinstance(group, dict):  # torch will say so
-        yield group
+        yield group, {}
         return
+    if layers is not None and names.module is not None and others:  # a module may have grown
+        layers = Layers(names.module, ())
+    for part in _on_routes(group, pipeline, names, kinds, others):
+        if layers is None:
+            yield part, {}
+            continue
+        route = part.get("route", "")
+        branch = pipeline.branches.get(route if isinstance(route, str) else "", pipeline)
+        yield from layers.parts(part, branch.layerwise)
+
+
+def _on_routes(
+    group: dict[str, Any], pipeline: Pipeline, names: Names, kinds: Kinds, others: Sequence[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """A group, or its parts where the pipeline has routes."""
     if kinds is not None:
         group = _with_names(group, names, others)
     if "" in pipeline.branches or "route" in group:

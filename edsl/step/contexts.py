@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edsl.errors import EdslError
 from edsl.language.context import At
 from edsl.numerics import matrices
 from edsl.numerics.newton_schulz import newton_schulz
@@ -51,8 +52,7 @@ class TorchContext(At):
         return x.sqrt() if isinstance(x, Tensor) else x**0.5  # the root of a size is a number
 
     def elementwise(self, name: str, *parts: Any) -> Any:
-        first, *rest = parts
-        return super().elementwise(name, first if isinstance(first, Tensor) else self._number(first), *rest)
+        return super().elementwise(name, *(part if isinstance(part, Tensor) else self._number(part) for part in parts))
 
     def _number(self, value: Any) -> Tensor:
         """A number or a size, as a scalar of the step."""
@@ -99,6 +99,8 @@ class TorchContext(At):
 
     def _next_total(self) -> Tensor | None:
         """The answer to the next question about all layers, where it is known."""
+        if self._added == len(self._totals):
+            raise EdslError("a step asks for at.total that can't be read on letters: take its functions from `at`")
         self._added += 1
         return self._totals[self._added - 1]
 

@@ -218,14 +218,12 @@ class ParameterStep:
             factor = name in self.plan.factor_buffers
             laid = buffer.resolve_neg().contiguous() if factor else self._like_parameter(buffer)
             if laid is not buffer:
-                is_plain = self.shards is None or name in self.plan.scalars
-                self.state[name] = laid if is_plain else self.shards.wrap(laid)
+                self.state[name] = laid if self.shards is None or name in self.plan.scalars else self.shards.wrap(laid)
             found.append(laid)
         return found
 
     def shards_of(self, name: str) -> Any:
-        """How a buffer of a sharded parameter is sharded; a number of the layer is not, and travels as copies."""
-        assert self.shards is not None  # asked of those only
+        """How a buffer of a sharded parameter is sharded; a number of the layer travels as copies."""
         if name in self.plan.scalars:
             return Copies(self.shards, self.state[name].shape)
         return Shards(self.state[name]) if name in self.plan.factor_buffers else self.shards

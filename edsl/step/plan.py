@@ -67,7 +67,7 @@ class GroupPlan:
         self._numbers: list[float] = [getattr(self.stages[index], field) for index, field in self.entries]
         self._place_of = {entry: place for place, entry in enumerate(self.entries)}
         self._scheduled = self._scheduled_places()
-        self._followed = self._followed_stages()
+        self._followed: dict[str, float] | None = None  # the scheduled numbers that the others stand for
 
     @property
     def pipeline(self) -> Pipeline:
@@ -131,6 +131,7 @@ class GroupPlan:
         for index, own in changes.items():
             stages[index] = self._changed(index, own)
         self.values.update(values)
+        self._followed = None
         self.stages = tuple(stages)
         for index, own in changes.items():
             for field in (*own, *stages[index].hidden_fields()):
@@ -145,7 +146,7 @@ class GroupPlan:
         if index in self.memory:
             needed: Any = type(stage.init(0.0))
             if needed is not self.memory[index]:
-                self._check_buffers(stage, needed, self.memory[index])
+                _check_buffers(stage, needed, self.memory[index])
         exact = "e" if stage.hidden_fields() else stage.name  # that of a rule is the E within it
         for field in stage.constant:
             if getattr(stage, field) != getattr(before, field):
@@ -157,14 +158,6 @@ class GroupPlan:
                 )
         spared = before.spared_values() if self.spared else {}
         return stage.bind({field: spared[field] for field in values if field in spared}) if spared else stage
-
-    def _check_buffers(self, stage: Stage, needed: Any, built: Any) -> None:
-        lost = [name for name in needed._fields if name not in built._fields]
-        if lost:
-            raise EdslError(
-                f"{stage.name}: was built without its buffers {', '.join(lost)} because a value was 0; "
-                "build the optimizer with the value above 0 to schedule it"
-            )
 
     def record_values(self, group: dict[str, Any], keys: Iterable[str]) -> None:
         """Remember the group's current objects under these keys, for `moved` to compare with."""
@@ -184,25 +177,25 @@ class GroupPlan:
             found = [(key, (i, name)) for key, (i, name) in found if name not in self.stages[i].spared_values()]
         return tuple((key, self._place_of[entry]) for key, entry in found)
 
-    def _followed_stages(self) -> tuple[tuple[int, dict[str, str], tuple[str, ...]], ...]:
-        """The rules with numbers on schedules: the fields and their keys, and what the stages within take of them."""
-        fields: dict[int, dict[str, str]] = {}
-        for key, place in self._scheduled:
-            index, field = self.entries[place]
-            fields.setdefault(index, {})[field] = key
-        return tuple((i, own, hidden) for i, own in fields.items() if (hidden := self.stages[i].hidden_fields()))
-
     def numbers(self, k: int) -> list[float]:
         """The live values of step k, as `live_layout` has them."""
-        if self._scheduled:
-            now = self.following.now()
-            for key, place in self._scheduled:
-                self._numbers[place] = now[key]
-            for index, own, hidden in self._followed:
-                stage = self.stages[index].bind({field: now[key] for field, key in own.items()})
+        if self._scheduled and (now := self.following.now()) is not self._followed:
+            self._follow(now)
+        return self.live_layout.vector(self._numbers, k, self.estimator.looks(k))
+
+    def _follow(self, now: dict[str, float]) -> None:
+        """Take over the scheduled numbers of a step, and what follows from them in stages within rules."""
+        within: dict[int, dict[str, float]] = {}
+        for key, place in self._scheduled:
+            self._numbers[place] = now[key]
+            index, field = self.entries[place]
+            within.setdefault(index, {})[field] = now[key]
+        for index, own in within.items():
+            if hidden := self.stages[index].hidden_fields():
+                stage = self.stages[index].bind(own)
                 for field in hidden:
                     self._numbers[self._place_of[index, field]] = getattr(stage, field)
-        return self.live_layout.vector(self._numbers, k, self.estimator.looks(k))
+        self._followed = now
 
     def live(self, k: int, device: torch.device) -> Tensor:
         """The vector of these numbers; float64, so that 1 − β keeps its digits."""
@@ -232,11 +225,7 @@ class GroupPlan:
     @cached_property
     def asks_about_layers(self) -> bool:
         """Whether a step needs more of its layer, or of all layers, than one element after another."""
-        asks = (
-            bool(segment.analysis.reductions or segment.analysis.totals) or segment.needs_total_norm
-            for segment in self.segments
-        )
-        return self.is_matrix or any(asks)
+        return self.is_matrix or any(segment.asks_about_layers for segment in self.segments)
 
     @cached_property
     def factor_buffers(self) -> frozenset[str]:
@@ -268,8 +257,7 @@ class GroupPlan:
         found: dict[str, list[tuple[int, ...]]] = {}
         for stage, label in zip(self.pipeline.stages, self.pipeline.labels) if self.factor_buffers else ():
             for part in () if matrices is None else matrices.parts:
-                scalars = dict.fromkeys(stage.scalars(), (1,))
-                for name, shape in (stage.buffer_shapes(*part.shape) | scalars).items():
+                for name, shape in (stage.buffer_shapes(*part.shape) | dict.fromkeys(stage.scalars(), (1,))).items():
                     found.setdefault(state_name(label, name), []).append(shape)
         return found
 
@@ -288,9 +276,7 @@ class GroupPlan:
         shards = shards_of(parameter)
         for name, shape in self.shapes(parameter, matrices).items():
             dtype = self.dtype_of(name, parameter.dtype)
-            if name in self.scalars:
-                state[name] = torch.zeros(shape, dtype=dtype, device=parameter.device)
-            elif name in self.factor_buffers and shards is not None:
+            if name in self.factor_buffers - self.scalars and shards is not None:
                 state[name] = shards.zeros(shape, dtype)
             elif name in self.factor_buffers:
                 state[name] = torch.zeros(shape, dtype=dtype, device=parameter.device)
@@ -316,3 +302,13 @@ def buffer_names(pipeline: Pipeline) -> list[str]:
             if not stage.moves_weights:
                 names.update(dict.fromkeys(state_name(label, field) for field in type(stage.init(0.0))._fields))
     return list(names)
+
+
+def _check_buffers(stage: Stage, needed: Any, built: Any) -> None:
+    """Raises EdslError where a stage needs buffers that it was built without."""
+    lost = [name for name in needed._fields if name not in built._fields]
+    if lost:
+        raise EdslError(
+            f"{stage.name}: was built without its buffers {', '.join(lost)} because a value was 0; "
+            "build the optimizer with the value above 0 to schedule it"
+        )

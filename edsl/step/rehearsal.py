@@ -58,7 +58,7 @@ def _through(plan: GroupPlan, segment: Segment, theta: Tensor, x: Tensor) -> Ten
         gradient=x.clone(),
         live=plan.live(1, theta.device),
         total_norm=x.norm(),
-        totals=tuple(x.norm() for _ in segment.analysis.totals),
+        totals=tuple(x.norm() for _ in segment.totals),
         normals=tuple(torch.ones_like(theta) for _ in segment.noisy),
         hessian=torch.ones_like(theta) if any(stage.needs_hessian for stage in segment.stages) else None,
     )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from edsl.language.reductions import StepAnalysis, analyse
+from edsl.language.reductions import StepAnalysis, Total, analyse, totals_of
 from edsl.language.rules.names import state_name
 from edsl.language.stage import BaseUpdate, Stage
 from edsl.numerics.dtypes import working_dtype
@@ -33,6 +33,12 @@ class Segment:
     places: tuple[tuple[tuple[str, int], ...], ...]
     live_layout: LiveLayout
     updates: bool  # the last stage is the pipeline's last, so θ moves
+    scalars: frozenset[int] = field(init=False, compare=False)  # the places of buffers of one number a layer
+
+    def __post_init__(self) -> None:
+        own = {state_name(label, name) for label, stage in zip(self.labels, self.stages) for name in stage.scalars()}
+        found = frozenset(place for place, name in enumerate(self.buffers) if name in own)
+        object.__setattr__(self, "scalars", found)  # torch.compile follows no property that is cached on the way
 
     @property
     def needs_total_norm(self) -> bool:
@@ -76,12 +82,6 @@ class Segment:
             for name, shape in stage.buffer_shapes(rows, columns).items()
         }
         return {place: own[name] for place, name in enumerate(self.buffers) if name in own}
-
-    @cached_property
-    def scalars(self) -> frozenset[int]:
-        """The numbers of those of its buffers that are one number a layer."""
-        own = {state_name(label, name) for label, stage in zip(self.labels, self.stages) for name in stage.scalars()}
-        return frozenset(place for place, name in enumerate(self.buffers) if name in own)
 
     @cached_property
     def key(self) -> tuple[Any, ...]:
@@ -178,9 +178,24 @@ class Segment:
 
         return ask
 
+    @cached_property
+    def totals(self) -> tuple[Total, ...]:
+        """What its stages ask of all layers."""
+        return totals_of(self.stages, self.memory)
+
+    @property
+    def asks_about_layers(self) -> bool:
+        """Whether a step needs more of its layer, or of all layers, than one element after another."""
+        return bool(self.analysis.reductions or self.totals) or self.needs_total_norm
+
+    @property
+    def levels(self) -> int:
+        """How many times all layers are added up."""
+        return 1 + max((total.level for total in self.totals), default=-1)
+
     def totals_of(self, level: int) -> list[int]:
         """The numbers of its totals over all layers on one level."""
-        return [i for i, total in enumerate(self.analysis.totals) if total.level == level]
+        return [i for i, total in enumerate(self.totals) if total.level == level]
 
     def adding(self, level: int, is_shard: bool) -> Callable[..., Any]:
         """(θ, x, given, *memory) → what a layer, or a shard, adds to each total over all layers on one level."""

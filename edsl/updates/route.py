@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,6 +14,7 @@ from edsl.language.stage import BaseUpdate, Estimator, Stage
 
 if TYPE_CHECKING:
     from edsl.language.pipeline import Chain, Pipeline
+    from edsl.language.schedules.schedule import Schedule
 
 BY_MODULE = ("embedding", "norm", "head")
 APART = ("embedding", "head")  # matrices that matrix updates are not made for
@@ -180,6 +181,12 @@ class Route(BaseUpdate):
             changes.setdefault(branch, {})[key] = value
         changed = {name: Chain(self.pipelines[name].override(**new).stages[1:]) for name, new in changes.items()}
         return Route(tuple((name, changed.get(name, chain)) for name, chain in self.branches))
+
+    def unscheduled(self, number: Callable[[Schedule], float]) -> Route:
+        from edsl.language.pipeline import Chain
+
+        pipelines = {name: pipeline.unscheduled(number) for name, pipeline in self.pipelines.items()}
+        return Route(tuple((name, Chain(pipeline.stages[1:])) for name, pipeline in pipelines.items()))
 
     def spared_values(self) -> dict[str, Any]:
         return {}

@@ -67,6 +67,53 @@ def test_a_scheduler_of_torch_drives_lr_as_it_drives_torchs(scheduler, recipe):
     assert len(seen) > 1
 
 
+@pytest.mark.parametrize("scheduler", MAKERS)
+def test_a_scheduler_of_torch_on_a_key_with_a_schedule_is_refused_in_one_line(scheduler):
+    params, optimizer = build("adamw(lr=cosine(0.001, warmup=3))", total_steps=9)
+    ours = MAKERS[scheduler](optimizer)
+
+    def steps():
+        for _ in range(4):
+            take(optimizer, params)
+            ours.step(1.0) if scheduler == "ReduceLROnPlateau" else ours.step()
+
+    with pytest.raises(edsl.EdslError, match=r"^param group 0: lr follows cosine.*remove one of the two[^\n]*$"):
+        steps()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["linear", "cosine", "constant_with_warmup", "warmup_stable_decay"])
+def test_a_scheduler_of_transformers_on_a_key_with_a_schedule_is_refused_in_one_line(name):
+    get_scheduler = pytest.importorskip("transformers").get_scheduler
+    params, optimizer = build("adamw(lr=cosine(0.001, warmup=3))", total_steps=9)
+    own = {"scheduler_specific_kwargs": {"num_decay_steps": 3}} if name == "warmup_stable_decay" else {}
+    schedule = get_scheduler(name, optimizer, num_warmup_steps=2, num_training_steps=9, **own)
+
+    def steps():
+        for _ in range(4):
+            take(optimizer, params)
+            schedule.step()
+
+    with pytest.raises(edsl.EdslError, match=r"^param group 0: lr follows cosine.*remove one of the two[^\n]*$"):
+        steps()
+
+
+def test_a_scheduler_that_writes_back_what_is_there_is_none():
+    class Unchanged(schedulers.LRScheduler):
+        def get_lr(self):
+            return [group["lr"] for group in self.optimizer.param_groups]
+
+    params, optimizer = build("adamw(lr=cosine(0.001, warmup=3))", total_steps=9)
+    alone, other = build("adamw(lr=cosine(0.001, warmup=3))", total_steps=9)
+    schedule = Unchanged(optimizer)
+    for _ in range(6):
+        assert worst(take(optimizer, params), take(other, alone)) == 0
+        schedule.step()
+    saved = schedule.state_dict()
+    schedule.load_state_dict(saved)
+    assert worst(take(optimizer, params), take(other, alone)) == 0
+
+
 @every_recipe
 @pytest.mark.parametrize("scheduler", CYCLING)
 def test_a_cycling_scheduler_cycles_momentum_or_says_that_there_is_none(scheduler, recipe):

@@ -9,6 +9,17 @@ from workers import in_processes, network, resumed, saved, train
 import edsl
 
 SPECS = [*works("DCP"), "grad | e | torch.AdamW(lr=0.01)", "grad(accumulate=2) | guard | emuon | ema_weights"]
+SPECS += [
+    """
+@update
+def own(u, *, lr=0.1, beta: decay = 0.9):
+    m = ema(m, u, beta)
+    return -lr * direction(lamb(m))
+
+grad | e(alpha=linear(-5, to=0, steps=8)) | route(matrix=own(lr=depth(cosine(0.02, warmup=2, steps=8), by=0.7)), \
+other=adamw(lr=width(linear(0.1, steps=9), base=4)))
+"""
+]
 EXACT = [spec for spec in SPECS if spec != "esoap"]  # whose basis may turn with the number of processes
 
 

@@ -17,6 +17,7 @@ from workers import (
     in_processes,
     in_turn,
     network,
+    numbers_of_layers,
     partly_sharded,
     perceptron,
     refusal,
@@ -49,8 +50,39 @@ def row_normed(delta):
 
 grad | e | route(matrix=factored | row_normed, other=normed)
 """
+TOTALS = """
+@adaptor
+def shared(u):
+    return u / (1 + total(abs(u)) / norm(u))
+
+@update
+def counted(u, *, lr=0.1, beta: decay = 0.9):
+    length = length + norm(u)
+    r = ema(r, row_mean(u * u), beta)
+    return -lr * u / (sqrt(r) + length)
+
+@update
+def prodigy(u, *, lr=1.0, d0: positive = 0.01, beta: decay = 0.9):
+    start, old = first(theta, start), first(d0, d)
+    r = ema(r, old * old * total(u * (start - theta)), beta)
+    s = ema(s, old * old * u, beta)
+    v = ema(v, old * old * u * u, beta)
+    d = maximum(old, r / total(abs(s)))
+    return -lr * old * old * clip(u, norm=0.1) / (sqrt(v) + old)
+
+grad | shared | route(matrix=counted, other=prodigy)
+"""
+SCHEDULED = RULED.replace(
+    "grad | e | route(matrix=factored | row_normed, other=normed)",
+    "grad | e(alpha=linear(-5, to=0, steps=5)) | route("
+    "matrix=factored(lr=depth(cosine(0.02, warmup=2, steps=5), by=0.7)) | row_normed, "
+    "other=normed(lr=width(linear(0.1, steps=9), base=4)))",
+)
 OTHERS = [
     RULED,
+    TOTALS,
+    TOTALS.replace("route(matrix=counted, other=prodigy)", "prodigy"),
+    SCHEDULED,
     "grad | clip(norm=0.1) | alto",
     "grad | noise(std=0.1) | e | lars",
     "grad(accumulate=2) | guard | alto",
@@ -82,7 +114,7 @@ def two():
     runs |= {f"flattened {spec}": (flattened, spec) for spec in FLATTENED}
     runs |= {"weights": (averaged_weights, "alto | ema_weights(decay=0.9)"), "guard": (guarded, "grad | guard | alto")}
     runs |= {f"parts {how} {spec}": (in_parts, spec, how) for how in ("fsdp", "tp") for spec in PARTS}
-    runs |= {"half": (half_precision, "emuon")}
+    runs |= {"half": (half_precision, "emuon"), "numbers": (numbers_of_layers, TOTALS)}
     runs |= {"partly": (partly_sharded, "grad | clip(norm=0.1) | alto")}
     runs |= {f"alone {spec}": (begun_alone, spec) for spec in ("alto", "emuon", "eshampoo")}
     return in_processes(2, in_turn, runs)
@@ -92,13 +124,16 @@ def two():
 def three():
     """More processes than the last layer has rows: one has none of it."""
     return in_processes(
-        3, in_turn, {spec: (fsdp, spec) for spec in ("grad | clip(norm=0.1) | alto", "emuon", "eshampoo")}
+        3,
+        in_turn,
+        {spec: (fsdp, spec) for spec in ("grad | clip(norm=0.1) | alto", "emuon", "eshampoo", TOTALS)}
+        | {"numbers": (numbers_of_layers, TOTALS)},
     )
 
 
 @pytest.fixture(scope="module")
 def four():
-    runs = {f"hsdp {spec}": (fsdp, spec, "eager", 5, (2, 2)) for spec in ("alto", "emuon", "eshampoo")}
+    runs = {f"hsdp {spec}": (fsdp, spec, "eager", 5, (2, 2)) for spec in ("alto", "emuon", "eshampoo", TOTALS)}
     runs |= {f"tp {spec}": (tensor_parallel, spec) for spec in ("eadamw", "grad | clip(norm=0.1) | alto", "elars")}
     runs |= {"cut twice": (tensor_parallel_refusal, "emuon")}
     return in_processes(4, in_turn, runs)
@@ -124,7 +159,7 @@ def test_compiled_steps_on_shards_are_eager_ones_without_a_fallback(two, spec):
     assert distance(two[f"compiled {spec}"], single(spec)) <= 1e-12
 
 
-@pytest.mark.parametrize("spec", ["grad | clip(norm=0.1) | alto", "emuon", "eshampoo"])
+@pytest.mark.parametrize("spec", ["grad | clip(norm=0.1) | alto", "emuon", "eshampoo", TOTALS])
 def test_a_process_without_a_shard_of_a_layer_takes_part(three, spec):
     assert distance(three[spec], single(spec)) <= 1e-12
 
@@ -137,7 +172,15 @@ def test_what_fsdp1_flattened_steps_by_elements_and_is_refused_where_layers_are_
         assert re.search(FLATTENED[spec], two[f"flattened {spec}"])
 
 
-@pytest.mark.parametrize("spec", ["alto", "emuon", "eshampoo"])
+@pytest.mark.parametrize("count", ["two", "three"])
+def test_numbers_of_a_layer_are_the_same_on_every_process(request, count):
+    found = request.getfixturevalue(count)["numbers"]
+    alone = numbers_of_layers(0, TOTALS, mesh=False)
+    assert len({tuple(map(tuple, own)) for own in found}) == 1  # even where a process has nothing else of the layer
+    torch.testing.assert_close(torch.tensor(found[0]), torch.tensor(alone[0]), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("spec", ["alto", "emuon", "eshampoo", TOTALS])
 def test_copies_of_shards_step_alike(four, spec):
     assert distance(four[f"hsdp {spec}"], single(spec)) <= 1e-12
 

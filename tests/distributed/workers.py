@@ -200,6 +200,24 @@ def averaged_weights(rank, spec):
     return inside, weights(model)
 
 
+def numbers_of_layers(rank, spec, mesh=True):
+    """The buffers of one number a layer, as every process has them after training, or as one alone has them."""
+    model = sharded_model() if mesh else network()
+    optimizer = edsl.compile(spec, model, mode="eager")
+    train(model, optimizer, rank, dist.get_world_size() if mesh else 1, 3)
+    own = [
+        value.tolist()
+        for p in model.parameters()
+        for name, value in sorted(optimizer.state[p].items())
+        if name != "step" and not isinstance(value, dist.tensor.DTensor) and value.shape == (1,)
+    ]
+    if not mesh:
+        return [own]
+    found = [None] * dist.get_world_size()
+    dist.all_gather_object(found, own)
+    return found
+
+
 def partly_sharded(rank, spec):
     """Training where one layer alone is sharded; what is not has its gradients averaged by hand."""
     from torch.distributed.fsdp import fully_shard

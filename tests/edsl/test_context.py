@@ -21,8 +21,8 @@ from edsl.theory.text.notation import recurrences
 PRIMITIVES = {"function", "sqrt", "equal", "either", "isfinite", "where", "norm", "mean"}
 DERIVED = {"ema", "debias", "first", "every", "ratio", "finite", "clamp", "minimum", "maximum", "sign", "positive"}
 MATRICES = {"transpose", "product", "blocks", "whole", "orthogonal", "inverse_power", "eigenbasis", "refined"}
-ROWS = {"row_mean", "row_norm", "column_mean", "column_norm", "filled"}
-ASKED = {"fresh", "difference", "elementwise", "passed"}
+ROWS = {"row_mean", "row_norm", "column_mean", "column_norm", "scalar"}
+ASKED = {"fresh", "difference", "elementwise", "passed", "total"}
 SPECS = [
     "alto",
     "lion",

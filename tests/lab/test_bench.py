@@ -1,5 +1,6 @@
 """Benchmarks: what they measure, whom they name, what they refuse. Never how fast."""
 
+import functools
 import itertools
 import json
 import math
@@ -7,12 +8,14 @@ import sys
 
 import pytest
 import torch
+from problem import gradients, parameters, walk, worst
 from shell import run
 
 import edsl
 from edsl.errors import EdslError
 from edsl.lab.benchmarks import bench as bench_file
 from edsl.lab.benchmarks import rounds
+from edsl.lab.benchmarks import rules as rules_file
 from edsl.lab.benchmarks import schedule as schedule_file
 from edsl.lab.benchmarks.bench import bench, needed_memory
 from edsl.lab.benchmarks.contender import Contender, Copy, Entry, Gradients, Place
@@ -266,7 +269,7 @@ def test_bad_command_is_one_line_and_exit_code_2(words, said):
     assert err.count("\n") == 1
 
 
-def test_a_scheduled_step_is_timed_with_another_lr_at_each_step_beside_a_constant_one(monkeypatch):
+def test_scheduled_steps_are_timed_with_another_lr_at_each_step_beside_a_constant_one(monkeypatch):
     rates = {}
 
     class Watched(Contender):
@@ -277,11 +280,27 @@ def test_a_scheduled_step_is_timed_with_another_lr_at_each_step_beside_a_constan
 
     monkeypatch.setattr(schedule_file, "Contender", Watched)
     found = scheduled_step("alto", shapes=((8,), (4, 4)), steps=4)
-    constant, scheduled = rates.values()
+    constant, scheduled, text = rates.values()
     assert len(set(constant)) == 1
-    assert len(constant) == len(scheduled) == rounds.WARM_UP + 4
-    assert all(before != after for before, after in itertools.pairwise(scheduled))
+    assert len(constant) == len(scheduled) == len(text) == rounds.WARM_UP + 4
+    for changing in (scheduled, text):
+        assert all(before != after for before, after in itertools.pairwise(changing))
     assert found.ratio == found.scheduled_us / found.constant_us > 0
+    assert found.text_ratio == found.text_us / found.constant_us > 0
+
+
+def test_a_rule_and_a_class_that_are_timed_are_the_same_stage_and_a_chain_stands_beside_its_parts():
+    for dtype in (torch.float32, torch.float64):
+        histories = []
+        for spec in (rules_file.RULE, rules_file.AdEMAMix()):
+            params = parameters(dtype=dtype)
+            histories.append(walk(edsl.compile(spec, params, mode="eager"), params, gradients(20, dtype=dtype)))
+        assert worst(*histories) == 0
+    found = rules_file.rule_cost(shapes=((8,),), steps=2)
+    assert found.ratio == found.rule_us / found.class_us > 0
+    chain = rules_file.chain_cost(((4, 6),), rounds=1, build=functools.partial(edsl.compile, mode="eager"))
+    assert list(chain.step_ms) == [rules_file.CHAIN, "soap", "muon"]
+    assert chain.ratio.median > 0
 
 
 def test_a_schedule_without_steps_is_refused():

@@ -78,6 +78,16 @@ def _amsgrad(state: dict[str, Any], theta: Tensor, g: Tensor, k: int) -> Tensor:
     return -0.01 * (state["m"] / (state["peak"].sqrt() + 1e-8) + 0.1 * theta)
 
 
+def _a_on_m(state: dict[str, Any], theta: Tensor, g: Tensor, k: int) -> Tensor:
+    """Zhao et al. 2025 with a on m̂, lr 0.01, decay 0.1 and their defaults."""
+    state["a"] = 0.99 * state.get("a", 0) + 0.01 * (g - state.get("g", 0))
+    state["g"] = g.clone()
+    state["m"] = 0.9 * state.get("m", 0) + 0.1 * g
+    state["v"] = 0.999 * state.get("v", 0) + 0.001 * g.square()
+    root = (state["v"] / (1 - 0.999**k)).sqrt() + 1e-8
+    return -0.01 * ((state["m"] / (1 - 0.9**k) - 5 * state["a"]) / root + 0.1 * theta)
+
+
 def _adam_mini(state: dict[str, Any], theta: Tensor, g: Tensor, k: int) -> Tensor:
     """Zhang et al. 2025, Algorithm 1, a row a block of a matrix, else the layer, with lr 0.01 and decay 0.1."""
     squares = g.square().mean(1, keepdim=True) if g.dim() > 1 else g.square().mean()
@@ -85,16 +95,6 @@ def _adam_mini(state: dict[str, Any], theta: Tensor, g: Tensor, k: int) -> Tenso
     state["v"] = 0.999 * state.get("v", 0) + 0.001 * squares
     root = (state["v"] / (1 - 0.999**k)).sqrt() + 1e-8
     return -0.01 * (state["m"] / (1 - 0.9**k) / root + 0.1 * theta)
-
-
-def _cautious_decay(state: dict[str, Any], theta: Tensor, g: Tensor, k: int) -> Tensor:
-    """Liang et al. 2024, Algorithm 1, with the decay of Chen et al. 2025, lr 0.01 and decay 0.1."""
-    state["m"] = 0.9 * state.get("m", 0) + 0.1 * g
-    state["v"] = 0.999 * state.get("v", 0) + 0.001 * g.square()
-    step = state["m"] / (1 - 0.9**k) / ((state["v"] / (1 - 0.999**k)).sqrt() + 1e-8)
-    mask = (step * g > 0).double()
-    step = step * mask * (mask.numel() / (mask.sum() + 1))
-    return -0.01 * (step + 0.1 * theta * (step * theta >= 0))
 
 
 def _grokfast(parameters: list[Tensor]) -> Any:
@@ -151,6 +151,14 @@ def _agc(package: Any, parameter: Tensor) -> Tensor:
 
     assert parameter.grad is not None
     return agc(parameter, parameter.grad, 1e-3, 0.01, 1e-30)
+
+
+def _adam_atan2(state: dict[str, Any], theta: Tensor, g: Tensor, k: int) -> Tensor:
+    """Everett et al. 2024, with lr 0.01 and decay 0.1."""
+    state["m"] = 0.9 * state.get("m", 0) + 0.1 * g
+    state["v"] = 0.999 * state.get("v", 0) + 0.001 * g.square()
+    angle = torch.atan2(state["m"] / (1 - 0.9**k), (state["v"] / (1 - 0.999**k)).sqrt())
+    return -0.01 * (1.27 * angle + 0.1 * theta)
 
 
 def _adopt(parameters: list[Tensor]) -> Any:
@@ -217,6 +225,7 @@ def _radial_brake(state: dict[str, Any], theta: Tensor, g: Tensor, k: int) -> Te
 
 
 REFERENCES = (
+    Reference("a_on_m(lr=0.01, weight_decay=0.1)", "", loop(_a_on_m)),
     Reference(
         "nadam(lr=0.01, weight_decay=0.1)",
         "torch.optim.NAdam",
@@ -267,6 +276,7 @@ REFERENCES = (
         ),
         differs="adds 1e-15 to v, and in batches of tensors rounds numbers to float32",
     ),
+    Reference("adam_atan2(lr=0.01, weight_decay=0.1)", "", loop(_adam_atan2)),
     Reference(
         "adopt(lr=0.01, weight_decay=0.1)",
         "pytorch_optimizer.ADOPT",
@@ -302,7 +312,6 @@ REFERENCES = (
         "pytorch_optimizer.AdEMAMix",
         _kozistr("AdEMAMix", lr=0.01, weight_decay=0.1, weight_decouple=True, alpha=0.0, cautious=True),
     ),
-    Reference("cautious_adamw(lr=0.01, weight_decay=0.1, cautious_decay=True)", "", loop(_cautious_decay)),
     Reference(
         "adafactor(lr=0.01, weight_decay=0.1)",
         "pytorch_optimizer.AdaFactor",

@@ -14,9 +14,20 @@ RIGHT = [
     "@wrapper\ndef b(delta):\n    moved = theta + delta\n    return ratio(norm(theta), norm(moved)) * moved - theta\n\nsgd | b",
     "@adaptor\ndef c(u, *, n: whole = 3, way: choice('a', 'b') = 'a'):\n    if way == 'a':\n        u = every(n, u, -u)\n"
     "    return where(u > 0, u, tanh(u))\n\n@update\ndef d(u, *, lr=1):\n    return sgd(c(u, n=4), lr=lr)\n\ngrad | c | d",
+    "@update\ndef h(u, *, lr=0.1, beta: decay = 0.9):\n    m = ema(m, u, beta)\n    return -lr * m\n\n"
+    "grad | e(alpha=linear(-5, to=0)) | h(lr=depth(cosine(0.1, warmup=3, floor=0.1), by=0.5), beta=wsd(0.9, decay=0.2))",
     "@update\ndef f(u, *, lr=0.1):\n    r = ema(r, row_mean(u * u), 0.9)\n    return -lr * u / sqrt(r + 1e-8)\n\nf(lr=0.5)",
 ]
 VOCABULARY = [
+    *(
+        "cosine(0.1, warmup=3)",
+        "linear(0, to=5)",
+        "depth(0.1, by=0.5)",
+        "width(1, base=8)",
+        "step(1, at=3)",
+        "power",
+        "wsd",
+    ),
     *("u", "theta", "g", "k", "lr", "m", "v", "hessian", "normal", "rows", "looks", "beta2", "delta", "x"),
     *("sqrt", "ema", "norm", "mean", "where", "first", "every", "debias", "direction", "orthogonal", "product"),
     *("soap", "adam", "muon", "route", "guard", "clip", "grad", "alto", "e", "caution", "print", "open", "eval"),

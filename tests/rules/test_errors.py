@@ -52,7 +52,6 @@ BODIES = {
     "return route(u)": "route can't run within a rule: it takes stages",
     "return noise(u)": "noise can't run within a rule: it draws noise",
     "return guard(u)": "guard can't run within a rule",
-    "return clip(u, norm=1)": "its norm is over all parameters",
     "return 10 ** 400 * u": "this is no finite number",
     "return 9 ** 9 ** 9 * u": "this is no finite number",
     "return u / 0 * (1 / 0)": "this is no finite number",

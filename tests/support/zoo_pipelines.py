@@ -1,8 +1,10 @@
 """A pipeline for every entry of the zoo that trains small networks, vectors and all."""
 
 TRAINS = {
+    "a_on_m": "a_on_m(lr=0.01, alpha=-1)",
     "adafactor": "route(matrix=adafactor(lr=0.3), other=adafactor_unfactored(lr=0.3))",
     "adafactor_unfactored": "adafactor_unfactored(lr=0.3)",
+    "adam_atan2": "adam_atan2(lr=0.01)",
     "adam_mini": "route(matrix=adam_mini(lr=0.01), other=adam_mini_layer(lr=0.01))",
     "adam_mini_layer": "adam_mini_layer(lr=0.01)",
     "adamax": "adamax(lr=0.02)",
@@ -18,7 +20,7 @@ TRAINS = {
     "grokfast": "grad | grokfast(decay=0.9) | sgd(lr=0.1)",
     "hyperball": "adam(lr=0.05) | hyperball",
     "laprop": "laprop(lr=0.01)",
-    "mars": "mars(lr=0.01)",
+    "mars": "grad_pair | mars(lr=0.01)",
     "nadam": "nadam(lr=0.01)",
     "normuon": "route(matrix=normuon(lr=0.05), other=adamw(lr=0.01))",
     "prodigy": "prodigy(d0=0.001)",
@@ -37,5 +39,6 @@ TRAINS = {
 
 def behind_e(spec: str) -> str:
     """The same with E behind the estimator."""
-    adaptors = spec.removeprefix("grad | ")
-    return f"grad | e(alpha=-2, beta1=0.9) | {adaptors}"
+    estimator = "grad_pair" if spec.startswith("grad_pair") else "grad"
+    buffers = ", buffers=2" if estimator == "grad_pair" else ""
+    return f"{estimator} | e(alpha=-2, beta1=0.9{buffers}) | {spec.removeprefix(f'{estimator} | ')}"

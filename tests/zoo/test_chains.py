@@ -77,7 +77,24 @@ def scheduled_normuon(begun: Any, rows: Any) -> Any:
     return history
 
 
+def cautious_adamw_cautious_decay(begun: Any, rows: Any) -> Any:
+    """Liang et al. 2024, Algorithm 1, with the decay of Chen et al. 2025."""
+    theta, history = [t.copy() for t in begun], []
+    m, v = ([np.zeros(shape) for shape in SHAPES] for _ in range(2))
+    for k, row in enumerate(rows, start=1):
+        for i, g in enumerate(row):
+            m[i] = 0.9 * m[i] + 0.1 * g
+            v[i] = 0.999 * v[i] + 0.001 * g**2
+            step = m[i] / (1 - 0.9**k) / (np.sqrt(v[i] / (1 - 0.999**k)) + 1e-8)
+            agrees = (step * g > 0).astype(float)
+            step = step * agrees * agrees.size / (agrees.sum() + 1)
+            theta[i] = theta[i] - 0.01 * (step + 0.1 * np.where(step * theta[i] >= 0, theta[i], 0))
+        history.append([t.copy() for t in theta])
+    return history
+
+
 CHAINS = {
+    "cautious_adamw(lr=0.01, weight_decay=0.1, cautious_decay=True)": cautious_adamw_cautious_decay,
     "soap_then_muon(lr=0.02) | hyperball": soap_muon_hyperball,
     "grad | direction(soap) | muon(lr=0.02) | hyperball": soap_muon_hyperball,
     "row_normalised_muon(lr=0.02, weight_decay=0.1, cautious_decay=True)": row_muon_cautious_decay,

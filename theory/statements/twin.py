@@ -8,6 +8,7 @@ from typing import Any
 
 from edsl.language.domain import plain
 from edsl.language.pipeline import Pipeline
+from edsl.language.schedules.layerwise import is_plain
 from edsl.theory.statements.momentum import reads_adaptors
 from edsl.theory.statements.relations import is_qhm, qhm_values, with_update
 from edsl.theory.systems.exploration import decimal, places_of_e
@@ -45,6 +46,9 @@ def linear_twin(pipeline: Pipeline, base: Pipeline) -> Twin:
     if len(places) > 1:
         return Twin(None, "more than one E: no one momentum is as slow")
     stage: Any = pipeline.stages[places[0]]
+    for name in ("alpha", "beta1"):
+        if not is_plain(getattr(stage, name)):
+            return Twin(None, f"{name} is {getattr(stage, name)}: a twin is defined for a constant one")
     alpha, beta1 = decimal(stage.alpha), decimal(stage.beta1)
     if alpha == 0:
         return Twin(None, "alpha is 0: it would be the optimizer itself")
@@ -57,8 +61,10 @@ def linear_twin(pipeline: Pipeline, base: Pipeline) -> Twin:
                 None, f"what {branch.update.name} averages is its own affair: no momentum is known to be as slow"
             )
         name = "momentum" if "momentum" in branch.keys else "beta2"
-        momentum = _momentum(branch, name)
         whose = branch.update.name
+        if not is_plain(branch.hyperparameters.get(name)):
+            return Twin(None, f"{name} of {whose} is {branch.hyperparameters[name]}: a twin needs a constant one")
+        momentum = _momentum(branch, name)
         if momentum == 0:
             return Twin(None, f"{whose} averages no gradients here: it has no momentum that could be slower")
         if not reads_adaptors(branch, momentum):

@@ -21,6 +21,7 @@ from edsl.errors import EdslError, brief
 from edsl.language.context import NamedAt
 from edsl.language.operations import OPERATIONS
 from edsl.language.pipeline import Pipeline
+from edsl.language.schedules.layerwise import is_plain
 from edsl.language.stage import Stage
 
 THETA, CURVATURE, NOISE, Z = sympy.Symbol("theta"), sympy.Symbol("h"), sympy.Symbol("xi"), sympy.Symbol("z")
@@ -69,7 +70,9 @@ class LinearSystem:
 
 
 def exact(value: Any) -> Any:
-    """A number as the rational that its decimal text says: 0.99 is 99/100."""
+    """A number as the rational that its decimal text says: 0.99 is 99/100; raises NotLinear for one on a schedule."""
+    if not is_plain(value):
+        raise NotLinear(f"the linear model is of constant numbers, got {value!r}; write its value of some step")
     if isinstance(value, Fraction):
         return sympy.Rational(value.numerator, value.denominator)
     return sympy.Rational(repr(value)) if isinstance(value, float) else sympy.sympify(value)

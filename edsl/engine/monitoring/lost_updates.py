@@ -88,7 +88,7 @@ def _can_be_seen(item: ParameterStep) -> bool:
     """Whether a step can be computed here alone: of a shard, where nothing is asked of the whole layer."""
     if len(item.plan.segments) == 1 and item.local.dtype not in HALF:
         return False
-    if any(part.analysis.totals for part in item.plan.segments):
+    if any(part.totals for part in item.plan.segments):
         return False  # that of some layers is none
     plain = [not part.analysis.reductions and part.serves_all_sizes for part in item.plan.segments]
     return not item.is_sharded_here or (len(plain) == 1 and plain[0] and not item.plan.segments[0].needs_total_norm)

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 from typing import Any
@@ -137,7 +138,8 @@ class Bench:
 
     def _measure(self, firsts: dict[str, FirstStep], watch: Callable[[str], None]) -> Report:
         gradients = Gradients(self.shapes, self.place)
-        contenders = [Contender(entry, self.shapes, self.place) for entry in self.entries]
+        build = partial(compile, total_steps=self.steps)
+        contenders = [Contender(entry, self.shapes, self.place, build) for entry in self.entries]
         copy = Copy(self.elements, self.place)
         compiled = {}
         for contender in contenders:
@@ -192,7 +194,7 @@ def bench(
         against: optimizers of other packages, each with its defaults: torch.NAME (fused where it can be),
             torch_optimizer.NAME, pytorch_optimizer.NAME, heavyball.NAME. A package that is not installed
             is named in the report.
-        steps: rounds that are timed, after the first step and three more.
+        steps: rounds that are timed, after the first step and three more; T of schedules.
         first_steps: measure each first step too, in two fresh processes; a peer that takes minutes for it
             is left out, and named.
 
@@ -216,7 +218,7 @@ def bench(
         raise EdslError(f"steps must be at least 1, got {steps}")
     shapes = parameter_set(params)
     for spec in specs:
-        _check_spec(spec, shapes)
+        _check_spec(spec, shapes, steps)
     peers, absent = _present(list(dict.fromkeys(against if BASELINE in against else [BASELINE, *against])))
     entries = (*map(_entry, specs), *(Entry(name, is_peer=True) for name in peers))
     seen: set[str] = set()
@@ -235,12 +237,12 @@ def _entry(spec: str) -> Entry:
     return Entry(line_of(spec), text=spec) if has_rules(spec) else Entry(spec)
 
 
-def _check_spec(spec: str, shapes: dict[str, Shape]) -> None:
+def _check_spec(spec: str, shapes: dict[str, Shape], steps: int) -> None:
     estimator = parse(spec).estimator
     if estimator.needs_closure or estimator.calls > 1:
         raise EdslError(f"{shown(spec)} can't be benchmarked: there is no loss to evaluate; use the estimator grad")
     empty = [(name, torch.nn.Parameter(torch.empty(shape, device="meta"))) for name, shape in shapes.items()]
-    compile(spec, empty, mode="eager")
+    compile(spec, empty, mode="eager", total_steps=steps)
 
 
 def _present(names: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ from edsl.lab.benchmarks.contender import Contender, Entry, Gradients, Place
 from edsl.lab.benchmarks.parameter_sets import Shape
 from edsl.lab.trials.clock import Clock
 from edsl.language.registry.plugins import load_plugin, loaded
+from edsl.language.schedules.group import ANY_TOTAL
+from edsl.optim.compile import compile
 
 _CACHES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "EDSL_CACHE_DIR")
 LIMIT = 600  # seconds that a first step may take, with its process
@@ -102,7 +105,8 @@ def _timed(task: dict[str, Any]) -> float:
         load_plugin(path)
     entry, place = Entry(**task["entry"]), Place(**task["place"])
     shapes = {name: tuple(shape) for name, shape in task["shapes"].items()}
-    gradients, contender = Gradients(shapes, place), Contender(entry, shapes, place)
+    build = partial(compile, total_steps=ANY_TOTAL)
+    gradients, contender = Gradients(shapes, place), Contender(entry, shapes, place, build)
     contender.prepare(gradients.tensors)
     clock = Clock(torch.device(place.device))
     began = clock.now()

@@ -12,6 +12,7 @@ from edsl.engine.paths import StepPath
 from edsl.errors import EdslError
 from edsl.lab.benchmarks.parameter_sets import Shape
 from edsl.lab.closure import closure_for
+from edsl.language.schedules.group import ANY_TOTAL
 from edsl.language.spec import parse
 
 MOST = 48  # of a side: paths depend on the number of dimensions, not on sizes; 48 can be cut in 2, 3, 4, 6, 8, 12 …
@@ -36,7 +37,7 @@ def paths_on(spec: str, shapes: Mapping[str, Shape]) -> dict[tuple[StepPath, ...
         (name, torch.nn.Parameter(0.1 * torch.randn([min(size, MOST) for size in shape], generator=generator)))
         for name, shape in shapes.items()
     ]
-    optimizer: Any = edsl.compile(pipeline, named)
+    optimizer: Any = edsl.compile(pipeline, named, total_steps=ANY_TOTAL)
 
     def loss() -> torch.Tensor:
         return torch.stack([parameter.square().sum() for _, parameter in named]).sum()

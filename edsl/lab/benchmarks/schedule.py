@@ -1,37 +1,50 @@
-"""What a schedule costs: steps whose lr has changed, beside steps whose lr has not, in turn in one process."""
+"""What a schedule costs: steps whose lr follows one, a scheduler's or the text's, beside steps of a constant lr."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from edsl.errors import EdslError
 from edsl.lab.benchmarks.contender import Contender, Entry, Gradients, Place
 from edsl.lab.benchmarks.parameter_sets import Shape
-from edsl.lab.benchmarks.rounds import WARM_UP
-from edsl.lab.trials.clock import Clock
+from edsl.lab.benchmarks.rounds import WARM_UP, fastest
+from edsl.language.schedules.schedule import Schedule, Scheduled
+from edsl.language.spec import parse
 
 _RATES = (0.01, 0.009)
 
 
 @dataclass(frozen=True)
 class ScheduledStep:
-    """The fastest step with an unchanged lr and with a new one, in microseconds."""
+    """The fastest step in microseconds.
+
+    Attributes:
+        constant_us: with an unchanged lr.
+        scheduled_us: with a new one, as a scheduler writes it.
+        text_us: with a schedule in the text.
+    """
 
     constant_us: float
     scheduled_us: float
+    text_us: float
 
     @property
     def ratio(self) -> float:
         return self.scheduled_us / self.constant_us
 
+    @property
+    def text_ratio(self) -> float:
+        return self.text_us / self.constant_us
+
 
 def scheduled_step(
     spec: str = "alto", shapes: Sequence[Shape] = ((64,),) * 20, steps: int = 1000, device: str = "cpu"
 ) -> ScheduledStep:
-    """Time steps of two optimizers in turn, of which one gets another lr before each, as by torch's schedulers.
+    """Time steps of three optimizers in turn.
+
+    One has a constant lr; one gets another before each step, as by torch's schedulers; one follows a schedule of its
+    text, a cosine behind a warmup, so that its lr changes at each step too.
 
     The fastest of many is compared, since what is measured is a few microseconds of Python.
 
@@ -50,18 +63,20 @@ def scheduled_step(
         raise EdslError(f"steps must be at least 1, got {steps}")
     named = {f"{place}": shape for place, shape in enumerate(shapes)}
     place = Place(device, "float32")
-    constant, scheduled = Contender(Entry(spec), named, place), Contender(Entry(spec), named, place)
-    groups = scheduled.optimizer.param_groups
-    if any("lr" not in group for group in groups):
+    pipeline = parse(spec)
+    if "lr" not in pipeline.hyperparameters:
         raise EdslError(f"{spec} has no lr to schedule")
-    gradients, clock = Gradients(named, place), Clock(torch.device(device))
-    seconds: dict[str, list[float]] = {"constant": [], "scheduled": []}
-    for number in range(WARM_UP + steps):
-        for group in groups:
+    total = 2 * (WARM_UP + steps)
+    cosine = Scheduled(Schedule("cosine", _RATES[0], (("warmup", WARM_UP), ("steps", total))))
+    runners = {
+        "constant": Contender(Entry(spec), named, place),
+        "scheduled": Contender(Entry(spec), named, place),
+        "text": Contender(Entry("text", text=str(pipeline.override(lr=cosine))), named, place),
+    }
+
+    def set_rates(number: int) -> None:
+        for group in runners["scheduled"].optimizer.param_groups:
             group["lr"] = _RATES[number % 2]
-        for name, runner in (("constant", constant), ("scheduled", scheduled)):
-            runner.prepare(gradients.tensors)
-            began = clock.now()
-            runner.optimizer.step()
-            seconds[name].append(clock.now() - began)
-    return ScheduledStep(*(1e6 * min(seconds[name][WARM_UP:]) for name in ("constant", "scheduled")))
+
+    took = fastest(runners, Gradients(named, place), device, steps, set_rates)
+    return ScheduledStep(*(1e6 * took[name] for name in runners))

@@ -19,6 +19,7 @@ from edsl.kernels.toolchain import LIBRARY
 from edsl.lab.closure import closure_for
 from edsl.lab.trials.device import usable_device
 from edsl.language.pipeline import Pipeline
+from edsl.language.schedules.group import ANY_TOTAL
 from edsl.language.spec import parse
 from edsl.numerics.dtypes import read_dtype
 from edsl.optim.compile import compile
@@ -71,7 +72,8 @@ def warm(spec: str, shapes: Mapping[str, Sequence[int]], dtype: str = "float32",
     ]
     tensors = [tensor for group in groups for _, tensor in group["params"]]
     known, began = _compiled(), time.perf_counter()
-    optimizer = compile(pipeline, groups if "" not in pipeline.branches else groups[0]["params"])
+    given = groups if "" not in pipeline.branches else groups[0]["params"]
+    optimizer = compile(pipeline, given, total_steps=ANY_TOTAL)
     assert isinstance(optimizer, PipelineOptimizer)  # another package's alone has gone
     for _ in range(2 * pipeline.estimator.calls):
         _step(optimizer, tensors)

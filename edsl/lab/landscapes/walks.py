@@ -78,6 +78,7 @@ def walk(
     start after the other.
 
     Args:
+        steps: also T of schedules.
         rates: a learning rate for each start, or None for the spec's.
         tick: called with the number of each finished step.
 
@@ -146,7 +147,7 @@ def _walk_together(
     groups: Any = parameters
     if rates is not None:
         groups = [{"params": [parameter], "lr": rate} for parameter, rate in zip(parameters, rates)]
-    optimizer: Any = compile(pipeline, groups)
+    optimizer: Any = compile(pipeline, groups, total_steps=steps)
     closure = closure_for(pipeline, optimizer, lambda: landscape.function(torch.stack(parameters)).sum())
     seen = torch.empty(steps + 1, *starts.shape, dtype=torch.float64)
     seen[0] = starts

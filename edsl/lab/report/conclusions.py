@@ -30,8 +30,10 @@ def question(race: Race) -> str:
 def budget(race: Race) -> list[str]:
     """What each optimizer was given, as sentences."""
     setting, tuning = race.setting, race.tuning
+    own = any(parse(entrant.spec).schedules for entrant in race.entrants)
     said = [
-        f"Each trial has {setting.budget:g} {setting.unit}, the learning rate on a {setting.schedule} schedule.",
+        f"Each trial has {setting.budget:g} {setting.unit}, the learning rate on a {setting.schedule} schedule"
+        f"{'; what a spec has on a schedule follows that' if own else ''}.",
         f"Each optimizer has {race.seeds} final trial{'s' if race.seeds > 1 else ''}, on the same initial weights and "
         "the same order of batches as the others.",
     ]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edsl.language.pipeline import Pipeline
+from edsl.language.schedules.group import ANY_TOTAL
 from edsl.optim.compile import compile
 
 UNITS = ("steps", "evaluations", "seconds")  # of a budget
@@ -45,4 +46,4 @@ class Setting:
 def check_fit(pipeline: Pipeline, model: Any) -> None:
     """Raises EdslError when a pipeline can't take a model's parameters, such as muon a bias."""
     if not pipeline.update.moves_weights:
-        compile(pipeline, model, mode="eager", total_steps=2**40)  # which any warmup fits in
+        compile(pipeline, model, mode="eager", total_steps=ANY_TOTAL)

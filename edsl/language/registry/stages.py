@@ -13,6 +13,8 @@ STAGES = {
     "grad": "edsl.estimators.backprop:Backprop",
     "spsa": "edsl.estimators.spsa:Spsa",
     "hutchinson": "edsl.estimators.hutchinson:Hutchinson",
+    "grad_pair": "edsl.estimators.grad_pair:GradPair",
+    "repel": "edsl.estimators.repel:Repel",
     "sam": "edsl.estimators.sam:Sam",
     "e": "edsl.adapters.exploration:Exploration",
     "clip": "edsl.adapters.clip:Clip",

@@ -25,6 +25,7 @@ from edsl.language.rules.syntax.parameters import domain_of, field_of
 from edsl.language.rules.syntax.source import Source
 from edsl.language.rules.syntax.tree import Definition, Function, Name, Parameter, Several, StageCall, called, walk
 from edsl.language.rules.syntax.words import VALUES, WORDS
+from edsl.language.schedules.reading import SCHEDULES
 from edsl.language.stage import BaseUpdate, Estimator, Stage, Wrapper
 
 MOST_STAGES = 64  # of a rule with all that it runs
@@ -32,7 +33,7 @@ TAKEN = frozenset(  # what calls and param groups hold beside hyper-parameters
     (
         *("params", "param_names", "pipeline", "stages", "exclude", "maximize", "route", "nominal_lr", "schedules"),
         *("calls", "nonfinite_steps", "batch_size", "mode", "spec", "state_dtype", "differentiable", "total_steps"),
-        *("initial_lr", "max_lr", "min_lr", "capturable", "foreach", "fused", "model", "self", "step"),
+        *("initial_lr", "max_lr", "min_lr", "capturable", "foreach", "fused", "model", "self", "step", "scales"),
     )
 )
 
@@ -106,6 +107,9 @@ def _found(name: str, definition: Definition, source: Source, outside: Outside) 
     node = next(one for one in walk(*definition.body) if isinstance(one, StageCall) and one.name == name)
     kind = outside.find(name)
     if kind is None:
+        if name in SCHEDULES:
+            said = f"{name} is a schedule, which stands where a rule is called: {definition.name}(lr={name}(…))"
+            source.refuse(said, node)
         hint = nearest(name, [*WORDS, *outside.names()], "words and stages")
         source.refuse(f"unknown function or stage {name}; {hint}", node)
     reason = why_not_within(kind)

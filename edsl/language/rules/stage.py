@@ -22,6 +22,7 @@ from edsl.language.rules.paths import Path
 from edsl.language.rules.shapes import COLUMNS, ELEMENT, ROWS, SCALAR, Shape
 from edsl.language.rules.syntax.source import Source
 from edsl.language.rules.syntax.tree import Binary, Definition, Literal, Name, Negative, Several, StageCall, walk
+from edsl.language.schedules.layerwise import bare_number
 from edsl.language.stage import Adaptor, BaseUpdate, Stage, Wrapper
 
 DIRECTION_SETS = {"lr": 1.0, "weight_decay": 0.0}  # what a direction sets: Δθ at lr 1, without decay
@@ -105,6 +106,17 @@ class Variant:
     shapes: Mapping[str, Shape]
     calls: tuple[Call, ...]
 
+    @property
+    def scalars(self) -> tuple[str, ...]:
+        """The buffers of one number a layer."""
+        return tuple(name for name, shape in self.shapes.items() if shape == SCALAR)
+
+    def buffer_shapes(self, rows: int, columns: int) -> dict[str, tuple[int, ...]]:
+        """The buffers of rows or columns, with their shapes."""
+        sizes = {ROWS: rows, COLUMNS: columns}
+        own = {name: shape for name, shape in self.shapes.items() if shape not in (ELEMENT, SCALAR)}
+        return {name: (sizes.get(height, 1), sizes.get(width, 1)) for name, (height, width) in own.items()}
+
 
 class RuleStage(Stage):
     """A stage whose recurrence is a text.
@@ -131,7 +143,7 @@ class RuleStage(Stage):
     _program: Program
     _spared: bool
 
-    def _complete(self) -> None:
+    def _prepare(self) -> None:
         self._equip(spared=False)
         if self.counts:
             self._check_numbers()
@@ -148,8 +160,7 @@ class RuleStage(Stage):
 
     def _equip(self, spared: bool, known: Mapping[str, Any] | None = None) -> None:
         """Build the stages within, and find the code."""
-        built = known or {}
-        nested = tuple(built.get(call.label) or self._built(call, spared) for call in self.variant.calls)
+        nested = tuple(self._built(call, spared, known or {}) for call in self.variant.calls)
         self._check_together(nested)
         numbers = tuple(
             tuple((name, f"{call.label}__{name}") for name in (*stage.live_fields(), *stage.hidden_fields()))
@@ -158,6 +169,9 @@ class RuleStage(Stage):
         _hold(self, nested, numbers, self._code(nested), spared)
         self.__dict__["_settled"] = True  # its betas are in its own author's order
 
+    def _with_knot(self, field: str, knot: float) -> Any:
+        return self.revalued({field: knot})  # whose stages within are built anew, so that their checks speak
+
     def _check_together(self, nested: tuple[Any, ...]) -> None:
         """Raises FieldError for stages within that are good one by one and not together."""
         if len({stage.cut for stage in nested if stage.is_matrix}) > 1:
@@ -165,17 +179,11 @@ class RuleStage(Stage):
         if len({stage.refresh_every for stage in nested} - {0}) > 1 and any(stage.staggers for stage in nested):
             raise FieldError(f"{self.name}: stages that refresh at different periods can't be staggered", "")
 
-    def _check_knot(self, field: str, knot: float) -> None:
-        super()._check_knot(field, knot)
-        for call in self.variant.calls:
-            if field in call.names:
-                self._built(call, False, {field: knot})
-
-    def _built(self, call: Call, spared: bool, instead: Mapping[str, Any] | None = None) -> Any:
-        """A stage within, with other numbers instead of some of the rule's."""
-        others = instead or {}
+    def _built(self, call: Call, spared: bool, known: Mapping[str, Any]) -> Any:
+        if call.label in known:
+            return known[call.label]
         try:
-            stage = call.built(lambda name: others.get(name, getattr(self, name)))
+            stage = call.built(lambda name: bare_number(getattr(self, name)))
         except EdslError as reason:
             names = sorted(call.names)
             message = getattr(reason, "message", str(reason))
@@ -249,25 +257,23 @@ class RuleStage(Stage):
         return self._program.refresh(self, x, memory, at, due, begins)
 
     def buffer_shapes(self, rows: int, columns: int) -> dict[str, tuple[int, ...]]:
-        sizes = {ROWS: rows, COLUMNS: columns}
-        found: dict[str, tuple[int, ...]] = {
-            name: (sizes.get(shape[0], 1), sizes.get(shape[1], 1))
-            for name, shape in self.variant.shapes.items()
-            if shape not in (ELEMENT, SCALAR)
-        }
+        found = self.variant.buffer_shapes(rows, columns)
         for call, stage in zip(self.variant.calls, self._nested):
             found |= {f"{call.label}__{name}": shape for name, shape in stage.buffer_shapes(rows, columns).items()}
         return found
 
     def scalars(self) -> tuple[str, ...]:
-        own = (name for name, shape in self.variant.shapes.items() if shape == SCALAR)
         calls = zip(self.variant.calls, self._nested)
-        return (*own, *(f"{call.label}__{name}" for call, stage in calls for name in stage.scalars()))
+        return (*self.variant.scalars, *(f"{call.label}__{name}" for call, stage in calls for name in stage.scalars()))
 
     @property
     def needs_hessian(self) -> bool:
         own = bool({"hessian", "fresh", "looks"} & self.variant.path.words)
         return own or any(stage.needs_hessian for stage in self._nested)
+
+    @property
+    def reads_difference(self) -> bool:
+        return "difference" in self.variant.path.words
 
     @property
     def constant(self) -> tuple[str, ...]:

@@ -1,1 +1,1 @@
-"""Numbers that follow the step: forms, a schedule as a value, how one is read. Imports errors only."""
+"""Numbers that follow the step or differ from layer to layer: forms, values, how one is read. Imports errors only."""

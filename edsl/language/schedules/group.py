@@ -7,11 +7,14 @@ from functools import lru_cache
 from typing import Any
 
 from edsl.errors import EdslError, shown
+from edsl.language.schedules.layerwise import carried, layerwise_in, scheduled_in
 from edsl.language.schedules.reading import read_text
-from edsl.language.schedules.schedule import Schedule, Scheduled
+from edsl.language.schedules.schedule import Schedule
 
 TEXTS = "schedules"  # in a group: its schedules' texts, by the keys of their values
 TOTAL = "total_steps"  # in a group: T
+SCALES = "scales"  # in a group: the factors of its layers, by the keys of their values
+ANY_TOTAL = 2**40  # a T for who steps next to nothing: every warmup fits in it
 
 
 class StepClock:
@@ -28,6 +31,21 @@ def read_total(total: Any) -> int | None:
     raise EdslError(f"total_steps must be a whole number above 0, got {shown(total)}")
 
 
+def layered_group(live: Mapping[str, Any], group: Mapping[str, Any], factors: Mapping[str, float]) -> dict[str, Any]:
+    """What a new group holds for what differs from layer to layer: its numbers, perhaps on schedules, and the factors.
+
+    Args:
+        live: the spec's hyper-parameters.
+        group: what a user gave: a value there is that of a layer whose factor is 1.
+        factors: of the group's layers.
+    """
+    found = layerwise_in(live)
+    if not found or SCALES in group:  # that of another optimizer
+        return {}
+    own = {key: carried(value, group.get(key, value)) for key, value in found.items()}
+    return {**{key: value.at(factors.get(key, 1.0)) for key, value in own.items()}, SCALES: dict(factors)}
+
+
 def scheduled_group(live: Mapping[str, Any], group: Mapping[str, Any], total: int | None) -> dict[str, Any]:
     """What a new group holds for the schedules of a spec: their texts, T, and the values of the first step.
 
@@ -38,9 +56,8 @@ def scheduled_group(live: Mapping[str, Any], group: Mapping[str, Any], total: in
     if TEXTS in group:  # that of another optimizer
         texts, total = group[TEXTS], group.get(TOTAL, total)
     else:
-        found = {key: value.schedule for key, value in live.items() if isinstance(value, Scheduled)}
-        given = {key: group[key] for key in found if key in group and not isinstance(group[key], Scheduled)}
-        texts = {key: str(s.with_value(given[key]) if key in given else s) for key, s in found.items()}
+        found = scheduled_in(live)
+        texts = {key: str(carried(value, group.get(key, value)).schedule) for key, value in found.items()}
     schedules = schedules_in({TEXTS: texts, TOTAL: total}, live)
     if not schedules:
         return {}

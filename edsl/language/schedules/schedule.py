@@ -51,7 +51,7 @@ class Schedule:
                 hint = nearest(name, known, "it has")
                 raise ArgumentError(f"{self.form}: unknown argument {shown(name)}; {hint}", name)
         merged = known | dict(self.given)
-        object.__setattr__(self, "value", _number(self.form, "the value", self.value, "", -math.inf, math.inf))
+        object.__setattr__(self, "value", read_finite(self.form, "the value", self.value, "", -math.inf, math.inf))
         object.__setattr__(self, "given", tuple((name, self._read(name, merged[name])) for name in known))
         if merged.get("to") is not None and merged["floor"]:
             raise ArgumentError("linear: to= is where it ends, so it takes no floor=", "floor")
@@ -73,7 +73,7 @@ class Schedule:
         if name in ("warmup", "steps", "decay"):
             return _steps(form, name, value, 0 if name == "warmup" else 1)
         low, high = {"floor": (0, 1), "by": (0, math.inf), "exponent": (0, 100)}.get(name, (-math.inf, math.inf))
-        return _number(form, name, value, name, low, high)
+        return read_finite(form, name, value, name, low, high)
 
     def _check_order(self, total: int | float | None) -> None:
         """Raises ArgumentError where a warmup or a decay does not fit in the steps, as far as these are known."""
@@ -85,7 +85,9 @@ class Schedule:
         taken = sum(part * whole if isinstance(part, float) and known else part for part in spans)
         if whole is not None and (FORMS[self.form].ends or taken != warmup) and spans and taken > whole:
             end = f"{total} steps" if known else "all steps"
-            raise ArgumentError(f"{self}: warmup and decay are longer than {end}", "warmup" if warmup else "decay")
+            long = " and ".join(name for name, length in (("warmup", warmup), ("decay", decay)) if length)
+            are = "are" if warmup and decay else "is"
+            raise ArgumentError(f"{self}: its {long} {are} longer than {end}", "warmup" if warmup else "decay")
         if FORMS[self.form].ends and known and "decay" not in self.arguments and taken >= total:  # pyright: ignore
             raise ArgumentError(f"{self}: its warmup must end before its {total} steps do", "warmup")
 
@@ -112,11 +114,19 @@ class Schedule:
             )
         steps = self.arguments["steps"]
         if total is not None and not isinstance(steps, int):
-            replace(self)._check_order(total if steps is None else max(1, int(steps * total)))
+            try:
+                self._check_order(total if steps is None else max(1, int(steps * total)))
+            except ArgumentError as reason:
+                raise EdslError(f"{key}={reason.message}; give more steps") from None
 
     def with_value(self, value: float) -> Schedule:
         """The same schedule of another value."""
         return replace(self, value=value)
+
+    def times(self, factor: float) -> Schedule:
+        """The same schedule of numbers that are so many times as large."""
+        given = tuple((name, v * factor if name == "to" and v is not None else v) for name, v in self.given)
+        return replace(self, value=self.value * factor, given=given)
 
     def formula(self, k: Any, total: Any, at: Any) -> Any:
         """The number at step k of T, in the arithmetic of `at`."""
@@ -168,8 +178,8 @@ class Schedule:
 
     def __str__(self) -> str:
         defaults = FORMS[self.form].own | COMMON
-        others = [f"{name}={_plain(value)}" for name, value in self.given if value != defaults[name]]
-        return f"{self.form}({', '.join([_plain(self.value), *others])})"
+        others = [f"{name}={plain(value)}" for name, value in self.given if value != defaults[name]]
+        return f"{self.form}({', '.join([plain(self.value), *others])})"
 
 
 class Scheduled(float):
@@ -198,14 +208,8 @@ class Scheduled(float):
         return Scheduled, (self.schedule,)
 
 
-def carried(before: Any, value: Any) -> Any:
-    """A new value for a hyper-parameter: it keeps the schedule of the one before, unless it brings its own."""
-    if isinstance(before, Scheduled) and not isinstance(value, (Scheduled, bool, str, type(None))):
-        return Scheduled(before.schedule.with_value(value))
-    return value
-
-
-def _number(form: str, said: str, value: Any, name: str, low: float, high: float) -> float:
+def read_finite(form: str, said: str, value: Any, name: str, low: float, high: float) -> float:
+    """A finite number between two bounds; raises ArgumentError for anything else, `said` its name in words."""
     try:
         number = float(value) if not isinstance(value, (bool, str)) else math.nan
     except Exception:  # a value of the user's own type may raise anything
@@ -225,8 +229,9 @@ def _steps(form: str, name: str, value: Any, low: int) -> int | float:
     return value
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
+    """A number, or a tuple of them, as a spec prints it."""
     if isinstance(value, tuple):
-        return f"({', '.join(map(_plain, value))}{',' if len(value) == 1 else ''})"
+        return f"({', '.join(map(plain, value))}{',' if len(value) == 1 else ''})"
     text = repr(value)
     return text[:-2] if isinstance(value, float) and text.endswith(".0") else text

@@ -21,6 +21,7 @@ from edsl.language.rules.syntax.tree import (
     StageCall,
 )
 from edsl.language.rules.syntax.words import DIRECTION, VALUES, WORDS
+from edsl.language.schedules.reading import SCHEDULES
 
 MOST_NODES = 2_000
 MOST_DEPTH = 30
@@ -60,7 +61,9 @@ class ExpressionReader:
             if isinstance(node, ast.Constant) and type(node.value) not in (int, float):
                 raise self.error("expected a number", node)
         if not isinstance(node, ast.Constant) or not isinstance(node.value, (bool, int, float, str, type(None))):
-            raise self.error(f"expected a number, True, False or a text, got {what_is(node)}", node)
+            called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in SCHEDULES
+            hint = "; a schedule stands where the rule is called" if called else ""
+            raise self.error(f"expected a number, True, False or a text, got {what_is(node)}{hint}", node)
         if type(node.value) in (int, float):
             return sign * self.number(node)
         return node.value
