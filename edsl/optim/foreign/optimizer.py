@@ -13,7 +13,7 @@ from torch import Tensor
 from edsl.errors import EdslError
 from edsl.language.pipeline import Pipeline
 from edsl.language.registry.provenance import KEY
-from edsl.language.schedules.group import TEXTS, TOTAL
+from edsl.language.schedules.group import SCALES, TEXTS, TOTAL
 from edsl.optim.evaluation import evaluating_alone
 from edsl.optim.foreign.build import example, takes_flags
 from edsl.optim.foreign.kept import ATTRIBUTES, attributes_of, is_data, key_of, named, restored, set_attributes
@@ -114,13 +114,13 @@ class ForeignOptimizer(PipelineOptimizer):
         for key, value in theirs.items():
             group.setdefault(key, value)
 
-    def _add(self, group: Any) -> None:
+    def _add(self, group: Any, factors: dict[str, float]) -> None:
         theirs: dict[str, Any] = {}
         if isinstance(group, dict) and takes_flags(_foreign(self.pipeline)):  # whose groups differ in what they hold
             ours = {"params", "param_names", *self.defaults, *self.pipeline.hyperparameters}
             theirs = {key: value for key, value in group.items() if key not in ours}
             group = {key: value for key, value in group.items() if key in ours}
-        super()._add(group)
+        super()._add(group, factors)
         self.param_groups[-1].update(theirs)
         if "_inner" in self.__dict__:  # which has not met this group
             self._complete(self.param_groups[-1])
@@ -129,7 +129,7 @@ class ForeignOptimizer(PipelineOptimizer):
     def _ours(self) -> frozenset[str]:
         """What param groups hold that is none of the foreign optimizer's business."""
         theirs = {"params", *_foreign(self.pipeline).defaults()}
-        return frozenset({*self.defaults, TEXTS, TOTAL, KEY, ATTRIBUTES, "param_names"} - theirs)
+        return frozenset({*self.defaults, TEXTS, TOTAL, SCALES, KEY, ATTRIBUTES, "param_names"} - theirs)
 
     def _theirs(self, group: dict[str, Any]) -> dict[str, Any]:
         """A group without what is edsl's. It descends, whatever the group does: the adaptors have had −g already."""
