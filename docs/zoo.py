@@ -43,7 +43,7 @@ RUNS = Path("runs/zoo")
 BASELINE = "adamw"
 RACES: dict[str, dict[str, Any]] = {  # of each task: what a trial may spend
     "digits": {"steps": 200, "batch": 128},
-    "mnist1d": {"steps": 400, "batch": 256},
+    "mnist1d": {"steps": 250, "batch": 256},
 }
 MATRIX = 1024  # rows and columns of the parameter whose state is counted
 
