@@ -16,7 +16,7 @@ def offered(line, word):
     asked = {**os.environ, "_EDSL_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(word)}
     code, out, err = run(env=asked)
     assert (code, err) == (0, "")
-    return out.splitlines()
+    return [line for line in out.splitlines() if line]
 
 
 @pytest.mark.parametrize("command", ["show", "compare", "sweep", "verify"])
