@@ -13,8 +13,6 @@ from edsl.errors import EdslError
 
 # option: (what it needs, the option that must have it, its values there)
 NEEDS = {
-    "trials": ("--lr auto", "lr", ("auto",)),
-    "tuner": ("--lr auto", "lr", ("auto",)),
     "address": ("--engine ray", "engine", ("ray",)),
     "gpus": ("--engine ray", "engine", ("ray",)),
 }
@@ -30,8 +28,12 @@ def check_effective(asked: Mapping[str, Any]) -> None:
     for name, (needed, other, values) in NEEDS.items():
         if name in asked and asked.get(other) not in values:
             raise EdslError(f"{_written(name)} has no effect without {needed}")
-    if "tune_seeds" in asked and asked.get("lr", "default") == "default":
-        raise EdslError("--tune-seeds has no effect without --lr auto, or factors such as --lr 0.1,1,10")
+    rate, tunes = asked.get("lr", "default"), bool(asked.get("tune"))
+    for name in ("trials", "tuner"):
+        if name in asked and rate != "auto" and not tunes:
+            raise EdslError(f"{_written(name)} has no effect without --lr auto, or --tune")
+    if "tune_seeds" in asked and rate == "default" and not tunes:
+        raise EdslError("--tune-seeds has no effect without --lr auto, or factors such as --lr 0.1,1,10, or --tune")
 
 
 def resumes(running: Running) -> bool:
@@ -85,6 +87,13 @@ def held_in(folder: Path) -> Any:
 
 
 def _extended(race: Any, seeds: int, folder: Path) -> Any:
+    if race.looks:
+        if seeds not in (race.seeds, race.looks[-1]):
+            raise EdslError(
+                f"the race in {folder} may stop early and has at most {race.looks[-1]} seeds, for which its verdicts "
+                "hold: drop --seeds, or choose another --out"
+            )
+        return race
     if seeds < race.seeds:
         raise EdslError(
             f"--seeds {seeds} is less than the {race.seeds} of the race in {folder}: a race can only be extended; "
@@ -150,6 +159,12 @@ def _epochs(race: Any, value: int) -> Any:
     return (steps, "steps"), (race.setting.budget, race.setting.unit)
 
 
+def _space(race: Any, value: str) -> Any:
+    from edsl.lab.races.space import read_space
+
+    return ", ".join(map(str, read_space(value))), race.tuning.space or "none"
+
+
 def _rate(race: Any, value: str) -> Any:
     tuning = race.tuning
     there = {"": "default", "fixed": ",".join(f"{factor:g}" for factor in tuning.factors)}.get(tuning.tuner, "auto")
@@ -190,18 +205,32 @@ def _setting(name: str) -> Any:
     return lambda race, value: (value, getattr(race.setting, name))
 
 
+def _task(race: Any, value: str) -> Any:
+    """A file by where it lies, others by their names."""
+    from edsl.lab.tasks.own import is_file
+
+    if race.source is None or not is_file(value):
+        return value, race.setting.task
+    path, _, name = value.partition(".py:")
+    here = Path(f"{path.removesuffix('.py')}.py").resolve()
+    return f"{here}{name and ':'}{name}", f"{race.source.path}{name and ':'}{name and race.source.name}"
+
+
 def _tuned(name: str) -> Any:
     return lambda race, value: (value, getattr(race.tuning, name) if race.tuning.tuner else "none (untuned)")
 
 
 # option: (race, value asked for) → (that value, the record's), in one form
 _READERS: dict[str, Any] = {
-    **{name: _setting(name) for name in ("task", "model", "batch", "schedule", "threads", "monitor")},
+    "task": _task,
+    **{name: _setting(name) for name in ("model", "batch", "schedule", "threads", "monitor")},
     **{unit: _budget(unit) for unit in BUDGETS},
     **{name: _tuned(name) for name in ("trials", "tuner")},
     "tune_seeds": lambda race, value: (value, race.tuning.seeds if race.tuning.tuner else "none (untuned)"),
     "epochs": _epochs,
+    "stop_early": lambda race, value: (value, bool(race.looks)),
     "lr": _rate,
+    "tune": _space,
     "metric": lambda race, value: (value, race.metric),
     "baseline": _baseline,
     "device": _device,

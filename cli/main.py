@@ -12,21 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
-from edsl.cli import analysis, completion
+from edsl.cli import analysis, racing
 from edsl.cli.ctrl_c import heed_ctrl_c
-from edsl.cli.options import (
-    RACE,
-    RUNNING,
-    TRAINING,
-    AsJson,
-    OnceEach,
-    Options,
-    Spec,
-    Specs,
-    spec_argument,
-    takes,
-    words,
-)
+from edsl.cli.options import OnceEach, Specs, spec_argument
 from edsl.errors import EdslError, Interrupted, printable
 
 _INTERRUPTED = 130  # the exit code after Ctrl-C
@@ -42,152 +30,15 @@ app = typer.Typer(
 
 command = functools.partial(app.command, cls=OnceEach)
 
-
-@command("compare")
-@takes(*RACE, "baseline", "no_controls", "monitor", "measures")
-def compare_command(
-    options: Options,
-    specs: Annotated[
-        list[str] | None,
-        spec_argument(
-            "[TASK] SPEC…",
-            "Optimizers, such as 'alto(lr=0.01)' or @FILE; a task may come first.",
-            completion.entrants,
-        ),
-    ] = None,
-) -> None:
-    """Race optimizers on a task: each gets the same initial weights, batches and number of trials.
-
-    Every metric has a confidence interval. Each optimizer with E also runs without E and as its linear twin.
-    Stop with Ctrl-C; continue with --resume --out DIR.
-
-    Example: edsl compare alto lamb adamw qhm --task mnist1d --batch 4096 --lr auto --seeds 5 --baseline lamb
-    """
-    from edsl.cli.compare import compare
-
-    compare(options["task"], specs or [], options.settings, options.running)
-
-
-@command("train")
-@takes(*TRAINING, "measures", "as_json")
-def train_command(
-    options: Options,
-    spec: Spec,
-    seed: Annotated[int, typer.Option(help="Seed of the initial weights and of the batch order.")] = 0,
-    parallel: Annotated[
-        str | None, typer.Option(help="Under torchrun: ddp (the default) replicates the model, fsdp shards it.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="File for the trial's record, as JSON.")] = None,
-) -> None:
-    """Train once with one optimizer: a single trial, on one process or under torchrun.
-
-    Exit codes: 0 trained (a loss may have diverged), 1 the optimizer failed, 2 bad input.
-
-    Example: torchrun --nproc-per-node 2 -m edsl.cli train alto --task digits --batch 1024 --parallel fsdp
-    """
-    from edsl.cli.train import train
-
-    train(options["task"], spec, seed, parallel, options.settings, options["as_json"], out)
-
-
-@command("report")
-@takes("target")
-def report_command(
-    options: Options,
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR…", help="Folders of races, sweeps or ablations.")],
-    to: Annotated[str, typer.Option(metavar="VIEWER,…", help="Also export the curves: tensorboard, wandb.")] = "",
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for the page; the first DIR by default.")] = None,
-) -> None:
-    """Report races: one HTML page, with figures and tables (PNG, SVG, CSV, Parquet) next to each record.
-
-    Races of the same optimizers on several tasks also get a performance profile.
-
-    Example: edsl report runs/a
-    """
-    from edsl.cli.report import report
-
-    report(folders, options["target"], words(to), out)
-
-
-@command("sharpness")
-@takes(*TRAINING, "seeds", *(name for name in RUNNING if name != "target"), "no_controls")
-def sharpness_command(
-    options: Options,
-    specs: Annotated[list[str] | None, spec_argument("SPEC…", "Optimizers; the first is the baseline.")] = None,
-    match_loss: Annotated[
-        str, typer.Option(metavar="LOSS,…", help="Training losses at which to compare the runs.")
-    ] = "1,0.3,0.1",
-) -> None:
-    """Measure sharpness and drift at matched training loss: the top Hessian eigenvalue, and ‖θ−θ₀‖.
-
-    At equal steps, one optimizer may only be further along than the other. Ratios are to the first spec. The figure
-    is written next to the record in --out. Stop with Ctrl-C; continue with --resume --out DIR.
-
-    Example: edsl sharpness 'adam(lr=0.003)' 'eadam(lr=0.003, alpha=-50)' --task digits --batch 512 --out runs/sharp
-    """
-    from edsl.cli.sharpness import sharpness
-
-    sharpness(options["task"], specs or [], match_loss, options.settings, options.running)
-
-
-@command("reproduce")
-def reproduce_command(
-    names: Annotated[
-        list[str],
-        typer.Argument(metavar="NAME…", help="Claims: fig1, fig3, fig5, fig8, table3, table7, appendix-a, or all."),
-    ],
-    quick: Annotated[bool, typer.Option("--quick", help="Few seeds and steps: a smoke test, not a result.")] = False,
-    out: Annotated[Path, typer.Option("--out", help="Output folder, with one subfolder per claim.")] = Path(
-        "runs/reproduce"
-    ),
-    as_json: AsJson = False,
-) -> None:
-    """Reproduce the paper's claims at small scale: the claim, our measurements with intervals, and a verdict.
-
-    Trials already in the folder are not run again. Each verdict follows from the measurements by its stated rule.
-
-    Example: edsl reproduce fig1
-    """
-    from edsl.cli.reproduce import reproduce
-
-    reproduce(names, quick, out, as_json)
-
-
-OneSpec = Annotated[str | None, spec_argument("SPEC", "Spec, such as 'alto(lr=0.01)', or @FILE.")]
-
-
-@command("sweep")
-@takes(*RACE, "no_controls")
-def sweep_command(
-    options: Options,
-    spec: OneSpec = None,
-    grid: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE,…", help="Values of a hyper-parameter; may be repeated.")
-    ] = None,
-) -> None:
-    """Sweep hyper-parameters of one pipeline: every combination, compared with the pipeline without E.
-
-    Invalid combinations are skipped, with the reason.
-
-    Example: edsl sweep 'grad | e | lamb(lr=0.1)' --grid alpha=-5,-2,.5,5 --grid beta1=.01,.9,.99 --task digits
-    """
-    from edsl.cli.sweep import sweep
-
-    sweep(spec, options["task"], grid or [], options.settings, options.running)
-
-
-@command("ablate")
-@takes(*RACE)
-def ablate_command(options: Options, spec: OneSpec = None) -> None:
-    """Ablate: race a pipeline against itself without each adaptor, wrapper, and switch of the paper's Table 7.
-
-    Example: edsl ablate 'alto(lr=0.01)' --task digits --batch 1024
-    """
-    from edsl.cli.ablate import ablate
-
-    ablate(spec, options["task"], options.settings, options.running)
-
-
+command("compare")(racing.compare_command)
+command("suite")(racing.suite_command)
+command("train")(racing.train_command)
+command("report")(racing.report_command)
+command("sharpness")(racing.sharpness_command)
+command("reproduce")(racing.reproduce_command)
+command("sweep")(racing.sweep_command)
+command("ablate")(racing.ablate_command)
+command("new")(racing.new_command)
 command("show")(analysis.show_command)
 command("fmt")(analysis.format_command)
 
@@ -272,7 +123,10 @@ command("verify")(analysis.verify_command)
 
 @command("bench")
 def bench_command(
-    specs: Annotated[list[str] | None, spec_argument("SPEC", "Optimizers, such as alto 'eadamw(lr=0.001)'.")] = None,
+    specs: Annotated[
+        list[str] | None,
+        spec_argument("SPEC", "Optimizers, such as alto 'eadamw(lr=0.001)'."),
+    ] = None,
     params: Annotated[
         str,
         typer.Option(
@@ -282,7 +136,11 @@ def bench_command(
         ),
     ] = "mlp",
     against: Annotated[
-        str, typer.Option(metavar="NAME,…", help="Other packages' optimizers, with their defaults: heavyball.NAME, ….")
+        str,
+        typer.Option(
+            metavar="NAME,…",
+            help="Other packages' optimizers, with their defaults: torch.NAME, heavyball.NAME, ….",
+        ),
     ] = "",
     dtype: Annotated[str, typer.Option(help="dtype: float32, float64, bfloat16 or float16.")] = "float32",
     device: Annotated[str, typer.Option(help="Device: cpu, cuda, cuda:1, …; auto uses cuda if available.")] = "auto",

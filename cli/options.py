@@ -47,7 +47,10 @@ SHARED: dict[str, tuple[Any, Any]] = {
         Annotated[
             str | None,
             typer.Option(
-                "--task", metavar="TASK", autocompletion=completion.tasks, help="Task to train on: see `edsl list`."
+                "--task",
+                metavar="TASK",
+                autocompletion=completion.tasks,
+                help="Task: see `edsl list`; or your own, FILE.py or FILE.py:NAME.",
             ),
         ],
         None,
@@ -65,6 +68,16 @@ SHARED: dict[str, tuple[Any, Any]] = {
     ),
     "seconds": (Annotated[float | None, typer.Option(help="Budget: seconds of training.")], None),
     "seeds": (Annotated[int, typer.Option(help="Number of final trials per optimizer, with seeds 0, 1, ….")], 5),
+    "stop_early": (
+        Annotated[
+            bool,
+            typer.Option(
+                "--stop-early",
+                help="Look after 5, 8, 12, … seeds, and stop once every verdict is decided.",
+            ),
+        ],
+        False,
+    ),
     "lr": (
         Annotated[
             str,
@@ -75,19 +88,30 @@ SHARED: dict[str, tuple[Any, Any]] = {
         ],
         "default",
     ),
-    "trials": (Annotated[int, typer.Option(help="With --lr auto: number of learning rates tried per optimizer.")], 8),
+    "trials": (Annotated[int, typer.Option(help="With --lr auto or --tune: number of values tried per optimizer.")], 8),
     "tune_seeds": (
-        Annotated[
-            int, typer.Option(help="Number of tuning seeds per learning rate; the final trials use other seeds.")
-        ],
+        Annotated[int, typer.Option(help="Number of tuning seeds per value tried; the final trials use other seeds.")],
         2,
     ),
     "tuner": (
         Annotated[
-            str,
-            typer.Option(help="Tuner: grid (a log grid, extended at its edge, then refined) or tpe (optuna's TPE)."),
+            str | None,
+            typer.Option(
+                help="Tuner: for --lr auto grid (a log grid, extended at its edge, then refined) or tpe; for --tune "
+                "tpe, quasi (evenly spread) or cmaes. Default: the first."
+            ),
         ],
-        "grid",
+        None,
+    ),
+    "tune": (
+        Annotated[
+            str,
+            typer.Option(
+                metavar="NAME=RANGE,…",
+                help="Tune together, --trials points per optimizer, such as 'lr=log(1e-4,1), beta2=(.8,.99)'.",
+            ),
+        ],
+        "",
     ),
     "schedule": (
         Annotated[str, typer.Option(help="Learning-rate schedule: constant, cosine, warmup, warmup-cosine or step.")],
@@ -176,7 +200,7 @@ SHARED: dict[str, tuple[Any, Any]] = {
     ),
 }
 TRAINING = ("task", "model", "batch", "epochs", "steps", "evaluations", "seconds", "schedule", "device", "threads")
-TUNING = ("seeds", "lr", "trials", "tune_seeds", "tuner", "metric")
+TUNING = ("seeds", "stop_early", "lr", "trials", "tune_seeds", "tuner", "tune", "metric")
 RUNNING = ("jobs", "engine", "address", "gpus", "target", "dry_run", "as_json", "out", "resume")
 RACE = (*TRAINING, *TUNING, *RUNNING)
 _NO_SETTINGS = ("task", *RUNNING)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from edsl.cli.asked import held_in
 from edsl.cli.render.page import print_note, print_text
@@ -12,32 +13,72 @@ from edsl.errors import EdslError
 
 def report(folders: Sequence[Path], target: float | None, sinks: Sequence[str], out: Path | None) -> None:
     """Write report.html, and pictures and tables beside each race's record; export to the viewers named."""
-    from edsl.lab.races.record import finished_in
     from edsl.lab.report.page import write
     from edsl.lab.report.sinks import sink
-    from edsl.lab.results.results import results, together
+    from edsl.lab.results.results import together
 
     exports = [sink(name) for name in sinks]
-    races = []
-    for folder in folders:
-        race = held_in(folder)
-        finished = finished_in(folder)
-        if not finished:
-            raise EdslError(f"{folder} has no finished trial yet; run edsl compare --resume --out {folder}")
-        missing = sum(1 for _ in race.ready({(trial["spec"], trial["seed"]): trial for trial in finished}))
-        if missing:
-            print_note(f"{folder} is not finished: the page is of {len(finished)} trials of at most {race.planned}")
-        races.append((race, results(race, finished, target), finished, folder))
-    judged = together([(race, found) for race, found, *_ in races])
-    races = [(race, found, *rest) for (race, _, *rest), found in zip(races, judged, strict=True)]
     place = out or folders[0]
+    found, scored = _suite(folders, target) if len(folders) == 1 else (None, None)
+    races = [_held(folder, target) for folder in folders] if found is None else found
+    judged = together([(race, results) for race, results, *_ in races])
+    races = [
+        (race, results, finished, folder) for (race, _, finished, folder), results in zip(races, judged, strict=True)
+    ]
     try:
         place.mkdir(parents=True, exist_ok=True)
-        written = write(races, place)
+        written = write(races, place, scored)
     except OSError as reason:
         raise EdslError(f"can't write a report to {place}: {reason.strerror or reason}") from None
     print_note(f"beside it: {', '.join(sorted({other.name for other in written.others}))}")
     for export in exports:
-        for race, found, finished, folder in races:
-            print_note(export(race, found, finished, folder))
+        for race, results, finished, folder in races:
+            print_note(export(race, results, finished, folder))
     print_text(str(written.page))
+
+
+def _read(folder: Path) -> tuple[Any, Any]:
+    """A folder's race and its trials."""
+    from edsl.lab.races.record import finished_in
+
+    race = held_in(folder)
+    finished = finished_in(folder)
+    if not finished:
+        raise EdslError(f"{folder} has no finished trial yet; run edsl compare --resume --out {folder}")
+    missing = sum(1 for _ in race.ready({(trial["spec"], trial["seed"]): trial for trial in finished}))
+    if missing:
+        print_note(f"{folder} is not finished: the page is of {len(finished)} trials of at most {race.planned}")
+    return race, finished
+
+
+def _held(folder: Path, target: float | None) -> tuple[Any, Any, Any, Path]:
+    """A folder's race, its results and its trials."""
+    from edsl.lab.results.results import results
+
+    race, finished = _read(folder)
+    return race, results(race, finished, target), finished, folder
+
+
+def _suite(folders: Sequence[Path], target: float | None) -> tuple[Any, Any]:
+    """The races of a suite's folder, to its own targets, and their score; None for a race's own folder."""
+    from edsl.lab.races.suites import suite_in
+    from edsl.lab.results.results import results
+    from edsl.lab.results.scores import common_target, scores
+
+    (folder,) = folders
+    suite = suite_in(folder)
+    if suite is None:
+        return None, None
+    if target is not None:
+        raise EdslError("--target is of one task; those of a suite have their own")
+    places = [folder / workload.folder for workload in suite.workloads]
+    held = [_read(place) for place in places]
+    targets = [
+        common_target(race, finished) if workload.target is None else workload.target
+        for (race, finished), workload in zip(held, suite.workloads)
+    ]
+    found = [
+        (race, results(race, finished, aim), finished, place)
+        for (race, finished), aim, place in zip(held, targets, places)
+    ]
+    return found, scores(held, targets)

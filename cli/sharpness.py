@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from edsl.cli.asked import check_effective, resumed, resumes
-from edsl.cli.compare import run
 from edsl.cli.options import Running
+from edsl.cli.run import run
 from edsl.errors import EdslError
 
 

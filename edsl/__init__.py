@@ -15,6 +15,9 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from edsl.errors import EdslError, EdslWarning
+    from edsl.lab.compare import compare
+    from edsl.lab.data.rows import Rows
+    from edsl.lab.tasks.task import Task
     from edsl.language.pipeline import Pipeline
     from edsl.language.registry.plugins import load_plugin
     from edsl.language.rules.direction import direction
@@ -46,6 +49,9 @@ _PLACES = {
     "EdslWarning": "edsl.errors:EdslWarning",
     "Pipeline": "edsl.language.pipeline:Pipeline",
     "PipelineOptimizer": "edsl.optim.optimizer:PipelineOptimizer",
+    "Rows": "edsl.lab.data.rows:Rows",
+    "Task": "edsl.lab.tasks.task:Task",
+    "compare": "edsl.lab.compare:compare",
     "compile": "edsl.optim.compile:compile",
     "direction": "edsl.language.rules.direction:direction",
     "evaluation_weights": "edsl.optim.evaluation:evaluation_weights",
@@ -79,6 +85,9 @@ __all__ = [
     "Muon",
     "Pipeline",
     "PipelineOptimizer",
+    "Rows",
+    "Task",
+    "compare",
     "compile",
     "direction",
     "evaluation_weights",

@@ -18,6 +18,9 @@ from edsl.estimators.hutchinson import Hutchinson as _HutchinsonStage
 from edsl.estimators.repel import Repel as _RepelStage
 from edsl.estimators.sam import Sam as _SamStage
 from edsl.estimators.spsa import Spsa as _SpsaStage
+from edsl.lab.compare import compare as compare
+from edsl.lab.data.rows import Rows as Rows
+from edsl.lab.tasks.task import Task as Task
 from edsl.language.pipeline import Chain as _Chain
 from edsl.language.pipeline import Pipeline as Pipeline
 from edsl.language.registry.plugins import load_plugin as load_plugin
@@ -34,6 +37,7 @@ from edsl.updates.adahessian import AdaHessian as _AdaHessianStage
 from edsl.updates.adam import Adam as _AdamStage
 from edsl.updates.adamw import AdamW as _AdamWStage
 from edsl.updates.adan import Adan as _AdanStage
+from edsl.updates.galore import Galore as _GaloreStage
 from edsl.updates.lamb import Lamb as _LambStage
 from edsl.updates.lars import Lars as _LarsStage
 from edsl.updates.lion import Lion as _LionStage
@@ -70,6 +74,9 @@ __all__ = [
     "Muon",
     "Pipeline",
     "PipelineOptimizer",
+    "Rows",
+    "Task",
+    "compare",
     "compile",
     "direction",
     "evaluation_weights",
@@ -352,6 +359,24 @@ def soap(
     eps: _Number = ...,
 ) -> _SoapStage:
     """Adam in the eigenbasis of the gradient's covariances."""
+
+def galore(
+    *,
+    rank: int = 128,
+    lr: _Number = 0.01,
+    beta2: _Number = 0.9,
+    beta3: _Number = 0.999,
+    weight_decay: _Number = 0,
+    eps1: _Number = 1e-08,
+    scale: _Number = 0.25,
+    every: int = 200,
+    side: Literal["left", "right"] = "left",
+    split: Literal["auto", "none", "experts"] | tuple[str, ...] | tuple[int, ...] = "auto",
+    heads: int = 1,
+    betas: tuple[_Number, _Number] = ...,
+    eps: _Number = ...,
+) -> _GaloreStage:
+    """Adam on the gradient's projection on its own leading singular vectors, which are renewed now and then."""
 
 def route(
     *patterns: tuple[str, _Link],

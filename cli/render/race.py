@@ -41,26 +41,35 @@ def duration(seconds: float) -> str:
 def race_line(race: Race) -> str:
     """One line: the task, the budget, the seeds."""
     setting, tuning = race.setting, race.tuning
-    tuned = f", lr tuned ({tuning.tuner}, {tuning.trials} tried on {tuning.seeds} other seeds)" if tuning.tuner else ""
+    what = ", ".join(dimension.name for dimension in tuning.dimensions) or "lr"
+    tuned = (
+        f", {what} tuned ({tuning.tuner}, {tuning.trials} tried on {tuning.seeds} other seeds)" if tuning.tuner else ""
+    )
+    most = f" of at most {race.looks[-1]}" if race.looks else ""
     scheduled = f", {setting.schedule} lr" if setting.schedule != "constant" else ""
     return (
         f"{setting.task} ({setting.model}), batch {setting.batch}, {setting.budget:g} {setting.unit}{scheduled}, "
-        f"{race.seeds} seed{'s' if race.seeds > 1 else ''}{tuned}, {setting.device}"
+        f"{race.seeds} seed{'s' if race.seeds > 1 else ''}{most}{tuned}, {setting.device}"
     )
 
 
 def print_race(race: Race, found: Results) -> None:
-    """What came out, what can be concluded, and what it cost."""
-    from edsl.lab.results.result_tables import costs, outcomes, reading, target_text
+    """What can be concluded, the table that decides, the other figures, and what it cost."""
+    from edsl.lab.report.conclusions import conclusions
+    from edsl.lab.results.result_tables import as_text, costs, reading, rest, summary, target_text
 
     page = Page()
     page.print(escape(race_line(race)), soft_wrap=True)
-    _table(page, outcomes(race, found))
-    _effects(page, race, found)
+    for line in conclusions(race, found) if race.kind != "sweep" else ():
+        page.print(Padding(escape(line), (0, 0, 0, 2)))
+    page.print()
+    page.print(escape(as_text(summary(race, found), page.width)), soft_wrap=True)
+    _table(page, rest(race, found))
     _table(page, costs(race, found))
     page.print(target_text(race, found))
     if any(row.lr_on_edge for row in found.rows):
-        page.print("edge: the best learning rate is the smallest or largest tried: a better one may lie beyond")
+        what = "value" if race.tuning.space else "learning rate"
+        page.print(f"edge: the best {what} is the smallest or largest tried: a better one may lie beyond")
     for line in reading(race, found):
         page.print(escape(line))
     for row in found.rows:
@@ -77,14 +86,3 @@ def _table(page: Page, shown: ResultTable) -> None:
 
 def _name(line: Line) -> Text:
     return Text.assemble(line.name, (f"  {line.ended}" if line.ended else "", "red"))
-
-
-def _effects(page: Page, race: Race, found: Results) -> None:
-    """What E did: each optimizer with E against its controls."""
-    from edsl.lab.report.conclusions import effects_of_e
-
-    said = list(effects_of_e(race, found))
-    if said:
-        page.print("effect of E, by its controls")
-        for line in said:
-            page.print(Padding(escape(line), (0, 0, 0, 2)))

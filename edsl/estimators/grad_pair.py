@@ -27,7 +27,7 @@ class GradPair(Estimator):
         g_k = ∇f_k(θ_{k−1}),   g_k − g_{k−1} becomes ∇f_k(θ_{k−1}) − ∇f_k(θ_{k−2})        f_k: the loss of batch k
 
     for the stage behind it, which must read that difference: e(buffers=2), or a rule by `difference(u, past)`, such as
-    the zoo's `mars`. Source: Yuan et al. 2025 (MARS), equation 3. The closure is run twice from the second step on,
+    the zoo's `mars`. Source: Yuan et al. 2025 (MARS). The closure is run twice from the second step on,
     with other random numbers if the model draws any; the loss returned is that at θ. Parameters come back bit for bit.
 
     Raises:

@@ -31,7 +31,7 @@ DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 Late = tuple[int, Tensor]  # a place among the live values, and what is known there only after a look at all layers
-Told = tuple[ParameterStep, Sequence[Tensor]]  # what an item adds to its totals over all layers
+Told = tuple[ParameterStep, Sequence[Tensor]]  # what an item, with others of its plan, adds to its totals
 
 
 class Part(NamedTuple):
@@ -250,8 +250,7 @@ class KernelCache(ABC):
         left: list[ParameterStep] = []
         batches: dict[Any, tuple[Kernel, list[ParameterStep]]] = {}
         for item in items:
-            whole = item.device == self.device and not item.is_sharded_here
-            found = self._found(item, number, self._dtypes(item, number), level) if whole else None
+            found = self._kernel(item, number, level) if item.device == self.device else None
             if found is None:
                 left.append(item)
             else:  # noise of one layer is kept at a time
@@ -259,7 +258,7 @@ class KernelCache(ABC):
                 batches.setdefault(key, (found, []))[1].append(item)
         told: list[Told] = []
         for place, (kernel, batch) in enumerate(batches.values()):
-            told += self._added(kernel, batch, number, level, late_of(batch[0]), place)
+            told.append(self._added(kernel, batch, number, level, late_of(batch[0]), place))
         return left, told
 
     def _added(
@@ -270,7 +269,7 @@ class KernelCache(ABC):
         level: int,
         late: Sequence[Late],
         place: int,
-    ) -> list[Told]:
+    ) -> Told:
         """What items of one plan at one step add to their totals."""
         plan, segment = items[0].plan, items[0].plan.segments[number]
         count = len(segment.totals_of(level))
@@ -284,28 +283,25 @@ class KernelCache(ABC):
             rows.append(Row(item.count, item.key, item.name, addresses))
         numbers = plan.live_layout.with_room(plan.numbers(items[0].k), late)
         kernel.launch(rows, numbers, late, ("add", number, level, place))
-        return [(item, sums[i, :count].unbind()) for i, item in enumerate(items)]
+        return items[0], sums[:, :count].sum(0).unbind()
 
-    def _dtypes(self, item: ParameterStep, number: int) -> Dtypes:
-        """Of what flows in; of the raw gradient, where it is something else, the Hessian and the difference."""
-        extra = (item.raw if number > 0 else None, item.new_hessian, item.own_difference)
-        return (item.flowing.dtype, *(None if tensor is None else tensor.dtype for tensor in extra))
-
-    def _kernel(self, item: ParameterStep, number: int) -> Kernel | None:
+    def _kernel(self, item: ParameterStep, number: int, level: int | None = None) -> Kernel | None:
+        """What takes an item through its segment, or with a level adds it to the totals of that."""
         x, raw, look, change = item.flowing.dtype, item.raw.dtype, item.new_hessian, item.own_difference
-        known = item.kernels.get(number)
+        place = number if level is None else (number, level)
+        known = item.kernels.get(place)
         if known is not None and known[0] is x and known[1] is raw and look is None and change is None:
             return known[2]
         if item.is_sharded_here:
             return None
-        kernel = self._found(item, number, self._dtypes(item, number))
-        if kernel is not None:
+        kernel = self._found(item, number, level)
+        if kernel is not None and level is None:
             item.paths[item.plan.segments[number].begin] = self.language
         if look is None and change is None:
-            item.kernels[number] = (x, raw, kernel)
+            item.kernels[place] = (x, raw, kernel)
         return kernel
 
-    def _found(self, item: ParameterStep, number: int, dtypes: Dtypes, level: int | None = None) -> Kernel | None:
+    def _found(self, item: ParameterStep, number: int, level: int | None) -> Kernel | None:
         segment, theta = item.plan.segments[number], item.local
         if segment.is_matrix or segment.stages[0].refresh_every > 0:
             return None
@@ -315,6 +311,8 @@ class KernelCache(ABC):
         for tensor in read:  # a kernel addresses all of them as it does θ: what is not alike goes to torch
             if tensor is not None and (tensor.numel() != theta.numel() or tensor.device != theta.device):
                 return None
+        extra = (item.raw if number > 0 else None, item.new_hessian, item.own_difference)
+        dtypes = (item.flowing.dtype, *(None if tensor is None else tensor.dtype for tensor in extra))
         found = self.program(segment, theta, dtypes, tuple(buffer.dtype for buffer in lying), level)
         return found[1][0] if found else None
 

@@ -27,8 +27,8 @@ class At(ABC):
         lr: the base update's η, for the wrappers after it.
         total_norm: the 2-norm of the incoming quantity over all parameters; only for a stage
             with `needs_total_norm`.
-        normal: independent standard normal noise in the shape of theta; only for a stage with
-            `needs_noise`.
+        normals: independent standard normal noise in the shape of theta, for each that the stage draws: its own
+            first, which is `normal`; only for a stage with `needs_noise`.
         hessian: the estimator's newest estimate of the Hessian's diagonal; only for a stage with
             `needs_hessian`.
         looks: the number of Hessian estimates so far, including this one.
@@ -43,7 +43,7 @@ class At(ABC):
     gradient: Value
     lr: Value
     total_norm: Value
-    normal: Value
+    normals: Any
     hessian: Value
     looks: Value
     rows: Value
@@ -83,6 +83,11 @@ class At(ABC):
     @abstractmethod
     def mean(self, x: Value) -> Value:
         """The mean over the layer's elements, a scalar."""
+
+    @property
+    def normal(self) -> Value:
+        """The noise that a stage draws."""
+        return self.normals[0]
 
     def ema(self, past: Value, x: Value, beta: Value) -> Value:
         """β past + (1 − β) x: one step of an exponential moving average."""
@@ -205,9 +210,9 @@ class At(ABC):
         """(x + ε λ I)^(−exponent) of symmetric blocks, λ the largest eigenvalue of each."""
         return self.function("inverse_power", x, exponent, eps)
 
-    def eigenbasis(self, x: Value) -> Value:
-        """The eigenvectors of symmetric blocks as columns, largest eigenvalue first."""
-        return self.function("eigenbasis", x)
+    def eigenbasis(self, x: Value, count: int | None = None) -> Value:
+        """The eigenvectors of symmetric blocks as columns, largest eigenvalue first; all, or the first so many."""
+        return self.function("eigenbasis", x) if count is None else self.function("eigenbasis", x, count)
 
     def refined(self, basis: Value, x: Value) -> Value:
         """An eigenbasis refined towards that of x by one power iteration and a QR factorisation."""
@@ -280,6 +285,17 @@ class NamedAt(At):
 
     def positive(self, x: Value) -> Value:
         return self.function("positive", x)
+
+
+class Draws:
+    """Noise that is made when it is read: what `make` gives for each number, from one on."""
+
+    def __init__(self, make: Any, begin: int = 0) -> None:
+        self._make, self._begin = make, begin
+
+    def __getitem__(self, chosen: Any) -> Any:
+        begin = self._begin + (chosen.start if isinstance(chosen, slice) else chosen)
+        return Draws(self._make, begin) if isinstance(chosen, slice) else self._make(begin)
 
 
 class NotElementwise(EdslError):

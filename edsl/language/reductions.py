@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from edsl.language.context import Branching, NamedAt
+from edsl.language.context import Branching, Draws, NamedAt
 from edsl.language.stage import BaseUpdate, Stage
 
 
@@ -163,7 +163,8 @@ class AnalysisContext(NamedAt):
         self.totals: list[Total] = []
         self.stage = 0
         self.reads_gradient = False
-        self.theta = self.k = self.lr = self.total_norm = self.normal = ReductionDepth(0)
+        self.theta = self.k = self.lr = self.total_norm = ReductionDepth(0)
+        self.normals = Draws(lambda _: ReductionDepth(0))
         self.hessian = self.looks = self.rows = self.columns = ReductionDepth(0)
 
     @property

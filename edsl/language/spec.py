@@ -27,8 +27,8 @@ from edsl.language.registry.build import build, build_class
 from edsl.language.registry.lookup import is_stage, stage_class, stage_names
 from edsl.language.registry.recipes import RECIPES
 from edsl.language.registry.stages import FOREIGN, PACKAGES, load
+from edsl.language.rules.calls import DIRECTION_SETS
 from edsl.language.rules.direction import direction_of
-from edsl.language.rules.stage import DIRECTION_SETS
 from edsl.language.rules.syntax.tree import Place
 from edsl.language.rules.syntax.words import DIRECTION
 from edsl.language.rules.texts import has_rules, read_text

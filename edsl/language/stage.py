@@ -135,6 +135,10 @@ class Stage(Hyperparameters):
         """The buffers that are one number a layer, kept in float32 at least; a step gets and gives them as scalars."""
         return ()
 
+    def draws(self, label: str) -> tuple[tuple[Any, str], ...]:
+        """The stages that draw noise in its step, itself first, with labels: on label and seed noise depends."""
+        return ((self, label),) if self.needs_noise else ()
+
     def begin(self, x: Value, memory: Any, at: At) -> NamedTuple:
         """`refresh` at the first step, if that is different."""
         return self.refresh(x, memory, at)

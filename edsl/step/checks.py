@@ -39,7 +39,8 @@ def check_flattened(pipeline: Pipeline, parameter: Tensor, name: str) -> None:
     if not getattr(parameter, "_fsdp_flattened", False):
         return
     which = f"parameter {name}" if name else "a parameter"
-    if any(GroupPlan(one, False, dict(one.hyperparameters)).asks_about_layers for one in pipeline.branches.values()):
+    plans = [GroupPlan(one, False, dict(one.hyperparameters)) for one in pipeline.branches.values()]
+    if any(plan.is_matrix or any(segment.asks_about_layers for segment in plan.segments) for plan in plans):
         raise EdslError(
             f"{which} is part of a flat parameter of FullyShardedDataParallel (FSDP1), which hides the norms and "
             "matrices of layers: shard with fully_shard (FSDP2), or use an element-wise pipeline such as adamw"

@@ -132,8 +132,8 @@ class TorchContext(At):
     def inverse_power(self, x: Tensor, exponent: Any, eps: Any) -> Tensor:
         return matrices.inverse_power(x, exponent, eps)
 
-    def eigenbasis(self, x: Tensor) -> Tensor:
-        return matrices.eigenbasis(x)
+    def eigenbasis(self, x: Tensor, count: int | None = None) -> Tensor:
+        return matrices.eigenbasis(x)[..., :count]
 
     def refined(self, basis: Tensor, x: Tensor) -> Tensor:
         return matrices.refined(basis, x)

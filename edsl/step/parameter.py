@@ -74,7 +74,7 @@ class ParameterStep:
         self.steps_in_place = self.dense and self.shards is None  # it may take another step
         self.count = self.local.numel()
         self.device = self.local.device.type
-        self.kernels: dict[int, Any] = {}
+        self.kernels: dict[Any, Any] = {}
         self.paths: dict[int, str] = {}
         self.extents = self._extents()
         self._lies = self.steps_in_place and _lies_plainly(slot.gradient, self.strides)

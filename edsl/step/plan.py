@@ -67,6 +67,8 @@ class GroupPlan:
         self._numbers: list[float] = [getattr(self.stages[index], field) for index, field in self.entries]
         self._place_of = {entry: place for place, entry in enumerate(self.entries)}
         self._scheduled = self._scheduled_places()
+        followed = {self.entries[place][0] for _, place in self._scheduled}
+        self._running = [index for index in followed if self.stages[index].hidden_fields()]  # scheduled, and run others
         self._followed: dict[str, float] | None = None  # the scheduled numbers that the others stand for
 
     @property
@@ -90,8 +92,7 @@ class GroupPlan:
     @property
     def engine_stages(self) -> range:
         """The stages that run here: all but the estimator, and another package's optimizer."""
-        stages = self.pipeline.stages
-        return range(1, len(stages) - stages[-1].moves_weights)
+        return range(1, len(self.pipeline.stages) - self.pipeline.stages[-1].moves_weights)
 
     def _with_values(self, values: dict[str, Any]) -> Pipeline:
         pipeline = self.base.override(**values)
@@ -185,16 +186,13 @@ class GroupPlan:
 
     def _follow(self, now: dict[str, float]) -> None:
         """Take over the scheduled numbers of a step, and what follows from them in stages within rules."""
-        within: dict[int, dict[str, float]] = {}
         for key, place in self._scheduled:
             self._numbers[place] = now[key]
-            index, field = self.entries[place]
-            within.setdefault(index, {})[field] = now[key]
-        for index, own in within.items():
-            if hidden := self.stages[index].hidden_fields():
-                stage = self.stages[index].bind(own)
-                for field in hidden:
-                    self._numbers[self._place_of[index, field]] = getattr(stage, field)
+        for index in self._running:
+            places = [(key, self.entries[place]) for key, place in self._scheduled]
+            stage = self.stages[index].bind({field: now[key] for key, (own, field) in places if own == index})
+            for field in stage.hidden_fields():
+                self._numbers[self._place_of[index, field]] = getattr(stage, field)
         self._followed = now
 
     def live(self, k: int, device: torch.device) -> Tensor:
@@ -221,11 +219,6 @@ class GroupPlan:
         """Whether some state is bfloat16 by choice, and so rounded stochastically."""
         chosen = self.state_dtype
         return torch.bfloat16 in chosen.values() if isinstance(chosen, dict) else chosen is torch.bfloat16
-
-    @cached_property
-    def asks_about_layers(self) -> bool:
-        """Whether a step needs more of its layer, or of all layers, than one element after another."""
-        return self.is_matrix or any(segment.asks_about_layers for segment in self.segments)
 
     @cached_property
     def factor_buffers(self) -> frozenset[str]:

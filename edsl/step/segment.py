@@ -34,8 +34,11 @@ class Segment:
     live_layout: LiveLayout
     updates: bool  # the last stage is the pipeline's last, so θ moves
     scalars: frozenset[int] = field(init=False, compare=False)  # the places of buffers of one number a layer
+    drawn: tuple[int, ...] = field(init=False, compare=False)  # how many noises each stage draws
 
     def __post_init__(self) -> None:
+        drawn = tuple(len(stage.draws(label)) for label, stage in zip(self.labels, self.stages))
+        object.__setattr__(self, "drawn", drawn)
         own = {state_name(label, name) for label, stage in zip(self.labels, self.stages) for name in stage.scalars()}
         found = frozenset(place for place, name in enumerate(self.buffers) if name in own)
         object.__setattr__(self, "scalars", found)  # torch.compile follows no property that is cached on the way
@@ -98,8 +101,8 @@ class Segment:
 
     @cached_property
     def noisy(self) -> tuple[tuple[Any, str], ...]:
-        """The stages that read noise, with their labels."""
-        return tuple((stage, label) for stage, label in zip(self.stages, self.labels) if stage.needs_noise)
+        """The stages that draw noise, with their labels."""
+        return tuple(draw for stage, label in zip(self.stages, self.labels) for draw in stage.draws(label))
 
     def evaluate(
         self, at_type: type[TorchContext], theta: Tensor, x: Tensor, inputs: StepInputs, *buffers: Tensor
@@ -122,11 +125,10 @@ class Segment:
         """Run the stages one after another: what flows out, and the next memory."""
         taken, drawn = 0, 0
         after: list[Any] = []
-        for label, stage, memory_type in zip(self.labels, bound, self.memory):
+        for label, stage, memory_type, own in zip(self.labels, bound, self.memory, self.drawn):
             count = len(memory_type._fields)
-            if stage.needs_noise:
-                at.normal = normals[drawn]
-                drawn += 1
+            at.normals = normals[drawn : drawn + own]
+            drawn += own
             before = u
             u, memory = stage.step(before, memory_type(*buffers[taken : taken + count]), at)
             at.passed(label, before, u)
@@ -150,6 +152,7 @@ class Segment:
     ) -> dict[int, Tensor]:
         """What the first stage's memory becomes before step k, by the numbers of the buffers that change."""
         u, at, (stage, *_) = self._begin(at_type, theta, x, inputs)
+        at.normals = inputs.normals[: self.drawn[0]]
         memory = self.memory[0](*self._read(buffers[: len(self.memory[0]._fields)], at))
         after = (stage.begin if k == 1 else stage.refresh)(u, memory, at)
         return {place: new for place, (old, new) in enumerate(zip(memory, after)) if new is not old}

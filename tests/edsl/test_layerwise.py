@@ -252,6 +252,9 @@ def test_bad_layers_are_one_line() -> None:
         edsl.compile("adamw(lr=depth(0.01, by=0.5))", list(model.parameters()))
     with pytest.raises(EdslError, match=r"beta2 must lie in \[0, 1\), got 1.8"):
         edsl.compile("adamw(beta2=width(0.9, base=16))", model)
+    for huge in ("width(0.01, base=2, exponent=-1e9)", "depth(0.01, by=1e300)", "depth(linear(0.01), by=1e300)"):
+        with pytest.raises(EdslError, match="must be a finite number, got inf"):
+            edsl.compile(f"adamw(lr={huge})", model, total_steps=9)
     edsl.compile("adamw(lr=width(0.01, base=4))", list(model.parameters()))
     optimizer: Any = edsl.compile("adamw(lr=depth(0.01, by=0.5))", list(model.named_parameters()))
     with pytest.raises(EdslError, match="no layer is known of new; build the optimizer from the module"):
@@ -267,6 +270,7 @@ def test_text_is_canonical_and_theory_takes_a_layer_of_factor_1() -> None:
     assert "lr=depth(width(cosine(0.01), base=256), by=0.8)" in str(pipeline)
     assert edsl.parse(str(pipeline)) == pipeline == pickle.loads(pickle.dumps(pipeline))
     assert pipeline.structure == edsl.parse("adamw").structure
+    assert str(edsl.parse("sgd(lr=depth(-0.0, by=1.0))")) == str(edsl.parse("sgd(lr=depth(0, by=1))"))
     assert " · 0.8^(L − l) · (256/n) " in describe(pipeline)["notes"][0]
     assert str(at_step(edsl.parse("sgd(lr=depth(0.1, by=0.5))"), None)) == str(edsl.parse("sgd(lr=0.1)"))
     with pytest.raises(NotLinear, match="constant numbers"):

@@ -34,7 +34,14 @@ def small():
     def network():
         return nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Tanh(), nn.Dropout(0.5), nn.Linear(3, 3))
 
-    return Task("small", lambda: Data(split, split, split), {"mlp": network}, cross_entropy, None, 20, 10)
+    return Task(
+        name="small",
+        data=lambda: Data(split, split, split),
+        models={"mlp": network},
+        loss=cross_entropy,
+        batch=20,
+        steps=10,
+    )
 
 
 def training(spec="alto(lr=0.05)", chosen=None, batch=20):
@@ -147,7 +154,9 @@ def test_noise_scale_of_a_known_covariance_is_found():
     def loss(outputs, _):
         return outputs.square().sum(1).mean() / 2
 
-    chosen = Task("known", lambda: Data(split, split, split), {"point": Point}, loss, None, 64, 1)
+    chosen = Task(
+        name="known", data=lambda: Data(split, split, split), models={"point": Point}, loss=loss, batch=64, steps=1
+    )
     said = NoiseScale(run_of(training("sgd", chosen, 64))).read()
     assert said["gradient_noise"] == pytest.approx(8, rel=0.35)  # 15 × 8 squares: a standard deviation of 13 %
     mean = (0.5 - x.mean(0)).norm().item()

@@ -155,9 +155,9 @@ def test_every_task_is_tested():
 
 def test_a_split_is_evaluated_on_its_first_rows_in_parts():
     split = Split(torch.arange(10), torch.arange(10))
-    chosen = Task("t", lambda: None, {}, None, None, 1, 1, scale=Scale(micro_batch=4), evaluated=7)
+    chosen = Task(data=lambda: None, models={}, loss=None, scale=Scale(micro_batch=4), evaluated=7)
     assert [part.tolist() for part, _ in chosen.parts(split)] == [[0, 1, 2, 3], [4, 5, 6]]
-    assert sum(len(part) for part, _ in Task("t", lambda: None, {}, None, None, 1, 1).parts(split)) == 10
+    assert sum(len(part) for part, _ in Task(data=lambda: None, models={}, loss=None).parts(split)) == 10
 
 
 # --- data that are generated ---

@@ -190,6 +190,17 @@ def _mars(parameters: list[Tensor]) -> Any:
     return made
 
 
+def _galore(side: str) -> Callable[[list[Tensor]], Any]:
+    def build(parameters: list[Tensor]) -> Any:
+        import pytest
+
+        package = pytest.importorskip("pytorch_optimizer")
+        options = {"rank": 2, "update_proj_gap": 200, "scale": 0.25, "projection_type": side}
+        return package.GaLore([{"params": parameters, **options}], lr=0.02, eps=1e-30)
+
+    return build
+
+
 def schedule_free(parameters: list[Tensor]) -> Any:
     made = of("schedulefree", "AdamWScheduleFree", lr=0.01, warmup_steps=10, weight_decay=0.1, foreach=False)(
         parameters
@@ -230,6 +241,7 @@ REFERENCES = (
         "nadam(lr=0.01, weight_decay=0.1)",
         "torch.optim.NAdam",
         _torch("NAdam", lr=0.01, weight_decay=0.1, decoupled_weight_decay=True),
+        differs="keeps the product of all μ in float32; its decay is coupled by default",
     ),
     Reference(
         "radam(lr=0.01, threshold=5, weight_decay=0.1)",
@@ -383,6 +395,16 @@ REFERENCES = (
         "pytorch_optimizer.SCION",
         _kozistr("SCION", lr=0.01, scale=3.0, constraint=True),
         shapes="vectors",
+    ),
+    *(
+        Reference(
+            f'galore(lr=0.02, rank=2, eps=1e-30, side="{side}")',
+            "pytorch_optimizer.GaLore",
+            _galore(side),
+            shapes="matrices",
+            differs="takes singular vectors in float32; adds ε before v's bias is corrected; decays after the step",
+        )
+        for side in ("left", "right")
     ),
     Reference(
         "prodigy(d0=0.001, eps=1e-30, weight_decay=0.1)",

@@ -50,7 +50,6 @@ BODIES = {
     "return direction(u)": "direction is of one update",
     "return grad(u)": "grad can't run within a rule: it is an estimator",
     "return route(u)": "route can't run within a rule: it takes stages",
-    "return noise(u)": "noise can't run within a rule: it draws noise",
     "return guard(u)": "guard can't run within a rule",
     "return 10 ** 400 * u": "this is no finite number",
     "return 9 ** 9 ** 9 * u": "this is no finite number",

@@ -78,7 +78,7 @@ def scheduled_normuon(begun: Any, rows: Any) -> Any:
 
 
 def cautious_adamw_cautious_decay(begun: Any, rows: Any) -> Any:
-    """Liang et al. 2024, Algorithm 1, with the decay of Chen et al. 2025."""
+    """Liang et al. 2024, Algorithm 2, with the decay of Chen et al. 2025."""
     theta, history = [t.copy() for t in begun], []
     m, v = ([np.zeros(shape) for shape in SHAPES] for _ in range(2))
     for k, row in enumerate(rows, start=1):
@@ -112,3 +112,16 @@ def test_a_record_is_one_line_and_a_naive_loop_within_1e_12(line):
     history = walk(optimizer, params, rows)
     assert worst(history, CHAINS[line](begun, as_numpy(rows))) <= 1e-12
     assert worst(history[-1:], [begun]) > 0.01
+
+
+def test_galore_within_a_rule_is_galore_with_bases_of_its_own_period():
+    within = "@update\ndef own(u, *, lr=0.1):\n    return galore(u, lr=lr, rank=2, every=5)\n\nown(lr=0.02)"
+    histories = []
+    for spec in (within, "galore(lr=0.02, rank=2, every=5)"):
+        params = parameters(SHAPES)
+        histories.append(walk(edsl.compile(spec, params, mode="eager"), params, gradients(STEPS, SHAPES)))
+    assert worst(*histories) == 0
+    params = parameters(SHAPES)
+    rare = walk(edsl.compile("galore(lr=0.02, rank=2)", params, mode="eager"), params, gradients(STEPS, SHAPES))
+    assert worst(histories[0][4:5], rare[4:5]) == 0
+    assert worst(histories[0], rare) > 0.001

@@ -2,6 +2,8 @@
 
 import re
 from functools import partial
+from importlib.util import find_spec
+from typing import Any
 
 import pytest
 import torch
@@ -27,19 +29,34 @@ LONE = {"soap_then_muon": "tests/zoo/test_chains.py"}  # compared elsewhere
 @pytest.fixture
 def exact_packages(monkeypatch):
     """Packages as their papers say, in float64: without what they round, or add to what they divide by."""
-    package = pytest.importorskip("pytorch_optimizer.optimizer")
-    base = pytest.importorskip("pytorch_optimizer.base.optimizer").BaseOptimizer
-    for place in (package.muon.base, package.muon.normuon, package.scion):
-        if hasattr(place, ORTHOGONAL):
-            in_float64 = partial(getattr(place, ORTHOGONAL), dtype=torch.float64)
-            monkeypatch.setattr(place, ORTHOGONAL, in_float64)
-    for function in (base.apply_ams_bound, base.apply_ams_bound_foreach):
-        monkeypatch.setattr(function, "__defaults__", (0.0,))
-    for ball in (package.scion.Row, package.scion.Col, package.scion.BiasRMS):
-        monkeypatch.setattr(ball.lmo, "__defaults__", (1e-30,))
+    if find_spec("pytorch_optimizer") is not None:
+        _make_exact(monkeypatch)
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
+
+
+def _make_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pytorch_optimizer import optimizer
+    from pytorch_optimizer.base.optimizer import BaseOptimizer
+    from pytorch_optimizer.optimizer.utils.galore import GaLoreProjector
+
+    for place in (optimizer.muon.base, optimizer.muon.normuon, optimizer.scion):
+        if hasattr(place, ORTHOGONAL):
+            monkeypatch.setattr(place, ORTHOGONAL, partial(getattr(place, ORTHOGONAL), dtype=torch.float64))
+    for function in (BaseOptimizer.apply_ams_bound, BaseOptimizer.apply_ams_bound_foreach):
+        monkeypatch.setattr(function, "__defaults__", (0.0,))
+    for ball in (optimizer.scion.Row, optimizer.scion.Col, optimizer.scion.BiasRMS):
+        monkeypatch.setattr(ball.lmo, "__defaults__", (1e-30,))
+    monkeypatch.setattr(GaLoreProjector, "get_orthogonal_matrix", exact_projection)
+
+
+def exact_projection(
+    self: Any, weights: torch.Tensor, projection_type: str, from_random_matrix: bool = False
+) -> torch.Tensor:
+    """GaLore's, in float64, where the package takes the singular vectors in float32."""
+    left, _, right = torch.linalg.svd(weights, full_matrices=False)
+    return left[:, : self.rank] if projection_type == "left" else right[: self.rank]
 
 
 def shapes_of(reference: Reference) -> dict[str, tuple[int, ...]]:

@@ -136,9 +136,10 @@ class NumberAt(NamedAt):
     def enter(self, stage: Stage, label: str, x: Any) -> None:
         """A stage's step begins."""
         self.stage = stage
-        if stage.needs_noise:
-            seed = getattr(stage, "seed", 0)
-            self.normal = self.walk.drawn(seed, label, self.number) * ("noise" not in self.reading.ideal)
+        self.normals = [
+            self.walk.drawn(getattr(one, "seed", 0), own, self.number) * ("noise" not in self.reading.ideal)
+            for one, own in stage.draws(label)
+        ]
         if stage.needs_total_norm:
             self.trajectory.functions.add("total_norm")
             self.total_norm = np.sqrt((x * x).sum((-2, -1), keepdims=True))

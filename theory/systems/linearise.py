@@ -18,7 +18,7 @@ from typing import Any
 import sympy
 
 from edsl.errors import EdslError, brief
-from edsl.language.context import NamedAt
+from edsl.language.context import Draws, NamedAt
 from edsl.language.operations import OPERATIONS
 from edsl.language.pipeline import Pipeline
 from edsl.language.schedules.layerwise import is_plain
@@ -109,7 +109,7 @@ class LinearAt(NamedAt):
         self.constants = constants
         self.theta = OWN_THETA
         self.k = self.looks = STEP
-        self.normal = sympy.Integer(0)  # additive noise of its own moves no pole
+        self.normals = Draws(lambda _: sympy.Integer(0))  # additive noise of its own moves no pole
         self.hessian = CURVATURE
         self.rows = self.columns = sympy.Integer(1)
         self.frozen: dict[sympy.Symbol, Any] = {}

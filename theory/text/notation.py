@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from edsl.errors import EdslError, shown
-from edsl.language.context import NamedAt
+from edsl.language.context import Draws, NamedAt
 from edsl.language.domain import plain
 from edsl.language.pipeline import Pipeline
 from edsl.language.rules.stage import RuleStage
@@ -58,17 +58,17 @@ class Writer(NamedAt):
         self.rows = letter("rows")
         self.columns = letter("columns")
         self.looks_each_step = True
-        self.noise: Formula | None = None
+        self.normals = Draws(self._noise)
+        self._noises: dict[int, Formula] = {}
         self.lines: list[str] = []
         self.locals: list[tuple[str, Any]] = []  # what a rule calls the values on its way
         self.named: dict[str, str] = {}  # the name of what a line has defined, by its text
 
-    @property
-    def normal(self) -> Formula:  # pyright: ignore[reportIncompatibleVariableOverride]
-        if self.noise is None:
-            self.noise = letter(f"{self.alphabet.claim('ξ')}ₖ")
-            self.lines.append(f"{self.noise.name} ~ N(0, 1) for every element")
-        return self.noise
+    def _noise(self, number: int) -> Formula:
+        if number not in self._noises:
+            self._noises[number] = made = letter(f"{self.alphabet.claim('ξ')}ₖ")
+            self.lines.append(f"{made.name} ~ N(0, 1) for every element")
+        return self._noises[number]
 
     def fresh(self, x: Any, otherwise: Any) -> Any:
         return x if self.looks_each_step else Formula("fresh", x, otherwise)
@@ -182,7 +182,7 @@ class Writer(NamedAt):
             x, exponent, eps = self.text(parts[0]), self._in(parts[1], ATOM), self._in(parts[2], POWER)
             return f"({x} + {eps} λ₁({x}) I)^(−{exponent})"
         if operation == "eigenbasis":
-            return f"eigenvectors({self.text(parts[0])})"
+            return f"{f'{parts[1]} leading ' if len(parts) > 1 else ''}eigenvectors({self.text(parts[0])})"
         if operation == "refined":
             return f"qr({self.text(parts[1])} {self._in(parts[0], PRODUCT)})"
         return f"{operation}({', '.join(self.text(part) for part in parts)})"

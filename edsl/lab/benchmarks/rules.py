@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import median
+from time import process_time
 from typing import Any, ClassVar, NamedTuple
 
 from edsl.lab.benchmarks.contender import Contender, Entry, Gradients, Place
 from edsl.lab.benchmarks.parameter_sets import Shape
-from edsl.lab.benchmarks.rounds import Spread, fastest, in_turn, spread
+from edsl.lab.benchmarks.rounds import fastest
 from edsl.language.domain import DECAY, Number, field
 from edsl.language.stage import BaseUpdate
 from edsl.optim.compile import compile
@@ -76,14 +78,25 @@ class RuleCost:
 
 @dataclass(frozen=True)
 class ChainCost:
-    """Steps of a chain and of its parts, each the only stage of an optimizer, and the ratio to their sum by round.
+    """Steps of a chain and of its parts, each the only stage of an optimizer, in milliseconds of the processor.
 
     Attributes:
-        step_ms: by the spec.
+        step_ms: the mean step of each round, by the spec.
     """
 
-    step_ms: dict[str, Spread]
-    ratio: Spread
+    step_ms: dict[str, list[float]]
+
+    @property
+    def chain_ms(self) -> float:
+        return median(self.step_ms[CHAIN])
+
+    @property
+    def parts_ms(self) -> float:
+        return sum(median(self.step_ms[part]) for part in PARTS)
+
+    @property
+    def ratio(self) -> float:
+        return self.chain_ms / self.parts_ms
 
 
 def rule_cost(shapes: Sequence[Shape] = SMALL, steps: int = 2000, device: str = "cpu") -> RuleCost:
@@ -104,20 +117,26 @@ def rule_cost(shapes: Sequence[Shape] = SMALL, steps: int = 2000, device: str = 
 
 
 def chain_cost(
-    shapes: Sequence[Shape] = MATRICES,
-    rounds: int = 20,
-    seconds: float = 60.0,
-    device: str = "cpu",
-    build: Callable[[str, Any], Any] = compile,
+    shapes: Sequence[Shape] = MATRICES, rounds: int = 10, build: Callable[[str, Any], Any] = compile
 ) -> ChainCost:
-    """Time a chain and its parts in turn, by periods of SOAP's refresh.
+    """Time a chain and its parts on a CPU in turn, by periods of SOAP's refresh.
+
+    It is time of the processor, in which others on the machine have no part: a round takes seconds.
 
     Args:
-        seconds: that the rounds may take together, but for the first few.
         build: makes the optimizer of a spec from named parameters.
     """
-    named, place = {f"layers.{number}.weight": shape for number, shape in enumerate(shapes)}, Place(device, "float32")
+    named, place = {f"layers.{number}.weight": shape for number, shape in enumerate(shapes)}, Place("cpu", "float32")
     runners = [Contender(Entry(spec), named, place, build) for spec in (CHAIN, *PARTS)]
-    took = in_turn(runners, Gradients(named, place), device, rounds, steps=PERIOD, warm_up=1, seconds=seconds)
-    ratios = [chain / sum(parts) for chain, *parts in zip(took[CHAIN], *(took[part] for part in PARTS))]
-    return ChainCost({spec: spread(own, 1e3) for spec, own in took.items()}, spread(ratios))
+    gradients, took = Gradients(named, place), {runner.name: list[float]() for runner in runners}
+    for number in range(1 + rounds):  # the first compiles
+        first = number % len(runners)
+        for runner in (*runners[first:], *runners[:first]):
+            began = process_time()
+            for _ in range(PERIOD):
+                runner.prepare(gradients.tensors)
+                runner.step()
+                gradients.restore()
+            if number:
+                took[runner.name].append(1e3 * (process_time() - began) / PERIOD)
+    return ChainCost(took)

@@ -70,7 +70,7 @@ def _half_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs - targets).square().sum(1).mean() / 2
 
 
-EDGE = Task("edge", _data, {"mlp": _network}, _half_squared_error, None, EXAMPLES, 3600)
+EDGE = Task(name="edge", data=_data, models={"mlp": _network}, loss=_half_squared_error, batch=EXAMPLES, steps=3600)
 
 
 def spec_at(alpha: float, lr: float = LR, beta1: float = 0.99) -> str:

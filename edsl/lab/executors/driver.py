@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edsl.lab.executors.executor import Executor
 from edsl.lab.executors.serial import Serial
+from edsl.lab.races.build import open_record
 from edsl.lab.races.race import Race
 from edsl.lab.races.record import Record
-from edsl.lab.results.results import Results, results
+from edsl.lab.results.results import Results, is_decided, results
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,24 @@ def run(race: Race, record: Record, executor: Executor, watch: Callable[[Progres
             running.pop(key)
             record.append(trial)
             finished[key] = trial
+
+
+def run_until_decided(
+    race: Race, record: Record, executor: Callable[[], Executor], watch: Callable[[Progress], None]
+) -> tuple[Race, Record]:
+    """Run a race; one that looks stops at the first look at which every verdict is decided. Both as they ended.
+
+    Args:
+        executor: makes one, which each stretch between two looks uses up.
+    """
+    run(race, record, executor(), watch)
+    for seeds in (look for look in race.looks if look > race.seeds):
+        if is_decided(results(race, record.finished), race.baseline):
+            break
+        race = replace(race, seeds=seeds)
+        record = open_record(race, record.folder, resume=True)
+        run(race, record, executor(), watch)
+    return race, record
 
 
 def run_to_end(

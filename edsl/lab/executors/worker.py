@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from edsl.lab.races.entrant import Work
-from edsl.lab.tasks.catalogue import task
 from edsl.lab.trials.run import run_trial
 from edsl.language.registry.plugins import load_held
 
@@ -14,4 +13,4 @@ from edsl.language.registry.plugins import load_held
 def run_work(work: Work, tick: Callable[[int], None] | None = None) -> dict[str, Any]:
     """Run one trial; its record."""
     load_held(work.plugins)
-    return run_trial(task(work.setting.task), work.setting, work.spec, work.seed, tick).record()
+    return run_trial(work.task(), work.setting, work.spec, work.seed, tick).record()

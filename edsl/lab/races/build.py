@@ -9,14 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edsl.errors import EdslError, either, shown
+from edsl.errors import EdslError, either, nearest, shown
+from edsl.lab.data.seeded import seeded
 from edsl.lab.races.controls import controls_of
 from edsl.lab.races.entrant import Entrant
 from edsl.lab.races.learning_rate import learning_rates
 from edsl.lab.races.race import METRICS, Race, Tuning
 from edsl.lab.races.record import Record
+from edsl.lab.races.space import SAMPLERS, check_sampler, read_space
 from edsl.lab.races.tuning import check_tuner
 from edsl.lab.tasks.catalogue import task as task_named
+from edsl.lab.tasks.check import check
+from edsl.lab.tasks.own import find_again as find_task_again
 from edsl.lab.tasks.task import Task
 from edsl.lab.trials.device import usable_device
 from edsl.lab.trials.schedule import schedule as schedule_named
@@ -27,9 +31,11 @@ from edsl.language.rules.texts import has_rules, line_of
 from edsl.language.spec import parse
 from edsl.language.stage import Stage
 
+FIRST_LOOK, GROWTH = 5, 1.5  # seeds of the first look of a race that may stop early, and from one look to the next
+
 
 def race(
-    task: str,
+    task: str | Task,
     specs: Sequence[str | Entrant],
     *,
     model: str | None = None,
@@ -39,10 +45,12 @@ def race(
     evaluations: int | None = None,
     seconds: float | None = None,
     seeds: int = 3,
+    stop_early: bool = False,
     lr: str = "default",
     trials: int = 8,
     tune_seeds: int = 2,
-    tuner: str = "grid",
+    tuner: str | None = None,
+    tune: str = "",
     schedule: str = "constant",
     metric: str | None = None,
     baseline: str | None = None,
@@ -58,36 +66,67 @@ def race(
     """A race between specs, checked before anything runs.
 
     Args:
-        specs: texts, or entrants with names of their own.
-        batch: examples a step, at most the training split.
+        task: the name of one, FILE.py or FILE.py:NAME for one of your own, or the task itself.
+        specs: texts, or entrants with names of their own; `baseline` is one as given, the first by default.
         epochs, steps, evaluations, seconds: the budget of a trial, one of them; the task's steps by default.
-        seeds: final trials of each optimizer.
-        lr: "default" as the specs say; "auto" to tune each within `trials` learning rates; or factors on
-            the specs' own, such as "0.1,1,10".
-        trials, tune_seeds: learning rates that each optimizer may try, and trials of each.
-        tuner: "grid" or "tpe", of lr="auto".
+        stop_early: look before the last seed, and stop once every verdict is decided: `looks_to`.
+        lr: "default" as the specs say; "auto" to tune; or factors on the specs' own, such as "0.1,1,10".
+        tune: hyper-parameters to tune together instead: "lr=log(1e-4,1), beta2=(.8,.99)", see `edsl.lab.races.space`.
+        trials, tune_seeds: what each optimizer may try, and trials of each; tuner: how, see `Tuning`.
         metric: "accuracy", "loss" or "train"; accuracy where the task has one, else loss.
-        baseline: the spec, as given, that the others are compared to; the first by default.
         controls: also run E's controls for every spec with E.
-        threads: of the CPU; one is fastest for small models, and gives the same bits on every machine.
-        measures: names of `edsl.lab.measures.catalogue`.
         levels: training losses at which sharpness and drift are measured.
         plugins: files with stages for workers to load, beside those that brought stages of the specs.
 
     Raises:
-        EdslError: for an unknown task, model, device, schedule, metric, baseline or measure, a bad spec, one
-            given twice or that can't take the model's parameters, or a bad number.
+        EdslError: for whatever can't be raced, in one line.
     """
-    chosen, brought, entrants = task_named(task), load_once(plugins), _entrants(specs, controls)
+    brought, entrants, chosen = load_once(plugins), _entrants(specs, controls), _task(task, model)
     _check_counts({"seeds": seeds, "trials": trials, "tune-seeds": tune_seeds})
     amounts = {"steps": steps, "evaluations": evaluations, "seconds": seconds, "epochs": epochs}
     setting = _setting(chosen, model, batch, amounts, device, threads, monitor, schedule, measures, levels)
+    _check_entrants(entrants, chosen, setting)
+    tuning = _tuning(lr, tune, tuner, trials, tune_seeds, entrants)
+    decides, against = _metric(metric, chosen), _baseline(baseline, entrants)
+    looks, places = looks_to(seeds) if stop_early else (seeds,), _places(brought, entrants)
+    early = looks if stop_early else ()
+    return Race(setting, entrants, looks[0], tuning, decides, against, kind, places, chosen.source, early)
+
+
+def _task(task: str | Task, model: str | None) -> Task:
+    """The task; one of somebody's own is tried on a few rows."""
+    chosen = task_named(task)
+    if chosen.source is not None:
+        check(chosen, model)
+    return chosen
+
+
+def _check_entrants(entrants: Sequence[Entrant], task: Task, setting: Setting) -> None:
     for entrant in entrants:
         _check_schedules(entrant, setting)
-        check_fit(parse(entrant.spec), chosen.model(setting.model)[1]())
-    tuning = _tuning(lr, tuner, trials, tune_seeds, entrants)
-    decides, against = _metric(metric, chosen), _baseline(baseline, entrants)
-    return Race(setting, entrants, seeds, tuning, decides, against, kind, _places(brought, entrants))
+        with seeded(0):
+            check_fit(parse(entrant.spec), task.model(setting.model)[1]())
+
+
+def looks_to(most: int) -> tuple[int, ...]:
+    """Numbers of seeds after which a race of at most so many looks whether everything is decided.
+
+    Raises:
+        EdslError: for as few as the first look has.
+
+    Example:
+        >>> from edsl.lab.races.build import looks_to
+        >>> looks_to(20)
+        (5, 8, 12, 20)
+    """
+    if most <= FIRST_LOOK:
+        raise EdslError(
+            f"--stop-early looks first after {FIRST_LOOK} seeds: give --seeds {FIRST_LOOK + 1} or more, got {most}"
+        )
+    looks = [FIRST_LOOK]
+    while looks[-1] * GROWTH**2 <= most + FIRST_LOOK / 2:
+        looks.append(math.ceil(looks[-1] * GROWTH))
+    return (*[look for look in looks if look < most], most)
 
 
 def _setting(
@@ -192,9 +231,35 @@ def _budget(task: Task, amounts: dict[str, float | None], batch: int, examples: 
     return next(((value, unit) for unit, value in asked.items()), (task.steps, "steps"))
 
 
-def _tuning(lr: str, tuner: str, trials: int, seeds: int, entrants: Sequence[Entrant]) -> Tuning:
+def _space(tune: str, lr: str, tuner: str | None, trials: int, seeds: int) -> Tuning:
+    if lr != "default":
+        raise EdslError(f"give --tune or --lr {lr}, not both: name lr within --tune")
+    sampler = SAMPLERS[0] if tuner is None else tuner
+    check_sampler(sampler)
+    return Tuning(sampler, trials, seeds, space=", ".join(map(str, read_space(tune))))
+
+
+def _check_space(tuning: Tuning, entrants: Sequence[Entrant]) -> None:
+    """Raises EdslError for a hyper-parameter that no entrant has, an entrant that has none, or an impossible value."""
+    names = [dimension.name for dimension in tuning.dimensions]
+    keys = {entrant.name: parse(entrant.spec).keys for entrant in entrants}
+    known = list(dict.fromkeys(key for own in keys.values() for key in own))
+    for name in names:
+        if name not in known:
+            raise EdslError(f"--tune: no optimizer here has {name!r}; {nearest(name, known, 'known')}")
+    for entrant, own in keys.items():
+        if names and not {*names} & own.keys():
+            raise EdslError(f"--tune: {entrant} has none of {', '.join(names)}; known: {', '.join(own)}")
+
+
+def _tuning(lr: str, tune: str, tuner: str | None, trials: int, seeds: int, entrants: Sequence[Entrant]) -> Tuning:
+    if tune:
+        found = _space(tune, lr, tuner, trials, seeds)
+        _check_space(found, entrants)
+        return found
     if lr == "default":
         return Tuning(trials=0, seeds=0)
+    tuner = "grid" if tuner is None else tuner
     check_tuner(tuner)
     for entrant in entrants:
         learning_rates(parse(entrant.spec))
@@ -233,10 +298,10 @@ def _baseline(baseline: str | None, entrants: Sequence[Entrant]) -> str:
 
 
 def race_from(configuration: Any, whose: str = "this race") -> Race:
-    """The race that a configuration describes: what `Race.configuration` gave. Its plugins are loaded again.
+    """The race that a configuration describes, as `Race.configuration` gave it. Plugins and task are loaded again.
 
     Raises:
-        EdslError: when it describes none that this edsl can run, or a plugin is gone or has changed.
+        EdslError: when it describes none that this edsl can run, or a plugin or its task is gone or has changed.
     """
     held = dict(configuration)
     setting = Setting(**{name: held.pop(name) for name in Setting.__dataclass_fields__})
@@ -248,9 +313,21 @@ def race_from(configuration: Any, whose: str = "this race") -> Race:
     find_again(plugins, whose)
     for entrant in entrants:
         parse(entrant.spec)
-    task_named(setting.task).model(setting.model)
+    source = find_task_again(held["source"], whose) if held.get("source") else None
+    (task_named(setting.task) if source is None else source.task()).model(setting.model)
     usable_device(setting.device)
-    return Race(setting, entrants, held["seeds"], tuning, held["metric"], held["baseline"], held["kind"], plugins)
+    return Race(
+        setting,
+        entrants,
+        held["seeds"],
+        tuning,
+        held["metric"],
+        held["baseline"],
+        held["kind"],
+        plugins,
+        source,
+        tuple(held.get("looks", ())),
+    )
 
 
 def open_record(race: Race, folder: Path, resume: bool) -> Record:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from edsl.lab.tasks.catalogue import task as task_named
+from edsl.lab.tasks.own import Source
+from edsl.lab.tasks.task import Task
 from edsl.lab.trials.setting import Setting
 from edsl.language.registry.plugins import Plugin
 
@@ -37,7 +40,12 @@ class Work:
     seed: int
     plugins: tuple[Plugin, ...] = ()
     name: str = ""  # of the entrant
+    source: Source | None = None  # of a task of one's own
 
     @property
     def key(self) -> tuple[str, int]:
         return self.spec, self.seed
+
+    def task(self) -> Task:
+        """What is trained."""
+        return task_named(self.setting.task) if self.source is None else self.source.task()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from edsl.errors import EdslError
@@ -34,6 +35,19 @@ def learning_rates(pipeline: Pipeline) -> dict[str, float]:
 def _value(pipeline: Pipeline, name: str) -> Any:
     update: Any = pipeline.update
     return update.value_of(name) if update.moves_weights else pipeline.hyperparameters[name]
+
+
+def values_of(pipeline: Pipeline, names: Collection[str]) -> dict[str, Any]:
+    """The arguments of a pipeline among these names, of any stage, with their values."""
+    found: dict[str, Any] = {}
+    for name in names:
+        if name not in pipeline.keys:
+            continue
+        stage, argument = pipeline.owner_of(name)
+        update: Any = pipeline.update
+        foreign = stage is update and update.moves_weights
+        found[name] = update.value_of(argument) if foreign else getattr(stage, argument)
+    return found
 
 
 def scaled(pipeline: Pipeline, factor: float) -> Pipeline:

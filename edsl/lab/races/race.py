@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
+from edsl.errors import EdslError
 from edsl.lab.races.controls import controls_of, explores
 from edsl.lab.races.entrant import Entrant, Work
-from edsl.lab.races.learning_rate import learning_rates, scaled
+from edsl.lab.races.learning_rate import learning_rates, scaled, values_of
+from edsl.lab.races.space import Candidate, Dimension, next_candidates, read_space
+from edsl.lab.races.space import on_edge as at_ends
 from edsl.lab.races.tuning import best_factor, merged, on_edge, round_of_factors
 from edsl.lab.tasks.catalogue import task as task_named
+from edsl.lab.tasks.own import Source
 from edsl.lab.tasks.task import Task
 from edsl.lab.trials.setting import Setting
 from edsl.language.registry.plugins import Plugin
@@ -28,15 +32,21 @@ class Tuning:
 
     Attributes:
         tuner: "grid" or "tpe", see `edsl.lab.races.tuning`; "" leaves every learning rate as given; "fixed" tries
-            `factors` and nothing else.
-        trials: learning rates that each entrant may try.
-        seeds: trials of each learning rate, on seeds of their own.
+            `factors` and nothing else; with a space "tpe", "quasi" or "cmaes", see `edsl.lab.races.space`.
+        trials: learning rates, or points of the space, that each entrant may try.
+        seeds: trials of each, on seeds of their own.
+        space: hyper-parameters that are tuned together, as text; "" for the learning rate alone.
     """
 
     tuner: str = ""
     trials: int = 8
     seeds: int = 2
     factors: tuple[float, ...] = ()
+    space: str = ""
+
+    @property
+    def dimensions(self) -> tuple[Dimension, ...]:
+        return read_space(self.space) if self.space else ()
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,8 @@ class Race:
             "loss", or "train" for the final training loss.
         kind: "compare", "sweep", "ablate" or "sharpness": what its report asks.
         plugins: the files that brought stages of its entrants, with their texts.
+        source: where a task of one's own comes from; None for one of edsl's.
+        looks: numbers of seeds after which it may stop, see `edsl.lab.results.sequential`; the last is the most.
     """
 
     setting: Setting
@@ -60,10 +72,12 @@ class Race:
     baseline: str
     kind: str = "compare"
     plugins: tuple[Plugin, ...] = ()
+    source: Source | None = None
+    looks: tuple[int, ...] = ()
 
     @property
     def task(self) -> Task:
-        return task_named(self.setting.task)
+        return task_named(self.setting.task) if self.source is None else self.source.task()
 
     @property
     def higher_is_better(self) -> bool:
@@ -82,6 +96,8 @@ class Race:
             "baseline": self.baseline,
             "kind": self.kind,
             "plugins": [plugin.record() for plugin in self.plugins],
+            "looks": list(self.looks),
+            "source": None if self.source is None else self.source.record(),
         }
 
     @cached_property
@@ -135,34 +151,55 @@ class Race:
 
     def tuned(
         self, entrant: Entrant, trials: Mapping[tuple[str, int], dict[str, Any]]
-    ) -> tuple[dict[float, float], list[Work]]:
-        """The mean score of each factor on the learning rate that is wholly tried, and what is missing for the next.
+    ) -> tuple[dict[Any, float], list[Work]]:
+        """The mean score of each candidate that is wholly tried, and what is missing for the next.
+
+        A candidate is a factor on the learning rates, or a point of the space.
 
         Rounds are replayed from the first, so the answer does not depend on the order in which trials end.
         """
-        scores: dict[float, float] = {}
-        while factors := self._next_factors(entrant, scores):
-            works = {factor: self._tuning_work(entrant, factor) for factor in factors}
+        scores: dict[Any, float] = {}
+        while candidates := self._next(entrant, scores):
+            works = {candidate: self._tuning_work(entrant, candidate) for candidate in candidates}
             missing = [work for tries in works.values() for work in tries if work.key not in trials]
             if missing:
                 return scores, missing
             scores |= merged(
-                [(factor, [self.score(trials[work.key]) for work in tries]) for factor, tries in works.items()]
+                [(candidate, [self.score(trials[work.key]) for work in tries]) for candidate, tries in works.items()]
             )
         return scores, []
 
-    def _next_factors(self, entrant: Entrant, scores: dict[float, float]) -> list[float]:
+    def space_of(self, entrant: Entrant) -> tuple[Dimension, ...]:
+        """What of the space an entrant has."""
+        keys = parse(entrant.spec).keys
+        return tuple(dimension for dimension in self.tuning.dimensions if dimension.name in keys)
+
+    def _next(self, entrant: Entrant, scores: dict[Any, float]) -> list[Any]:
+        if self.tuning.space:
+            space = self.space_of(entrant)
+            own = values_of(parse(entrant.spec), [dimension.name for dimension in space])
+            return next_candidates(
+                self.tuning.tuner, space, own, scores, self.tuning.trials, partial(self._accepts, entrant)
+            )
         if self.tuning.tuner == "fixed":
             return [] if scores else list(self.tuning.factors)
         place = self.entrants.index(entrant)
         return round_of_factors(self.tuning.tuner, scores, self.tuning.trials, place)
 
-    def _tuning_work(self, entrant: Entrant, factor: float) -> list[Work]:
-        spec = self.spec_at(entrant, factor)
+    def _accepts(self, entrant: Entrant, candidate: Candidate) -> bool:
+        try:
+            return bool(self.spec_at(entrant, candidate))
+        except EdslError:
+            return False
+
+    def _tuning_work(self, entrant: Entrant, candidate: Any) -> list[Work]:
+        spec = self.spec_at(entrant, candidate)
         return [self._work(entrant, spec, TUNING_SEEDS_FROM + seed) for seed in range(self.tuning.seeds)]
 
-    def spec_at(self, entrant: Entrant, factor: float) -> str:
-        """An entrant's spec with its learning rates times a factor."""
+    def spec_at(self, entrant: Entrant, factor: float | Candidate) -> str:
+        """An entrant's spec with its learning rates times a factor, or with the values of a point of the space."""
+        if isinstance(factor, tuple):
+            return _spec_with(entrant.spec, factor)
         return entrant.spec if factor == 1 else str(scaled(parse(entrant.spec), factor))
 
     def chosen(self, entrant: Entrant, trials: Mapping[tuple[str, int], dict[str, Any]]) -> tuple[str, bool, int]:
@@ -172,7 +209,9 @@ class Race:
         scores, missing = self.tuned(entrant, trials)
         if missing or not scores:
             return entrant.spec, False, len(scores)
-        return self.spec_at(entrant, best_factor(scores)), on_edge(scores), len(scores)
+        best: Any = best_factor(scores)
+        edge = bool(at_ends(self.space_of(entrant), best)) if self.tuning.space else on_edge(scores)
+        return self.spec_at(entrant, best), edge, len(scores)
 
     def score(self, trial: dict[str, Any]) -> float:
         """What tuning minimises: infinite for a trial that diverged or failed."""
@@ -188,12 +227,28 @@ class Race:
         loss = trial["validation_loss"]  # ties of a whole number of examples are common
         return -value + 1e-6 * (min(loss, 1e3) if loss is not None else 1e3)
 
+    def tuned_values(self, spec: str) -> dict[str, Any]:
+        """The values in a spec of what the race tunes: its learning rates, or what it has of the space."""
+        if self.tuning.space:
+            return values_of(parse(spec), [dimension.name for dimension in self.tuning.dimensions])
+        return dict(learning_rates(parse(spec))) if self.tuning.tuner else {}
+
     def _work(self, entrant: Entrant, spec: str, seed: int) -> Work:
-        return Work(self.setting, spec, seed, self.plugins, entrant.name)
+        return Work(self.setting, spec, seed, self.plugins, entrant.name, self.source)
 
     def tells(self, work: Work) -> str:
-        """What a trial is, beside its entrant's name: the learning rates that it tries, and its seed."""
-        rates = learning_rates(parse(work.spec)) if self.tuning.tuner else {}
-        tried = "".join(f"{name}={rate:.3g}, " for name, rate in rates.items())
+        """What a trial is, beside its entrant's name: what it tries, and its seed."""
+        tried = "".join(f"{name}={shown_value(value)}, " for name, value in self.tuned_values(work.spec).items())
         tuning = work.seed >= TUNING_SEEDS_FROM
         return f"{tried}{'tuning ' if tuning else ''}seed {work.seed - TUNING_SEEDS_FROM * tuning}"
+
+
+@lru_cache(maxsize=4096)
+def _spec_with(spec: str, candidate: Candidate) -> str:
+    """A spec with other values; raises EdslError where the language refuses them."""
+    return str(parse(spec).override(**dict(candidate)))
+
+
+def shown_value(value: Any) -> str:
+    """A tuned value with three digits."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

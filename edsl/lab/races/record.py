@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edsl.errors import EdslError
+from edsl.lab.tasks.own import changed
 from edsl.lab.trials.trial import STATUSES, Trial
 
 CONFIGURATION = "race.json"
@@ -180,10 +181,15 @@ def _not_json(name: str) -> Any:
 
 
 def _agreed(configuration: Any) -> Any:
-    """What two configurations of one race agree in: plugins by their hashes, wherever they lie."""
+    """What two configurations of one race agree in: plugins and tasks by their hashes, wherever they lie."""
     if not isinstance(configuration, dict):
         return configuration
-    return {**configuration, "plugins": [plugin["sha256"] for plugin in _listed(configuration, "plugins", "sha256")]}
+    hashes = [plugin["sha256"] for plugin in _listed(configuration, "plugins", "sha256")]
+    source = configuration.get("source") or {}
+    tuning = {"space": "", **(configuration.get("tuning") or {})}
+    own = [source.get(key) for key in ("name", "sha256", "data")]
+    looks = configuration.get("looks", [])
+    return {**configuration, "plugins": hashes, "source": own, "tuning": tuning, "looks": looks}
 
 
 def _extends(before: Any, now: dict[str, Any]) -> bool:
@@ -214,7 +220,7 @@ def _difference(before: Any, now: dict[str, Any]) -> str:
         names = [name for spec, name in ours.items() if spec not in others]
         if names:
             said.append(f"only {place}: {', '.join(names)}")
-    said += _plugins_that_differ(before, now)
+    said += [*_plugins_that_differ(before, now), *_source_that_differs(before, now)]
     return "; ".join(said) or "the order or the names of its optimizers"
 
 
@@ -230,12 +236,25 @@ def _plugins_that_differ(before: dict[str, Any], now: dict[str, Any]) -> list[st
     ]
 
 
+def _source_that_differs(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What changed of a task of one's own."""
+    there, here = before.get("source"), now.get("source")
+    if not isinstance(there, dict) or not isinstance(here, dict):
+        return ["a task of its own on one side only"] if there != here else []
+    whose = f"the task {Path(here['path']).name or here['name']}"
+    if there.get("sha256") != here["sha256"]:
+        return [f"{whose} has changed: {changed(str(there.get('text')), here['text'])}"]
+    if there.get("data") != here["data"]:
+        return [f"the data of {whose} have changed: sha256 {there.get('data')} in the record, {here['data']} here"]
+    return []
+
+
 def _flat(configuration: dict[str, Any]) -> dict[str, Any]:
     """A configuration without its optimizers, nested values under their own names."""
     flat: dict[str, Any] = {}
     for key, value in configuration.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and key != "source":
             flat |= {f"{key}.{name}": part for name, part in value.items()}
-        elif key not in ("entrants", "plugins"):
+        elif key not in ("entrants", "plugins", "source"):
             flat[key] = value
     return flat

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from edsl.lab.races.controls import TWIN, WITHOUT, why_no_twin
 from edsl.lab.races.race import Race
 from edsl.lab.results.result_tables import MISSING, difference_texts, metric_scale
-from edsl.lab.results.results import NAMES, Effect, ResultRow, Results
+from edsl.lab.results.results import FINAL, NAMES, Effect, ResultRow, Results
+from edsl.lab.results.sequential import seeds_to_show
 from edsl.lab.results.statistics import BETTER, FEWEST, UNDECIDED, WORSE
 from edsl.language.spec import parse
 
@@ -37,7 +38,14 @@ def budget(race: Race) -> list[str]:
         f"Each optimizer has {race.seeds} final trial{'s' if race.seeds > 1 else ''}, on the same initial weights and "
         "the same order of batches as the others.",
     ]
-    if tuning.tuner:
+    if tuning.space:
+        how = {"quasi": "a Halton sequence", "tpe": "optuna's TPE", "cmaes": "optuna's CMA-ES"}[tuning.tuner]
+        said.append(
+            f"Each may try {tuning.trials} points of {tuning.space}, as far as it has these, by {how}, each on "
+            f"{tuning.seeds} seeds that no final trial uses; the best on the validation split is taken. The result at "
+            "its own values is shown next to it."
+        )
+    elif tuning.tuner:
         how = {"grid": "a log grid that is extended at its edge and then refined", "tpe": "optuna's TPE"}
         by = how.get(tuning.tuner, "the same factors on its own")
         said.append(
@@ -154,11 +162,13 @@ def doubts(race: Race, found: Results) -> list[str]:
             "among them is a lead, not a result. The family-wise ones (Holm) are all correct together in 95 % of "
             "such races."
         )
+    said += _more_seeds(race, found)
     edges = [row.name for row in found.rows if row.lr_on_edge]
     if edges:
         wider = "--lr a wider range of factors" if race.tuning.tuner == "fixed" else "more --trials"
+        wider, what = ("--tune wider ranges", "value") if race.tuning.space else (wider, "learning rate")
         said.append(
-            f"The best learning rate of {_listed(edges)} is the smallest or largest that was tried: a better one may "
+            f"The best {what} of {_listed(edges)} is the smallest or largest that was tried: a better one may "
             f"lie beyond. Give {wider}."
         )
     for row in found.rows:
@@ -171,6 +181,29 @@ def doubts(race: Race, found: Results) -> list[str]:
         "predict longer training or a larger model; an average with decay 0.99 takes 100 steps to fill."
     )
     return [*said, *_missing_controls(race)]
+
+
+def _more_seeds(race: Race, found: Results) -> Iterator[str]:
+    """How many more seeds would show a difference of one point, or of 5 % of a loss, where none is shown."""
+    base = next((getattr(row, FINAL[race.metric]) for row in found.rows if row.name == race.baseline), None)
+    if base is None or race.looks:
+        return
+    difference, called = (0.01, "1 percentage point") if race.metric == "accuracy" else (0.05 * abs(base.mean), "5 %")
+    for row in found.rows:
+        for effect in row.effects:
+            interval = effect.interval
+            if effect.against != race.baseline or effect.verdict != UNDECIDED or interval is None or not interval.sd:
+                continue
+            needed = seeds_to_show(interval.sd, difference)
+            if needed is None:
+                more = "no number of seeds up to 10,000 would show"
+            elif needed <= interval.n:
+                yield f"{row.name}: a difference of {called} would have shown, 8 times in 10, by the spread seen here."
+                continue
+            else:
+                many = needed - interval.n
+                more = f"about {many} more seed{'s' if many > 1 else ''} would show, 8 times in 10,"
+            yield f"{row.name}: by the spread seen here, {more} a difference of {called}."
 
 
 def _missing_controls(race: Race) -> Iterator[str]:

@@ -12,9 +12,11 @@ from typing import Any
 from edsl.lab.races.race import Race
 from edsl.lab.report import conclusions, pictures, tables
 from edsl.lab.report.matched_loss import picture
+from edsl.lab.report.space import space
 from edsl.lab.report.stability import stability
-from edsl.lab.results import level_tables, matched_loss, result_tables
+from edsl.lab.results import level_tables, matched_loss, result_tables, score_tables
 from edsl.lab.results.results import Results
+from edsl.lab.results.scores import Scores
 from edsl.lab.trials.levels import END
 
 CAPTIONS = {
@@ -23,6 +25,7 @@ CAPTIONS = {
     "boxes": "Each box is one combination over its seeds; the points are the trials.",
     "stability": "Darker: unstable at smaller curvatures, as the exact linear recurrence says; blank: at any.",
     "tuning": "Every learning rate tried.",
+    "space": "Every point tried, without those that diverged; ★ chosen. Shares of variance by fANOVA, means.",
     "measured": "Measurements during training: medians, bands from minimum to maximum.",
     "sharpness": "At matched training loss, whatever the step: medians, bands from minimum to maximum.",
 }
@@ -36,8 +39,13 @@ class Written:
     others: tuple[Path, ...]
 
 
-def write(races: Sequence[tuple[Race, Results, Sequence[Mapping[str, Any]], Path]], folder: Path) -> Written:
+def write(
+    races: Sequence[tuple[Race, Results, Sequence[Mapping[str, Any]], Path]], folder: Path, scores: Scores | None = None
+) -> Written:
     """Write report.html into a folder, and each race's pictures and tables into its own.
+
+    Args:
+        scores: of all races together, told before each.
 
     Raises:
         EdslError: without matplotlib.
@@ -63,7 +71,8 @@ def write(races: Sequence[tuple[Race, Results, Sequence[Mapping[str, Any]], Path
         (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
     )
     text = template.render(
-        title=parts[0]["question"],
+        title=parts[0]["question"] if scores is None else f"{len(races)} tasks, one score",
+        score=None if scores is None else _scored(scores),
         parts=parts,
         profile=Markup(_svg(profile, "profile", 0)) if profile is not None else "",
         version=__version__,
@@ -71,6 +80,16 @@ def write(races: Sequence[tuple[Race, Results, Sequence[Mapping[str, Any]], Path
     page = folder / "report.html"
     page.write_text(text, encoding="utf-8")
     return Written(page, tuple(others))
+
+
+def _scored(found: Scores) -> dict[str, Any]:
+    """The score over all tasks: what is concluded, tables, how to read them."""
+    return {
+        "baseline": found.baseline,
+        "findings": [*score_tables.findings(found)] or ["There is one optimizer: nothing is compared."],
+        "tables": [score_tables.score_table(found), score_tables.by_task(found)],
+        "notes": [*score_tables.notes(found)],
+    }
 
 
 def _figures(race: Race, found: Results, finished: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -81,6 +100,7 @@ def _figures(race: Race, found: Results, finished: Sequence[Mapping[str, Any]]) 
         "stability": stability(race, found),
         "curves": pictures.curves(race, found, finished) if ended and race.kind != "sweep" else None,
         "tuning": pictures.tuning(race, found, finished),
+        "space": space(race, found, finished),
         "measured": pictures.measured(race, found, finished),
         "sharpness": _at_levels(race, finished),
     }

@@ -100,7 +100,7 @@ def _aligned(trials: Sequence[Mapping[str, Any]], column: str) -> tuple[Any, Any
 
 def tuning(race: Race, found: Results, finished: Sequence[Mapping[str, Any]]) -> Any:
     """What every learning rate that was tried gave, by optimizer; None for a race without tuning."""
-    if not race.tuning.tuner:
+    if not race.tuning.tuner or race.tuning.space:
         return None
     trials = {(trial["spec"], trial["seed"]): dict(trial) for trial in finished}
     figure = figure_class()(figsize=(6.2, 4.2), layout="constrained")

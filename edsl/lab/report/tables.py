@@ -36,6 +36,7 @@ def tables(race: Race, found: Results, finished: Sequence[Mapping[str, Any]]) ->
 def _flat(race: Race, row: Any) -> dict[str, Any]:
     """A row with its figures as columns of their own."""
     flat: dict[str, Any] = {"optimizer": row.name, "spec": row.spec, "control_of": row.control_of, **row.lr}
+    flat |= {f"sensitivity_{name}": share for name, share in row.sensitivity.items()}
     flat |= {name: getattr(row, name) for name in ("lr_tried", "lr_on_edge", "ok", "diverged", "failed")}
     for name in ("train_loss", "suboptimality", "test_loss", "test_accuracy", "default"):
         figure = getattr(row, name)

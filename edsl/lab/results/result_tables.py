@@ -6,11 +6,12 @@ The terminal and the page show these; a title's line break is where a narrow col
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from edsl.lab.races.race import Race
-from edsl.lab.results.results import Figure, Reached, ResultRow, Results
+from edsl.lab.races.race import Race, shown_value
+from edsl.lab.results.results import FINAL, Figure, Reached, ResultRow, Results
 from edsl.lab.results.statistics import FEWEST, FEWEST_RANKED, ConfidenceInterval
 from edsl.lab.trials.trial import CHECKPOINTS
 
@@ -52,6 +53,51 @@ def costs(race: Race, found: Results) -> ResultTable:
     return _table(found, dict(_costs(race, found)))
 
 
+def summary(race: Race, found: Results) -> ResultTable:
+    """What decides, beside the learning rate: the metric, its difference to the baseline, the interval, the verdict."""
+    rows, scale = found.rows, metric_scale(race)
+    columns: dict[str, list[str]] = {}
+    if race.tuning.tuner:
+        columns[_tuned_title(race).replace("\n", " ") if race.tuning.space else "lr"] = [_rates(row) for row in rows]
+    columns[UNITS[race.metric]] = [figure_text(getattr(row, FINAL[race.metric]), scale) for row in rows]
+    if len(rows) > 1:
+        differences = [difference_texts(_to_baseline(race, row), scale) for row in rows]
+        columns["− baseline’s"] = [mean for mean, _ in differences]
+        columns["95 % interval"] = [between for _, between in differences]
+        judged = _family_wise if found.verdicts > 1 else _verdict
+        columns["verdict"] = [_verdict(race, row) if row.name == race.baseline else judged(race, row) for row in rows]
+    return _table(found, columns)
+
+
+NARROWEST = 20  # columns of names beside figures; with fewer they stand above
+
+
+def as_text(table: ResultTable, width: int = 80) -> str:
+    """A table as plain text: names are folded, or stand above their figures, so that it fits the width where it can."""
+    names = [line.name + (f"  {line.ended}" if line.ended else "") for line in table.lines]
+    columns = list(zip(table.titles, *(line.cells for line in table.lines), strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    longest = max(map(len, ("optimizer", *names)))
+    room = min(longest, width - sum(widths) - 2 * len(widths))
+    beside = room >= min(longest, NARROWEST)
+    said = []
+    for name, cells in zip(("optimizer", *names), (table.titles, *(line.cells for line in table.lines)), strict=True):
+        first, *folded = textwrap.wrap(name, room if beside else width) or [""]
+        figures = "  ".join(cell.rjust(wide) for cell, wide in zip(cells, widths))
+        if beside:
+            said += [f"{first.ljust(room)}  {figures}", *(f"  {rest}" for rest in folded)]
+        else:
+            said += [first, *folded, f"  {figures}"]
+    return "\n".join(line.rstrip() for line in said)
+
+
+def rest(race: Race, found: Results) -> ResultTable:
+    """What `outcomes` shows and `summary` doesn't: the other losses, and the metric at the spec's own values."""
+    shown = {_tuned_title(race), "95 % interval", "verdict", FAMILY_WISE, f"{UNITS[race.metric]}\n− baseline’s"}
+    own = {"accuracy": "test\naccuracy, %", "loss": "test\nloss", "train": "training\nloss"}[race.metric]
+    return _table(found, {title: cells for title, cells in _outcomes(race, found) if title not in shown | {own}})
+
+
 def target_text(race: Race, found: Results) -> str:
     """What `steps to target` counts to."""
     times = "Times are medians, the optimizer’s part within the step’s; trials side by side disturb each other’s."
@@ -72,6 +118,11 @@ def reading(race: Race, found: Results) -> list[str]:
         said.append(
             f"{found.verdicts} verdicts: each alone is wrong in at most 5 % of races without a difference, all "
             "family-wise ones together (Holm) in at most 5 %"
+        )
+    if race.looks:
+        said.append(
+            f"this race looked after {', '.join(str(look) for look in race.looks if look <= race.seeds)} of at most "
+            f"{race.looks[-1]} seeds; p and intervals are corrected for all {len(race.looks)} looks (Pocock)"
         )
     if any(row.diverged or row.failed for row in found.rows):
         said.append(
@@ -126,7 +177,7 @@ def _table(found: Results, columns: dict[str, list[str]]) -> ResultTable:
 def _outcomes(race: Race, found: Results) -> Iterator[tuple[str, list[str]]]:
     rows, scale, name = found.rows, metric_scale(race), UNITS[race.metric]
     if race.tuning.tuner:
-        yield "learning\nrate", [_rates(row) for row in rows]
+        yield _tuned_title(race), [_rates(row) for row in rows]
     yield "training\nloss", [figure_text(row.train_loss) for row in rows]
     if any(row.suboptimality for row in rows):
         yield "training loss\n− least", [figure_text(row.suboptimality) for row in rows]
@@ -134,7 +185,10 @@ def _outcomes(race: Race, found: Results) -> Iterator[tuple[str, list[str]]]:
     if any(row.test_accuracy for row in rows):
         yield "test\naccuracy, %", [figure_text(row.test_accuracy, 100) for row in rows]
     if race.tuning.tuner:
-        yield f"{name}\nat default lr", [figure_text(row.default, scale) for row in rows]
+        yield (
+            f"{name}\n{'as given' if race.tuning.space else 'at default lr'}",
+            [figure_text(row.default, scale) for row in rows],
+        )
     if len(rows) > 1:
         differences = [difference_texts(_to_baseline(race, row), scale) for row in rows]
         yield f"{name}\n− baseline’s", [mean for mean, _ in differences]
@@ -142,6 +196,12 @@ def _outcomes(race: Race, found: Results) -> Iterator[tuple[str, list[str]]]:
         yield "verdict", [_verdict(race, row) for row in rows]
     if found.verdicts > 1:
         yield FAMILY_WISE, [_family_wise(race, row) for row in rows]
+
+
+def _tuned_title(race: Race) -> str:
+    if not race.tuning.space:
+        return "learning\nrate"
+    return ",\n".join(dimension.name for dimension in race.tuning.dimensions)
 
 
 def _costs(race: Race, found: Results) -> Iterator[tuple[str, list[str]]]:
@@ -158,8 +218,14 @@ def _costs(race: Race, found: Results) -> Iterator[tuple[str, list[str]]]:
         fired = [None if row.regret_fired is None else 100 * row.regret_fired for row in rows]
         yield "q fell, %\nof steps", [number_text(share, ".1f") for share in fired]
         yield "NV/√T", [number_text(row.regret_variation, ".3g") for row in rows]
+    for name in dict.fromkeys(name for row in rows for name in row.sensitivity):
+        yield f"{name}\nmatters, %", [number_text(_percent(row.sensitivity.get(name)), ".0f") for row in rows]
     for name in dict.fromkeys(name for row in rows for name in row.measures):
         yield name, [figure_text(row.measures.get(name)) for row in rows]
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
 
 
 def _to_baseline(race: Race, row: ResultRow) -> ConfidenceInterval | None:
@@ -188,7 +254,7 @@ def _steps(target: Reached | None) -> str:
 
 
 def _rates(row: ResultRow) -> str:
-    return ", ".join(f"{rate:.3g}" for rate in row.lr.values()) + (" (edge)" if row.lr_on_edge else "") or MISSING
+    return ", ".join(map(shown_value, row.lr.values())) + (" (edge)" if row.lr_on_edge else "") or MISSING
 
 
 def _ended(row: ResultRow) -> str:

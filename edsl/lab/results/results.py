@@ -12,10 +12,14 @@ from edsl.errors import EdslError
 from edsl.lab.races.entrant import Entrant
 from edsl.lab.races.learning_rate import learning_rates
 from edsl.lab.races.race import Race
+from edsl.lab.races.space import sensitivities
+from edsl.lab.results.sequential import over_looks
 from edsl.lab.results.statistics import (
+    BETTER,
     FEWEST_RANKED,
     NOT_COMPARABLE,
     RESOLUTION,
+    WORSE,
     ConfidenceInterval,
     compared,
     holm,
@@ -76,8 +80,9 @@ class ResultRow:
 
     Attributes:
         spec: that of its final trials, with the learning rate that tuning chose.
-        lr: its learning rates by argument. lr_tried: how many were tried; lr_on_edge: the best of them is
-            the smallest or largest, so that a better one may lie beyond.
+        lr: its learning rates by argument, or all that was tuned. lr_tried: how many were tried; lr_on_edge: the
+            best of them is the smallest or largest, so that a better one may lie beyond.
+        sensitivity: the share of the tuning scores' variance that each hyper-parameter explains, of a space.
         suboptimality: the training loss above the task's least, where that is known.
         default: the metric with the learning rate as given.
         effects: to the baseline, and of an entrant with E to each of its controls.
@@ -89,7 +94,7 @@ class ResultRow:
     spec: str
     control_of: str
     about: str
-    lr: dict[str, float]
+    lr: dict[str, Any]
     lr_tried: int
     lr_on_edge: bool
     ok: int
@@ -110,6 +115,7 @@ class ResultRow:
     regret_fired: float | None
     regret_variation: float | None
     measures: dict[str, Figure]
+    sensitivity: dict[str, float]
 
     def record(self) -> dict[str, Any]:
         return asdict(self)
@@ -134,7 +140,7 @@ def results(race: Race, finished: Sequence[dict[str, Any]], target: float | None
         EdslError: for a target that the metric can't come to.
     """
     trials: Trials = {(trial["spec"], trial["seed"]): trial for trial in finished}
-    finals = {entrant.name: _finals(race, entrant, trials) for entrant in race.entrants}
+    finals = {entrant.name: finals_of(race, entrant, trials) for entrant in race.entrants}
     if checked_target(race, target) is None:
         target = _target(race, finals[race.baseline])
     rows = [_row(race, entrant, trials, finals, target) for entrant in race.entrants]
@@ -166,6 +172,12 @@ def together(found: Sequence[tuple[Race, Results]]) -> list[Results]:
     ]
 
 
+def is_decided(found: Results, baseline: str) -> bool:
+    """Whether every difference to the baseline is one of the family-wise verdicts better or worse."""
+    said = [effect.family_wise for row in found.rows for effect in row.effects if effect.against == baseline]
+    return bool(said) and all(word in (BETTER, WORSE) for word in said)
+
+
 def checked_target(race: Race, target: float | None) -> float | None:
     """A target that a metric can come to.
 
@@ -178,7 +190,7 @@ def checked_target(race: Race, target: float | None) -> float | None:
     raise EdslError(f"target must be {wanted}, got {target:g}")
 
 
-def _finals(race: Race, entrant: Entrant, trials: Trials, spec: str | None = None) -> dict[int, dict[str, Any]]:
+def finals_of(race: Race, entrant: Entrant, trials: Trials, spec: str | None = None) -> dict[int, dict[str, Any]]:
     """The final trials of an entrant, by seed."""
     spec = race.chosen(entrant, trials)[0] if spec is None else spec
     return {seed: trials[spec, seed] for seed in range(race.seeds) if (spec, seed) in trials}
@@ -220,13 +232,13 @@ def _row(
         return mean(found) if found else None
 
     least = None if race.task.optimum is None else race.task.optimum()
-    at_default = _well(_finals(race, entrant, trials, entrant.spec)).values()
+    at_default = _well(finals_of(race, entrant, trials, entrant.spec)).values()
     return ResultRow(
         name=entrant.name,
         spec=spec,
         control_of=entrant.control_of,
         about=entrant.about,
-        lr=_rates(spec),
+        lr=race.tuned_values(spec) if race.tuning.space else _rates(spec),
         lr_tried=tried,
         lr_on_edge=edge,
         ok=len(well),
@@ -249,7 +261,15 @@ def _row(
         regret_fired=watched("fired"),
         regret_variation=watched("per_root"),
         measures=_measures(well),
+        sensitivity=_sensitivity(race, entrant, trials),
     )
+
+
+def _sensitivity(race: Race, entrant: Entrant, trials: Trials) -> dict[str, float]:
+    if not race.tuning.space:
+        return {}
+    scored, missing = race.tuned(entrant, trials)
+    return {} if missing else sensitivities(race.space_of(entrant), scored)
 
 
 def _rates(spec: str) -> dict[str, float]:
@@ -272,7 +292,7 @@ def _effect(
     seeds = [seed for seed in own if seed in other]
     ours, theirs = ([_end(race, trials[seed]) for seed in seeds] for trials in (own, other))
     resolution = _resolution(race, [*own.values(), *other.values()])
-    interval = compared(ours, theirs, race.higher_is_better, resolution) if seeds else None
+    interval = over_looks(compared(ours, theirs, race.higher_is_better, resolution), race.looks) if seeds else None
     said = verdict(interval, race.higher_is_better)
     lost = {"here": ours.count(None), f"of {against}": theirs.count(None)}
     if any(lost.values()) and sum(one != two for one, two in zip(ours, theirs)) < FEWEST_RANKED:
@@ -296,15 +316,19 @@ def _resolution(race: Race, trials: Sequence[Mapping[str, Any]]) -> float:
     return RESOLUTION * max(sizes, default=0.0)
 
 
+def first_at(race: Race, trial: Mapping[str, Any], target: float) -> dict[str, Any] | None:
+    """A trial's first checkpoint that is at the target or beyond; None where there is none."""
+    for point in trial["checkpoints"]:
+        value = point[ALONG[race.metric]]
+        if value is not None and (value >= target if race.higher_is_better else value <= target):
+            return point
+    return None
+
+
 def _reached(race: Race, trials: Mapping[int, dict[str, Any]], target: float) -> Reached:
     """Read off the checkpoints: the first that is at the target or beyond."""
-    found = []
-    for trial in trials.values():
-        for point in trial["checkpoints"]:
-            value = point[ALONG[race.metric]]
-            if value is not None and (value >= target if race.higher_is_better else value <= target):
-                found.append(point)
-                break
+    points = [first_at(race, trial, target) for trial in trials.values()]
+    found = [point for point in points if point is not None]
     medians = {unit: median(point[unit] for point in found) if found else None for unit in UNITS}
     return Reached(len(found), len(trials), **medians)
 

@@ -33,6 +33,7 @@ class ConfidenceInterval:
             same, so there is no spread to test; "too few" below 3 pairs.
         p: two-sided, were both distributed alike; None where nothing can be compared.
         sign: 1 or −1, where the differences lie; 0 for neither.
+        sd: of the differences, of "t".
     """
 
     mean: float
@@ -42,6 +43,7 @@ class ConfidenceInterval:
     method: str
     p: float | None = None
     sign: int = 0
+    sd: float | None = None
 
     @property
     def decides(self) -> bool:
@@ -82,10 +84,10 @@ def paired(differences: Sequence[float], level: float = LEVEL, resolution: float
         return ConfidenceInterval(mean, None, None, n, "too few", None, sign)
     if np.ptp(values) <= max(ALIKE * np.abs(values).max(), resolution / 2):
         return ConfidenceInterval(mean, None, None, n, "no spread", 1.0 if mean == 0 else None, sign)
-    quantile = float(stdtrit(n - 1, (1 + level) / 2))
-    half = max(quantile * float(values.std(ddof=1)) / math.sqrt(n), resolution)
+    quantile, sd = float(stdtrit(n - 1, (1 + level) / 2)), float(values.std(ddof=1))
+    half = max(quantile * sd / math.sqrt(n), resolution)
     p = 2 * float(stdtr(n - 1, -abs(mean) * quantile / half))
-    return ConfidenceInterval(mean, mean - half, mean + half, n, "t", p, sign)
+    return ConfidenceInterval(mean, mean - half, mean + half, n, "t", p, sign, sd)
 
 
 def ranked(differences: Sequence[float], resolution: float = 0.0) -> ConfidenceInterval:

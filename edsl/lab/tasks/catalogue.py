@@ -1,13 +1,15 @@
 """What optimizers race on: one file each, one line of registration here.
 
 A task is called by its name, or by NAME:FOLDER where its data can come from a folder of yours. The
-folder can stand in the environment variable EDSL_DATA instead.
+folder can stand in the environment variable EDSL_DATA instead. One of your own is FILE.py or FILE.py:NAME, a name
+that a package registers, or a `Task` itself: `edsl.lab.tasks.own`.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from edsl.errors import EdslError, nearest, shown
 from edsl.lab.tasks.task import Task
@@ -62,18 +64,27 @@ TASKS = {
 }
 
 
-def task(name: str) -> Task:
-    """The task of this name, such as "digits" or "text:/data/books".
+def task(name: str | Task) -> Task:
+    """The task of this name, such as "digits", "text:/data/books" or "./mytask.py"; or one made in Python, checked.
 
     Raises:
-        EdslError: for an unknown task, a folder that isn't there or holds nothing, or one given to a
-            task that takes none.
+        EdslError: for an unknown task, a folder that isn't there or holds nothing, one given to a task that takes
+            none, or a file that holds no task.
     """
+    from edsl.lab.tasks import own
     from edsl.language.registry.stages import load
 
+    if not isinstance(name, str):
+        return name if _is_built_in(name) else own.from_object(name)
+    if own.is_file(name):
+        return own.from_file(name)
     word, colon, folder = name.partition(":")
     if word not in TASKS:
-        raise EdslError(f"unknown task {shown(word)}; {nearest(word, TASKS, 'tasks')}")
+        if name in own.installed():
+            return own.from_package(name)
+        known = [*TASKS, *own.installed()]
+        hint = "; a task of your own is a Python file, such as mytask.py" if set(r"./\\") & set(word) else ""
+        raise EdslError(f"unknown task {shown(word)}; {nearest(word, known, 'tasks')}{hint}")
     found = load(TASKS[word][0])
     if isinstance(found, Task):
         if colon:
@@ -83,6 +94,15 @@ def task(name: str) -> Task:
     if colon and not folder:
         raise EdslError(f"task {word}: name a folder after the colon, such as {word}:/data/{word}")
     return found(_checked(word, Path(folder)) if folder else None)
+
+
+def _is_built_in(found: Any) -> bool:
+    """Whether a task is one of these, rather than one that is only called as they are."""
+    name = getattr(found, "name", "")
+    try:
+        return isinstance(name, str) and name.partition(":")[0] in TASKS and task(name) is found
+    except EdslError:
+        return False
 
 
 def _checked(word: str, folder: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from functools import lru_cache
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from edsl.lab.data.cache import Arrays, kept
+from edsl.lab.data.seeded import seeded
 from edsl.lab.tasks.catalogue import TASKS
 from edsl.lab.tasks.classification import accuracy
 from edsl.lab.tasks.task import Data, Split, Task
@@ -35,14 +35,10 @@ def _made() -> Arrays:
     """The package's make_dataset, which seeds numpy's and Python's generators: these are put back."""
     from mnist1d.data import get_dataset_args, make_dataset
 
-    states = random.getstate(), np.random.get_state()
-    try:
-        arguments: Any = get_dataset_args()
-        arguments.num_samples = EXAMPLES
+    arguments: Any = get_dataset_args()
+    arguments.num_samples = EXAMPLES
+    with seeded(arguments.seed):
         made = make_dataset(arguments)
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
     return {"x": np.concatenate([made["x"], made["x_test"]]), "y": np.concatenate([made["y"], made["y_test"]])}
 
 

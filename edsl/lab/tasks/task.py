@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from edsl.errors import EdslError, nearest
@@ -39,35 +39,51 @@ class Scale:
     compile_model: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """Data, models to train on it, and the budget of a race.
 
+    One of your own is an object, or stands in a file that `--task FILE.py` names: docs/guide.md, "A task of your own".
+
     Attributes:
-        data: makes the three splits, the same at each call.
-        models: builds an untrained model from torch's global seed, by name; the first is the default.
+        data: makes the three splits, the same at each call. Of your own task also three pairs (inputs, targets), for
+            training, validation and test, or one pair, which edsl splits 70/15/15 %; of tensors, arrays or
+            `edsl.Rows`, one row an example.
+        models: builds an untrained model from torch's global seed, by name; the first is the default. A single
+            builder may stand without a name.
         loss: (outputs, targets) → mean loss, a scalar tensor.
-        accuracy: (outputs, targets) → share of right answers in [0, 1], or None for regression.
+        accuracy: (outputs, targets) → share of right answers in [0, 1], or another score there of which more is
+            better, averaged over parts of a split by their rows; None to rank by the loss.
         batch, steps: the default budget.
+        name: what it is called; that of its file by default.
         about: one line for people.
         augment: (inputs of a batch, CPU generator) → inputs as they are trained on, or None.
         optimum: the least training loss, where it is known.
         scale: how it is trained on an accelerator.
         evaluated: most rows of a split that its loss is taken over, the first ones; None for all.
+        source: where a task of one's own comes from, an `edsl.lab.tasks.own.Source`; edsl sets it.
     """
 
-    name: str
-    data: Callable[[], Data]
-    models: Mapping[str, Callable[[], Any]]
+    data: Callable[[], Any]
+    models: Mapping[str, Callable[[], Any]] | Callable[[], Any]
     loss: Callable[[Any, Any], Any]
-    accuracy: Callable[[Any, Any], float] | None
-    batch: int
-    steps: int
+    accuracy: Callable[[Any, Any], float] | None = None
+    batch: int = 128
+    steps: int = 300
+    name: str = ""
     about: str = ""
     augment: Callable[[Any, Any], Any] | None = None
     optimum: Callable[[], float] | None = None
     scale: Scale = Scale()
     evaluated: int | None = None
+    source: Any = field(default=None, repr=False, compare=False)
+
+    @property
+    def builders(self) -> Mapping[str, Callable[[], Any]]:
+        """What builds each model, by its name."""
+        if isinstance(self.models, Mapping):
+            return self.models
+        return {getattr(self.models, "__name__", "model"): self.models}
 
     def rows(self, split: Split) -> int:
         """How many rows a split is evaluated on."""
@@ -83,7 +99,7 @@ class Task:
 
     def model(self, name: str | None) -> tuple[str, Callable[[], Any]]:
         """The name and builder of a model; raises EdslError for an unknown one."""
-        name = next(iter(self.models)) if name is None else name
-        if name not in self.models:
-            raise EdslError(f"task {self.name}: unknown model {name!r}; {nearest(name, self.models, 'models')}")
-        return name, self.models[name]
+        name = next(iter(self.builders)) if name is None else name
+        if name not in self.builders:
+            raise EdslError(f"task {self.name}: unknown model {name!r}; {nearest(name, self.builders, 'models')}")
+        return name, self.builders[name]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 
 from edsl.errors import EdslError, first_line
+from edsl.lab.data.seeded import seeded
 from edsl.lab.tasks.task import Task
 from edsl.lab.trials.parallel import Group
 from edsl.lab.trials.setting import Setting
@@ -23,7 +24,7 @@ def run_trial(
     tick: Callable[[int], None] | None = None,
     group: Group | None = None,
 ) -> Trial:
-    """Train once; the same seed gives every optimizer the same initial weights and batches.
+    """Train once; the same seed gives every optimizer the same initial weights, batches and random numbers.
 
     Args:
         tick: called with the number of each finished step.
@@ -34,13 +35,14 @@ def run_trial(
     """
     torch.set_num_threads(setting.threads)
     training = Training(task, setting, parse(spec), seed, group)
-    try:
-        training.compile()
-    except EdslError:
-        raise
-    except Exception as error:  # it refuses these parameters: reported as any other failure
-        return _refused(spec, seed, error)
-    return training.run(spec, tick)
+    with seeded(seed):  # dropout and the like draw the same for every optimizer, wherever the trial runs
+        try:
+            training.compile()
+        except EdslError:
+            raise
+        except Exception as error:  # it refuses these parameters: reported as any other failure
+            return _refused(spec, seed, error)
+        return training.run(spec, tick)
 
 
 def _refused(spec: str, seed: int, error: Exception) -> Trial:

@@ -16,6 +16,8 @@ from edsl.errors import EdslError, first_line
 from edsl.groups.exclusion import names_in_module
 from edsl.groups.routing import kinds_in_module
 from edsl.lab.closure import closure_for
+from edsl.lab.data.rows import Rows
+from edsl.lab.data.seeded import seeded
 from edsl.lab.tasks.task import Split, Task
 from edsl.lab.trials.clock import Clock
 from edsl.lab.trials.evaluation import evaluate, whole_count
@@ -39,8 +41,7 @@ class Training:
         self.device = torch.device(setting.device)
         data = task.data()
         self.data = type(data)(*(Split(*(_moved(part, self.device) for part in split)) for split in data))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             self.model = task.model(setting.model)[1]().to(self.device)
         self.model, self.network = (self.model, self.model) if group is None else group.wrapped(self.model)
         if self.device.type != "cpu" and task.scale.compile_model:
@@ -260,5 +261,5 @@ def _counted(accuracy: float | None, examples: int) -> int:
 
 
 def _moved(part: Any, device: torch.device) -> Any:
-    """A tensor on the device; other rows, such as those of a file, stay and are moved batch by batch."""
-    return part.to(device) if isinstance(part, Tensor) else part
+    """Tensors on the device; other rows, such as those of a file, stay and are moved batch by batch."""
+    return part.to(device) if isinstance(part, (Tensor, Rows)) else part

@@ -35,6 +35,7 @@ STAGES = {
     "muon": "edsl.updates.muon:Muon",
     "shampoo": "edsl.updates.shampoo:Shampoo",
     "soap": "edsl.updates.soap:Soap",
+    "galore": "edsl.updates.galore:Galore",
     "route": "edsl.updates.route:Route",
     "caution": "edsl.wrappers.caution:Caution",
     "decay": "edsl.wrappers.decay:Decay",

@@ -15,11 +15,12 @@ from edsl.errors import EdslError, FieldError, nearest
 from edsl.language.arguments import stands_for
 from edsl.language.domain import Domain, Whole
 from edsl.language.reductions import asks_of_all
+from edsl.language.rules.calls import Call, Variant
 from edsl.language.rules.code import folded
 from edsl.language.rules.names import combined, ordered
 from edsl.language.rules.paths import Path, check_size, paths_of
 from edsl.language.rules.shapes import shapes_of
-from edsl.language.rules.stage import KINDS, Call, RuleStage, Variant
+from edsl.language.rules.stage import KINDS, RuleStage
 from edsl.language.rules.syntax.canonical import canonical
 from edsl.language.rules.syntax.parameters import domain_of, field_of
 from edsl.language.rules.syntax.source import Source
@@ -133,8 +134,6 @@ def why_not_within(kind: type[Stage]) -> str:
         return "it is an estimator, which comes first of a pipeline"
     if kind.takes_stages:
         return "it takes stages: write it in the pipeline"
-    if kind.needs_noise:
-        return "it draws noise: write it in the pipeline"
     if not kind.__module__.startswith("edsl."):
         return "it is not edsl's own, and a text must say all that it runs"
     if kind.name == "guard" or _keeps_weights(kind):
@@ -222,7 +221,7 @@ def class_with(
         "stacks": all(kind.stacks for kind in inner if kind.is_matrix),
         "reads_matrix": any(word in WORDS and WORDS[word].is_matrix and word != "orthogonal" for word in words)
         or any(kind.reads_matrix for kind in inner),
-        "needs_noise": "normal" in words,
+        "needs_noise": "normal" in words or any(kind.needs_noise for kind in inner),
         "counts": any(isinstance(domains.get(name), Whole) for path in paths for name in path.values_read),
         **({"betas": betas if len(betas) > 1 else ()} if issubclass(base, BaseUpdate) else {}),
         **extra,

@@ -40,7 +40,7 @@ class Nested:
     Attributes:
         label: its name within the rule. memory: the type of its memory.
         sets_rate: it may change at.lr. reads_rate: it may read it. refreshes: it has a refresh.
-        bounds: it reads the norm of all that flows in.
+        bounds: it reads the norm of all that flows in. draws: how many noises it draws.
     """
 
     label: str
@@ -49,6 +49,7 @@ class Nested:
     reads_rate: bool
     refreshes: bool
     bounds: bool = False
+    draws: int = 0
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,7 @@ class _Emitter:
         self.names = {definition.argument: "x", **{name: f"memory.{name}" for name in path.buffers}}
         self.count = 0
         self.reached = 0  # stages within so far
+        self.drawn = int("normal" in path.words)  # noises so far, of which its own is the first
         self.refreshes = [place for place, one in enumerate(nested) if one.refreshes]
         self.is_refresh = self.is_written = False
         self.keeps_rate = definition.kind == "wrapper" and any(one.sets_rate for one in nested)
@@ -278,7 +280,12 @@ class _Emitter:
             self.lines.append(f"k{place} = f{place} = {call} if due[{place}] else k{place}")
             if place == self.refreshes[-1]:
                 raise _Done
+        if one.draws:
+            self.lines += ["normals = at.normals", f"at.normals = normals[{self.drawn}:{self.drawn + one.draws}]"]
+            self.drawn += one.draws
         self.lines.append(f"n{place}, k{place} = self._nested[{place}].step({x}, k{place}, at)")
+        if one.draws:
+            self.lines.append("at.normals = normals")
         if self.keeps_rate and one.sets_rate:
             self.lines.append("at.lr = rate")
         return f"(-n{place})" if node.is_direction else f"n{place}"

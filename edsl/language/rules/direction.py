@@ -7,8 +7,9 @@ from typing import Any
 
 from edsl.errors import EdslError
 from edsl.language.domain import plain
+from edsl.language.rules.calls import DIRECTION_SETS
 from edsl.language.rules.classes import class_with, why_not_within
-from edsl.language.rules.stage import DIRECTION_SETS, RuleAdaptor, RuleStage
+from edsl.language.rules.stage import RuleAdaptor, RuleStage
 from edsl.language.rules.syntax.source import Source
 from edsl.language.rules.syntax.tree import Definition, Name, Return, StageCall
 from edsl.language.rules.syntax.words import DIRECTION

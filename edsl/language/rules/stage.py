@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, ClassVar
 
@@ -17,105 +16,12 @@ from edsl.errors import EdslError, FieldError
 from edsl.language.context import At, Value
 from edsl.language.domain import Domain, Number, Whole
 from edsl.language.reductions import AnalysisContext, ReductionDepth
+from edsl.language.rules.calls import Call, Variant, evaluated
 from edsl.language.rules.code import Nested, Program, program
-from edsl.language.rules.paths import Path
-from edsl.language.rules.shapes import COLUMNS, ELEMENT, ROWS, SCALAR, Shape
 from edsl.language.rules.syntax.source import Source
-from edsl.language.rules.syntax.tree import Binary, Definition, Literal, Name, Negative, Several, StageCall, walk
+from edsl.language.rules.syntax.tree import Definition, Literal, Name, walk
 from edsl.language.schedules.layerwise import bare_number
 from edsl.language.stage import Adaptor, BaseUpdate, Stage, Wrapper
-
-DIRECTION_SETS = {"lr": 1.0, "weight_decay": 0.0}  # what a direction sets: Δθ at lr 1, without decay
-
-
-@dataclass(frozen=True)
-class Call:
-    """A stage that a rule runs.
-
-    Attributes:
-        label: its name within the rule, adam_2 for the second adam of the text.
-        kind: its class.
-        arguments: by its fields, expressions of the rule's hyper-parameters.
-        node: where it stands.
-    """
-
-    label: str
-    kind: Any
-    arguments: Mapping[str, Any]
-    node: StageCall
-
-    @property
-    def names(self) -> frozenset[str]:
-        """The hyper-parameters of the rule that it depends on."""
-        return frozenset(one.name for one in walk(*self.arguments.values()) if isinstance(one, Name))
-
-    def given(self, value_of: Callable[[str], Any]) -> dict[str, Any]:
-        """Its arguments, with the rule's hyper-parameters as `value_of` has them."""
-        fixed = (
-            set(DIRECTION_SETS) & {one.name for one in dataclasses.fields(self.kind)} if self.node.is_direction else ()
-        )
-        found = {name: evaluated(value, value_of) for name, value in self.arguments.items()}
-        read = {name: _as_field(self.kind, name, value) for name, value in found.items()}
-        return {**read, **{name: DIRECTION_SETS[name] for name in fixed}}
-
-    def built(self, value_of: Callable[[str], Any]) -> Any:
-        """The stage; raises EdslError as its class does, or where its arguments are no numbers."""
-        try:
-            return self.kind(**self.given(value_of))
-        except ArithmeticError:
-            raise EdslError(f"{self.label}: an argument is no finite number") from None
-
-
-def evaluated(node: Any, value_of: Callable[[str], Any]) -> Any:
-    """An argument of a stage within: of numbers, or of letters."""
-    match node:
-        case Literal(value):
-            return value
-        case Name(name):
-            return value_of(name)
-        case Negative(of):
-            return -evaluated(of, value_of)
-        case Several(values):
-            return tuple(evaluated(one, value_of) for one in values)
-        case Binary(sign, left, right):
-            a, b = evaluated(left, value_of), evaluated(right, value_of)
-            match sign:
-                case "+":
-                    return a + b
-                case "-":
-                    return a - b
-                case "*":
-                    return a * b
-                case "/":
-                    return a / b
-            return a ** (float(b) if isinstance(b, int) else b)
-    raise TypeError(f"no argument: {node!r}")
-
-
-def _as_field(kind: Any, name: str, value: Any) -> Any:
-    """A literal float as the integer that a field of whole numbers reads."""
-    live = kind.__dataclass_fields__[name].metadata["domain"].live
-    return int(value) if not live and isinstance(value, float) and value == math.floor(value) else value
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A rule for one choice of its switches: its path, its buffers' shapes, and the calls that it makes."""
-
-    path: Path
-    shapes: Mapping[str, Shape]
-    calls: tuple[Call, ...]
-
-    @property
-    def scalars(self) -> tuple[str, ...]:
-        """The buffers of one number a layer."""
-        return tuple(name for name, shape in self.shapes.items() if shape == SCALAR)
-
-    def buffer_shapes(self, rows: int, columns: int) -> dict[str, tuple[int, ...]]:
-        """The buffers of rows or columns, with their shapes."""
-        sizes = {ROWS: rows, COLUMNS: columns}
-        own = {name: shape for name, shape in self.shapes.items() if shape not in (ELEMENT, SCALAR)}
-        return {name: (sizes.get(height, 1), sizes.get(width, 1)) for name, (height, width) in own.items()}
 
 
 class RuleStage(Stage):
@@ -191,24 +97,14 @@ class RuleStage(Stage):
         return stage.without_decay() if spared else stage
 
     def _code(self, nested: tuple[Any, ...]) -> Program:
-        key = (self.variant.path.choice, tuple((type(stage.init(0.0)), stage.needs_total_norm) for stage in nested))
+        key = (self.variant.path.choice, tuple(map(_form, nested)))
         if key not in self.programs:
             self.programs[key] = self._new_code(nested)
         return self.programs[key]
 
     def _new_code(self, nested: tuple[Any, ...], is_written: bool = False) -> Program:
         variant = self.variant
-        within = [
-            Nested(
-                call.label,
-                type(stage.init(0.0)),
-                sets_rate=isinstance(stage, RuleStage),
-                reads_rate=isinstance(stage, (Wrapper, RuleStage)),
-                refreshes=stage.refresh_every > 0,
-                bounds=stage.needs_total_norm,
-            )
-            for call, stage in zip(variant.calls, nested)
-        ]
+        within = [_nested(call.label, stage) for call, stage in zip(variant.calls, nested)]
         return program(variant.path, variant.shapes, self.rule, self.domains, within, self.source, is_written)
 
     @property
@@ -265,6 +161,11 @@ class RuleStage(Stage):
     def scalars(self) -> tuple[str, ...]:
         calls = zip(self.variant.calls, self._nested)
         return (*self.variant.scalars, *(f"{call.label}__{name}" for call, stage in calls for name in stage.scalars()))
+
+    def draws(self, label: str) -> tuple[tuple[Any, str], ...]:
+        own = ((self, label),) if "normal" in self.variant.path.words else ()
+        calls = zip(self.variant.calls, self._nested)
+        return (*own, *(draw for call, stage in calls for draw in stage.draws(f"{label}.{call.label}")))
 
     @property
     def needs_hessian(self) -> bool:
@@ -372,6 +273,24 @@ class RuleStage(Stage):
     def __reduce__(self) -> Any:
         values = {name: getattr(self, name) for name in self.argument_names()}
         return RuleStage.revive, (self.text, self.name, values, self._spared)
+
+
+def _nested(label: str, stage: Stage) -> Nested:
+    """What the code of a rule depends on of a stage that it runs."""
+    return Nested(
+        label,
+        type(stage.init(0.0)),
+        sets_rate=isinstance(stage, RuleStage),
+        reads_rate=isinstance(stage, (Wrapper, RuleStage)),
+        refreshes=stage.refresh_every > 0,
+        bounds=stage.needs_total_norm,
+        draws=len(stage.draws("")),
+    )
+
+
+def _form(stage: Stage) -> tuple[Any, ...]:
+    """What the code of a rule depends on of a stage within, beside its class."""
+    return type(stage.init(0.0)), stage.needs_total_norm, len(stage.draws(""))
 
 
 def _hold(stage: Any, nested: tuple[Any, ...], numbers: Any, code: Program, spared: bool) -> None:

@@ -62,12 +62,15 @@ class Scale:
         return read_finite(self.form, name, value, name, low, math.inf)
 
     def factor(self, layer: Layer) -> float:
-        """The factor on the value of a parameter there."""
+        """The factor on the value of a parameter there, ∞ where it is too large for a float."""
         given = dict(self.given)
-        if self.form == "width":
-            return 1.0 if layer.inputs is None else (given["base"] / max(layer.inputs, 1)) ** given["exponent"]
-        assert layer.above is not None  # who asks has named the parameter
-        return given["by"] ** layer.above
+        try:
+            if self.form == "width":
+                return 1.0 if layer.inputs is None else (given["base"] / max(layer.inputs, 1)) ** given["exponent"]
+            assert layer.above is not None  # who asks has named the parameter
+            return given["by"] ** layer.above
+        except OverflowError:
+            return math.inf  # which no domain holds
 
 
 EXAMPLES = {"width": "width(0.01, base=256)", "depth": "depth(0.001, by=0.8)"}
@@ -84,6 +87,7 @@ class Layerwise(float):
     scale: Scale
 
     def __new__(cls, inner: float, scale: Scale) -> Layerwise:
+        inner = inner if not is_plain(inner) else float(inner) + 0.0  # which turns −0 into 0, that has one spelling
         made = super().__new__(cls, inner)
         made.inner, made.scale = inner, scale
         if scale.form in [one.form for one in scales_of(inner)]:

@@ -130,22 +130,25 @@ class Schedule:
 
     def formula(self, k: Any, total: Any, at: Any) -> Any:
         """The number at step k of T, in the arithmetic of `at`."""
-        given = self.arguments
+        return self._number(Span(k, *self._lengths(total)), at)
+
+    def _lengths(self, total: Any) -> tuple[Any, ...]:
+        """In steps: the warmup, all, the decay, and the milestones."""
 
         def steps(length: Any) -> Any:
             return length * end if isinstance(length, float) else length
 
-        end = total
+        given, end = self.arguments, total
         if given["steps"] is not None:
             end = steps(given["steps"])
-        warmup = steps(given["warmup"])
-        span = Span(k, warmup, end, steps(given.get("decay", 0)), tuple(map(steps, given.get("at", ()))))
+        return steps(given["warmup"]), end, steps(given.get("decay", 0)), tuple(map(steps, given.get("at", ())))
+
+    def _number(self, span: Span, at: Any) -> Any:
+        given, value = self.arguments, self.value
         share = FORMS[self.form].share(span, given, at)
-        if given.get("to") is not None:
-            number = given["to"] + (self.value - given["to"]) * share
-        else:
-            number = self.value * (given["floor"] + (1 - given["floor"]) * share)
-        return at.where(k < warmup, self.value * k / warmup, number) if given["warmup"] else number
+        floor, to = given["floor"], given.get("to")
+        number = value * (floor + (1 - floor) * share) if to is None else to + (value - to) * share
+        return at.where(span.k < span.begin, value * span.k / span.begin, number) if given["warmup"] else number
 
     def at(self, k: int, total: int | None = None) -> float:
         """The number at step k of T.
@@ -155,7 +158,10 @@ class Schedule:
             >>> [Schedule("linear", 1.0).at(k, total=4) for k in (1, 2, 4, 9)]
             [0.75, 0.5, 0.0, 0.0]
         """
-        return float(self.formula(k, total, Numbers))
+        known = self.__dict__.get("_known")
+        if known is None or known[0] != total:  # an optimizer asks at every step
+            known = self.__dict__["_known"] = (total, self._lengths(total))
+        return float(self._number(Span(k, *known[1]), Numbers))
 
     @property
     def extremes(self) -> tuple[float, ...]:

@@ -1,0 +1,47 @@
+"""Several tasks: what they would take, and one score over all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.text import Text
+
+from edsl.cli.render.page import Page
+from edsl.cli.render.race import duration, race_line
+
+if TYPE_CHECKING:
+    from edsl.lab.races.race import Race
+    from edsl.lab.results.scores import Scores
+
+
+def print_suite_forecast(races: Sequence[Race], seconds: Sequence[float], jobs: int) -> None:
+    """What a suite would take, task by task."""
+    page = Page()
+    for race, each in zip(races, seconds):
+        trials = f"at most {race.planned} trials"
+        page.print(escape(f"{race_line(race)}: {trials}, about {duration(each)}"), soft_wrap=True)
+    count = len(races[0].entrants)
+    page.print(
+        f"{count} optimizer{'s' if count > 1 else ''} on {len(races)} tasks, at most "
+        f"{sum(race.planned for race in races)} trials, about {duration(sum(seconds))} with {jobs} "
+        f"job{'s' if jobs > 1 else ''}"
+    )
+
+
+def print_suite(name: str, races: Sequence[Race], found: Scores) -> None:
+    """What is concluded, the score of each optimizer, and what each took on each task."""
+    from edsl.lab.results.score_tables import by_task, findings, notes, score_table
+
+    page = Page()
+    whole = f"suite {name}: " if name else ""
+    said = f"{whole}{len(races)} tasks, {races[0].seeds} seeds, compared to {found.baseline}"
+    page.print(escape(said), soft_wrap=True)
+    for line in findings(found):
+        page.print(escape(line), soft_wrap=False)
+    for table, words in ((score_table(found), ("verdict",)), (by_task(found), ())):
+        rows = [[Text(line.name), *line.cells] for line in table.lines]
+        page.print_columns(["optimizer", *table.titles], rows, words=words)
+    for line in notes(found):
+        page.print(escape(line))
