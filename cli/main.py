@@ -115,6 +115,8 @@ def list_command(
 
 
 command("check-stability", context_settings=_TAKES_NEGATIVE_NUMBERS)(analysis.check_stability_command)
+command("certify")(analysis.certify_command)
+command("design")(analysis.design_command)
 command("check-regret")(analysis.check_regret_command)
 command("explain")(analysis.explain_command)
 command("equivalent")(analysis.equivalent_command)

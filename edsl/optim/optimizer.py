@@ -37,7 +37,7 @@ from edsl.optim.param_groups import (
     with_schedules,
 )
 from edsl.optim.restore import around_loading, completed, in_order_of_names, restore_state
-from edsl.optim.steps import Steps, check_unscaled
+from edsl.optim.steps import StepCall, Steps, check_unscaled
 from edsl.step.oracle import ParameterSlot
 from edsl.step.plan import buffer_names
 from edsl.step.rehearsal import rehearse
@@ -177,7 +177,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         if self._evaluating:
             raise EdslError("step() inside evaluation_weights(): leave the block before training")
         check_unscaled(self.pipeline, self.__dict__)
-        return self._steps.take(self.param_groups, self.state, closure, self._update, self.watchers)
+        return self._steps.take(StepCall(self.param_groups, self.state, closure, self._update, self.watchers))
 
     @property
     def _step_supports_amp_scaling(self) -> bool:

@@ -348,12 +348,14 @@ def test_the_template_learns():
 
 def test_a_result_prints_a_table_and_holds_trials_and_a_report(tmp_path):
     found = edsl.compare([edsl.parse("adam(lr=0.01)"), "sgd"], task=circle, seeds=3, steps=5, out=tmp_path / "a")
-    head, first, *_, last = str(found).splitlines()
-    assert head.split()[0] == "optimizer"
-    assert first.startswith("grad |")
-    assert first.endswith("baseline")
-    assert last.startswith("sgd")
-    assert max(map(len, str(found).splitlines())) <= 80
+    lines = str(found).splitlines()
+    assert lines[0] == "optimizer"
+    assert lines[2] == "grad | adam(lr=0.01, beta2=0.9, beta3=0.999, weight_decay=0, eps1=1e-08)"
+    assert lines[3].endswith("baseline")
+    assert lines[4] == "sgd"
+    assert max(map(len, lines)) <= 80
+    short = edsl.compare(["adam(lr=0.01)", "sgd"], task=circle, seeds=3, steps=5, out=tmp_path / "b")
+    assert [line.split()[0] for line in str(short).splitlines()] == ["optimizer", "adam(lr=0.01)", "sgd"]
     assert "<table>" in found._repr_html_()
     assert list(found.trials["seed"]) == [0, 0, 1, 1, 2, 2]
     assert found.report(tmp_path / "page") == tmp_path / "page" / "report.html"
@@ -374,6 +376,8 @@ def test_trials_are_a_list_of_dicts_without_pandas(monkeypatch):
         ({"resume": True}, "resume=True needs out="),
         ({"jobs": 0}, "jobs must be at least 1"),
         ({"model": "cnn"}, "task template: unknown model 'cnn'"),
+        ({"more": {"devise": "cpu"}}, "more: unknown argument 'devise'; did you mean 'device'"),
+        ({"more": {"seeds": 3}}, "more: unknown argument 'seeds'"),
     ],
 )
 def test_bad_arguments_of_compare_are_one_line(settings, message):
