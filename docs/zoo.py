@@ -71,8 +71,9 @@ prints what it computes. Written by `make zoo`; the recurrences are written by r
   gradients of both signs, rows of zeros, missing gradients, and weight decay where it has some: the largest
   |a − b| / max(1, |b|) is within the bound. Where the package's own defaults differ from the paper, the line says how.
 - **Results**: test accuracy in %, mean ± sd over {seeds} seeds, at the best of {trials} learning rates by validation
-  accuracy (`--lr auto`). A trial is short: {budgets}. Such a race shows that an entry trains. It ranks none: no beta,
-  decay or schedule was tuned, and all but the rate is each paper's default.
+  accuracy (`--lr auto`). A trial is short: {budgets}.
+  Such a race shows that an entry trains. It ranks none: no beta, decay or schedule was tuned, all but the rate is each
+  paper's default, and a rate at the edge of what was tried may not be the best.
 
 """
 
@@ -184,7 +185,7 @@ def _accuracies(name: str, measured: dict[str, Any]) -> list[str]:
 def _accuracy(row: dict[str, Any] | None) -> str:
     """Mean ± sd in percent, and how many trials did not end well."""
     if row is None or row["accuracy"] is None:
-        return MISSING
+        return f"{MISSING} ({row['reason']})" if row is not None and row["reason"] else MISSING
     lost = f" ({row['not_well']} did not end well)" if row["not_well"] else ""
     return f"{100 * row['accuracy'][0]:.1f} ± {100 * row['accuracy'][1]:.1f}{lost}"
 
@@ -209,7 +210,8 @@ def _section(name: str, measured: dict[str, Any]) -> Iterator[str]:
 def stability(name: str) -> str:
     """What theory says on a quadratic, or why nothing."""
     try:
-        return check_pipeline(parse(alone(name)))["verdict"]
+        found = check_pipeline(parse(alone(name)))
+        return " ".join([found["verdict"], *(f"Idealised: {note}." for note in found["notes"])])
     except EdslError as reason:
         return f"nothing is said, since {reason}"
 
