@@ -109,3 +109,24 @@ def test_a_compiled_entry_is_the_eager_one(name):
 @pytest.mark.parametrize("name", TRAINS)
 def test_every_compiled_entry_is_the_eager_one(name, mode):
     compiles(name, mode)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-12, 1e12])
+@pytest.mark.parametrize("name", TRAINS)
+def test_rows_and_columns_of_zeros_leave_an_entry_finite_in_float32(name, size):
+    """As pixels and words that no example has; then gradients of nothing but zeros."""
+    model = network(torch.float32)
+    optimizer = edsl.compile(TRAINS[name], model, mode="eager")
+    drawn = torch.Generator().manual_seed(2)
+    for step in range(4):
+
+        def closure(step: int = step) -> torch.Tensor:
+            for parameter in model.parameters():
+                gradient = size * torch.randn(parameter.shape, generator=drawn)
+                gradient[0] = 0
+                gradient[..., 1] = 0
+                parameter.grad = gradient if step != 2 else torch.zeros_like(gradient)
+            return torch.zeros(())
+
+        optimizer.step(closure)
+    assert all(one.isfinite().all() for one in weights(model))
