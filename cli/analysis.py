@@ -7,8 +7,20 @@ from typing import Annotated
 
 import typer
 
-from edsl.cli.options import AsJson, Spec, Specs, spec_text
+from edsl.cli import completion
+from edsl.cli.options import AsJson, Spec, Specs, spec_argument, spec_text
 
+Delay = Annotated[
+    int | None, typer.Option(metavar="STEPS", help="Age of the gradients, as in asynchronous or pipelined training.")
+]
+BatchNoise = Annotated[
+    float | None,
+    typer.Option(metavar="C", help="Deviation of a batch's curvature over its mean, for stability in mean square."),
+]
+Batch = Annotated[int | None, typer.Option(help="Examples per batch, instead of --batch-noise; needs --noise-scale.")]
+NoiseScale = Annotated[
+    float | None, typer.Option(help="Gradient noise scale tr Σ/‖G‖², as `edsl train --measure noise` gives it.")
+]
 AtStep = Annotated[
     int | None, typer.Option(help="Step whose scheduled values are taken; default: the largest value of each.")
 ]
@@ -53,7 +65,12 @@ def check_stability_command(
     alpha: Annotated[str | None, typer.Argument(metavar="ALPHA", help="E's strength, such as -5.")] = None,
     beta1: Annotated[str | None, typer.Argument(metavar="BETA1", help="E's decay in [0, 1), such as 0.99.")] = None,
     spec: Annotated[
-        str | None, typer.Option(callback=spec_text, help="Any linear pipeline, instead of ALPHA BETA1; or @FILE.")
+        str | None,
+        typer.Option(
+            callback=spec_text,
+            autocompletion=completion.specs,
+            help="Any linear pipeline, instead of ALPHA BETA1; or @FILE.",
+        ),
     ] = None,
     beta2: Annotated[float | None, typer.Option(help="Momentum decay in [0, 1); default: 0.9.")] = None,
     momentum: Annotated[
@@ -64,27 +81,94 @@ def check_stability_command(
         str | None, typer.Option(metavar="LOW:HIGH", help="Range of f″; for Adam, of the preconditioned f″.")
     ] = None,
     step: AtStep = None,
+    delay: Delay = None,
+    batch_noise: BatchNoise = None,
+    batch: Batch = None,
+    noise_scale: NoiseScale = None,
     as_json: AsJson = False,
 ) -> None:
     """Check convergence on a quadratic: the paper's bounds, the ODE's, and the exact condition.
 
     Stable means that every curvature in (0, HIGH] converges. Without --lr and
     --curvature, it means that some lr converges and |alpha| is within the paper's bound.
+    With noise it means that θ² decays on average.
 
     Exit codes: 0 stable, 1 not stable, 2 bad input.
 
     Example: edsl check-stability -5 0.99 --lr 0.01 --curvature -1:100
+    Example: edsl check-stability --spec eadam --delay 1 --batch 256 --noise-scale 2000
     """
     from edsl.cli.check_stability import check_stability
+    from edsl.cli.gradients import Noise
 
-    check_stability(alpha, beta1, spec, beta2, momentum, lr, curvature, as_json, step)
+    noise = Noise(delay, batch_noise, batch, noise_scale)
+    check_stability(alpha, beta1, spec, beta2, momentum, lr, curvature, as_json, step, noise)
+
+
+def certify_command(
+    spec: Spec,
+    condition: Annotated[
+        float, typer.Option(metavar="KAPPA", help="Condition κ = L/m above 1: the largest curvature over the least.")
+    ],
+    smoothness: Annotated[float, typer.Option(metavar="L", help="Largest curvature L, at which the verdict is.")] = 1.0,
+    run: Annotated[
+        bool, typer.Option("--run", help="Step the compiled optimizer on the function on which it cycles.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Figure of certified rates and of the cycle: .png, .svg or .pdf.")
+    ] = None,
+    step: AtStep = None,
+    as_json: AsJson = False,
+) -> None:
+    """Certify step sizes for every smooth strongly convex function, or show one on which the pipeline cycles for ever.
+
+    Stability on quadratics is not enough for them: this searches a certificate (weighted off-by-one condition),
+    and cycles of up to 60 steps. All in s = lr · L. The verdict is at the spec's own lr and --smoothness.
+
+    Exit codes: 0 certified, 1 a cycle found or unproven, 2 bad input.
+
+    Example: edsl certify "grad | e(alpha=-50) | sgd(momentum=0.9, average='ema')" --condition 1000
+    """
+    from edsl.cli.certify import certify
+
+    certify(spec, condition, smoothness, run, out, as_json, step)
+
+
+def design_command(
+    spec: Spec,
+    spectrum: Annotated[str, typer.Option(metavar="LOW:HIGH", help="Curvatures for which it shall be fast, above 0.")],
+    over: Annotated[
+        str, typer.Option(metavar="NAME,…", help="Hyper-parameters to choose; default: all that matter but decay.")
+    ] = "",
+    delay: Delay = None,
+    batch_noise: BatchNoise = None,
+    batch: Batch = None,
+    noise_scale: NoiseScale = None,
+    out: Annotated[Path | None, typer.Option(help="Figure of the rates: .png, .svg or .pdf.")] = None,
+    step: AtStep = None,
+    as_json: AsJson = False,
+) -> None:
+    """Design: search the hyper-parameters whose worst rate over a spectrum of curvatures is best, with and without E.
+
+    Rates are of quadratics. With noise they are of √E‖θ‖².
+    Exit codes: 0 found, 1 nothing found that converges, 2 bad input.
+
+    Example: edsl design esgd --spectrum 0.01:10 --delay 1
+    """
+    from edsl.cli.design import design
+    from edsl.cli.gradients import Noise
+
+    design(spec, spectrum, over, Noise(delay, batch_noise, batch, noise_scale), out, as_json, step)
 
 
 def check_regret_command(
     beta2: Annotated[float | None, typer.Option(help="Decay of the first moment; default: the spec's.")] = None,
     beta3: Annotated[float | None, typer.Option(help="Decay of the second moment; default: the spec's.")] = None,
     spec: Annotated[
-        str | None, typer.Option(callback=spec_text, help="Pipeline with two moments; default: alto.")
+        str | None,
+        typer.Option(
+            callback=spec_text, autocompletion=completion.specs, help="Pipeline with two moments; default: alto."
+        ),
     ] = None,
     lr_schedule: Annotated[str | None, typer.Option(help="Factor on lr, a formula in k; default: 1/sqrt(k).")] = None,
     alpha_schedule: Annotated[
@@ -124,8 +208,8 @@ def explain_command(
 
 
 def equivalent_command(
-    first: Annotated[str, typer.Argument(metavar="SPEC", callback=spec_text, help="First pipeline, or @FILE.")],
-    second: Annotated[str, typer.Argument(metavar="SPEC", callback=spec_text, help="Second pipeline, or @FILE.")],
+    first: Annotated[str, spec_argument("SPEC", "First pipeline, or @FILE.")],
+    second: Annotated[str, spec_argument("SPEC", "Second pipeline, or @FILE.")],
     as_json: AsJson = False,
 ) -> None:
     """Check whether two specs take the same steps: equal, equal in the linear part only, or different.
@@ -147,7 +231,10 @@ def verify_command(
     against: Annotated[
         str,
         typer.Option(
-            metavar="SPEC", callback=spec_text, help="Optimizer to compare with, such as 'torch.AdamW(lr=0.001)'."
+            metavar="SPEC",
+            callback=spec_text,
+            autocompletion=completion.specs,
+            help="Optimizer to compare with, such as 'torch.AdamW(lr=0.001)'.",
         ),
     ],
     steps: Annotated[int, typer.Option(help="Number of steps to compare, T of schedules.")] = 50,
@@ -180,15 +267,33 @@ def map_command(
     curvature: Annotated[
         float | None, typer.Option(help="Curvature in the left panel, above 0; default: 1/lr.")
     ] = None,
+    of: Annotated[
+        str,
+        typer.Option(
+            help="What to draw: stability, certified (needs --condition), delay (--delay), batch (--batch-noise) or "
+            "rate (--spectrum)."
+        ),
+    ] = "stability",
+    condition: Annotated[float | None, typer.Option(metavar="KAPPA", help="Condition L/m of the functions.")] = None,
+    delay: Delay = None,
+    batch_noise: BatchNoise = None,
+    batch: Batch = None,
+    noise_scale: NoiseScale = None,
+    spectrum: Annotated[str | None, typer.Option(metavar="LOW:HIGH", help="Curvatures of the worst rate.")] = None,
     step: AtStep = None,
 ) -> None:
-    """Plot spectral radius and stable sharpness over two hyper-parameters, with the paper's bound.
+    """Plot what is stable, certified or fast over two hyper-parameters, with the paper's bound.
+
+    The default has two panels: spectral radius at one curvature, and stable sharpness.
 
     Example: edsl map esgd --x alpha=-100:100 --y beta1=0:0.999 --out map.png
+    Example: edsl map esgd --of certified --condition 1000 --out certified.png
     """
-    from edsl.cli.plots import stability_map
+    from edsl.cli.gradients import Noise
+    from edsl.cli.plots import Asked, draw_map
 
-    stability_map(spec, x, y, curvature, out, step)
+    noise = Noise(delay, batch_noise, batch, noise_scale)
+    draw_map(spec, x, y, curvature, out, Asked(of, noise, condition, spectrum), step)
 
 
 def frequency_command(spec: Spec, out: Out, step: AtStep = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from edsl.cli.gradients import NO_NOISE, Noise
 from edsl.cli.numbers import read_range
 from edsl.cli.render.page import print_json
 from edsl.cli.render.theory import print_stability
@@ -21,9 +22,10 @@ def check_stability(
     curvature: str | None,
     as_json: bool,
     step: int | None = None,
+    noise: Noise = NO_NOISE,
 ) -> None:
     """Print the report; exit code 0 where stable, 1 where not."""
-    from edsl.theory.stability.report import check_closed_form, check_pipeline
+    from edsl.theory.stability.report import check_closed_form, check_e_with_momentum, check_pipeline
 
     span = None if curvature is None else read_range(curvature, "--curvature")
     if spec is not None:
@@ -34,7 +36,7 @@ def check_stability(
         if twice := [name for name, value in given.items() if value is not None]:
             raise EdslError(f"--spec has its own {' and '.join(twice)}: give --spec alone, or ALPHA BETA1")
         pipeline = parse(spec)
-        report = check_pipeline(at_step(pipeline, step), span)
+        report = check_pipeline(at_step(pipeline, step), span, noise.gradients(pipeline.estimator.calls))
         report["notes"] = [*taken_at(pipeline, step), *report["notes"]]
     else:
         if alpha is None or beta1 is None:
@@ -43,8 +45,13 @@ def check_stability(
             raise EdslError("--lr and --curvature go together: give both, or neither")
         if momentum not in (None, "ema", "sum"):
             raise EdslError(f"--momentum must be ema or sum, got {shown(momentum)}")
-        numbers = (_number("ALPHA", alpha), _number("BETA1", beta1))
-        report = check_closed_form(*numbers, 0.9 if beta2 is None else beta2, momentum or "ema", lr, span)
+        gradients = noise.gradients(1)
+        values = (_number("ALPHA", alpha), _number("BETA1", beta1), 0.9 if beta2 is None else beta2, momentum or "ema")
+        if gradients.are_plain:
+            report = check_closed_form(*values, lr, span)
+        else:
+            report = check_e_with_momentum(*values, lr, span, gradients)
+    report |= noise.critical(report.get("largest_noise"))
     if as_json:
         print_json(report)
     else:

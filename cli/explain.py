@@ -20,6 +20,8 @@ def explain(spec: str, as_latex: bool, as_markdown: bool, as_json: bool, step: i
     if as_latex + as_markdown + as_json > 1:
         raise EdslError("choose one: --latex, --markdown or --json")
     pipeline = parse(spec)
+    if pipeline.update.moves_weights and len(pipeline.stages) == 2:
+        raise EdslError(f"{pipeline.update.name} is another package's optimizer: edsl does not know its recurrence")
     explanation = {**describe(at_step(pipeline, step)), "taken": taken_at(pipeline, step)}
     if as_json:
         print_json(explanation)
@@ -55,7 +57,30 @@ def describe(pipeline: Pipeline) -> dict[str, Any]:
         explanation["stability"] = check_pipeline(pipeline)
     except EdslError as reason:
         explanation["stability"] = str(reason)
-    return explanation
+    return {**explanation, **_effects(pipeline)}
+
+
+def _effects(pipeline: Pipeline) -> dict[str, Any]:
+    """What the steps do beside converging; None, or a reason, for what is not known."""
+    from edsl.theory.statements.effects import noise_factor, rotation, small_steps
+    from edsl.theory.statements.homogeneity import degrees
+
+    turning = rotation(pipeline)
+    found: dict[str, Any] = {
+        "noise_factor": noise_factor(pipeline),
+        "rotation": None if turning is None else {"angle": turning.angle, "norm": turning.norm},
+    }
+    try:
+        small = small_steps(pipeline)
+        found["small_steps"] = small and {"lr": small.lr, "delay": small.delay, "regulariser": small.regulariser}
+    except EdslError as reason:
+        found["small_steps"] = str(reason)
+    try:
+        scaling = degrees(pipeline)
+        found["degrees"] = {"stages": scaling.stages, "step": scaling.step}
+    except EdslError as reason:
+        found["degrees"] = str(reason)
+    return found
 
 
 def _filter(found: Any) -> dict[str, Any]:

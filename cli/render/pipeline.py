@@ -19,6 +19,9 @@ def print_pipeline(pipeline: dict[str, Any]) -> None:
     page = Page()
     page.print(escape(pipeline["spec"]), style="bold", soft_wrap=True)
     page.print(f"fingerprint {pipeline['fingerprint']}\n")
+    for stage in pipeline["stages"]:
+        if stage["about"]:
+            page.print(f"[bold]{escape(stage['stage'])}[/bold]: {escape(stage['about'])}\n", soft_wrap=True)
     table = Table()
     table.add_column("stage", overflow="fold")
     table.add_column("hyper-parameters", overflow="fold", min_width=_BROKEN)
@@ -117,7 +120,7 @@ def facts(explanation: dict[str, Any]) -> list[tuple[str, str]]:
     from edsl.theory.text.figure import figure
 
     found, stability = explanation["filter"], explanation["stability"]
-    said: list[tuple[str, str]] = [("of one step", line) for line in explanation["taken"]]
+    said: list[tuple[str, str]] = [("of one step", line) for line in explanation.get("taken", ())]
     if isinstance(found, str):
         said.append(("adaptors as a filter", found))
     else:
@@ -135,6 +138,7 @@ def facts(explanation: dict[str, Any]) -> list[tuple[str, str]]:
         said.append(("stability", stability))
     else:
         said += [("stability", stability["verdict"]), *(("note", note) for note in stability["notes"])]
+    said += _effects(explanation)
     said += [(f"equivalent to {r['name']}", r["statement"]) for r in explanation["relations"]]
     if explanation["no_twin"]:
         said.append(("linear twin, a control", f"none: {explanation['no_twin']}"))
@@ -143,3 +147,50 @@ def facts(explanation: dict[str, Any]) -> list[tuple[str, str]]:
         for control in explanation["controls"]
         if control["name"] == "twin"
     ]
+
+
+def _effects(explanation: dict[str, Any]) -> list[tuple[str, str]]:
+    """What the steps do beside converging."""
+    from edsl.theory.text.figure import figure
+
+    said: list[tuple[str, str]] = []
+    if (factor := explanation["noise_factor"]) is not None:
+        said.append(("effective lr where gradients are noise", f"{figure(factor)} of the lr without adaptors"))
+    if isinstance(small := explanation["small_steps"], dict):
+        side = "late" if small["delay"] >= 0 else "ahead"
+        frozen = isinstance(explanation["stability"], dict) and explanation["stability"]["notes"]
+        said += [
+            (
+                "stride along a constant gradient",
+                f"{figure(small['lr'])} g, {figure(abs(small['delay']))} steps {side}",
+            ),
+            (
+                "small steps descend",
+                f"f + {figure(small['regulariser'])} ‖∇f‖²".replace("+ -", "− ")
+                + (", preconditioned" if frozen else ""),
+            ),
+        ]
+    if (turning := explanation["rotation"]) is not None:
+        said.append(
+            (
+                "scale-invariant layers, gradients being noise",
+                f"turn {figure(turning['angle'])} rad a step, at ‖θ‖ = {figure(turning['norm'])} √(elements)",
+            )
+        )
+    if isinstance(scaling := explanation["degrees"], dict):
+        said.append(("a step scales as", _scale(*scaling["step"])))
+    return said
+
+
+def _scale(gradient: float, theta: float) -> str:
+    from edsl.theory.text.figure import figure
+
+    parts = [
+        "" if not power else base if power == 1 else f"{base}^{figure(power)}"
+        for base, power in (("gradient", gradient), ("θ", theta))
+    ]
+    kept = " · ".join(part for part in parts if part) or "neither gradient nor θ"
+    loss = "lr need not follow the loss's scale" if not gradient else "lr must follow 1/(the loss's scale)"
+    if gradient not in (0, 1):
+        loss = f"lr must follow the loss's scale to the power {figure(-gradient)}"
+    return f"{kept}: {loss}"

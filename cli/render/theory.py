@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from rich.markup import escape
@@ -40,7 +41,7 @@ def print_stability(report: dict[str, Any]) -> None:
     limit = "no small lr · curvature" if report["limited_by"] is None else f"{limit} ({report['limited_by']})"
     reached = "" if report["largest_s"] is None else f"reaches {figure(report['largest_s'])}"
     table.add_row("exact recurrence: stable sharpness", limit, reached)
-    if "cliff" in report:
+    if report.get("cliff") is not None:
         table.add_row(
             "cliff: hopf takes over below",
             f"alpha > {figure(report['cliff'])}",
@@ -57,10 +58,103 @@ def print_stability(report: dict[str, Any]) -> None:
             "< 1",
             f"minimal {figure(radius['minimal'])}, with hidden modes {figure(radius['full'])}",
         )
+        if report["steady_variance"] is not None:
+            table.add_row("variance of θ per variance of gradient noise", "", figure(report["steady_variance"]))
+        _add_noise(table, report, f"at curvature {figure(radius['curvature'])}")
     page.print(table)
     page.print(report["verdict"], style="bold", soft_wrap=True)
     for line in [*report["disagreements"], *report.get("notes", [])]:
         page.print(f"- {escape(line)}", soft_wrap=True)
+
+
+def _add_noise(table: Table, report: dict[str, Any], where: str) -> None:
+    """What batches may vary, where they do."""
+    if report["mean_square_radius"] is None:
+        return
+    table.add_row(f"rate in mean square {where}", "< 1", figure(report["mean_square_radius"]))
+    if report["largest_noise"] is not None:
+        allowed, here = figure(report["largest_noise"]), figure(report["batch_noise"])
+        table.add_row(f"noise of the curvature {where}", f"σ_h/h < {allowed}", f"σ_h/h = {here}")
+    if report.get("critical_batch") is not None:
+        table.add_row(f"batch {where}", f"> {figure(report['critical_batch'])}", "")
+
+
+def print_certificate(report: dict[str, Any], run: dict[str, Any] | None) -> None:
+    """What is certified, what cycles, and what a run of the cycle showed."""
+    page = Page()
+    page.print(escape(report["spec"]), style="bold", soft_wrap=True)
+    kappa = figure(report["condition"])
+    clamped = report["is_clamped"]
+    functions = "sums over coordinates of curvatures" if clamped else f"functions of curvatures in [L/{kappa}, L]"
+    table = Table(title=f"s = lr · L on {functions}" + (" in (0, L]" if clamped else ""), title_justify="left")
+    for name in ("what", "s"):
+        table.add_column(name, overflow="fold")
+    sharpness = report["stable_sharpness"]
+    table.add_row(
+        f"converges on quadratics{', near the minimum' if clamped else ''}, below",
+        "any" if sharpness is None else figure(sharpness),
+    )
+    table.add_row("certified for every such function, up to", figure(report["certified_sharpness"]))
+    cycle = report["cycle_sharpness"]
+    if not clamped:
+        table.add_row("cycles for ever on one of them, from", "none found" if cycle is None else figure(cycle))
+    if report["rate"] is not None:
+        table.add_row(f"best certified rate, {figure(report['rate'])} a step, at", figure(report["rate_sharpness"]))
+    table.add_row("here", figure(report["s"]))
+    page.print(table)
+    page.print(report["verdict"], style="bold", soft_wrap=True)
+    if report["cycle"] is not None:
+        page.print(f"- {_of_cycle(report['cycle'], kappa)}", soft_wrap=True)
+    for line in [*report["notes"], *(_of_run(run) if run else [])]:
+        page.print(f"- {escape(line)}", soft_wrap=True)
+
+
+def _of_cycle(cycle: dict[str, Any], kappa: str) -> str:
+    x, y = cycle["vertex"]
+    return (
+        f"a cycle at s = {figure(cycle['sharpness'])}: θ walks round the unit circle, {cycle['turns']} time"
+        f"{'s' if cycle['turns'] > 1 else ''} in {cycle['period']} steps, on f = (m/2)‖x‖² + ((L−m)/2) dist²(x, P), "
+        f"m = L/{kappa}, P the regular {'segment' if cycle['period'] == 2 else str(cycle['period']) + '-gon'} around 0 "
+        f"with the vertex ({figure(x)}, {figure(y)})"
+    )
+
+
+def _of_run(run: dict[str, Any]) -> list[str]:
+    kept = f"run: the compiled optimizer, begun on the cycle, is off by {run['off_after_one']:.1e} after one round"
+    pushed = f"begun 1 % beside it, it is off by {run['off_after_push']:.1e} after {run['rounds']:,} rounds"
+    away = f"from θ = (2, 0) with empty memory, f falls from {run['first_loss']:.3g} to {run['last_loss']:.3g} in "
+    return [kept, pushed, f"{away}{run['steps']:,} steps"]
+
+
+def print_design(report: dict[str, Any]) -> None:
+    """The best values beside the given ones, those without E, and what is possible at all."""
+    page = Page()
+    page.print(escape(report["spec"]), style="bold", soft_wrap=True)
+    low, high = report["spectrum"]
+    kinds = [f"{report['delay']} steps of delay" if report["delay"] else "", _noise_of(report["batch_noise"])]
+    said = "".join(f", {kind}" for kind in kinds if kind)
+    page.print(f"curvatures {figure(low)} to {figure(high)}, condition {figure(report['condition'])}{said}")
+    table = Table()
+    table.add_column("", overflow="fold")
+    for name in ("worst rate", "steps a digit"):
+        table.add_column(name, justify="right")
+    table.add_column("values", overflow="fold")
+    rows = {"as given": report["own"], "best": report["best"], "best without E": report["without_e"]}
+    for name, row in rows.items():
+        if row is not None:
+            values = "\n".join(f"{key}={figure(value)}" for key, value in row["values"].items())
+            steps = "diverges" if row["steps_per_digit"] is None else figure(row["steps_per_digit"])
+            table.add_row(name, figure(row["rate"]), steps, escape(values))
+    for name, rate in (report["limits"] or {}).items():
+        table.add_row(name, figure(rate), figure(math.log(10) / -math.log(rate)) if rate else "–", "")
+    page.print(table)
+    page.print(report["verdict"], style="bold", soft_wrap=True)
+    for line in report["notes"]:
+        page.print(f"- {escape(line)}", soft_wrap=True)
+
+
+def _noise_of(noise: float) -> str:
+    return f"σ_h/h = {figure(noise)} (in mean square)" if noise else ""
 
 
 def _between(low: float | None, high: float | None) -> str:

@@ -16,7 +16,8 @@ from edsl.engine.totals import Totals
 from edsl.engine.work import SegmentWork
 from edsl.kernels.kernel import KernelCache, NoKernels
 from edsl.kernels.matrices import MatrixInputs, MatrixSteps
-from edsl.step.contexts import StackContext
+from edsl.kernels.products import NativeProducts
+from edsl.step.contexts import StackContext, TorchContext
 from edsl.step.inputs import StepInputs
 from edsl.step.parameter import ParameterStep
 from edsl.step.segment import Segment
@@ -75,12 +76,18 @@ def step_whole(
     if steps is None:
         return None
     if segment.refreshes(item.k, item.name):
-        segment.refresh(item.k, theta, x, inputs, *buffers)
+        segment.refresh(item.k, theta, x, inputs, *buffers, at_type=NativeContext)
     given = MatrixInputs(theta, x, *extra, inputs.normals, buffers, item.key, item.name)
     item.paths[segment.begin] = steps.path
     late = () if inputs.total_norm is None else ((item.plan.live_layout.total_norm, inputs.total_norm),)
     (made,) = steps([given], _numbers(item, theta), late, item.name)
     return made
+
+
+class NativeContext(TorchContext):
+    """Where a refresh happens beside kernels."""
+
+    products = NativeProducts
 
 
 def _steps(
@@ -142,7 +149,8 @@ def _refresh(segment: Segment, stack: Sequence[ParameterStep], number: int, tota
         refresh_stack(segment, works)
         return
     for work in works:
-        segment.refresh(work.item.k, work.item.theta, work.item.x, work.place, *work.buffers)
+        theta, x = work.item.theta, work.item.x
+        segment.refresh(work.item.k, theta, x, work.place, *work.buffers, at_type=NativeContext)
 
 
 def refresh_stack(segment: Segment, works: Sequence[SegmentWork]) -> None:

@@ -12,13 +12,18 @@ import torch
 
 from edsl.codegen.cpp import LEADING, SCRATCH, SMALL, columns, source
 from edsl.kernels.kernel import Kernel, KernelCache, Late, LaunchTable, Part, Row
-from edsl.kernels.toolchain import compile_library
+from edsl.kernels.toolchain import FASTEST, QUICKLY, compile_library
 from edsl.step.inputs import LiveLayout
 from edsl.step.parameter import ParameterStep
 from edsl.step.plan import GroupPlan
 
 SHARED = 1 << 15  # elements from which threads share a step, as torch's own loops do
 _forked = False  # OpenMP's threads are not in a forked child, which would wait for them for ever
+
+
+def threads_for(elements: int) -> int:
+    """How many threads share a loop over so many elements."""
+    return torch.get_num_threads() if elements >= SHARED and not _forked else 1
 
 
 class CpuKernel(Kernel):
@@ -55,7 +60,7 @@ class CpuKernel(Kernel):
             largest: the number of elements of the largest layer that keeps values aside.
             elements: how many there are in all.
         """
-        threads = torch.get_num_threads() if elements >= SHARED and not _forked else 1
+        threads = threads_for(elements)
         room = self.spilled * max(largest, threads * min(largest, SMALL))
         aside = torch.empty(room, dtype=self.work, device="cpu")
         self._function(table.buffer_info()[0], len(table) // self.width, threads, aside.data_ptr())
@@ -123,7 +128,9 @@ class CpuKernels(KernelCache):
         self, parts: Sequence[Part], normals: int, live: LiveLayout, device: torch.device
     ) -> Sequence[CpuKernel]:
         text, spilled = source(parts, normals)
-        library = compile_library(text)  # one for all parts: a compiler takes longer to start than to end
+        beside_products = len(parts) > 1  # which take most of the time of a step
+        # One library for all parts: a compiler takes longer to start than to end.
+        library = compile_library(text, QUICKLY if beside_products else FASTEST)
         return [
             CpuKernel(part, normals, live, library[f"step{number}"], spilled[number])
             for number, part in enumerate(parts)

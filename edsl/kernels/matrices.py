@@ -15,6 +15,7 @@ from edsl.codegen.matrices import Shape
 from edsl.codegen.program import Loops, Operand, Operation, Program
 from edsl.errors import EdslError
 from edsl.kernels.kernel import Kernel, Late, Row
+from edsl.kernels.products import NativeProducts
 from edsl.numerics import matrices
 from edsl.numerics.dtypes import working_dtype
 from edsl.numerics.newton_schulz import newton_schulz
@@ -174,18 +175,10 @@ def operate(name: str, operands: Sequence[Tensor], arguments: Sequence[Any], sha
         return matrices.unblock(operands[0], rows, columns)
     if name in _VIEWS:
         return _VIEWS[name](*operands, *arguments)
-    made = _OF_MATRICES[name](*map(_alone, operands), *arguments)
+    alone = [matrices.alone(operand) for operand in operands]
+    made = torch.matmul(*alone) if name == "product" else _OF_ONE[name](*alone, *arguments, products=NativeProducts)
     return made.view(*operands[0].shape[:-2], *made.shape[-2:])
 
 
-def _alone(stack: Tensor) -> Tensor:
-    """A stack with one dimension of matrices, of one matrix that matrix itself: BLAS takes it as it is."""
-    return stack.view(stack.shape[-2:]) if stack.shape[:-2].numel() == 1 else stack.flatten(0, -3)
-
-
 _VIEWS: dict[str, Callable[..., Tensor]] = {"transpose": lambda x: x.mT, "blocks": matrices.blocks}
-_OF_MATRICES: dict[str, Callable[..., Tensor]] = {
-    "product": torch.matmul,
-    "gram": matrices.gram,
-    "orthogonal": newton_schulz,
-}
+_OF_ONE: dict[str, Callable[..., Tensor]] = {"gram": matrices.gram, "orthogonal": newton_schulz}

@@ -31,7 +31,7 @@ class Hyperparameters:
         self._prepare()
         for name, value in self.schedules.items():
             for knot in value.schedule.extremes:
-                self._check_knot(name, self._with_knot(name, knot))
+                self._check_knot(name, self.revalued({name: knot}))
 
     @property
     def schedules(self) -> dict[str, Scheduled]:
@@ -46,12 +46,6 @@ class Hyperparameters:
 
     def _prepare(self) -> None:
         """Make what is held beside the fields, once they are read."""
-
-    def _with_knot(self, field: str, knot: float) -> Any:
-        """The same at a number on a schedule's way; raises FieldError where it doesn't go with the other fields."""
-        bound = self.bind({field: knot})
-        bound.check()
-        return bound
 
     def _check_knot(self, field: str, there: Any) -> None:
         """Raises FieldError where a field can't go on a schedule's way to what is `there`."""

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from edsl.language.context import Branching, Draws, NamedAt
 from edsl.language.stage import BaseUpdate, Stage
+from edsl.numerics.orthogonal import rounds_first
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Reduction:
     @property
     def is_rounded_first(self) -> bool:
         """Whether it begins by rounding its argument to bfloat16, so that no more need be sent: torch's Muon does."""
-        return self.kind == "orthogonal" and self.how[1:] == ("jordan", "bfloat16")
+        return self.kind == "orthogonal" and rounds_first(*self.how[1:])
 
 
 @dataclass(frozen=True)

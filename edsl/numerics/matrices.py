@@ -27,9 +27,24 @@ def unblock(x: Tensor, rows: int, columns: int) -> Tensor:
     return x.transpose(-3, -2).reshape(*stack, r * p, c * q)[..., :rows, :columns]
 
 
-def gram(x: Tensor) -> Tensor:
+def gram(x: Tensor, products: type[Products] = Products) -> Tensor:
     """x xᵀ of matrices, shape (…, m, n) → (…, m, m)."""
-    return Products(x.dtype, x.dtype).symmetric(x, x.mT)
+    one = alone(x)
+    return products(x.dtype, x.dtype).symmetric(one, one.mT).view(*x.shape[:-1], x.shape[-2])
+
+
+def alone(stack: Tensor) -> Tensor:
+    """A stack with one dimension of matrices, of one matrix that matrix itself: BLAS takes it as it is."""
+    if stack.dim() == 2:
+        return stack
+    return stack.view(stack.shape[-2:]) if stack.shape[:-2].numel() == 1 else stack.flatten(0, -3)
+
+
+def is_transpose(x: Tensor, y: Tensor) -> bool:
+    """Whether x is y.mT: the same elements in memory."""
+    if torch.compiler.is_compiling() or x.dim() < 2 or x.shape != y.mT.shape or x.stride() != y.mT.stride():
+        return False
+    return x.untyped_storage() is y.untyped_storage() and x.storage_offset() == y.storage_offset()
 
 
 def inverse_power(x: Tensor, exponent: float, eps: float) -> Tensor:
@@ -41,9 +56,9 @@ def inverse_power(x: Tensor, exponent: float, eps: float) -> Tensor:
     values, vectors = _eigh(x)
     values = values.clamp(min=0)
     damped = values + eps * values[..., -1:]
-    powers = torch.where(damped > 0, damped, 1.0) ** -exponent * (damped > 0)
-    powers = torch.where(values[..., -1:] == 0, 1.0, powers)
-    return (vectors * powers[..., None, :]) @ vectors.mT
+    roots = torch.where(damped > 0, damped, 1.0) ** (-exponent / 2) * (damped > 0)
+    roots = torch.where(values[..., -1:] == 0, 1.0, roots)
+    return gram(vectors * roots[..., None, :])
 
 
 def eigenbasis(x: Tensor) -> Tensor:
@@ -64,9 +79,9 @@ def refined(basis: Tensor, x: Tensor) -> Tensor:
 
 def _eigh(x: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues in ascending order and eigenvectors; NaN for what has none, as after a diverged gradient."""
-    for precise in (x, x.double()):  # close eigenvalues can stop it in single precision
+    for dtype in (x.dtype, torch.float64):  # close eigenvalues can stop it in single precision
         try:
-            values, vectors = torch.linalg.eigh(precise)
+            values, vectors = torch.linalg.eigh(x.to(dtype))
         except RuntimeError:
             continue
         return values.to(x.dtype), vectors.to(x.dtype)

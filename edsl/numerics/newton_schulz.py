@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from edsl.numerics.orthogonal import rounds_first
 from edsl.numerics.products import Products
 
 Quintic = tuple[float, float, float]
 
 JORDAN = (3.4445, -4.7750, 2.0315)  # Jordan et al. 2024, the quintic of Muon, the same at every step
 SMALLEST = 1e-3  # singular value, relative to the Frobenius norm, from which the minimax polynomials converge
+FAR = 1e12  # norms between it and its inverse have squares that neither overflow nor vanish
 FLOOR = 1e-7  # of a norm, torch.optim.Muon's default eps
 WIDE = 1.2  # columns a row from which composed steps save operations
+WIDEST = 2.5  # the same where the first of them can't be rounded, and steps one by one can
 SMALL, LARGE = 256, 384  # rows from which two steps, and three, can be composed
 MARGIN = 1.01  # rounding lifts singular values past the interval's end, where the polynomials grow: shrink by this
 
@@ -54,7 +58,9 @@ def _nearest_to_one(low: float, high: float) -> Quintic:
 MINIMAX = minimax_quintics(SMALLEST, steps=8)  # after which the last one stays
 
 
-def newton_schulz(x: Tensor, steps: int, polynomials: str, precision: str) -> Tensor:
+def newton_schulz(
+    x: Tensor, steps: int, polynomials: str, precision: str, products: type[Products] = Products
+) -> Tensor:
     """The matrix, or stack of matrices, with the singular vectors of x, and its singular values driven to 1.
 
         X = x / max(‖x‖, FLOOR);   X = (a I + b X Xᵀ + c (X Xᵀ)²) X        for each (a, b, c)
@@ -70,20 +76,18 @@ def newton_schulz(x: Tensor, steps: int, polynomials: str, precision: str) -> Te
         polynomials: "jordan", or "minimax" for those of `minimax_quintics`.
         precision: "working" is x's own dtype, "bfloat16" multiplies in half precision, see `_rounds`; with "jordan" it
             rounds all that it computes to bfloat16, as torch.optim.Muon does, to the bit.
+        products: how matrices are multiplied here.
     """
-    original = (polynomials, precision) == ("jordan", "bfloat16")
+    original = rounds_first(polynomials, precision)
     tall, given = x.shape[-2] > x.shape[-1], x.dtype
-    x = x.bfloat16() if original else x
-    wide, exponent = _scaled(x.mT if tall else x)
-    norm = torch.linalg.vector_norm(torch.linalg.vector_norm(wide, dim=-1, keepdim=True), dim=-2, keepdim=True)
-    least = torch.ldexp(torch.full_like(norm, FLOOR), -exponent)  # of what is scaled
-    norm = torch.where(norm < least, least, norm)
+    x = x.bfloat16() if original else x.to(torch.promote_types(x.dtype, torch.float32))
+    wide = _normalised(x.mT if tall else x)
     if original:
-        made = _rounded((wide / norm.bfloat16()).bfloat16(), steps)
+        made = _rounded(wide, steps)
     elif x.dim() == 3 and _is_looped(wide):
-        made = torch.stack([_iterated(matrix, steps, polynomials, precision) for matrix in wide / norm])
+        made = torch.stack([_iterated(matrix, steps, polynomials, precision, products) for matrix in wide])
     else:
-        made = _iterated(wide / norm, steps, polynomials, precision)
+        made = _iterated(wide, steps, polynomials, precision, products)
     return (made.mT if tall else made).to(given)
 
 
@@ -97,69 +101,102 @@ def _rounded(x: Tensor, steps: int) -> Tensor:
     return x
 
 
-def _iterated(x: Tensor, steps: int, polynomials: str, precision: str) -> Tensor:
+def _iterated(x: Tensor, steps: int, polynomials: str, precision: str, products: type[Products]) -> Tensor:
     """All steps on wide matrices of norm 1."""
     quintics = [MINIMAX[min(step, len(MINIMAX) - 1)] if polynomials == "minimax" else JORDAN for step in range(steps)]
-    for count, on_gram, on_matrix in _rounds(x, precision):
-        x = _composed(x, quintics[:count], on_gram, on_matrix)
-        quintics = quintics[count:]
+    for composed in _rounds(x, precision, products):
+        x = _composed(x, quintics[: composed.steps], composed)
+        quintics = quintics[composed.steps :]
         if not quintics:
             break
     return x
 
 
-def _composed(x: Tensor, quintics: Sequence[Quintic], on_gram: Products, on_matrix: Products) -> Tensor:
+@dataclass(frozen=True)
+class Round:
+    """Steps that are composed, and how their products are taken.
+
+    Attributes:
+        gram: of X Xᵀ.
+        powers: of Gram matrices.
+        result: of X with what the steps make of its Gram matrix.
+        centred: factors are rounded as P − P(1) I, which is small once singular values are near 1, else as P − a I,
+            which is small while they are near 0.
+    """
+
+    steps: int
+    gram: Products
+    powers: Products
+    result: Products
+    centred: bool = False
+
+
+def _composed(x: Tensor, quintics: Sequence[Quintic], how: Round) -> Tensor:
     """Some steps, with one product of m × n matrices at their end: all that comes between is in G = X Xᵀ.
 
         P = a I + b G + c G²;   Q = P Q;   G = P G P        for each (a, b, c);   X = Q X at the end
 
-    Q is kept as q I + R: the product with R alone leaves the digits of q X as they are.
+    P is kept as p I + B and Q as q I + R: products with B and R alone leave the digits of p G and q X as they are.
     """
-    factor = on_gram.factor(x)
-    gram = on_gram.symmetric(factor, factor.mT)
+    powers = how.powers
+    factor = how.gram.factor(x)
+    gram = how.gram.symmetric(factor, factor.mT)
     q, rest = 1.0, None
     for number, (a, b, c) in enumerate(quintics):
-        factor = on_gram.factor(gram)
-        bent = on_gram.symmetric(factor, factor, gram, b, c)  # P − a I
-        bending = on_gram.factor(bent)
-        rest = bent if rest is None else on_gram.symmetric(bending, rest, torch.add(q * bent, rest, alpha=a))
-        q *= a
+        factor = powers.factor(gram)
+        bent, p = powers.symmetric(factor, factor, gram, b, c), a
+        if how.centred:
+            p = a + b + c
+            bent.diagonal(dim1=-2, dim2=-1).sub_(b + c)
+        bending = powers.factor(bent)
+        rest = bent if rest is None else powers.symmetric(bending, rest, torch.add(q * bent, rest, alpha=p))
+        q *= p
         if number < len(quintics) - 1:
-            half = on_gram.symmetric(bending, factor, gram, a)
-            gram = on_gram.symmetric(half, bending, half, a)
+            half = powers.symmetric(bending, factor, gram, p)
+            gram = powers.symmetric(half, bending, half, p)
     assert rest is not None  # there is a step at least
-    return on_matrix.product(rest, x, x, q)
+    return how.result.product(rest, x, x, q)
 
 
-def _rounds(x: Tensor, precision: str) -> Iterator[tuple[int, Products, Products]]:
-    """For ever: how many steps are composed, and how products of the Gram matrix and of the matrix are taken.
+def _rounds(x: Tensor, precision: str, products: type[Products]) -> Iterator[Round]:
+    """For ever.
 
     Composed steps save the products of m × n matrices between them, and lose digits: eigenvalues of the Gram matrix are
     squares, and small ones grow by a² a step. The counts keep the error near that of steps one by one.
     Nearly square matrices gain nothing, and small ones are bound by calls.
 
-    Half precision is float16 with float32 sums on an NVIDIA GPU. Elsewhere products are rounded to bfloat16, and later
-    steps would blow up what the first ones round away (870 times by five of "minimax"): so three leave X in float32.
+    In half precision the first steps blow up most what is rounded away, 870 times by five of "minimax". With float32
+    sums, float16 factors on an NVIDIA GPU bear that, and bfloat16 ones do where steps are taken one by one. Where
+    products are rounded to bfloat16 as well, three steps leave X in float32.
     """
     m, n = x.shape[-2:]
-    working, half = Products(x.dtype, x.dtype), Products(torch.bfloat16, torch.bfloat16)
+    working, half = products(x.dtype, x.dtype), products(torch.bfloat16, torch.bfloat16)
+    summed = None if precision == "working" else products.half_of(x)
     composes = m >= SMALL and n > WIDE * m
     if precision == "working":
-        counts, early, late = (3,) if m >= LARGE else (2, 1), (working, working), (working, working)
-    elif _sums_in_float32(x):
-        wide_sums = Products(torch.float16, torch.float32)
-        counts, early, late = (1, 2), (wide_sums, wide_sums), (wide_sums, wide_sums)
+        for count in ((3,) if m >= LARGE else (2, 1)) if composes else ():
+            yield Round(count, working, working, working)
+        late = Round(2 if composes else 1, working, working, working)
+    elif summed is None:
+        early = working if composes or m < SMALL else half
+        for count in (3,) if composes else (1, 1, 1):
+            yield Round(count, early, early, working)
+        late = Round(2 if composes else 1, half, half, half)
+    elif summed is torch.bfloat16:
+        wide_sums = products(summed, x.dtype)
+        composes = composes and n > WIDEST * m
+        if composes:
+            yield Round(3, wide_sums, working, working)
+        for _ in range(0 if composes else 2):
+            yield Round(1, wide_sums, wide_sums, wide_sums)
+        late = Round(2 if composes else 1, wide_sums, wide_sums, wide_sums, centred=True)
     else:
-        counts, early, late = (3,), (working if composes or m < SMALL else half, working), (half, half)
-    for count in counts if composes else (1, 1, 1):
-        yield count, early[0], early[1]
+        wide_sums = products(summed, x.dtype)
+        for count in (1, 2) if composes else ():
+            yield Round(count, wide_sums, wide_sums, wide_sums)
+        late = Round(2 if composes else 1, wide_sums, wide_sums, wide_sums)
     while True:
-        yield 2 if composes else 1, late[0], late[1]
-
-
-def _sums_in_float32(x: Tensor) -> bool:
-    """Whether half-precision factors are multiplied into float32, which only torch's CUDA builds do."""
-    return x.is_cuda and torch.version.hip is None and x.dtype is torch.float32
+        yield late
 
 
 def _is_looped(x: Tensor) -> bool:
@@ -167,14 +204,21 @@ def _is_looped(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.shape[-2] >= SMALL and not torch.compiler.is_compiling()
 
 
-def _scaled(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Matrices over the powers of two that bring their largest elements into [1/2, 1), in float32 at the least.
+def _normalised(x: Tensor) -> Tensor:
+    """Matrices over max(‖x‖, FLOOR)."""
+    norm = _norms(x)
+    if x.is_cpu and not torch.compiler.is_compiling() and bool(((norm > 1 / FAR) & (norm < FAR)).all()):
+        return x / norm.clamp(min=FLOOR).to(x.dtype)  # as below, but for two passes: powers of two change no digit
+    largest = torch.linalg.vector_norm(x, ord=float("inf"), dim=(-2, -1), keepdim=True)
+    most = 1000 if x.dtype is torch.float64 else 120  # whose powers of two are finite, both ways
+    exponent = torch.frexp(largest.to(norm.dtype)).exponent.clamp(-most, most)
+    x = x * torch.ldexp(torch.ones_like(largest), -exponent).to(x.dtype)
+    norm = _norms(x)
+    least = torch.ldexp(torch.full_like(norm, FLOOR), -exponent)  # of what is scaled
+    return x / torch.where(norm < least, least, norm).to(x.dtype)
 
-    Returns:
-        the matrices, and the exponents.
-    """
-    x = x.to(torch.promote_types(x.dtype, torch.float32))
-    exponent = torch.frexp(x.abs().amax(dim=(-2, -1), keepdim=True)).exponent
-    one = torch.ones_like(exponent, dtype=x.dtype)
-    half = exponent // 2  # in two factors, since 2^−exponent itself may overflow
-    return x * torch.ldexp(one, -half) * torch.ldexp(one, half - exponent), exponent
+
+def _norms(x: Tensor) -> Tensor:
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    rows = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=dtype)
+    return torch.linalg.vector_norm(rows, dim=-2, keepdim=True)

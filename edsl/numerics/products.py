@@ -22,6 +22,12 @@ class Products:
     factors: torch.dtype
     results: torch.dtype
 
+    @classmethod
+    def half_of(cls, x: Tensor) -> torch.dtype | None:
+        """The half precision whose products are summed in x's dtype at more speed than x's own; None where none is."""
+        has = x.is_cuda and torch.version.hip is None and x.dtype is torch.float32  # torch's CUDA builds alone
+        return torch.float16 if has else None
+
     def factor(self, x: Tensor) -> Tensor:
         """What is multiplied for x; made once for several products."""
         return x.to(self.factors)

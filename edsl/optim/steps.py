@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 from threading import get_ident
 from typing import Any
@@ -25,6 +26,24 @@ from edsl.step.oracle import Oracle, ParameterSlot, nonfinite
 Groups = list[dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class StepCall:
+    """One call of `step()`.
+
+    Attributes:
+        groups, states: the optimizer's.
+        closure: the caller's.
+        update: steps the parameters of slots, whose gradients the estimator has found.
+        watchers: are shown a step before it is taken.
+    """
+
+    groups: Groups
+    states: Any
+    closure: Callable[[], Any] | None
+    update: Callable[[list[ParameterSlot]], None]
+    watchers: Sequence[Callable[[list[Watched]], None]]
+
+
 class Steps:
     """What takes the steps of an optimizer, and what it knows of them in this process; none of it is state.
 
@@ -44,28 +63,17 @@ class Steps:
         self._thread = 0  # that takes a step
         self._agreed = False  # with the other processes that train the same parameters
 
-    def take(
-        self,
-        groups: Groups,
-        states: Any,
-        closure: Callable[[], Any] | None,
-        update: Callable[[list[ParameterSlot]], None],
-        watchers: Sequence[Callable[[list[Watched]], None]],
-    ) -> Any:
-        """Take a step, and give the closure's loss.
-
-        Args:
-            update: steps the parameters of slots, whose gradients the estimator has found.
-            watchers: are shown a step before it is taken.
-        """
+    def take(self, call: StepCall) -> Any:
+        """Take a step, and give the closure's loss."""
         self._check_alone()
         self._thread = get_ident()
         try:
             if not is_autocast_on():
-                return self._evaluate_and_update(groups, states, closure, update, watchers)
+                return self._evaluate_and_update(call)
             with autocast_off() as self.autocast:
-                closure = None if closure is None else called_in(self.autocast, closure)
-                return self._evaluate_and_update(groups, states, closure, update, watchers)
+                if call.closure is not None:
+                    call = replace(call, closure=called_in(self.autocast, call.closure))
+                return self._evaluate_and_update(call)
         except EdslError:
             raise
         except Exception as reason:
@@ -85,22 +93,15 @@ class Steps:
         if self._thread:
             raise EdslError("step() called while another thread is inside step() of this optimizer: use a lock")
 
-    def _evaluate_and_update(
-        self,
-        groups: Groups,
-        states: Any,
-        closure: Callable[[], Any] | None,
-        update: Callable[[list[ParameterSlot]], None],
-        watchers: Sequence[Callable[[list[Watched]], None]],
-    ) -> Any:
-        engine = self._engine
+    def _evaluate_and_update(self, call: StepCall) -> Any:
+        engine, groups, states, closure = self._engine, call.groups, call.states, call.closure
         if not self._agreed:
             check_agreement(engine.pipeline, groups, engine.state_dtype)
             self._agreed = True
         if closure is None and engine.pipeline.estimator.needs_closure and _only_makes_state(groups):
-            return self._make_state(groups, states, update)
+            return self._make_state(call)
         looks = is_due(self._taken + 1) and not self.warned and in_half_precision(groups)
-        if engine.can_replay and not watchers and not looks:
+        if engine.can_replay and not call.watchers and not looks:
             loss = None
             if closure is not None:
                 with torch.enable_grad():
@@ -113,27 +114,27 @@ class Steps:
         loss = oracle.estimator.evaluate(oracle)
         if oracle.ready and _allowed_by_guard(engine.pipeline, groups, oracle.slots):
             with torch.no_grad():
-                for watcher in watchers:
+                for watcher in call.watchers:
                     watcher(engine.watch(groups, states, oracle.slots))
                 if looks:
                     self._warn_of_lost_updates(groups, states, oracle)
-                update(oracle.slots)
+                call.update(oracle.slots)
             self._taken += 1
         if oracle.estimator.calls > 1:
             for group in groups:
                 group["calls"] = 0 if oracle.ready else oracle.calls + 1
         return loss
 
-    def _make_state(self, groups: Groups, states: Any, update: Callable[[list[ParameterSlot]], None]) -> None:
+    def _make_state(self, call: StepCall) -> None:
         """Give every parameter with a gradient its whole state, as it is before the first step."""
-        slots = self._engine.oracle(groups, states, lambda: None).slots
+        slots = self._engine.oracle(call.groups, call.states, lambda: None).slots
         new = [slot for slot in slots if not slot.is_known]
         for slot in new:
             slot.gradient = slot.parameter.grad
         with torch.no_grad():
-            update(new)
+            call.update(new)
         for slot in new:
-            states[slot.parameter]["step"].zero_()
+            call.states[slot.parameter]["step"].zero_()
 
     def _warn_of_lost_updates(self, groups: Groups, states: Any, oracle: Oracle) -> None:
         """Warn, once, where the next step rounds most updates of a parameter in half precision away."""

@@ -12,12 +12,19 @@ from edsl.errors import EdslError
 from edsl.language.context import At
 from edsl.numerics import matrices
 from edsl.numerics.newton_schulz import newton_schulz
+from edsl.numerics.products import Products
 from edsl.numerics.sums import mean, norm, total, total_in_rows
 from edsl.step.inputs import StepInputs
 
 
 class TorchContext(At):
-    """Where a step happens, in torch."""
+    """Where a step happens, in torch.
+
+    Attributes:
+        products: how products of a matrix with its transpose are taken.
+    """
+
+    products: type[Products] = Products
 
     def __init__(
         self, theta: Tensor, gradient: Tensor, inputs: StepInputs, k: Tensor, looks: Tensor, powers: list[Any]
@@ -121,7 +128,7 @@ class TorchContext(At):
         return x.mT
 
     def product(self, x: Tensor, y: Tensor) -> Tensor:
-        return x @ y
+        return matrices.gram(x, self.products) if matrices.is_transpose(y, x) else x @ y
 
     def blocks(self, x: Tensor, size: int) -> Tensor:
         return matrices.blocks(x, size)

@@ -66,7 +66,7 @@ class GroupPlan:
         self.segments = tuple(self._segments())
         self._numbers: list[float] = [getattr(self.stages[index], field) for index, field in self.entries]
         self._place_of = {entry: place for place, entry in enumerate(self.entries)}
-        self._scheduled = self._scheduled_places()
+        self._scheduled = _scheduled_places(self)
         followed = {self.entries[place][0] for _, place in self._scheduled}
         self._running = [index for index in followed if self.stages[index].hidden_fields()]  # scheduled, and run others
         self._followed: dict[str, float] | None = None  # the scheduled numbers that the others stand for
@@ -169,14 +169,6 @@ class GroupPlan:
     def moved(self, group: dict[str, Any]) -> list[str]:
         """The keys whose objects in the group may have changed since `record_values`."""
         return [key for key, value in self._seen.items() if group.get(key, "") is not value]
-
-    def _scheduled_places(self) -> tuple[tuple[str, int], ...]:
-        """The key and the place of each number on a schedule, but for what is spared."""
-        keys = self._pipeline.keys
-        found = [(key, keys[key]) for key in self.following.schedules]
-        if self.spared:
-            found = [(key, (i, name)) for key, (i, name) in found if name not in self.stages[i].spared_values()]
-        return tuple((key, self._place_of[entry]) for key, entry in found)
 
     def numbers(self, k: int) -> list[float]:
         """The live values of step k, as `live_layout` has them."""
@@ -305,3 +297,12 @@ def _check_buffers(stage: Stage, needed: Any, built: Any) -> None:
             f"{stage.name}: was built without its buffers {', '.join(lost)} because a value was 0; "
             "build the optimizer with the value above 0 to schedule it"
         )
+
+
+def _scheduled_places(plan: GroupPlan) -> tuple[tuple[str, int], ...]:
+    """The key and the place of each number on a schedule, but for what is spared."""
+    keys = plan.pipeline.keys
+    found = [(key, keys[key]) for key in plan.following.schedules]
+    if plan.spared:
+        found = [(key, (i, name)) for key, (i, name) in found if name not in plan.stages[i].spared_values()]
+    return tuple((key, plan.entries.index(entry)) for key, entry in found)

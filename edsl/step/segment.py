@@ -142,9 +142,17 @@ class Segment:
         """The stages with live values."""
         return [stage.bind({name: numbers[i] for name, i in places}) for stage, places in zip(self.stages, self.places)]
 
-    def refresh(self, k: int, theta: Tensor, x: Tensor, inputs: StepInputs, *buffers: Tensor) -> None:
+    def refresh(
+        self,
+        k: int,
+        theta: Tensor,
+        x: Tensor,
+        inputs: StepInputs,
+        *buffers: Tensor,
+        at_type: type[TorchContext] = TorchContext,
+    ) -> None:
         """Bring the first stage's memory up to date before step k, in place."""
-        for place, new in self.refreshed(TorchContext, k, theta, x, inputs, *buffers).items():
+        for place, new in self.refreshed(at_type, k, theta, x, inputs, *buffers).items():
             buffers[place].copy_(new)
 
     def refreshed(

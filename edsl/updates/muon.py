@@ -34,9 +34,9 @@ class Muon(BaseUpdate):
         polynomials: "minimax" or "jordan".
         scale: "original", "match_rms_adamw" (so that Adam's η fits) or "none": c = 1.
         precision: of Newton–Schulz: "working", the parameter's own (float32 for half precision), or
-            "bfloat16": products in half precision, but for those whose rounding would show (float16 with
-            float32 sums on NVIDIA GPUs). With "jordan" everything is rounded to bfloat16, as in
-            torch.optim.Muon, to the bit.
+            "bfloat16": products in half precision, but for those whose rounding would show (sums are float32
+            on NVIDIA GPUs, of float16, and on CPUs with AVX512-BF16). With "jordan" everything is rounded to
+            bfloat16, as in torch.optim.Muon, to the bit.
         split: into which matrices each parameter is cut: "auto" (fused QKV and experts as the module
             tells), "none" (one matrix), "experts" (an (E, m, n) is E matrices), names of equal parts of
             the rows, or their sizes.

@@ -9,6 +9,20 @@ from typing import Any
 import pytest
 from shell import run
 
+from edsl.costs.memory import memory
+from edsl.lab.benchmarks.bench import bench
+from edsl.lab.benchmarks.parameter_sets import parameter_set
+from edsl.lab.benchmarks.paths import paths_on
+from edsl.lab.benchmarks.warm import warm
+from edsl.lab.executors.driver import run_to_end
+from edsl.lab.landscapes.landscapes import landscape
+from edsl.lab.landscapes.walks import walk
+from edsl.lab.races.ablation import ablation
+from edsl.lab.races.build import open_record, race, race_from
+from edsl.lab.races.sweep import sweep
+from edsl.lab.report.conclusions import budget
+from edsl.lab.verify import verify
+
 COSINE = "adamw(lr=cosine(0.001, warmup=10))"
 POWER = "sgd(lr=power(0.1, exponent=0.3))"
 OWN_STEPS = "sgd(lr=linear(0.1, steps=20))"
@@ -31,10 +45,54 @@ def found(*words: str, code: int = 0) -> str:
     return out
 
 
-@pytest.mark.parametrize(
-    "spec", [LAYERS, *(pytest.param(spec, marks=pytest.mark.slow) for spec in (COSINE, POWER, OWN_STEPS))]
-)
-def test_commands_that_step_take_their_steps_for_t(spec: str, shapes: str) -> None:
+@pytest.mark.parametrize("spec", [COSINE, POWER, OWN_STEPS, LAYERS])
+def test_what_steps_takes_its_steps_for_t(spec: str, shapes: str) -> None:
+    named = parameter_set(shapes)
+    assert verify(spec, spec, steps=12).parted is None
+    assert len(bench([spec], shapes, device="cpu", steps=12, first_steps=False).run(lambda _: None).rows) == 2
+    assert sum(map(len, paths_on(spec, named).values())) == 3
+    assert warm(spec, named, device="cpu").tensors > 0
+    assert memory(spec, named, "float32", None).parameters == 50
+
+
+def test_steps_of_verify_are_t() -> None:
+    assert verify("sgd(lr=linear(0.1))", "sgd(lr=linear(0.1, steps=20))", steps=20).parted is None
+    assert verify("sgd(lr=linear(0.1))", "sgd(lr=linear(0.1, steps=20))", steps=10).parted is not None
+
+
+def test_steps_of_a_walk_are_t() -> None:
+    cardioid = landscape("cardioid")
+    starts = cardioid.starts(2)
+    walks = [
+        walk(cardioid, spec, starts, steps=20) for spec in ("sgd(lr=linear(0.1))", "sgd(lr=linear(0.1, steps=20))")
+    ]
+    assert (walks[0].points == walks[1].points).all()
+    line = landscape("f1")
+    assert walk(line, POWER, line.starts(2), 5, [0.1, 0.01]).rates is not None
+
+
+def test_races_follow_schedules_and_carry_them(tmp_path: Path) -> None:
+    spec = f"grad | e(alpha=linear(-5, to=0)) | {COSINE}"
+    options: dict[str, Any] = {"model": "linear", "steps": 12, "seeds": 1, "lr": "auto", "trials": 2, "tune_seeds": 1}
+    chosen = race("digits", [spec, LAYERS], controls=True, **options)
+    assert len(chosen.entrants) == 3  # no twin of an alpha on a schedule
+    record = open_record(chosen, tmp_path / "a", False)
+    run_to_end(chosen, record, lambda _: None)
+    tuned = {trial["spec"] for trial in record.finished}
+    assert all("cosine(" in one for one in tuned)
+    assert len(tuned) > 3
+    assert race_from(chosen.configuration()).entrants == chosen.entrants
+    assert "what a spec has on a schedule follows that" in budget(chosen)[0]
+    swept = sweep(COSINE, ["lr=0.001,0.01"]).entrants
+    assert [one.spec.partition(", beta2")[0] for one in swept] == [
+        f"grad | adamw(lr=cosine({lr}, warmup=10)" for lr in (0.001, 0.01)
+    ]
+    assert all("linear(-5, to=0)" in one.spec or "−e" in one.name for one in ablation(spec))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", [COSINE, POWER, OWN_STEPS, LAYERS])
+def test_commands_that_step_take_schedules(spec: str, shapes: str) -> None:
     found("verify", spec, "--against", spec, "--steps", "20")
     words = ("--params", shapes, "--steps", "12", "--no-first-step", "--device", "cpu", "--json")
     assert len(json.loads(found("bench", spec, *words))["rows"]) == 2
@@ -44,44 +102,25 @@ def test_commands_that_step_take_their_steps_for_t(spec: str, shapes: str) -> No
     assert json.loads(found("train", spec, *QUICK, "--json"))["steps"] == 12
 
 
-def test_steps_of_verify_are_t() -> None:
-    spec, other = "sgd(lr=linear(0.1))", "sgd(lr=linear(0.1, steps=20))"
-    found("verify", spec, "--against", other, "--steps", "20")
-    found("verify", spec, "--against", other, "--steps", "10", code=1)
-
-
-def test_landscapes_walk_schedules(tmp_path: Path) -> None:
-    out = str(tmp_path / "valley.png")
-    words = ("cardioid", "grad | e(alpha=linear(-5, to=0)) | " + COSINE, "--starts", "3", "--steps", "20", "--json")
-    names = [row["name"] for row in json.loads(found("landscape", *words, "--out", out))["rows"]]
-    assert len(names) == 2  # no twin of an alpha on a schedule
-    assert "cosine" in names[1]
-
-
-def test_races_follow_schedules_and_carry_them(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.chdir(tmp_path)
-    spec = "grad | e(alpha=linear(-5, to=0)) | " + COSINE
-    found("compare", spec, LAYERS, *RACED, "--lr", "auto", "--trials", "2", "--tune-seeds", "1", "--out", "a")
-    configuration = json.loads((tmp_path / "a" / "race.json").read_text())
-    assert len(configuration["entrants"]) == 3  # no twin
-    tuned = [json.loads(line)["spec"] for line in (tmp_path / "a" / "trials.jsonl").read_text().splitlines()]
-    assert all("cosine(" in one for one in tuned)
-    assert len({*tuned}) > 3
-    found("report", "a")
-    assert "what a spec has on a schedule follows that" in (tmp_path / "a" / "report.html").read_text()
-    found("sweep", COSINE, "--grid", "lr=0.001,0.01", *RACED, "--out", "b")
-    entrants = json.loads((tmp_path / "b" / "race.json").read_text())["entrants"]
-    assert [one["spec"].partition("beta2")[0] for one in entrants] == [
-        f"grad | adamw(lr=cosine({lr}, warmup=10), " for lr in (0.001, 0.01)
-    ]
-
-
 @pytest.mark.slow
-def test_ablations_sharpness_and_lines_follow_schedules(tmp_path: Path, monkeypatch: Any) -> None:
+def test_commands_that_race_and_draw_take_schedules(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
-    found("ablate", f"grad | e(alpha=linear(-5, to=0)) | {COSINE}", *RACED, "--out", "c")
-    found("landscape", "f1", POWER, "--steps", "5", "--out", "line.png")
+    spec = f"grad | e(alpha=linear(-5, to=0)) | {COSINE}"
+    found("compare", spec, LAYERS, *RACED, "--out", "a")
+    found("report", "a")
+    found("sweep", COSINE, "--grid", "lr=0.001,0.01", *RACED, "--out", "b")
+    found("ablate", spec, *RACED, "--out", "c")
     found("sharpness", COSINE, OWN_STEPS, *RACED, "--match-loss", "2", "--out", "d")
+    words = ("landscape", "cardioid", spec, "--starts", "3", "--steps", "20", "--out", "valley.png", "--json")
+    names = [row["name"] for row in json.loads(found(*words))["rows"]]
+    assert len(names) == 2  # no twin
+    assert "cosine" in names[1]
+    found("landscape", "f1", POWER, "--steps", "5", "--out", "line.png")
+    own = "grad | e(alpha=linear(-9, to=-1, steps=10), beta1=0.9) | sgd(lr=linear(0.1, to=0.3, steps=10))"
+    for command in ("map", "frequency"):
+        _, _, err = run(command, own, "--step", "5", "--out", f"{command}.png")
+        assert "its value at step 5" in err
+        assert (tmp_path / f"{command}.png").exists()
 
 
 REFUSED = [
@@ -108,7 +147,7 @@ def test_what_schedules_and_layers_do_not_go_with_is_refused_in_one_line(words: 
     assert "Traceback" not in err
 
 
-def test_theory_takes_the_numbers_of_one_step_and_says_so(tmp_path: Path) -> None:
+def test_theory_takes_the_numbers_of_one_step_and_says_so() -> None:
     spec = "grad | e(alpha=linear(-9, to=-1, steps=10), beta1=0.9) | sgd(lr=linear(0.1, to=0.3, steps=10))"
     explained = json.loads(found("explain", spec, "--json"))
     assert "alpha=-9" in explained["spec"]
@@ -119,9 +158,4 @@ def test_theory_takes_the_numbers_of_one_step_and_says_so(tmp_path: Path) -> Non
     assert "0.2 is taken, its value at step 5" in explained["taken"][0]
     report = json.loads(found("check-stability", "--spec", spec, "--step", "10", "--curvature", "0:1", "--json"))
     assert "its value at step 10" in report["notes"][0]
-    for command in ("map", "frequency"):
-        out = tmp_path / f"{command}.png"
-        _, _, err = run(command, spec, "--step", "5", "--out", str(out))
-        assert "its value at step 5" in err
-        assert out.exists()
     assert "in a layer of factor 1" in found("explain", "sgd(lr=depth(0.1, by=0.5))")

@@ -84,15 +84,9 @@ def bowl():
 
 
 def test_a_race_tunes_rate_and_momentum_together_for_all(tmp_path):
-    found = edsl.compare(
-        ["sgd(lr=0.1, momentum=0.9)", "adam(lr=0.1)"],
-        task=bowl(),
-        tune="lr=log(1e-2,10), momentum=(0,.99), beta2=(0,.99)",
-        trials=24,
-        tune_seeds=1,
-        seeds=3,
-        out=tmp_path,
-    )
+    asked = {"tune": "lr=log(1e-2,10), momentum=(0,.99), beta2=(0,.99)", "trials": 24, "more": {"tune_seeds": 1}}
+    asked |= {"task": bowl(), "seeds": 3, "out": tmp_path}
+    found = edsl.compare(["sgd(lr=0.1, momentum=0.9)", "adam(lr=0.1)"], **asked)
     sgd, adam = found.results.rows
     assert (sgd.lr_tried, adam.lr_tried) == (24, 24)
     assert (set(sgd.lr), set(adam.lr)) == ({"lr", "momentum"}, {"lr", "beta2"})
@@ -100,16 +94,7 @@ def test_a_race_tunes_rate_and_momentum_together_for_all(tmp_path):
     assert (sgd.train_loss.mean / (0.5 * (1 + 1 / CONDITION))) ** (1 / 120) <= 1.1 * BEST
     assert set(sgd.sensitivity) == {"lr", "momentum"}
     assert sum(sgd.sensitivity.values()) == pytest.approx(1)
-    again = edsl.compare(
-        ["sgd(lr=0.1, momentum=0.9)", "adam(lr=0.1)"],
-        task=bowl(),
-        tune="lr=log(1e-2,10), momentum=(0,.99), beta2=(0,.99)",
-        trials=24,
-        tune_seeds=1,
-        seeds=3,
-        out=tmp_path,
-        resume=True,
-    )
+    again = edsl.compare(["sgd(lr=0.1, momentum=0.9)", "adam(lr=0.1)"], **asked, resume=True)
     assert again.finished == found.finished  # nothing runs twice
     assert found.report().exists()
     assert (tmp_path / "space.png").exists()

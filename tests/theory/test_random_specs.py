@@ -18,6 +18,9 @@ from edsl.as_json import as_json
 from edsl.cli.equivalent import equivalent
 from edsl.cli.explain import describe, to_latex
 from edsl.cli.render.pipeline import facts
+from edsl.theory.certificates.report import certify
+from edsl.theory.certificates.report import describe as describe_certificate
+from edsl.theory.stability.conditions import PLAIN, Gradients, stability_of
 from edsl.theory.stability.report import check_pipeline
 from edsl.theory.statements.relations import relations
 from edsl.theory.systems.loop import loop_of
@@ -85,8 +88,11 @@ def check_stability(pipeline):
     spread = max(abs(end) for end in ends) or 1.0
     inner = [(a + b) / 2 for a, b in pairwise(ends) if b - a > 1e-6 * spread]  # which floats resolve
     places = [*(end + sign * 0.1 * spread for end in ends for sign in (-1, 1)), *inner, 3 * spread, -3 * spread]
-    loop = loop_of(pipeline)
-    radii = {h: np.abs(np.roots([float(c) for c in reversed(loop.at(Fraction(h)))])).max(initial=0) for h in places}
+    if report["period"] > 1:
+        radii = {h: stability_of(pipeline, PLAIN).radius(h)[1] for h in places}
+    else:
+        loop = loop_of(pipeline)
+        radii = {h: np.abs(np.roots([float(c) for c in reversed(loop.at(Fraction(h)))])).max(initial=0) for h in places}
     third = STEPS // 3
     told = [h for h in places if radii[h] > 0 and abs(math.log(radii[h])) * third > DECIDED and radii[h] < 1e3]
     told = [h for h in told if abs(h) < 1e12]
@@ -286,3 +292,39 @@ def test_2000_random_pipelines_say_nothing_that_a_simulation_contradicts():
     points, shown = sweep(2, 2000)
     assert points > 2000
     assert shown > 300
+
+
+def is_answered(function, *arguments):
+    """Whether a question is answered in JSON, or refused in one line."""
+    try:
+        json.dumps(as_json(function(*arguments)), allow_nan=False)
+    except edsl.EdslError as refusal:
+        if "\n" in str(refusal):
+            raise
+        return False
+    return True
+
+
+def certificate(pipeline, condition, smoothness):
+    return describe_certificate(certify(pipeline, condition, smoothness))
+
+
+def certify_and_perturb(seed, count):
+    """certify, delay and batch noise on random pipelines: how many questions were answered."""
+    rng, answered = random.Random(seed), 0
+    for _ in range(count):
+        pipeline = edsl.parse(random_spec(rng))
+        late, noisy = Gradients(rng.randint(1, 4)), Gradients(rng.choice((0, 2)), rng.choice((1e-3, 0.3, 30.0)))
+        answered += is_answered(certificate, pipeline, rng.choice((1.001, 30.0, 1e6)), rng.choice((1.0, 1e3)))
+        answered += is_answered(check_pipeline, pipeline, (-1.0, 3.0), late)
+        answered += is_answered(check_pipeline, pipeline, None, noisy)
+    return answered
+
+
+def test_12_random_pipelines_are_certified_and_perturbed_or_refused_in_one_line():
+    assert certify_and_perturb(1, 12) > 10
+
+
+@pytest.mark.slow
+def test_500_random_pipelines_are_certified_and_perturbed_or_refused_in_one_line():
+    assert certify_and_perturb(2, 500) > 500

@@ -109,6 +109,32 @@ def save_map(out: Path, title: str, axes: tuple[Axis, Axis], radius: Any, stable
     save(figure, out)
 
 
+def save_plane(out: Path, title: str, axes: tuple[Axis, Axis], values: Any, label: str, blank: str) -> None:
+    """One panel: a quantity over two hyper-parameters, its logarithm in colour.
+
+    Args:
+        values: for every point; 0, ∞ and NaN stay white. blank: what white means.
+    """
+    x, y = (axis.placed(axis.values) for axis in axes)
+    figure, panel = pyplot().subplots(figsize=(7.2, 5), layout="constrained")
+    shown = np.isfinite(values) & (values > 0)
+    logs = np.log10(np.where(shown, values, np.nan))
+    image = panel.pcolormesh(x, y, logs, cmap="cividis", shading="auto")
+    figure.colorbar(image, ax=panel, label=f"log₁₀ of {label}")
+    panel.set_title("" if shown.all() else f"white: {blank}", fontsize=9)
+    panel.set(xlabel=axes[0].name, ylabel=axes[1].name)
+    _paper_bound(panel, axes)
+    _own_point(panel, axes)
+    panel.set(xlim=(np.min(x), np.max(x)), ylim=(np.min(y), np.max(y)))
+    for axis, set_ticks in zip(axes, (panel.set_xticks, panel.set_yticks)):
+        if (ticks := axis.ticks()) is not None:
+            set_ticks(*ticks)
+    if panel.get_legend_handles_labels()[0]:
+        panel.legend(loc="best", framealpha=0.9, fontsize=8)
+    figure.suptitle("\n".join(wrap(title, 80)), fontsize=9)
+    save(figure, out)
+
+
 def _own_point(panel: Any, axes: tuple[Axis, Axis]) -> None:
     if all(axis.values[0] <= axis.own <= axis.values[-1] for axis in axes):
         place = [axis.placed(axis.own) for axis in axes]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from edsl.errors import EdslError
 from edsl.language.domain import plain
 from edsl.language.pipeline import Pipeline
 from edsl.theory.stability import closed_form
+from edsl.theory.stability.conditions import PLAIN, Gradients, Stability, delayed_e, stability_of
 
 if TYPE_CHECKING:
     from edsl.theory.stability.intervals import Interval
@@ -20,6 +22,7 @@ ENDS = {
     "flip": "an eigenvalue reaches −1 and the iterates alternate in sign",
     "hopf": "a complex pair reaches the unit circle and the iterates oscillate and grow",
     "fold": "an eigenvalue reaches +1 and the iterates run away",
+    "noise": "the second moment stops decaying, although the mean still converges",
     "none": "nothing ends it",
 }
 NEGATIVE = (
@@ -77,52 +80,102 @@ def check_closed_form(
     return report
 
 
-def check_pipeline(pipeline: Pipeline, curvature: tuple[float, float] | None = None) -> dict[str, Any]:
+def check_pipeline(
+    pipeline: Pipeline, curvature: tuple[float, float] | None = None, gradients: Gradients = PLAIN
+) -> dict[str, Any]:
     """Stability of any linear pipeline, by the exact boundaries of its own recurrence.
 
     The paper's bounds on E with a momentum stand beside them only where the pipeline's loop is
-    proved to be that, for every α.
+    proved to be that, for every α, and its gradients are of the newest θ and of one curvature.
 
     Raises:
         NotLinear: for a stage that has no linear model, by name.
     """
-    from edsl.theory.stability import intervals as stability  # sympy with it, which the closed forms do without
-    from edsl.theory.systems.exploration import e_in_loop
-    from edsl.theory.systems.loop import loop_of_system
-    from edsl.theory.systems.state_space import of_pipeline
-
+    gradients.check()
     _check_range(None, curvature)
     lr = float(pipeline.hyperparameters.get("lr", 1.0))
-    system = of_pipeline(pipeline)
-    loop = loop_of_system(system)
-    found = stability.stable_intervals(loop)
-    stable = [(one.low, one.high, one.limited_by) for one in found]
-    e = e_in_loop(pipeline)
+    whole = stability_of(pipeline, gradients)
+    loop, found = whole.loop, whole.intervals
+    stable = [(float(one.low), float(one.high), one.limited_by) for one in found]
+    e = None if loop is None else _e_of(pipeline, gradients)
     momentum = None if e is None or e.momentum is None else (e.momentum.beta2, e.momentum.kappa)
     alpha, beta1 = (e.alpha, e.beta1) if e is not None and e.moves else (None, None)
-    why = "" if loop.gain else "lr is 0, so nothing moves" if lr == 0 else "the gradient does not reach θ"
+    why = "" if loop is None or loop.gain else _why_still(lr)
     report = {
         "spec": pipeline.line,
         "lr": lr,
         **_paper(alpha, beta1, momentum, lr, curvature),
-        **_judged(stable, lr, curvature, _within(alpha, beta1), why, _for_every_lr(pipeline, found)),
+        **_judged(stable, lr, curvature, _within(alpha, beta1), why, _for_every_lr(pipeline, found, gradients)),
         "stable_ranges": [[_finite(low), _finite(high)] for low, high, _ in stable],
+        "delay": gradients.delay,
+        "batch_noise": gradients.noise,
+        "period": whole.period,
     }
-    near = stability.from_zero(found)
-    report["stable_curvatures"] = None if near is None else [_finite(near.low), _finite(near.high)]
-    report["alpha_range"] = None if e is None or alpha is None else _alpha_range(e, curvature)
-    at = curvature[1] if curvature else near.high / 2 if near is not None and math.isfinite(near.high) else 1.0
-    report["radius"] = {
-        "curvature": at,
-        "minimal": stability.minimal_radius_at(loop, at),
-        "full": stability.radius_at(loop, at),
-    }
+    if gradients.said:
+        report["verdict"] += f" This is {gradients.said}."
+    near = next((one for one in stable if one[0] <= 0 < one[1]), None)
+    report["stable_curvatures"] = None if near is None else [_finite(near[0]), _finite(near[1])]
+    report["alpha_range"] = None if e is None or alpha is None or gradients.noise else _alpha_range(e, curvature)
+    report |= _at_one_curvature(whole, curvature, near, gradients)
     report["disagreements"] = _disagreements(report, stable, curvature, momentum is not None)
-    notes = list(system.notes)
+    notes = list(whole.notes)
     if e is not None and not e.moves:
         notes.append("e: alpha does not enter this linear recurrence: E does not reach the direction of the step")
     report["notes"] = notes
     return report
+
+
+def check_e_with_momentum(
+    alpha: float,
+    beta1: float,
+    beta2: float,
+    momentum: str,
+    lr: float | None,
+    curvature: tuple[float, float] | None,
+    gradients: Gradients,
+) -> dict[str, Any]:
+    """The same as `check_closed_form`, by the recurrence, for gradients that no closed form is known for."""
+    from edsl.language.registry.build import build
+
+    check_closed_form(alpha, beta1, beta2, momentum, lr, curvature)  # which sees to the values
+    e = build("e", {"alpha": alpha, "beta1": beta1, "unchecked": True})
+    update = build("sgd", {"lr": 1.0 if lr is None else lr, "momentum": beta2, "average": momentum})
+    report = check_pipeline(Pipeline((build("grad", {}), e, update)), curvature, gradients)
+    within = _within(*(Fraction(repr(float(value))) for value in (alpha, beta1)))
+    paper = {"alpha": alpha, "beta1": beta1, "beta2": beta2, "simple_bound": closed_form.simple_bound(beta1)}
+    none = dict.fromkeys(("flip", "hopf", "cliff", "distance_to_cliff", "best"))
+    return {**report, **paper, "within_simple_bound": within, "momentum": momentum, **none}
+
+
+def _e_of(pipeline: Pipeline, gradients: Gradients) -> EInLoop | None:
+    from edsl.theory.systems.exploration import e_in_loop
+
+    e = e_in_loop(pipeline)
+    if e is None or gradients.are_plain:
+        return e
+    return replace(delayed_e(e, gradients.delay), momentum=None)
+
+
+def _at_one_curvature(
+    whole: Stability,
+    curvature: tuple[float, float] | None,
+    near: tuple[float, float, str] | None,
+    gradients: Gradients,
+) -> dict[str, Any]:
+    """Radii at the highest curvature that is asked for, or in the middle of those that converge."""
+    at = curvature[1] if curvature else near[1] / 2 if near is not None and math.isfinite(near[1]) else 1.0
+    minimal, full = whole.radius(at)
+    largest = whole.largest_noise(at) if at > 0 else None
+    return {
+        "radius": {"curvature": at, "minimal": minimal, "full": full},
+        "mean_square_radius": whole.mean_square(at) if gradients.noise and at > 0 else None,
+        "largest_noise": None if largest is None else _finite(largest),
+        "steady_variance": whole.variance(at),
+    }
+
+
+def _why_still(lr: float) -> str:
+    return "lr is 0, so nothing moves" if lr == 0 else "the gradient does not reach θ"
 
 
 def _paper(
@@ -186,12 +239,12 @@ def _alpha_range(e: EInLoop, curvature: tuple[float, float] | None) -> list[floa
     return [_finite(nearest.low), _finite(nearest.high)]
 
 
-def _for_every_lr(pipeline: Pipeline, found: list[Interval]) -> bool:
+def _for_every_lr(pipeline: Pipeline, found: list[Interval], gradients: Gradients) -> bool:
     """Whether the pipeline converges at no curvature above 0, and another lr would only rescale curvature."""
     from edsl.theory.systems.loop import loop_of
     from edsl.theory.systems.polynomial import scale
 
-    if any(one.high > 0 for one in found) or not pipeline.hyperparameters.get("lr"):
+    if any(one.high > 0 for one in found) or not pipeline.hyperparameters.get("lr") or not gradients.are_plain:
         return False
     one, two = (loop_of(pipeline, lr=Fraction(lr)) for lr in (1, 2))
     return one.free == two.free and two.gain == scale(one.gain, Fraction(2))

@@ -84,7 +84,7 @@ _REFUSED = {
     "clamp": "a bound on each element",
     "min": "a minimum",
     "max": "a maximum",
-    "sign": "a sign",
+    "sign": "a sign, whose slope at 0 nothing bounds",
     "positive": "a mask",
     "where": "a choice by values",
     "row_mean": "a mean over each row",
@@ -103,9 +103,11 @@ _MATRIX = "a preconditioner made of matrices"
 class LinearAt(NamedAt):
     """Where a step happens, in symbols, refusing what is not linear."""
 
-    def __init__(self, stage: Stage, lr: Any, constants: Collection[sympy.Symbol]) -> None:
+    def __init__(self, stage: Stage, lr: Any, constants: Collection[sympy.Symbol], phase: int | None = None) -> None:
         self.stage = stage
         self.lr = lr
+        self.phase = phase
+        self.periods: set[int] = set()
         self.constants = constants
         self.theta = OWN_THETA
         self.k = self.looks = STEP
@@ -137,6 +139,12 @@ class LinearAt(NamedAt):
         self.transients.append("what its first step alone does is left out")
         return otherwise
 
+    def every(self, period: int, x: Any, otherwise: Any) -> Any:
+        if self.phase is None:
+            return super().every(period, x, otherwise)
+        self.periods.add(int(period))
+        return otherwise if self.phase % int(period) else x
+
     def fresh(self, x: Any, otherwise: Any) -> Any:
         return x
 
@@ -152,21 +160,31 @@ class Passage:
     """One stage run on symbols: what flows out, its next memory, and what was left aside, in words.
 
     What a frozen root divides by, √v̂ + ε₁, is taken as 1, so the curvature is the preconditioned one.
+
+    Attributes:
+        periods: n of everything that the stage does every n steps.
     """
 
     out: Any
     memory: dict[sympy.Symbol, Any]
     frozen: tuple[str, ...]
     transients: tuple[str, ...]
+    periods: frozenset[int] = frozenset()
 
 
 def run(
-    pipeline: Pipeline, index: int, incoming: Any, gradient: Any, values: Mapping[str, Any] | None = None
+    pipeline: Pipeline,
+    index: int,
+    incoming: Any,
+    gradient: Any,
+    values: Mapping[str, Any] | None = None,
+    phase: int | None = None,
 ) -> Passage:
     """One stage's step on symbols, which are named by the pipeline's keys.
 
     Args:
         values: numbers that stand for hyper-parameters instead of their symbols.
+        phase: the step's number, for a stage that acts every few steps; None refuses such a stage.
 
     Raises:
         NotLinear: with the stage's name.
@@ -175,7 +193,7 @@ def run(
     given = values or {}
     live = {field: given.get(key, sympy.Symbol(key)) for field, key in live_names(pipeline, index).items()}
     constants = {symbol for value in live.values() for symbol in sympy.sympify(value).free_symbols}
-    at = LinearAt(stage, given.get("lr", sympy.Symbol("lr")), constants)
+    at = LinearAt(stage, given.get("lr", sympy.Symbol("lr")), constants, phase)
     at.gradient = gradient
     kind: Any = type(stage.init(0.0))
     old = kind(*[sympy.Symbol(f"{label}.{name}") for name in kind._fields])
@@ -197,7 +215,7 @@ def run(
     frozen = tuple(_frozen(at, out, absent))
     out, *kept = (_unit_scales(x, at.frozen.keys(), constants).subs(OWN_THETA, THETA) for x in (out, *entries.values()))
     memory = {symbol: entry for symbol, entry in zip(entries, kept) if symbol not in hidden}
-    return Passage(out, memory, frozen, tuple(dict.fromkeys(at.transients)))
+    return Passage(out, memory, frozen, tuple(dict.fromkeys(at.transients)), frozenset(at.periods))
 
 
 def _rational(expression: Any) -> Any:

@@ -7,6 +7,7 @@ near 1, as of several averages with one β, can't mislead it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -14,6 +15,7 @@ from itertools import pairwise
 from typing import Any
 
 from edsl.language.pipeline import Pipeline
+from edsl.theory.systems.circle import correlation, imaginary_part, real_part
 from edsl.theory.systems.polynomial import (
     Polynomial,
     add,
@@ -69,6 +71,16 @@ class Loop:
         """The loop without its hidden modes."""
         return Loop(quotient(self.free, self.hidden), quotient(self.gain, self.hidden))
 
+    @cached_property
+    def unreached(self) -> Polynomial:
+        """The hidden modes that θ₀ excites and θ shows, though no gradient reaches them."""
+        return quotient(self.hidden, common_factor(self.hidden, self.start)) if self.start else self.hidden
+
+    def delayed(self, steps: int) -> Loop:
+        """The loop whose gradients are of the θ that many steps ago: free(z) zᵈ + h · gain(z)."""
+        wait = (*[Fraction(0)] * steps, Fraction(1))
+        return Loop(multiply(self.free, wait), self.gain, multiply(self.start, wait))
+
     def is_stable(self, h: Fraction) -> bool:
         """Whether all eigenvalues, hidden ones too, lie inside the unit circle."""
         return lies_inside(self.at(h))
@@ -82,13 +94,9 @@ class Loop:
         free, gain = self.minimal.free, self.minimal.gain
         if not gain:
             return ()
-        zero = Fraction(0)
-        mixed = _correlation(free, gain)
-        size = _correlation(gain, gain)
-        real = _in_cosine({m: mixed.get(m, zero) + mixed.get(-m, zero) for m in range(1, len(free) + 1)}, mixed[0])
-        square = _in_cosine({m: 2 * size.get(m, zero) for m in range(1, len(gain))}, size[0])
-        imaginary = _sines({m: mixed.get(m, zero) - mixed.get(-m, zero) for m in range(1, len(free) + 1)})
-        places = [Fraction(1), Fraction(-1), *roots_between(imaginary, Fraction(-1), Fraction(1))]
+        mixed = correlation(free, gain)
+        real, square = real_part(mixed), real_part(correlation(gain, gain))
+        places = [Fraction(1), Fraction(-1), *roots_between(imaginary_part(mixed), Fraction(-1), Fraction(1))]
         found = [Edge(-value(real, x) / value(square, x), x) for x in places if value(square, x) != 0]
         return tuple(sorted(found, key=lambda edge: edge.curvature))
 
@@ -123,39 +131,20 @@ def widest_gaps(edges: tuple[Edge, ...]) -> list[tuple[Fraction | None, Fraction
     if not places:
         return [(None, None, Fraction(0))]
     first, last = places[0], places[-1]
-    between = [(low, high, (low + high) / 2) for low, high in pairwise(places) if not _same(low, high)]
+    between = [(low, high, _short_between(low, high)) for low, high in pairwise(places) if not _same(low, high)]
     return [(None, first, first - max(1, abs(first))), *between, (last, None, last + max(1, abs(last)))]
+
+
+def _short_between(low: Fraction, high: Fraction) -> Fraction:
+    """A number of few digits near the middle of two, which exact arithmetic is fast with."""
+    middle = (low + high) / 2
+    size = math.floor(math.log2(abs(middle.numerator)) - math.log2(middle.denominator)) if middle else 0
+    for bits in (8, 24, 53):
+        unit = Fraction(2) ** (size - bits)
+        if low < (short := round(middle / unit) * unit) < high:
+            return short
+    return middle
 
 
 def _same(low: Fraction, high: Fraction) -> bool:
     return high - low <= abs(high) / 10**15
-
-
-def _correlation(first: Polynomial, second: Polynomial) -> dict[int, Fraction]:
-    """c_m of first(z) · second(z)* = Σ c_m z^m on the unit circle."""
-    found: dict[int, Fraction] = {0: Fraction(0)}
-    for i, x in enumerate(first):
-        for j, y in enumerate(second):
-            found[i - j] = found.get(i - j, Fraction(0)) + x * y
-    return found
-
-
-def _in_cosine(coefficients: dict[int, Fraction], constant: Fraction) -> Polynomial:
-    """constant + Σ c_m cos mω as a polynomial in cos ω (Chebyshev's first kind)."""
-    return add((constant,), _chebyshev(coefficients, Fraction(1)))
-
-
-def _sines(coefficients: dict[int, Fraction]) -> Polynomial:
-    """Σ c_m sin mω / sin ω as a polynomial in cos ω (Chebyshev's second kind, one lower)."""
-    return _chebyshev({m - 1: c for m, c in coefficients.items()}, Fraction(2))
-
-
-def _chebyshev(coefficients: dict[int, Fraction], slope: Fraction) -> Polynomial:
-    """Σ c_m p_m with p₀ = 1, p₁ = slope · x, p_{m+1} = 2x p_m − p_{m−1}."""
-    total: Polynomial = ()
-    before: Polynomial = (Fraction(1),)
-    now: Polynomial = (Fraction(0), slope)
-    for m in range(max(coefficients, default=-1) + 1):
-        total = add(total, scale(before, Fraction(coefficients.get(m, 0))))
-        before, now = now, add(multiply((Fraction(0), Fraction(2)), now), scale(before, Fraction(-1)))
-    return total

@@ -7,30 +7,38 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import sympy
 
 Polynomial = tuple[Fraction, ...]  # coefficients, the constant first, the last not 0; () is 0
+_MOST_EXACT = 14  # coefficients; more come of delays
 _DIGITS = 30  # to which irrational places are known
 
 
 def lies_inside(polynomial: Polynomial, radius: Fraction = Fraction(1)) -> bool:
-    """Whether all roots lie inside a circle around 0, by Schur and Cohn's recursion."""
-    a = [coefficient * radius**power for power, coefficient in enumerate(polynomial)]
+    """Whether all roots lie inside a circle around 0, by Schur and Cohn's recursion, in whole numbers."""
+    scaled = [coefficient * radius**power for power, coefficient in enumerate(polynomial)]
+    shared = math.lcm(*(x.denominator for x in scaled))
+    a = [x.numerator * (shared // x.denominator) for x in scaled]
     while len(a) > 1:
-        ratio = a[0] / a[-1]
-        if abs(ratio) >= 1:
+        first, last = a[0], a[-1]
+        if abs(first) >= abs(last):
             return False
-        last, backward = a[-1], a[::-1]
-        a = [(x - ratio * y) / last for x, y in zip(a, backward)][1:]
+        a = [last * x - first * y for x, y in zip(a[1:], a[-2::-1])]
+        content = math.gcd(*a)
+        a = [x // content for x in a]
     return True
 
 
 def radius_of(polynomial: Polynomial) -> float:
-    """The largest |root|, to 12 digits, by halving the circles that hold all roots."""
+    """The largest |root|, to 12 digits, by halving the circles that hold all roots; of high degree in floats."""
     while polynomial and polynomial[0] == 0:
         polynomial = polynomial[1:]  # roots at 0
     if len(polynomial) < 2:
         return 0.0
+    if len(polynomial) > _MOST_EXACT:
+        largest = max(map(abs, polynomial))
+        return float(np.abs(np.roots([float(x / largest) for x in reversed(polynomial)])).max())
     bound = 1 + max(abs(coefficient / polynomial[-1]) for coefficient in polynomial)  # Cauchy's
     low, high = -60.0, min(bound.numerator.bit_length() - bound.denominator.bit_length() + 1.0, 1023.0)
     while high - low > 1e-12:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,6 +18,7 @@ from edsl.theory.systems.polynomial import Polynomial, trimmed
 
 GRADIENT = sympy.Symbol("g")
 
+LONGEST_PERIOD = 1000
 MOST_STATES = 12  # θ and buffers: what follows takes a few seconds
 
 Rows = tuple[tuple[Fraction, ...], ...]
@@ -30,6 +32,7 @@ class StateSpace:
         A, B: of the states, θ first, then the buffers; shapes (n, n), (n).
         C, D: of what flows out of the last stage.
         notes: what was idealised, in words; transients: what differs in the first steps.
+        names: of the states, as an optimizer's state has them; period: of what acts every few steps, 1 for none.
     """
 
     A: Rows
@@ -38,6 +41,8 @@ class StateSpace:
     D: Fraction
     notes: tuple[str, ...]
     transients: tuple[str, ...]
+    names: tuple[str, ...] = ()
+    period: int = 1
 
     def transfer(self, row: Sequence[Fraction], column: Sequence[Fraction]) -> tuple[Polynomial, Polynomial]:
         """row · (zI − A)⁻¹ · column as two polynomials, by Faddeev and LeVerrier; hidden modes stay in both."""
@@ -61,23 +66,44 @@ def of_pipeline(pipeline: Pipeline, **instead: Any) -> StateSpace:
     Raises:
         NotLinear: for a stage that has no linear model, by name.
     """
+    return _of_stages(_linear_estimator(pipeline), len(pipeline.stages), tuple(sorted(instead.items())), None)
+
+
+def phases_of(pipeline: Pipeline, **instead: Any) -> tuple[StateSpace, ...]:
+    """The recurrence of every step of a period, in order; one alone where nothing acts every few steps.
+
+    Raises:
+        NotLinear: for a stage that has no linear model, by name, and for a period that is too long.
+    """
+    values = tuple(sorted(instead.items()))
+    last = _of_stages(_linear_estimator(pipeline), len(pipeline.stages), values, 0)
+    if last.period == 1:
+        return (last,)
+    if last.period > LONGEST_PERIOD:
+        raise NotLinear(f"a period of {last.period} steps is not analysed: at most {LONGEST_PERIOD}")
+    return (*(_of_stages(pipeline, len(pipeline.stages), values, k) for k in range(1, last.period)), last)
+
+
+def _linear_estimator(pipeline: Pipeline) -> Pipeline:
     if not pipeline.estimator.is_linear:
         raise NotLinear(f"{pipeline.estimator.name} has no linear model: its gradient is taken away from θ")
-    return _of_stages(pipeline, len(pipeline.stages), tuple(sorted(instead.items())))
+    return pipeline
 
 
 @lru_cache(maxsize=256)
-def _of_stages(pipeline: Pipeline, end: int, instead: tuple[tuple[str, Any], ...]) -> StateSpace:
+def _of_stages(pipeline: Pipeline, end: int, instead: tuple[tuple[str, Any], ...], phase: int | None) -> StateSpace:
     own = {key: exact(value) for key, value in {**pipeline.hyperparameters, **dict(instead)}.items()}
     variables = [THETA]
     flow: Any = GRADIENT
     entries: list[Any] = []
     notes, transients = list[str](), list[str]()
+    periods: set[int] = set()
     if pipeline.estimator.draws_directions:
         notes.append(f"{pipeline.estimator.name}: the mean of its estimates, without their noise")
     for index in range(1, end):
         stage = pipeline.stages[index]
-        passage = run(pipeline, index, flow, GRADIENT, own)
+        passage = run(pipeline, index, flow, GRADIENT, own, phase)
+        periods |= passage.periods
         notes += [f"{stage.name}: {said}" for said in passage.frozen]
         transients += [f"{stage.name}: {said}" for said in passage.transients]
         if stage.needs_noise:
@@ -92,7 +118,8 @@ def _of_stages(pipeline: Pipeline, end: int, instead: tuple[tuple[str, Any], ...
     rows = [_coefficients(x, variables) for x in ((THETA if end < len(pipeline.stages) else THETA + flow), *entries)]
     C, D = _coefficients(flow, variables)
     A, B = tuple(row for row, _ in rows), tuple(direct for _, direct in rows)
-    return StateSpace(A, B, C, D, tuple(dict.fromkeys(notes)), tuple(dict.fromkeys(transients)))
+    said = tuple(dict.fromkeys(notes)), tuple(dict.fromkeys(transients))
+    return StateSpace(A, B, C, D, *said, tuple(map(str, variables)), math.lcm(*periods))
 
 
 def _linear(stage: Stage, expression: Any, variables: Sequence[sympy.Symbol]) -> Any:

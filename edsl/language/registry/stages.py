@@ -43,6 +43,15 @@ STAGES = {
     "ema_weights": "edsl.wrappers.ema_weights:EmaWeights",
 }
 
+PACKAGES = {  # whose optimizers a spec may name: where those are, and what pip calls the package
+    "torch": ("torch.optim", "torch"),
+    "torch_optimizer": ("torch_optimizer", "torch-optimizer"),
+    "pytorch_optimizer": ("pytorch_optimizer", "pytorch-optimizer"),
+    "heavyball": ("heavyball", "heavyball"),
+    "schedulefree": ("schedulefree", "schedulefree"),
+    "bitsandbytes": ("bitsandbytes.optim", "bitsandbytes"),
+    "torchao": ("torchao.optim", "torchao"),
+}
 FOREIGN = "edsl.updates.foreign:foreign"  # what makes a stage of torch.AdamW(lr=0.01)
 ENTRY = "edsl.language.rules.zoo:zoo_class"  # what reads an entry of the zoo
 

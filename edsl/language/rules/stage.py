@@ -75,9 +75,6 @@ class RuleStage(Stage):
         _hold(self, nested, numbers, self._code(nested), spared)
         self.__dict__["_settled"] = True  # its betas are in its own author's order
 
-    def _with_knot(self, field: str, knot: float) -> Any:
-        return self.revalued({field: knot})  # whose stages within are built anew, so that their checks speak
-
     def _check_together(self, nested: tuple[Any, ...]) -> None:
         """Raises FieldError for stages within that are good one by one and not together."""
         if len({stage.cut for stage in nested if stage.is_matrix}) > 1:

@@ -1,0 +1,119 @@
+"""The best hyper-parameters of a pipeline for a spectrum, beside what is possible, in plain values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from edsl.errors import EdslError
+from edsl.language.pipeline import Pipeline
+from edsl.theory.design.objective import Objective
+from edsl.theory.design.search import best_values, free_names, worst_of
+from edsl.theory.stability.conditions import PLAIN, Gradients
+from edsl.theory.systems.exploration import places_of_e
+from edsl.theory.text.figure import figure
+
+_MATTERS = 0.005  # of the steps a digit takes: less is within what the search finds
+
+
+def design(
+    pipeline: Pipeline, spectrum: tuple[float, float], over: Sequence[str] = (), gradients: Gradients = PLAIN
+) -> dict[str, Any]:
+    """Search the hyper-parameters that make the worst rate over a spectrum smallest; again without E.
+
+    Args:
+        spectrum: the least and the largest curvature, above 0. over: what may vary; all that matters by default.
+
+    Raises:
+        EdslError: for a spectrum that is none, and unknown names.
+        NotLinear: for a stage that has no linear model, by name.
+    """
+    gradients.check()
+    low, high = spectrum
+    if not (0 < low <= high and math.isfinite(high)):
+        raise EdslError(f"--spectrum must be LOW:HIGH with 0 < LOW ≤ HIGH, got {low:g}:{high:g}")
+    names = free_names(pipeline, over)
+    objective = Objective(pipeline, names, spectrum, gradients)
+    own = {name: float(pipeline.hyperparameters[name]) for name in names}
+    found = _row(objective, best_values(objective))
+    report: dict[str, Any] = {
+        "spec": pipeline.line,
+        "spectrum": [low, high],
+        "condition": high / low,
+        "delay": gradients.delay,
+        "batch_noise": gradients.noise,
+        "over": list(names),
+        "own": _row(objective, own),
+        "best": found,
+        "without_e": None,
+        "limits": limits(high / low) if gradients.are_plain else None,
+    }
+    if places := places_of_e(pipeline):
+        report["without_e"] = _without_e(pipeline, places, names, objective)
+    report["verdict"] = _verdict(report)
+    return report
+
+
+def limits(condition: float) -> dict[str, float]:
+    """The worst rates that are possible on quadratics of a condition κ.
+
+    Gradient descent at its best: (κ−1)/(κ+1). Polyak's heavy ball: (√κ−1)/(√κ+1), below which no method that
+    does the same at every step is, and which Chebyshev's polynomials reach in the limit of many steps
+    (Polyak 1964; Golub and Varga 1961; Arjevani, Shalev-Shwartz and Shamir 2016).
+    """
+    root = math.sqrt(condition)
+    return {
+        "gradient descent": (condition - 1) / (condition + 1),
+        "Polyak's heavy ball": (root - 1) / (root + 1),
+        "Chebyshev, 100 steps": _chebyshev(condition, 100),
+    }
+
+
+def _chebyshev(condition: float, steps: int) -> float:
+    """Chebyshev's polynomial's own worst reduction in so many steps, a step: 2qᵏ/(1+q²ᵏ), q Polyak's rate."""
+    q = (math.sqrt(condition) - 1) / (math.sqrt(condition) + 1)
+    return (2 * q**steps / (1 + q ** (2 * steps))) ** (1 / steps)
+
+
+def _without_e(pipeline: Pipeline, places: Sequence[int], names: Sequence[str], objective: Objective) -> Any:
+    bare = Pipeline(tuple(stage for index, stage in enumerate(pipeline.stages) if index not in places))
+    left = tuple(name for name in names if pipeline.keys[name][0] not in places)
+    renamed = {name: _same_field(pipeline, bare, name, places) for name in left}
+    if not renamed:
+        return None
+    other = Objective(bare, tuple(renamed.values()), objective.spectrum, objective.gradients)
+    return _row(other, best_values(other))
+
+
+def _same_field(pipeline: Pipeline, bare: Pipeline, name: str, places: Sequence[int]) -> str:
+    """The key, in the pipeline without E, of what a key of the pipeline names."""
+    index, field = pipeline.keys[name]
+    own = index - sum(place < index for place in places)
+    return next(key for key, place in bare.keys.items() if place == (own, field))
+
+
+def _row(objective: Objective, values: dict[str, float]) -> dict[str, Any]:
+    rate, where = worst_of(objective, values)
+    return {"rate": rate, "at": where, "steps_per_digit": _steps(rate), "values": values}
+
+
+def _steps(rate: float) -> float | None:
+    """How many steps divide the distance by ten."""
+    return math.log(10) / -math.log(rate) if 0 < rate < 1 else None
+
+
+def _verdict(report: dict[str, Any]) -> str:
+    best, bare = report["best"], report["without_e"]
+    if best["rate"] >= 1:
+        return "No values were found with which it converges on all of this spectrum."
+    said = f"Best worst rate found: {figure(best['rate'])} a step, {figure(best['steps_per_digit'])} steps a digit."
+    if bare is None:
+        return said
+    if bare["rate"] >= 1:
+        return f"{said} Without E none was found that converges."
+    ratio = best["steps_per_digit"] / bare["steps_per_digit"]
+    if abs(ratio - 1) < _MATTERS:
+        return f"{said} E gains nothing here: without it the same search finds {figure(bare['rate'])}."
+    side = "fewer" if ratio < 1 else "more"
+    return f"{said} With E it takes {abs(1 - ratio):.1%} {side} steps than the same search finds without it."
