@@ -149,7 +149,7 @@ def test_common_directions_cut_the_noise_that_e_averages():
 
 @pytest.mark.parametrize("behind", ["e | sgd", "clip(norm=1) | e(buffers=2) | sgd", "sgd"])
 def test_common_directions_need_the_e_that_reads_them(behind):
-    with pytest.raises(edsl.EdslError, match=r"put e\(buffers=2\) behind it"):
+    with pytest.raises(edsl.EdslError, match=r"put what reads it behind it, e\(buffers=2\)"):
         edsl.parse(f"spsa(common=True) | {behind}")
 
 

@@ -15,7 +15,7 @@ TRAINS = {
     "amsgrad": "amsgrad(lr=0.01, bias_correction=True)",
     "came": "route(matrix=came(lr=0.01), other=adamw(lr=0.01))",
     "cautious_adamw": "cautious_adamw(lr=0.01, weight_decay=0.1)",
-    "dadapt_adam": "dadapt_adam(d0=0.001)",
+    "dadapt_adam": "dadapt_adam(lr=0.3, d0=0.001)",
     "gradient_centralization": "route(matrix=gradient_centralization | adamw(lr=0.01), other=adamw(lr=0.01))",
     "grokfast": "grad | grokfast(decay=0.9) | sgd(lr=0.1)",
     "hyperball": "adam(lr=0.05) | hyperball",
