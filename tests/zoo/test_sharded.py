@@ -4,7 +4,6 @@ import pytest
 from workers import distance_of_halving, fsdp, in_processes, in_turn, single
 from zoo_pipelines import TRAINS
 
-
 RUNS = {
     **TRAINS,
     "galore": "route(matrix=galore(rank=2, every=3), other=adamw)",
