@@ -3,6 +3,7 @@
 import json
 import pickle
 import runpy
+import sys
 import warnings
 from pathlib import Path
 
@@ -90,6 +91,7 @@ def test_processes_give_the_bits_of_a_serial_race_with_dropout(file, tmp_path):
     assert bits(trained(chosen, tmp_path / "a")) == bits(trained(chosen, tmp_path / "b", executor("local", 2)))
 
 
+@pytest.mark.slow
 def test_an_object_travels_to_processes_by_value(tmp_path):
     width = 5
     made = edsl.Task(
@@ -100,11 +102,42 @@ def test_an_object_travels_to_processes_by_value(tmp_path):
         steps=4,
         name="made here",
     )
-    chosen = race(made, SPECS, seeds=2)
+    chosen = race(made, SPECS, seeds=1)
     assert bits(trained(chosen, tmp_path / "a")) == bits(trained(chosen, tmp_path / "b", executor("local", 2)))
     again = pickle.loads(pickle.dumps(chosen.source))
     assert again == chosen.source
     assert again.task().data().train.inputs.equal(chosen.task.data().train.inputs)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")  # torch's own, of forward derivatives
+def test_curvature_is_measured_of_a_model_of_several_inputs_with_attention(tmp_path):
+    pytest.importorskip("curvlinops")
+
+    class Attending(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(4, 4)
+
+        def forward(self, rows):
+            x = self.layer(rows["x"])
+            seen = torch.nn.functional.scaled_dot_product_attention(x[:, None], x[:, None], x[:, None])
+            return (seen[:, 0] * rows["mask"][..., None]).mean((1, 2))
+
+    torch.manual_seed(0)
+    rows = edsl.Rows(x=torch.randn(40, 3, 4), mask=torch.ones(40, 3))
+    made = edsl.Task(data=(rows, torch.randn(40)), models=Attending, loss=_loss, batch=10, steps=3)
+    found = edsl.compare(["sgd"], task=made, seeds=1, more={"measures": ["sharpness", "noise"]})
+    assert found.results.rows[0].ok == 1, found.results.rows[0].reasons
+    assert found.results.rows[0].measures["sharpness"].mean > 0
+
+
+def test_an_object_is_pickled_by_value():
+    width = 3
+    made = edsl.Task(data=_points, models=lambda: torch.nn.Linear(2, width), loss=_loss, batch=8, steps=2)
+    source = race(made, SPECS).source
+    again = pickle.loads(pickle.dumps(source))
+    assert again == source
+    assert again.task().builders["<lambda>"]().out_features == 3
 
 
 @pytest.mark.slow
@@ -308,6 +341,10 @@ def test_a_package_registers_a_task(tmp_path, monkeypatch):
         held = read_configuration(tmp_path / "race")
         assert held["source"]["place"] == "their_tasks:task"
         assert race_from(held).source == chosen.source
+        sys.modules.pop("their_tasks")  # as in a worker, which has imported nothing
+        own._made.cache_clear()
+        assert chosen.source is not None
+        assert chosen.source.task().steps == 6
         (package / "their_tasks.py").write_text(FILE.replace("0.5", "0.4"))
         with pytest.raises(edsl.EdslError, match=r"their_tasks\.py has changed since this race began: line 15 was"):
             race_from(held)

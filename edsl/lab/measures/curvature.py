@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -72,9 +75,28 @@ def hessian(run: Run, inputs: Tensor | None = None, targets: Tensor | None = Non
 
     if inputs is None or targets is None:
         inputs, targets = run.rows()
-    loss, data = _Loss(run.task.loss), [(inputs, targets)]
+    model, loss = run.model, _Loss(run.task.loss)
+    if not isinstance(inputs, Tensor) or not isinstance(targets, Tensor):  # curvlinops takes tensors: row numbers
+        model, loss = _OfRows(run.model, inputs), _Loss(partial(_loss_of_rows, run.task.loss, targets))
+        inputs = targets = torch.arange(len(inputs))
     parameters: Any = run.parameters
-    return _Quiet(HessianLinearOperator(run.model, loss, parameters, data, check_deterministic=False), run)
+    operator = HessianLinearOperator(model, loss, parameters, [(inputs, targets)], check_deterministic=False)
+    return _Quiet(operator, run)
+
+
+class _OfRows(nn.Module):
+    """A model of rows that are no tensor, as one of their numbers."""
+
+    def __init__(self, model: nn.Module, rows: Any) -> None:
+        super().__init__()
+        self.model, self.rows = model, rows
+
+    def forward(self, numbers: Tensor) -> Any:
+        return self.model(self.rows[numbers])
+
+
+def _loss_of_rows(loss: Any, rows: Any, outputs: Any, numbers: Tensor) -> Tensor:
+    return loss(outputs, rows[numbers])
 
 
 class _Loss(nn.Module):
@@ -97,8 +119,16 @@ class _Quiet:
         self.operator, self.run = operator, run
         self.shape, self.dtype, self.device = operator.shape, operator.dtype, operator.device
 
+    @contextmanager
+    def _looking(self) -> Iterator[None]:
+        """Quietly, with attention by its formula: the fused kernels have no second derivative."""
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+
+        with self.run.looking(), sdpa_kernel(SDPBackend.MATH):
+            yield
+
     def __matmul__(self, vector: Any) -> Any:
-        with self.run.looking():
+        with self._looking():
             return self.operator @ vector
 
     def to_scipy(self) -> Any:
@@ -107,7 +137,7 @@ class _Quiet:
         inner = self.operator.to_scipy()
 
         def product(vector: Any) -> Any:
-            with self.run.looking():
+            with self._looking():
                 return inner @ vector
 
         build: Any = linalg.LinearOperator

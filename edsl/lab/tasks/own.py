@@ -206,8 +206,7 @@ def _made(source: Source) -> Task:
     if source.made is not None:
         return prepared(source.made, source)
     if source.place:
-        module, _, name = source.place.partition(":")
-        return prepared(_checked(getattr(sys.modules[module], name), source), source)
+        return prepared(_checked(_loaded(source.place), source), source)
     tasks = vars(_module(Source(source.path, source.text, "")))
     if source.name not in tasks:
         names = [name for name, value in tasks.items() if isinstance(value, Task)]
@@ -260,15 +259,20 @@ def _checked(value: Any, source: Source) -> Task:
 
 def _imported(place: str) -> Source:
     """The source of a task that is imported."""
+    _loaded(place)
+    file = inspect.getsourcefile(sys.modules[place.partition(":")[0]])
+    text = "" if file is None else _text(Path(file))
+    return Source(file or "", text, place.partition(":")[2], place)
+
+
+def _loaded(place: str) -> Any:
+    """What a place `module:attribute` names, imported."""
     from edsl.language.registry.stages import load
 
     try:
-        load(place)
-        file = inspect.getsourcefile(sys.modules[place.partition(":")[0]])
+        return load(place)
     except Exception as reason:  # another package's module may raise anything
         raise EdslError(f"task {place} can't be loaded: {first_line(reason)}") from None
-    text = "" if file is None else _text(Path(file))
-    return Source(file or "", text, place.partition(":")[2], place)
 
 
 def _text(path: Path) -> str:
