@@ -30,19 +30,19 @@ def test_list_says_where_the_zoo_and_other_packages_are():
 
 
 @pytest.mark.parametrize(
-    ("name", "line"),
+    ("name", "line", "author"),
     [
-        ("nadam", "grad | nadam(lr=0.002"),
-        ("grokfast", "grad | grokfast(decay=0.98, amplification=2) | adamw("),
-        ("radial_brake", "| radial_brake(outward=0.5, inward=1)"),
+        ("nadam", "grad | nadam(lr=0.002", "Dozat"),
+        ("grokfast", "grad | grokfast(decay=0.98, amplification=2) | adamw(", "Lee et al."),
+        ("radial_brake", " | radial_brake(", "Nilin"),
     ],
 )
-def test_show_takes_an_entry_by_its_name_and_says_where_it_is_from(name, line):
+def test_show_takes_an_entry_by_its_name_and_says_where_it_is_from(name, line, author):
     code, out, _ = run("show", name)
     assert code == 0
     assert line in out
     assert f"def {name}(" in out
-    assert any(year in out for year in ("2016", "2024", "2026"))
+    assert author in out
 
 
 def test_show_says_what_another_packages_optimizer_keeps():
