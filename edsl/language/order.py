@@ -23,9 +23,9 @@ def check_order(stages: Sequence[Stage]) -> None:
             raise OrderError(f"two base updates, {before.name} and {stage.name}; a pipeline has one", index)
         if isinstance(before, Estimator) and isinstance(stage, Estimator):
             raise OrderError(f"two estimators, {before.name} and {stage.name}; a pipeline has one", index)
-        if stage.rank < before.rank:
+        if stage.place < before.place:
             raise OrderError(f"{stage.name} ({stage.kind}) can't follow {before.name} ({before.kind}); {ORDER}", index)
-        if isinstance(stage, Wrapper) and before.rank < BaseUpdate.rank:
+        if isinstance(stage, Wrapper) and before.place < BaseUpdate.place:
             raise OrderError(f"{stage.name} (wrapper) must follow a base update, got {before.name} before it", index)
         if isinstance(stage, Wrapper) and before.evaluation_buffer and not stage.evaluation_buffer:
             if isinstance(before, Wrapper):

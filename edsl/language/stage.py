@@ -35,7 +35,7 @@ class Stage(Hyperparameters):
     """
 
     kind: ClassVar[str] = ""
-    rank: ClassVar[int] = -1  # the order of kinds in a pipeline
+    place: ClassVar[int] = -1  # the order of kinds in a pipeline
     _join: ClassVar[Callable[..., Any]]  # |, which edsl.language.pipeline gives
     _check: ClassVar[Callable[[type[Stage]], None]]  # of a class, which edsl.language.registry.check gives
     example: ClassVar[str] = ""  # how to write it, where its name alone is not enough
@@ -174,7 +174,7 @@ class Estimator(Stage):
     """
 
     kind: ClassVar[str] = "estimator"
-    rank: ClassVar[int] = 0
+    place: ClassVar[int] = 0
     is_of_layers: ClassVar[bool] = False
     needs_closure: ClassVar[bool] = False
     calls_backward: ClassVar[bool] = True
@@ -244,7 +244,7 @@ class Adaptor(Stage):
     """
 
     kind: ClassVar[str] = "adaptor"
-    rank: ClassVar[int] = 1
+    place: ClassVar[int] = 1
     explores: ClassVar[bool] = False
 
 
@@ -259,7 +259,7 @@ class BaseUpdate(Stage):
     """
 
     kind: ClassVar[str] = "base update"
-    rank: ClassVar[int] = 2
+    place: ClassVar[int] = 2
     has_moments: ClassVar[bool] = False
     betas: ClassVar[tuple[str, ...]] = ("beta2", "beta3")
 
@@ -302,7 +302,7 @@ class Wrapper(Stage):
     """Behind the base update: `step` maps Δθ to another Δθ."""
 
     kind: ClassVar[str] = "wrapper"
-    rank: ClassVar[int] = 3
+    place: ClassVar[int] = 3
 
 
 def check_authored(kind: type[Stage]) -> None:

@@ -163,7 +163,10 @@ def is_linear(pipeline: Pipeline) -> bool:
     later = np.concatenate([np.zeros_like(one[:late]), one[:-late]])
     gradients = np.stack([one, other, 2 * one - 3 * other, later], axis=1)[:, :, None]
     start = np.zeros((4, 1, LAYERS, ELEMENTS), dtype=PRECISE)
-    found = walked(pipeline, Walk(start, lambda k, theta: gradients[k - 1], length), LINEAR)
+    try:
+        found = walked(pipeline, Walk(start, lambda k, theta: gradients[k - 1], length), LINEAR)
+    except Unreadable:  # as where a function takes a frozen root
+        return False
     if found.functions:
         return False
     steps = np.array(found.steps)

@@ -157,6 +157,8 @@ class NumberAt(NamedAt):
         return getattr(np, function_named(name).method)(*parts) if self.reading.real else stand_in(name, *parts)
 
     def sqrt(self, x: Any) -> Any:
+        if np.shape(x)[-2:] in {(), (1, 1)}:  # of hyper-parameters and k, which no ideal is about
+            return np.sqrt(x if self.reading.real else abs(x))
         self.trajectory.idealised.add(("root", self.stage.name))
         if "root" in self.reading.ideal:
             return FrozenRoot()
@@ -173,7 +175,7 @@ class NumberAt(NamedAt):
 
     def total(self, x: Any) -> Any:
         self.trajectory.functions.add("total")
-        return x.sum((-2, -1), keepdims=True)
+        return x.sum((-2, -1), keepdims=True) + np.zeros((LAYERS, 1), x.dtype)  # each layer's own, as data are
 
     def debias(self, x: Any, beta: Any, count: Any = None) -> Any:
         self.trajectory.idealised.add(("debias", self.stage.name))
@@ -234,7 +236,7 @@ def stand_in(name: str, *arguments: Any) -> Any:
     """A smooth function of this name, of all its arguments: the same only where name and arguments are."""
     total: Any = 0
     for place, argument in enumerate((0, *arguments)):
-        if isinstance(argument, np.ndarray) and argument.dtype == bool:
+        if isinstance(argument, (np.ndarray, np.generic)) and argument.dtype == bool:
             argument = argument.astype(PRECISE)
         weight = 0.5 + crc32(f"{name} {place}".encode()) / 2**32
         if isinstance(argument, str):

@@ -54,7 +54,7 @@ def _check_fields(kind: type[Stage]) -> None:
                 f"{field.name}: float = field({_default(field)}, Number()), both from edsl.stage",
                 field.name,
             )
-        if field.name in _TAKEN:
+        if field.name in _TAKEN or any(field.name in vars(base) for base in (Stage, *_WITHIN)):
             raise wrong(kind, f"a hyper-parameter can't be called {field.name}; choose another name", field.name)
     loose = next((key for key, value in vars(kind).items() if isinstance(value, Field)), None)
     if loose is not None:
