@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all lint stubs compatibility bench gpu reproduction suite clean
+.PHONY: demo test test-all lint stubs compatibility bench gpu reproduction suite zoo clean
 
 ## demo: set up, then race ALTO, Lamb, AdamW and another package's Lamb on real data
 demo: $(VENV)/.installed
@@ -44,6 +44,10 @@ gpu:
 ## reproduction: measure the paper's claims, and write docs/reproduction.md (an hour on two cores)
 reproduction: $(VENV)/.installed-dev
 	$(BIN)/python docs/reproduce.py
+
+## zoo: race the entries of the zoo on two tasks, and write docs/zoo.md and zoo.json (25 minutes on two cores)
+zoo: $(VENV)/.installed-dev
+	$(BIN)/python docs/zoo.py
 
 ## suite: race on the suite `small`, and write docs/suite.md (half an hour on two cores)
 suite: $(VENV)/.installed-dev

@@ -66,7 +66,7 @@ class Exploration(Adaptor):
     unchecked: bool = field(False, Switch())
 
     @property
-    def averages_difference(self) -> bool:
+    def reads_difference(self) -> bool:
         return self.buffers == 2
 
     @property

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from edsl.cli.options import AsJson, Spec, Specs, spec_text
+from edsl.cli import completion
+from edsl.cli.options import AsJson, Spec, Specs, spec_argument, spec_text
 
 Delay = Annotated[
     int | None, typer.Option(metavar="STEPS", help="Age of the gradients, as in asynchronous or pipelined training.")
@@ -64,7 +65,12 @@ def check_stability_command(
     alpha: Annotated[str | None, typer.Argument(metavar="ALPHA", help="E's strength, such as -5.")] = None,
     beta1: Annotated[str | None, typer.Argument(metavar="BETA1", help="E's decay in [0, 1), such as 0.99.")] = None,
     spec: Annotated[
-        str | None, typer.Option(callback=spec_text, help="Any linear pipeline, instead of ALPHA BETA1; or @FILE.")
+        str | None,
+        typer.Option(
+            callback=spec_text,
+            autocompletion=completion.specs,
+            help="Any linear pipeline, instead of ALPHA BETA1; or @FILE.",
+        ),
     ] = None,
     beta2: Annotated[float | None, typer.Option(help="Momentum decay in [0, 1); default: 0.9.")] = None,
     momentum: Annotated[
@@ -159,7 +165,10 @@ def check_regret_command(
     beta2: Annotated[float | None, typer.Option(help="Decay of the first moment; default: the spec's.")] = None,
     beta3: Annotated[float | None, typer.Option(help="Decay of the second moment; default: the spec's.")] = None,
     spec: Annotated[
-        str | None, typer.Option(callback=spec_text, help="Pipeline with two moments; default: alto.")
+        str | None,
+        typer.Option(
+            callback=spec_text, autocompletion=completion.specs, help="Pipeline with two moments; default: alto."
+        ),
     ] = None,
     lr_schedule: Annotated[str | None, typer.Option(help="Factor on lr, a formula in k; default: 1/sqrt(k).")] = None,
     alpha_schedule: Annotated[
@@ -199,8 +208,8 @@ def explain_command(
 
 
 def equivalent_command(
-    first: Annotated[str, typer.Argument(metavar="SPEC", callback=spec_text, help="First pipeline, or @FILE.")],
-    second: Annotated[str, typer.Argument(metavar="SPEC", callback=spec_text, help="Second pipeline, or @FILE.")],
+    first: Annotated[str, spec_argument("SPEC", "First pipeline, or @FILE.")],
+    second: Annotated[str, spec_argument("SPEC", "Second pipeline, or @FILE.")],
     as_json: AsJson = False,
 ) -> None:
     """Check whether two specs take the same steps: equal, equal in the linear part only, or different.
@@ -222,7 +231,10 @@ def verify_command(
     against: Annotated[
         str,
         typer.Option(
-            metavar="SPEC", callback=spec_text, help="Optimizer to compare with, such as 'torch.AdamW(lr=0.001)'."
+            metavar="SPEC",
+            callback=spec_text,
+            autocompletion=completion.specs,
+            help="Optimizer to compare with, such as 'torch.AdamW(lr=0.001)'.",
         ),
     ],
     steps: Annotated[int, typer.Option(help="Number of steps to compare, T of schedules.")] = 50,

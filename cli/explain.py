@@ -20,6 +20,8 @@ def explain(spec: str, as_latex: bool, as_markdown: bool, as_json: bool, step: i
     if as_latex + as_markdown + as_json > 1:
         raise EdslError("choose one: --latex, --markdown or --json")
     pipeline = parse(spec)
+    if pipeline.update.moves_weights and len(pipeline.stages) == 2:
+        raise EdslError(f"{pipeline.update.name} is another package's optimizer: edsl does not know its recurrence")
     explanation = {**describe(at_step(pipeline, step)), "taken": taken_at(pipeline, step)}
     if as_json:
         print_json(explanation)

@@ -14,7 +14,7 @@ import typer
 
 from edsl.cli import analysis, racing
 from edsl.cli.ctrl_c import heed_ctrl_c
-from edsl.cli.options import OnceEach, Specs, spec_text
+from edsl.cli.options import OnceEach, Specs, spec_argument
 from edsl.errors import EdslError, Interrupted, printable
 
 _INTERRUPTED = 130  # the exit code after Ctrl-C
@@ -102,12 +102,16 @@ def warm_command(
 
 @command("list")
 def list_command(
+    zoo: Annotated[bool, typer.Option("--zoo", help="List the zoo: the literature's optimizers as rules.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List all stages with their arguments, all recipes and all tasks."""
-    from edsl.cli.catalogue import catalogue
+    """List all stages with their arguments, all recipes and all tasks; or the zoo.
 
-    catalogue(as_json)
+    Example: edsl list --zoo
+    """
+    from edsl.cli.catalogue import catalogue, zoo_catalogue
+
+    (zoo_catalogue if zoo else catalogue)(as_json)
 
 
 command("check-stability", context_settings=_TAKES_NEGATIVE_NUMBERS)(analysis.check_stability_command)
@@ -123,7 +127,7 @@ command("verify")(analysis.verify_command)
 def bench_command(
     specs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="SPEC", callback=spec_text, help="Optimizers, such as alto 'eadamw(lr=0.001)'."),
+        spec_argument("SPEC", "Optimizers, such as alto 'eadamw(lr=0.001)'."),
     ] = None,
     params: Annotated[
         str,
@@ -137,8 +141,7 @@ def bench_command(
         str,
         typer.Option(
             metavar="NAME,…",
-            help="Other packages' optimizers, with their defaults: torch.NAME, torch_optimizer.NAME, "
-            "pytorch_optimizer.NAME, heavyball.NAME.",
+            help="Other packages' optimizers, with their defaults: torch.NAME, heavyball.NAME, ….",
         ),
     ] = "",
     dtype: Annotated[str, typer.Option(help="dtype: float32, float64, bfloat16 or float16.")] = "float32",

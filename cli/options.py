@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from edsl.cli import completion
 from edsl.errors import EdslError
 from edsl.language.domain import read_number
 
@@ -31,12 +32,13 @@ def spec_text(given: Any) -> Any:
     return read_file(given[1:])
 
 
-Spec = Annotated[
-    str, typer.Argument(metavar="SPEC", callback=spec_text, help="Spec, such as 'grad | e | lamb(lr=0.01)', or @FILE.")
-]
-Specs = Annotated[
-    list[str], typer.Argument(metavar="SPEC", callback=spec_text, help="Optimizers, such as 'alto(lr=0.01)', or @FILE.")
-]
+def spec_argument(metavar: str, help: str, offers: Callable[[str], Any] = completion.specs) -> Any:
+    """An argument of one spec or several, which may be @FILE, and what a shell offers for it."""
+    return typer.Argument(metavar=metavar, callback=spec_text, autocompletion=offers, help=help)
+
+
+Spec = Annotated[str, spec_argument("SPEC", "Spec, such as 'grad | e | lamb(lr=0.01)', or @FILE.")]
+Specs = Annotated[list[str], spec_argument("SPEC", "Optimizers, such as 'alto(lr=0.01)', or @FILE.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 # name: (type with its help, default)
@@ -44,7 +46,12 @@ SHARED: dict[str, tuple[Any, Any]] = {
     "task": (
         Annotated[
             str | None,
-            typer.Option("--task", metavar="TASK", help="Task: see `edsl list`; or your own, FILE.py or FILE.py:NAME."),
+            typer.Option(
+                "--task",
+                metavar="TASK",
+                autocompletion=completion.tasks,
+                help="Task: see `edsl list`; or your own, FILE.py or FILE.py:NAME.",
+            ),
         ],
         None,
     ),
@@ -121,7 +128,10 @@ SHARED: dict[str, tuple[Any, Any]] = {
         Annotated[
             str | None,
             typer.Option(
-                metavar="SPEC", callback=spec_text, help="Spec to compare the others with; default: the first."
+                metavar="SPEC",
+                callback=spec_text,
+                autocompletion=completion.specs,
+                help="Spec to compare the others with; default: the first.",
             ),
         ],
         None,
@@ -255,6 +265,8 @@ class OnceEach(TyperCommand):
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if ctx.resilient_parsing:  # a shell completes what is not whole yet
+            return super().parse_args(ctx, args)
         given, order = itemgetter(0, 2)(self.make_parser(ctx).parse_args(args=list(args)))
         for option in dict.fromkeys(order):
             count = order.count(option)

@@ -141,6 +141,8 @@ def _axis(text: str | None, option: str, pipeline: Pipeline) -> tuple[str, float
     """An axis as it is given, or the one of E's that is drawn by default."""
     name, low, high = read_axis(text or AXES[option], option)
     has = pipeline.hyperparameters
+    if pipeline.update.moves_weights and not has:
+        raise EdslError(f"{pipeline.update.name} is another package's optimizer: edsl does not know its recurrence")
     if name not in has and text is None:
         known = ", ".join(key for key in has)
         raise EdslError(f"{pipeline.update.name} stands without e: name the axes by --x and --y, of {known}")

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from edsl.cli.options import RACE, RUNNING, TRAINING, AsJson, Options, Spec, spec_text, takes, words
+from edsl.cli import completion
+from edsl.cli.options import RACE, RUNNING, TRAINING, AsJson, Options, Spec, spec_argument, takes, words
 
 
 @takes(*RACE, "baseline", "no_controls", "monitor", "measures")
@@ -15,10 +16,10 @@ def compare_command(
     options: Options,
     specs: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[TASK] SPEC…",
-            callback=spec_text,
-            help="Optimizers, such as 'alto(lr=0.01)' or @FILE; a task may come first.",
+        spec_argument(
+            "[TASK] SPEC…",
+            "Optimizers, such as 'alto(lr=0.01)' or @FILE; a task may come first.",
+            completion.entrants,
         ),
     ] = None,
 ) -> None:
@@ -40,7 +41,7 @@ def suite_command(
     name: Annotated[str | None, typer.Argument(metavar="SUITE", help="Suite: small (a CPU) or medium (a GPU).")] = None,
     specs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="SPEC…", callback=spec_text, help="Optimizers; the first is the baseline."),
+        spec_argument("SPEC…", "Optimizers; the first is the baseline."),
     ] = None,
 ) -> None:
     """Race optimizers on a named set of tasks, with budgets and targets, and give each one score.
@@ -99,7 +100,7 @@ def sharpness_command(
     options: Options,
     specs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="SPEC…", callback=spec_text, help="Optimizers; the first is the baseline."),
+        spec_argument("SPEC…", "Optimizers; the first is the baseline."),
     ] = None,
     match_loss: Annotated[
         str, typer.Option(metavar="LOSS,…", help="Training losses at which to compare the runs.")
@@ -120,7 +121,7 @@ def sharpness_command(
 def reproduce_command(
     names: Annotated[
         list[str],
-        typer.Argument(metavar="NAME…", help="Claims: fig1, fig3, fig5, fig8, table3, table7, appendix-a, or all."),
+        typer.Argument(metavar="NAME…", help="fig1, fig3, fig5, fig8, table1, table3, table7, appendix-a, or all."),
     ],
     quick: Annotated[bool, typer.Option("--quick", help="Few seeds and steps: a smoke test, not a result.")] = False,
     out: Annotated[Path, typer.Option("--out", help="Output folder, with one subfolder per claim.")] = Path(
@@ -139,9 +140,7 @@ def reproduce_command(
     reproduce(names, quick, out, as_json)
 
 
-OneSpec = Annotated[
-    str | None, typer.Argument(metavar="SPEC", callback=spec_text, help="Spec, such as 'alto(lr=0.01)', or @FILE.")
-]
+OneSpec = Annotated[str | None, spec_argument("SPEC", "Spec, such as 'alto(lr=0.01)', or @FILE.")]
 
 
 @takes(*RACE, "no_controls")

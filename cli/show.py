@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from math import prod
 from typing import Any
 
 from edsl.cli.render.page import print_json
@@ -10,6 +11,8 @@ from edsl.cli.render.pipeline import print_pipeline
 from edsl.costs.cost import REFERENCE_SHAPE, cost, stage_state
 from edsl.lab.races.controls import explores
 from edsl.language.pipeline import Pipeline
+from edsl.language.registry.lookup import stage_class
+from edsl.language.registry.zoo import zoo_names
 from edsl.language.rules.shapes import ELEMENT, said
 from edsl.language.rules.stage import RuleStage
 from edsl.language.spec import parse
@@ -19,6 +22,7 @@ from edsl.theory.text.notation import recurrences
 
 def show(spec: str, params: str, as_json: bool) -> None:
     """Print a spec's canonical text, stages, cost and recurrences; with parameters, their paths too."""
+    spec = _whole(spec)
     pipeline = parse(spec)
     description = describe(pipeline)
     if params:
@@ -27,6 +31,14 @@ def show(spec: str, params: str, as_json: bool) -> None:
         print_json(description)
     else:
         print_pipeline(description)
+
+
+def _whole(spec: str) -> str:
+    """A spec; of an adaptor or a wrapper of the zoo alone, one in which it stands."""
+    name = spec.strip()
+    if name not in zoo_names():
+        return spec
+    return {"adaptor": f"grad | {name} | adamw", "wrapper": f"adamw | {name}"}.get(stage_class(name).kind, name)
 
 
 def describe(pipeline: Pipeline) -> dict[str, Any]:
@@ -40,11 +52,11 @@ def describe(pipeline: Pipeline) -> dict[str, Any]:
             {
                 "stage": part.label,
                 "kind": part.stage.kind,
+                "about": part.stage.rule.about if isinstance(part.stage, RuleStage) else "",
                 "arguments": part.stage.arguments(),
                 "letters": dict(part.letters),
-                "buffers": _buffers(part.stage),
                 "shapes": _shapes(part.stage),
-                "bytes_per_parameter": None if part.stage.moves_weights else stage_state(part.stage, *REFERENCE_SHAPE),
+                **_state(part.stage),
                 "recurrence": list(part.lines),
             }
             for part in recurrences(pipeline)
@@ -109,5 +121,15 @@ def _shapes(stage: Stage) -> dict[str, str]:
     return {name: said(shape) for name, shape in shapes.items() if shape != ELEMENT}
 
 
-def _buffers(stage: Stage) -> list[str] | None:
-    return None if stage.moves_weights else [name.replace("__", ".") for name in stage.init(0.0)._fields]
+def _state(stage: Stage) -> dict[str, Any]:
+    """What a stage keeps for a parameter, and how much; None where another package's optimizer doesn't tell."""
+    if not stage.moves_weights:
+        names = [name.replace("__", ".") for name in stage.init(0.0)._fields]
+        return {"buffers": names, "bytes_per_parameter": stage_state(stage, *REFERENCE_SHAPE)}
+    from edsl.costs.memory import foreign_state
+
+    found = foreign_state(stage, {"weight": REFERENCE_SHAPE})
+    if found is None:
+        return {"buffers": None, "bytes_per_parameter": None}
+    size = sum(one.bytes for one in found) / prod(REFERENCE_SHAPE)
+    return {"buffers": [one.name for one in found], "bytes_per_parameter": size}

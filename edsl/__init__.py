@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         Muon,
     )
     from edsl.optim.compile import compile
+    from edsl.optim.evaluation import evaluation_weights
     from edsl.optim.optimizer import PipelineOptimizer
 
 _PLACES = {
@@ -53,6 +54,7 @@ _PLACES = {
     "compare": "edsl.lab.compare:compare",
     "compile": "edsl.optim.compile:compile",
     "direction": "edsl.language.rules.direction:direction",
+    "evaluation_weights": "edsl.optim.evaluation:evaluation_weights",
     "load_plugin": "edsl.language.registry.plugins:load_plugin",
     "load_rules": "edsl.language.rules.texts:load_rules",
     "parse": "edsl.language.spec:parse",
@@ -88,6 +90,7 @@ __all__ = [
     "compare",
     "compile",
     "direction",
+    "evaluation_weights",
     "load_plugin",
     "load_rules",
     "parse",

@@ -13,7 +13,9 @@ from edsl.adapters.noise import Noise as _NoiseStage
 from edsl.errors import EdslError as EdslError
 from edsl.errors import EdslWarning as EdslWarning
 from edsl.estimators.backprop import Backprop as _BackpropStage
+from edsl.estimators.grad_pair import GradPair as _GradPairStage
 from edsl.estimators.hutchinson import Hutchinson as _HutchinsonStage
+from edsl.estimators.repel import Repel as _RepelStage
 from edsl.estimators.sam import Sam as _SamStage
 from edsl.estimators.spsa import Spsa as _SpsaStage
 from edsl.lab.compare import compare as compare
@@ -28,12 +30,14 @@ from edsl.language.spec import parse as parse
 from edsl.language.stage import Stage as _Stage
 from edsl.optim import classes as _classes
 from edsl.optim.compile import compile as compile
+from edsl.optim.evaluation import evaluation_weights as evaluation_weights
 from edsl.optim.optimizer import PipelineOptimizer as PipelineOptimizer
 from edsl.updates.adabelief import AdaBelief as _AdaBeliefStage
 from edsl.updates.adahessian import AdaHessian as _AdaHessianStage
 from edsl.updates.adam import Adam as _AdamStage
 from edsl.updates.adamw import AdamW as _AdamWStage
 from edsl.updates.adan import Adan as _AdanStage
+from edsl.updates.galore import Galore as _GaloreStage
 from edsl.updates.lamb import Lamb as _LambStage
 from edsl.updates.lars import Lars as _LarsStage
 from edsl.updates.lion import Lion as _LionStage
@@ -75,6 +79,7 @@ __all__ = [
     "compare",
     "compile",
     "direction",
+    "evaluation_weights",
     "load_plugin",
     "load_rules",
     "parse",
@@ -110,6 +115,12 @@ def hutchinson(
     spatial: bool = False,
 ) -> _HutchinsonStage:
     """Gradient and Hessian diagonal by differentiating twice, for second-order updates."""
+
+def grad_pair() -> _GradPairStage:
+    """The gradient by backpropagation, and how much of its change is the weights' and not the batch's."""
+
+def repel() -> _RepelStage:
+    """The gradient, and how steeply its length falls, for E to average instead of the gradient's change."""
 
 def sam(
     *,
@@ -348,6 +359,24 @@ def soap(
     eps: _Number = ...,
 ) -> _SoapStage:
     """Adam in the eigenbasis of the gradient's covariances."""
+
+def galore(
+    *,
+    rank: int = 128,
+    lr: _Number = 0.01,
+    beta2: _Number = 0.9,
+    beta3: _Number = 0.999,
+    weight_decay: _Number = 0,
+    eps1: _Number = 1e-08,
+    scale: _Number = 0.25,
+    every: int = 200,
+    side: Literal["left", "right"] = "left",
+    split: Literal["auto", "none", "experts"] | tuple[str, ...] | tuple[int, ...] = "auto",
+    heads: int = 1,
+    betas: tuple[_Number, _Number] = ...,
+    eps: _Number = ...,
+) -> _GaloreStage:
+    """Adam on the gradient's projection on its own leading singular vectors, which are renewed now and then."""
 
 def route(
     *patterns: tuple[str, _Link],

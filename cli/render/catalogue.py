@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.markup import escape
@@ -38,4 +39,17 @@ def print_catalogue(words: dict[str, Any]) -> None:
         for word in words[key]:
             table.add_row(*(escape(word[column]) for column in columns))
         page.print(table)
+    page.print(words["zoo"], soft_wrap=True)
     page.print(words["foreign"], soft_wrap=True)
+
+
+def print_zoo(entries: Sequence[dict[str, str]]) -> None:
+    """Entries of the zoo: what each is, and where it is from."""
+    page = Page()
+    table = Table(title="the zoo: edsl show NAME prints an entry's recurrence", title_justify="left")
+    table.add_column("entry", no_wrap=True)
+    table.add_column("what it is, and its source", overflow="fold")
+    for entry in entries:
+        about = f"{escape(entry['about'])}\n[dim]{escape(entry['source'])}[/dim]"
+        table.add_row(f"[bold]{entry['entry']}[/bold]\n{entry['kind']}", about, end_section=True)
+    page.print(table)

@@ -19,6 +19,9 @@ def print_pipeline(pipeline: dict[str, Any]) -> None:
     page = Page()
     page.print(escape(pipeline["spec"]), style="bold", soft_wrap=True)
     page.print(f"fingerprint {pipeline['fingerprint']}\n")
+    for stage in pipeline["stages"]:
+        if stage["about"]:
+            page.print(f"[bold]{escape(stage['stage'])}[/bold]: {escape(stage['about'])}\n", soft_wrap=True)
     table = Table()
     table.add_column("stage", overflow="fold")
     table.add_column("hyper-parameters", overflow="fold", min_width=_BROKEN)

@@ -21,6 +21,8 @@ from edsl.language.pipeline import Pipeline
 from edsl.language.spec import as_pipeline
 from edsl.language.stage import Stage
 from edsl.numerics.dtypes import read_dtype, working_dtype
+from edsl.optim.foreign.build import build, parameters_for
+from edsl.optim.foreign.probe import probing
 from edsl.optim.state import state_tensors
 from edsl.step.checks import check_steppable
 from edsl.step.parts.matrices import Matrices
@@ -254,7 +256,7 @@ class _Share:
     def _stage(self, index: int) -> StageMemory:
         stage, label = self.pipeline.stages[index], self.pipeline.labels[index]
         if stage.moves_weights:
-            return StageMemory(label, stage.kind, _foreign_state(stage, self.shapes, self.dtype))
+            return StageMemory(label, stage.kind, foreign_state(stage, self.shapes, self.dtype))
         sizes: dict[str, int] = {}
         for name, shape in self.shapes.items():
             own = self.pipelines[name].stages[index]
@@ -279,16 +281,18 @@ def _elements(stage: Stage, shape: tuple[int, ...], matrices: Matrices | None) -
         yield name, max(1, len(parts)) if name in scalars else sum(sizes) if sizes else prod(shape)
 
 
-def _foreign_state(stage: Any, shapes: Shapes, dtype: torch.dtype) -> tuple[BufferMemory, ...] | None:
+def foreign_state(stage: Any, shapes: Shapes, dtype: torch.dtype = torch.float32) -> tuple[BufferMemory, ...] | None:
     """What another package's optimizer makes in a step on the meta device, or None where it can't take one."""
-    parameters = [
-        torch.empty(tuple(shape), dtype=dtype, device="meta", requires_grad=True) for shape in shapes.values()
+    named = [
+        (name, torch.empty(tuple(shape), dtype=dtype, device="meta", requires_grad=True))
+        for name, shape in shapes.items()
     ]
     try:
-        optimizer = stage.build(parameters)
-        for parameter in parameters:
-            parameter.grad = torch.empty_like(parameter)
-        optimizer.step()
+        with probing():
+            optimizer = build(stage, parameters_for(stage, named, kinds_in_names(shapes)))
+            for _, parameter in named:
+                parameter.grad = torch.empty_like(parameter)
+            optimizer.step(*([lambda: torch.zeros(())] if stage.stands_alone else []))
     except Exception:  # another package's optimizer may raise anything
         return None
     found: dict[tuple[str, str], int] = {}

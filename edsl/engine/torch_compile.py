@@ -131,7 +131,6 @@ def _under_torch_compile(function: Any, dynamic: bool) -> Callable[..., Any]:
 
 def _backend(module: torch.fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
     """torch's inductor, counted; where it can't compile, the graph as it stands."""
-    from torch._dynamo import lookup_backend
     from torch._dynamo.exc import RestartAnalysis
 
     asking, function = _running.get()
@@ -139,13 +138,28 @@ def _backend(module: torch.fx.GraphModule, inputs: list[Any]) -> Callable[..., A
     try:
         with compiling(asking.graphs + 1), warnings.catch_warnings():  # the compiler's warnings are about itself
             warnings.simplefilter("ignore")
-            compiled = lookup_backend("inductor")(module, inputs)
+            compiled = _by_inductor(module, inputs)
     except RestartAnalysis:  # not a failure: Dynamo traces once more
         raise
     except Exception as reason:  # any failure of the compiler leaves the eager graph, which is right
         graph, compiled = _Graph(_why(reason)), module.forward
     function.graphs.append(graph)
     return _noted(graph, compiled)
+
+
+def _by_inductor(module: torch.fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
+    """Compiled, and once more without fusion where that fails: torch 2.13 loses a row's mean that two loops read."""
+    from torch._dynamo import lookup_backend
+    from torch._inductor import config
+
+    inductor = lookup_backend("inductor")
+    try:
+        return inductor(module, inputs)
+    except Exception as reason:
+        if not str(reason).startswith("KeyError"):
+            raise
+    with config.patch(max_fusion_size=1):
+        return inductor(module, inputs)
 
 
 def _noted(graph: _Graph, call: Callable[..., Any]) -> Callable[..., Any]:

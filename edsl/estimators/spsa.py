@@ -77,6 +77,9 @@ class Spsa(Estimator):
     def gives_difference(self) -> bool:
         return self.common
 
+    def without_difference(self) -> Spsa:
+        return self.replace({"common": False})
+
     @property
     def copies(self) -> int:
         return int(self.common)  # the difference

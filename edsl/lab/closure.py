@@ -11,7 +11,11 @@ from torch import Tensor
 
 from edsl.language.pipeline import Pipeline
 
-_SECOND_ORDER = ("torch_optimizer.Adahessian",)  # differentiates the gradients that it is given
+_SECOND_ORDER = (  # which differentiate the gradients that they are given
+    "torch_optimizer.Adahessian",
+    "pytorch_optimizer.AdaHessian",
+    "pytorch_optimizer.SophiaH",
+)
 
 
 def closure_for(pipeline: Pipeline, optimizer: Any, *parts: Callable[[], Tensor]) -> Callable[[], Tensor]:
@@ -29,9 +33,9 @@ def closure_for(pipeline: Pipeline, optimizer: Any, *parts: Callable[[], Tensor]
         optimizer.zero_grad()
         values = []
         for loss in losses:
-            value = loss()
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), torch.enable_grad():  # some optimizers call it where grad is off
                 warnings.filterwarnings("ignore", message="Using backward\\(\\) with create_graph")
+                value = loss()
                 value.backward(create_graph=create_graph)
             values.append(value.detach())
         return torch.stack(values).sum() if len(values) > 1 else values[0]

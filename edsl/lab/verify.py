@@ -124,7 +124,7 @@ def _network_for(pipelines: tuple[Pipeline, Pipeline], mode: str, steps: int) ->
     for kind in (Network, MatrixNetwork):
         try:
             for pipeline in pipelines:
-                _optimizer(pipeline, kind().double(), mode, steps)
+                compile(pipeline, kind().double(), mode=mode, exclude=(), total_steps=steps)
         except ShapeError:
             continue
         except Exception:  # another package's optimizer may raise anything for a shape
@@ -169,7 +169,7 @@ def _batch(generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
 
 def _runner(pipeline: Pipeline, network: nn.Module, mode: str, steps: int) -> Callable[[tuple[Tensor, ...]], float]:
     """A function that takes one step on a batch and returns the loss."""
-    optimizer = _optimizer(pipeline, network, mode, steps)
+    optimizer: Any = compile(pipeline, network, mode=mode, exclude=(), total_steps=steps)
 
     def run(batch: tuple[Tensor, ...]) -> float:
         images, tokens, labels = batch
@@ -177,12 +177,6 @@ def _runner(pipeline: Pipeline, network: nn.Module, mode: str, steps: int) -> Ca
         return float(loss)
 
     return run
-
-
-def _optimizer(pipeline: Pipeline, network: nn.Module, mode: str, steps: int) -> Any:
-    alone = pipeline.update.moves_weights and len(pipeline.stages) == 2 and not pipeline.estimator.needs_closure
-    given: Any = list(network.parameters()) if alone else network  # which may not know names
-    return compile(pipeline, given, mode=mode, exclude=(), total_steps=steps)
 
 
 def _worst(networks: list[nn.Module], names: list[str], step: int) -> Parting:

@@ -210,9 +210,9 @@ class At(ABC):
         """(x + ε λ I)^(−exponent) of symmetric blocks, λ the largest eigenvalue of each."""
         return self.function("inverse_power", x, exponent, eps)
 
-    def eigenbasis(self, x: Value) -> Value:
-        """The eigenvectors of symmetric blocks as columns, largest eigenvalue first."""
-        return self.function("eigenbasis", x)
+    def eigenbasis(self, x: Value, count: int | None = None) -> Value:
+        """The eigenvectors of symmetric blocks as columns, largest eigenvalue first; all, or the first so many."""
+        return self.function("eigenbasis", x) if count is None else self.function("eigenbasis", x, count)
 
     def refined(self, basis: Value, x: Value) -> Value:
         """An eigenbasis refined towards that of x by one power iteration and a QR factorisation."""

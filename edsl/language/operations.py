@@ -53,6 +53,9 @@ OPERATIONS = {
     "exp": Operation("std::exp({0})", "tl.exp({0})", method="exp", latex=r"\exp"),
     "log": Operation("std::log({0})", "tl.log({0})", method="log", latex=r"\log"),
     "tanh": Operation("std::tanh({0})", "1 - 2 / (tl.exp(2 * {0}) + 1)", method="tanh", latex=r"\tanh"),
+    "atan2": Operation(
+        "std::atan2({0}, {1})", "atan2({0}, {1}).to({dtype})", method="arctan2", latex=r"\operatorname{atan2}"
+    ),
 }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from edsl.errors import OrderError
-from edsl.language.stage import Adaptor, BaseUpdate, Estimator, Stage, Wrapper
+from edsl.language.stage import BaseUpdate, Estimator, Stage, Wrapper
 
 ORDER = "the order is estimator | adaptors | base update | wrappers"
 MOST_STAGES = 64
@@ -61,10 +61,10 @@ def check_complete(stages: Sequence[Stage]) -> None:
 
 
 def _check_difference(estimator: Estimator, behind: Sequence[Stage]) -> None:
-    """spsa(common=True) has a difference to give: the first stage must be the E that averages it."""
-    if not (isinstance(behind[0], Adaptor) and behind[0].averages_difference):
+    """spsa(common=True) and grad_pair have a difference to give: the first stage must be one that reads it."""
+    if not behind[0].reads_difference:
         raise OrderError(
-            f"{estimator.name}(common=True) estimates the difference of gradients that E averages: put e(buffers=2) "
-            f"behind it, got {behind[0].name}",
+            f"{estimator} estimates the difference of gradients: put what reads it behind it, e(buffers=2) or a rule "
+            f"with difference(u, past), got {behind[0].name}",
             1,
         )

@@ -3,7 +3,7 @@
 text     = rule* spec                  rules as in edsl.language.rules.syntax.grammar
 spec     = stage ("|" stage)*          parentheses may group
 stage    = name | "direction(" stage ")" | name "(" key "=" literal, … ")"
-name     = a stage, a recipe, or torch.X / torch_optimizer.X
+name     = a stage, a recipe, or PACKAGE.X for an optimizer X of another package, such as torch.AdamW
 literal  = number | string | True | False | None | tuple of literals | schedule
 schedule = form "(" number, key "=" literal, … ")"     such as cosine(0.001, warmup=100); width and depth around it
 route    = "route(" (kind "=" branch | "(" string "," branch ")"), … ")"
@@ -26,7 +26,7 @@ from edsl.language.pipeline import Chain, Pipeline
 from edsl.language.registry.build import build, build_class
 from edsl.language.registry.lookup import is_stage, stage_class, stage_names
 from edsl.language.registry.recipes import RECIPES
-from edsl.language.registry.stages import FOREIGN, load
+from edsl.language.registry.stages import FOREIGN, PACKAGES, load
 from edsl.language.rules.calls import DIRECTION_SETS
 from edsl.language.rules.direction import direction_of
 from edsl.language.rules.syntax.tree import Place
@@ -38,7 +38,6 @@ from edsl.language.stage import BaseUpdate, Stage
 
 MOST_CHARACTERS = 100_000
 MOST_NESTING = 20
-FOREIGN_PACKAGES = ("torch", "torch_optimizer")
 
 
 def parse(text: str, stages: Iterable[type[Stage]] = ()) -> Pipeline:
@@ -259,12 +258,10 @@ class _Reader:
             return node.id
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             package = node.value.id
-            if package in FOREIGN_PACKAGES:
+            if package in PACKAGES:
                 return f"{package}.{node.attr}"
-            raise self.error(
-                f"a dotted name is an optimizer of {either(FOREIGN_PACKAGES)}, got {package}.{node.attr}",
-                self.column_of(node),
-            )
+            said = f"a dotted name is an optimizer of {either(PACKAGES)}, got {package}.{node.attr}"
+            raise self.error(said, self.column_of(node))
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             raise self.error(f"write a stage without quotes, got {shown(node.value)}", self.column_of(node))
         raise self.error(f"expected a stage such as e(alpha=-5), got {_what(node)}", self.column_of(node))

@@ -71,6 +71,11 @@ class Stage(Hyperparameters):
         return False
 
     @property
+    def reads_difference(self) -> bool:
+        """Whether the step asks at.difference of the gradient, which an estimator may give by itself."""
+        return False
+
+    @property
     def nonfinite_policy(self) -> str:
         """What to do if gradients aren't finite: "skip" the step, "raise", "zero" them, or "" for nothing."""
         return ""
@@ -208,8 +213,12 @@ class Estimator(Stage):
 
     @property
     def gives_difference(self) -> bool:
-        """Whether it estimates ∇f(θ_{k−1}) − ∇f(θ_{k−2}) by itself, for E to average."""
+        """Whether it estimates ∇f(θ_{k−1}) − ∇f(θ_{k−2}) by itself, for the stage behind it to read."""
         return False
+
+    def without_difference(self) -> Estimator:
+        """The same gradient, without a difference of its own."""
+        return self
 
     @property
     def equations(self) -> tuple[str, ...]:
@@ -237,11 +246,6 @@ class Adaptor(Stage):
     kind: ClassVar[str] = "adaptor"
     rank: ClassVar[int] = 1
     explores: ClassVar[bool] = False
-
-    @property
-    def averages_difference(self) -> bool:
-        """Whether it averages the difference of gradients, which an estimator may give by itself."""
-        return False
 
 
 @dataclasses.dataclass(frozen=True)

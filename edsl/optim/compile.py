@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from edsl.errors import EdslError
 from edsl.language.spec import as_pipeline
@@ -26,7 +26,7 @@ def compile(
 ) -> torch.optim.Optimizer:
     """The torch optimizer that a spec describes; see PipelineOptimizer for the arguments.
 
-    A foreign optimizer alone, such as "torch.AdamW(lr=0.001)", is that optimizer itself; with
+    A foreign optimizer alone, such as "torch.AdamW(lr=0.001)", is that optimizer itself, ready to train; with
     adaptors before it, it is stepped on what they make of the gradient.
 
     Raises:
@@ -54,11 +54,13 @@ def compile(
         raise EdslError(f"exclude does not apply to {update.name}; use param groups instead")
     if alone:
         tensors = {key: value for key, value in hyperparameters.items() if isinstance(value, Tensor)}
-        optimizer = update.build(params.parameters() if isinstance(params, nn.Module) else params, tensors)
+        optimizer = update.build(params, tensors)
         optimizer.pipeline = pipeline
         return optimizer
-    from edsl.optim.foreign import ForeignOptimizer
+    from edsl.optim.foreign.build import parameters_for, takes_flags
+    from edsl.optim.foreign.optimizer import ForeignOptimizer
 
-    climbs = maximize or bool(update.defaults().get("maximize"))
-    options = {"maximize": climbs, "total_steps": total_steps}
+    if takes_flags(update):
+        params = parameters_for(update, params, named=True)
+    options = {"maximize": maximize or bool(update.value_of("maximize")), "total_steps": total_steps}
     return ForeignOptimizer(params, spec, mode=mode, exclude=(), **options, **hyperparameters)

@@ -12,6 +12,7 @@ from torch import Tensor
 from edsl.errors import EdslError
 from edsl.groups.param_groups import route_in
 from edsl.language.pipeline import Pipeline
+from edsl.optim.foreign.modes import evaluating, has_modes
 
 
 def evaluated(
@@ -42,3 +43,37 @@ def in_place_of_trained(pairs: Iterable[tuple[Tensor, Tensor]]) -> Iterator[None
         with torch.no_grad():
             for parameter, weights in trained:
                 parameter.copy_(weights)
+
+
+@contextmanager
+def evaluation_weights(optimizer: Any) -> Iterator[None]:
+    """A context in which the parameters are the weights that an optimizer evaluates with, edsl's or another package's.
+
+    On exit the trained weights are restored, bit for bit. Of schedule-free optimizers, eval() and train() are called.
+
+    Example:
+        >>> import torch, edsl
+        >>> model = torch.nn.Linear(3, 1)
+        >>> with edsl.evaluation_weights(torch.optim.SGD(model.parameters())):  # which has no others
+        ...     _ = model(torch.ones(2, 3))
+    """
+    own = getattr(optimizer, "evaluation_weights", None)
+    if own is not None:
+        with own():
+            yield
+    elif has_modes(optimizer):
+        with evaluating_alone(optimizer):
+            yield
+    else:
+        yield
+
+
+@contextmanager
+def evaluating_alone(optimizer: Any) -> Iterator[None]:
+    """Inside, another package's optimizer is switched to evaluation; afterwards the parameters are as they were.
+
+    Its own way back from the weights to evaluate with rounds.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    with in_place_of_trained((parameter, parameter) for parameter in parameters), evaluating(optimizer):
+        yield

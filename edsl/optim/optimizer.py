@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -119,8 +119,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         defaults = {**plain_numbers(self._hyperparameters(pipeline)), **options_of(pipeline, exclude, maximize)}
         self.tensors = {k: v for k, v in hyperparameters.items() if k in pipeline.keys and isinstance(v, Tensor)}
         self.watchers: list[Callable[[list[Watched]], None]] = []
-        tensors = {key: value for key, value in self.tensors.items() if key in defaults}
-        super().__init__(params, {**defaults, **tensors})
+        super().__init__(params, defaults | {k: tensor for k, tensor in self.tensors.items() if k in defaults})
         self._check_groups()
 
     def _check_groups(self) -> None:
@@ -206,21 +205,22 @@ class PipelineOptimizer(torch.optim.Optimizer):
             raise EdslError("evaluation_weights() is already active: leave it before entering it again")
         self._evaluating = True
         try:
-            with in_place_of_trained(evaluated(self.pipeline, self.param_groups, self.state)):
+            with self._in_evaluation():
                 yield
         finally:
             self._evaluating = False
 
+    def _in_evaluation(self) -> AbstractContextManager[None]:
+        return in_place_of_trained(evaluated(self.pipeline, self.param_groups, self.state))
+
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with their own hyper-parameters; missing ones take the defaults.
 
-        If the pipeline has routes, the group uses the names of keyword arguments (lr, other_lr), and its
-        parameters form one group per route. If the optimizer was built from a module, tensors may
-        come without names: they get those of the module.
+        If the pipeline has routes, the group uses the names of keyword arguments (lr, other_lr), and its parameters
+        form one group per route. Bare tensors get the names of the module that the optimizer was built from, if any.
 
         Raises:
-            EdslError: for a value outside its domain, complex parameters, an exclusion without
-                names, or a parameter that no route takes.
+            EdslError: for a value outside its domain, complex parameters, an exclusion without names, a lack of routes.
         """
         before = len(self.param_groups)
         try:
@@ -283,9 +283,8 @@ class PipelineOptimizer(torch.optim.Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         self.engine.names.follow(self.param_groups)
-        names = ("mode", "pipeline", "kinds", "state_dtype", "tensors", "total_steps", "layers")
-        own = {key: getattr(self, key) for key in names}
-        return {**super().__getstate__(), **own}
+        own = ("mode", "pipeline", "kinds", "state_dtype", "tensors", "total_steps", "layers")
+        return {**super().__getstate__(), **{key: getattr(self, key) for key in own}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

@@ -57,8 +57,7 @@ def _named(optimizer: Any, seen: set[int]) -> Iterator[tuple[str, Tensor]]:
     """All tensors within reach of an optimizer, with their names; some perhaps several times."""
     seen.add(id(optimizer))
     for state in optimizer.state.values():
-        own = state.items() if isinstance(state, Mapping) else [("state", state)]
-        for name, value in own:
+        for name, value in _entries(state):
             if name not in _COUNTS:
                 yield from ((str(name), tensor) for tensor in _within(value, seen))
     for group in optimizer.param_groups:
@@ -71,6 +70,15 @@ def _named(optimizer: Any, seen: set[int]) -> Iterator[tuple[str, Tensor]]:
     for name, value in attributes:
         if name not in ("state", "param_groups", "defaults"):
             yield from ((name, tensor) for tensor in _within(value, seen))
+
+
+def _entries(state: Any) -> Iterator[tuple[Any, Any]]:
+    """The entries of a parameter's state, where some number the parts of the parameter those of each part."""
+    for name, value in state.items() if isinstance(state, Mapping) else [("state", state)]:
+        if isinstance(value, Mapping) and not isinstance(name, str):
+            yield from value.items()
+        else:
+            yield name, value
 
 
 def _within(value: Any, seen: set[int]) -> Iterator[Tensor]:

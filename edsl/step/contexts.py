@@ -59,8 +59,7 @@ class TorchContext(At):
         return x.sqrt() if isinstance(x, Tensor) else x**0.5  # the root of a size is a number
 
     def elementwise(self, name: str, *parts: Any) -> Any:
-        first, *rest = parts
-        return super().elementwise(name, first if isinstance(first, Tensor) else self._number(first), *rest)
+        return super().elementwise(name, *(part if isinstance(part, Tensor) else self._number(part) for part in parts))
 
     def _number(self, value: Any) -> Tensor:
         """A number or a size, as a scalar of the step."""
@@ -140,8 +139,8 @@ class TorchContext(At):
     def inverse_power(self, x: Tensor, exponent: Any, eps: Any) -> Tensor:
         return matrices.inverse_power(x, exponent, eps)
 
-    def eigenbasis(self, x: Tensor) -> Tensor:
-        return matrices.eigenbasis(x)
+    def eigenbasis(self, x: Tensor, count: int | None = None) -> Tensor:
+        return matrices.eigenbasis(x)[..., :count]
 
     def refined(self, basis: Tensor, x: Tensor) -> Tensor:
         return matrices.refined(basis, x)

@@ -79,11 +79,11 @@ def test_behind_e_schedulers_and_copies_reach_it():
 def test_missing_package_is_an_error_that_says_what_to_install(monkeypatch):
     import sys
 
-    from edsl.optim import packages
+    from edsl.optim.foreign import packages
 
-    packages._optimizers.cache_clear()
+    packages.optimizers_of.cache_clear()
     packages.optimizer_class.cache_clear()
     monkeypatch.setitem(sys.modules, "torch_optimizer", None)
     with pytest.raises(edsl.EdslError, match="pip install torch-optimizer"):
         edsl.parse("torch_optimizer.Lamb()")
-    packages._optimizers.cache_clear()
+    packages.optimizers_of.cache_clear()

@@ -118,6 +118,5 @@ def test_bad_input_is_one_line_and_code_2(words, said):
     assert len(err.strip().splitlines()) == 1
 
 
-def test_the_new_commands_import_no_torch():
+def test_certify_imports_no_torch():
     assert "torch" not in imported_by("certify", "sgd", "--condition", "10")
-    assert not {"torch", "scipy"} & imported_by("check-stability", "-5", "0.99", "--delay", "1")

@@ -26,6 +26,7 @@ from workers import (
     tensor_parallel_refusal,
     train,
 )
+from zoo_pipelines import TRAINS
 
 import edsl
 
@@ -89,6 +90,7 @@ OTHERS = [
     "grad | e | clip(norm=0.1) | route(matrix=muon | caution, other=lamb | lookahead)",
     "grad | e | torch.AdamW(lr=0.1)",
     "grad | route(matrix=shampoo(every=2, block=3), other=sgd)",
+    *(TRAINS[name] for name in ("nadam", "normuon", "prodigy")),
 ]
 
 

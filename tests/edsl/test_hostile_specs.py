@@ -1,6 +1,7 @@
 """A spec is data: whatever its text, it runs nothing and names nothing beyond what is registered."""
 
 import builtins
+import contextlib
 import copy
 import importlib
 
@@ -39,6 +40,11 @@ HOSTILE = [
     "torch_optimizer.lamb.Lamb",
     "torch_optimizer.lamb.os",
     "torch_optimizer.__builtins__",
+    "schedulefree.os",
+    "schedulefree.adamw_schedulefree",
+    "schedulefree.AdamWScheduleFree.__init__",
+    "heavyball.utils.os",
+    "bitsandbytes.optim.AdamW",
     "numpy.load('hacked')",
     "pickle.loads(b'x')",
     "subprocess.run('touch hacked')",
@@ -64,7 +70,8 @@ HOSTILE = [
     "sgd.__class__.__mro__",
     "''.join",
 ]
-MAY_BE_IMPORTED = {"edsl", "torch", "torch_optimizer", "difflib", "inspect", "hypothesis"}  # the last by its own hooks
+MAY_BE_IMPORTED = {"edsl", "torch", "torch_optimizer", "schedulefree", "difflib", "inspect"}
+MAY_BE_IMPORTED |= {"hypothesis"}  # by its own hooks
 
 
 @pytest.fixture
@@ -72,6 +79,8 @@ def imported(monkeypatch, tmp_path):
     """The modules that are asked for from here on, in an empty folder with a module to be tempted by."""
     for good in ("grad | e | route(matrix=muon, other=adamw)", "torch.AdamW(lr=0.1)", "torch_optimizer.Lamb(lr=0.1)"):
         edsl.parse(good)
+    with contextlib.suppress(edsl.EdslError):  # it may not be installed
+        edsl.parse("schedulefree.AdamWScheduleFree")
     with pytest.raises(edsl.EdslError):
         edsl.parse("nothing_of_the_kind")
     monkeypatch.chdir(tmp_path)
@@ -118,6 +127,6 @@ def test_a_hostile_text_in_a_checkpoint_is_an_edsl_error_that_changes_nothing(te
 
 @pytest.mark.parametrize("name", ["AdamW", "SGD", "LBFGS", "Muon"])
 def test_what_a_dotted_name_may_mean_is_an_optimizer_of_its_package(name):
-    from edsl.optim.packages import optimizer_class
+    from edsl.optim.foreign.packages import optimizer_class
 
     assert optimizer_class(f"torch.{name}") is getattr(torch.optim, name)

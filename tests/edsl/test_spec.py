@@ -51,7 +51,7 @@ ERRORS = {
     "grad || sgd": (6, "invalid syntax"),
     "alto(batch_size=0)": (5, "batch_size must be a whole number from 1"),
     "lamb(batch_size=64)": (5, "lamb: unknown argument 'batch_size'"),
-    "os.system(x=1)": (0, "a dotted name is an optimizer of torch or torch_optimizer, got os.system"),
+    "os.system(x=1)": (0, "a dotted name is an optimizer of torch, torch_optimizer, "),
     "__import__('os')": (0, "unknown stage '__import__'"),
     "torch.optim.Adam()": (0, "expected a stage such as e(alpha=-5), got an attribute"),
     "lambda: 1": (0, "expected a stage such as e(alpha=-5), got a lambda"),

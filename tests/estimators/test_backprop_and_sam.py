@@ -105,6 +105,7 @@ def test_sam_with_a_zero_gradient_or_a_zero_radius_perturbs_nothing():
         "spsa(samples=2, common=True) | e(buffers=2) | sgd",
         "hutchinson | adahessian",
         "sam | sgd",
+        "grad_pair | e(buffers=2) | sgd",
     ],
 )
 def test_evaluations_of_the_loss_are_those_it_states(spec):

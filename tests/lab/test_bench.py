@@ -14,7 +14,7 @@ from shell import run
 import edsl
 from edsl.errors import EdslError
 from edsl.lab.benchmarks import bench as bench_file
-from edsl.lab.benchmarks import peers, rounds
+from edsl.lab.benchmarks import rounds
 from edsl.lab.benchmarks import rules as rules_file
 from edsl.lab.benchmarks import schedule as schedule_file
 from edsl.lab.benchmarks.bench import bench, needed_memory
@@ -22,6 +22,7 @@ from edsl.lab.benchmarks.contender import Contender, Copy, Entry, Gradients, Pla
 from edsl.lab.benchmarks.first_step import FirstStep, TooSlow
 from edsl.lab.benchmarks.footprint import temporary_bytes
 from edsl.lab.benchmarks.schedule import scheduled_step
+from edsl.optim.foreign import packages
 
 CPU = Place("cpu", "float32")
 SHAPES = {"a.weight": (16, 8), "a.bias": (16,), "norm.weight": (16,)}
@@ -36,10 +37,10 @@ def own(tmp_path):
 
 @pytest.fixture
 def without_heavyball(monkeypatch):
-    peers._optimizers.cache_clear()
+    packages.optimizers_of.cache_clear()
     monkeypatch.setitem(sys.modules, "heavyball", None)
     yield
-    peers._optimizers.cache_clear()
+    packages.optimizers_of.cache_clear()
 
 
 def measured(*specs, params, against=(), **options):
@@ -77,7 +78,7 @@ def test_reference_keeps_its_place_where_it_is_named(own):
 
 def test_package_that_is_not_installed_is_named_and_no_error(own, without_heavyball):
     report = measured("sgd", params=own, against=["heavyball.AdamW"])
-    assert report.absent == ("heavyball.AdamW: heavyball is not installed",)
+    assert report.absent == ("heavyball.AdamW: heavyball is not installed: pip install heavyball",)
     assert [row.optimizer for row in report.rows] == ["sgd", "torch.AdamW"]
 
 

@@ -30,6 +30,7 @@ TRAINS = {  # each base update with E before it, at a learning rate of its own
     "muon": "emuon",
     "shampoo": "eshampoo",
     "soap": "esoap",
+    "galore": "grad | e | route(matrix=galore(lr=0.03, rank=8), other=adamw)",
     "route": "grad | e | route(head=lion(lr=0.001), matrix=muon, other=adamw) | caution | decay",
 }
 TRAINS_TOO = [

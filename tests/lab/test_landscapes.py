@@ -11,7 +11,7 @@ import torch
 
 from edsl.cli import main as cli
 from edsl.errors import EdslError
-from edsl.lab.claims import fig1, fig8
+from edsl.lab.claims import fig1, fig8, table1
 from edsl.lab.claims.claim import VERDICTS, judge
 from edsl.lab.landscapes.landscapes import LANDSCAPES, landscape, sampled
 from edsl.lab.landscapes.walks import Walk, covered, median_interval, sweep, tour, visits, walk
@@ -249,8 +249,12 @@ def test_verdict_is_the_number_of_tests_that_hold():
     assert [judge(True, True), judge(True, False), judge(False, False)] == list(VERDICTS)
 
 
+def test_signs_of_a_crossing_are_those_of_the_papers_table_1():
+    assert {what: signs for what, (signs, _) in table1.crossing().items()} == table1.PAPER
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("figure", [fig1, fig8])
+@pytest.mark.parametrize("figure", [fig1, fig8, table1])
 def test_quick_run_of_a_figure_gives_a_claim_with_pictures(figure, tmp_path):
     found = figure.run(tmp_path, quick=True)
     assert found.verdict in VERDICTS

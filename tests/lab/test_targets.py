@@ -5,10 +5,12 @@ import torch
 import write
 
 import edsl
-from edsl.lab.benchmarks import peers, targets
+from edsl.lab.benchmarks import targets
 from edsl.lab.benchmarks.peers import build_peer
 from edsl.lab.benchmarks.rounds import FEWEST, in_turn, ratios, spread
 from edsl.lab.benchmarks.targets import Contest, PlainMuon, Target, begun_with, hold, transformer
+from edsl.language.registry.stages import PACKAGES
+from edsl.optim.foreign import packages
 
 TINY = ((8, 16), (6, 4))
 
@@ -64,10 +66,10 @@ def test_whether_a_target_is_met_is_computed():
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch):
-    monkeypatch.setitem(peers.MODULES, "heavyball", "no_such_package")
-    peers._optimizers.cache_clear()
+    monkeypatch.setitem(PACKAGES, "heavyball", ("no_such_package", "heavyball"))
+    packages.optimizers_of.cache_clear()
     outcome = hold(Contest("tiny", TINY, (Target("sgd", "heavyball.Muon", 1.0),)), 3, 5.0)
-    peers._optimizers.cache_clear()
+    packages.optimizers_of.cache_clear()
     assert outcome.judged == ()
     assert outcome.absent[0].startswith("heavyball.Muon: heavyball ")
     assert "not measured: heavyball.Muon" in write.held_table(outcome)

@@ -17,6 +17,7 @@ RIGHT = [
     "@update\ndef h(u, *, lr=0.1, beta: decay = 0.9):\n    m = ema(m, u, beta)\n    return -lr * m\n\n"
     "grad | e(alpha=linear(-5, to=0)) | h(lr=depth(cosine(0.1, warmup=3, floor=0.1), by=0.5), beta=wsd(0.9, decay=0.2))",
     "@update\ndef f(u, *, lr=0.1):\n    r = ema(r, row_mean(u * u), 0.9)\n    return -lr * u / sqrt(r + 1e-8)\n\nf(lr=0.5)",
+    "@update\ndef s(u, *, lr=0.1):\n    c = c + total(abs(noise(u)))\n    x = weights(theta + clip(u, norm=1) + normal)\n    return -lr * u / c\n\ns",
 ]
 VOCABULARY = [
     *(
@@ -29,7 +30,22 @@ VOCABULARY = [
         "wsd",
     ),
     *("u", "theta", "g", "k", "lr", "m", "v", "hessian", "normal", "rows", "looks", "beta2", "delta", "x"),
-    *("sqrt", "ema", "norm", "mean", "where", "first", "every", "debias", "direction", "orthogonal", "product"),
+    *(
+        "sqrt",
+        "ema",
+        "norm",
+        "mean",
+        "where",
+        "first",
+        "every",
+        "debias",
+        "direction",
+        "orthogonal",
+        "product",
+        "total",
+        "weights",
+        "noise",
+    ),
     *("soap", "adam", "muon", "route", "guard", "clip", "grad", "alto", "e", "caution", "print", "open", "eval"),
     *("@update", "@adaptor", "@wrapper", "def", "return", "if", "else", "elif", "not", "and", "or", "lambda", "for"),
     *(

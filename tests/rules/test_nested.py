@@ -252,3 +252,35 @@ def test_updates_of_matrices_written_as_rules_are_the_classes_within_1e_12(name,
     _, _, expected = trajectory(own, "eager")
     _, _, found = trajectory(f"{MATRICES[name]}{ruled}", "eager")
     assert worst(found, expected) <= 1e-12
+
+
+SCHEDULED = """
+@update
+def inner(u, *, lr=0.1):
+    return sgd(u, lr=lr)
+
+@update
+def outer(u, *, lr=0.1):
+    return inner(u, lr=2 * lr) / 2
+
+"""
+
+
+@pytest.mark.parametrize("mode", ["eager", "compiled"])
+def test_stage_within_follows_the_schedule_of_the_rule(mode):
+    parameter = torch.nn.Parameter(torch.zeros(3, dtype=torch.float64))
+    optimizer = edsl.compile(f"{SCHEDULED}outer(lr=linear(1, to=0))", [parameter], mode=mode, total_steps=4)
+    passed = []
+    for _ in range(5):
+        before = parameter.detach().clone()
+        parameter.grad = torch.ones(3, dtype=torch.float64)
+        optimizer.step()
+        passed.append(float((before - parameter.detach())[0]))
+    assert passed == pytest.approx([0.75, 0.5, 0.25, 0, 0], abs=1e-12)
+
+
+def test_stage_within_checks_a_schedule_at_its_knots():
+    rule = "@update\ndef own(u, *, lr=0.1, b: number = 0.25):\n    return sgd(u, lr=lr, momentum={})\n\nown(b=linear(0.25, to=0.9))"
+    assert edsl.parse(rule.format("b"))
+    with pytest.raises(edsl.EdslError, match=r"momentum must lie in \[0, 1\), got 1.8"):
+        edsl.parse(rule.format("2 * b"))

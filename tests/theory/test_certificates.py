@@ -13,6 +13,7 @@ from edsl.lab.landscapes.cycles import run_cycle
 from edsl.theory.certificates.certificate import certified_rate, largest_certified
 from edsl.theory.certificates.cycle import cycle_at, first_cycle
 from edsl.theory.certificates.report import certify, describe
+from edsl.theory.stability.intervals import from_zero, stable_intervals
 from edsl.theory.systems.loop import loop_of
 
 EMA = "grad | e(alpha={}, beta1={}) | sgd(lr={}, momentum=0.9, average='ema')"
@@ -68,7 +69,8 @@ def sound(model: Model, condition: float, share: float, functions: int, seed: in
     """Whether ‖θ_k − θ*‖ ≤ C ρᵏ on random functions at a share of the certified step; False for nothing certified."""
     pipeline = edsl.parse(model.spec)
     loop = loop_of(pipeline)
-    top = certify(pipeline, condition).certified
+    near = from_zero(stable_intervals(loop))
+    top = largest_certified(loop, condition, min(near.high, 1e6)) if near else 0.0
     L = share * top
     found = certified_rate(loop, condition, L) if L else None
     if found is None:
@@ -99,8 +101,8 @@ def settings(seed, count, functions):
         done += sound(model, rng.choice((3.0, 20.0, 100.0)), share, functions, rng.randint(0, 10**6))
 
 
-def test_8_certified_settings_hold_on_random_convex_functions():
-    settings(1, 8, 4)
+def test_5_certified_settings_hold_on_random_convex_functions():
+    settings(1, 5, 3)
 
 
 @pytest.mark.slow
@@ -128,7 +130,7 @@ def test_cycle_repeats_in_the_optimizer_and_attracts_where_it_is_said_to(spec):
     assert found.shown.attracts
     for cycle in (found.shown, cycle_at(loop, found.system, 1000, 1.01 * found.first.curvature)):
         assert cycle.gradient_at(1 + 0j) == pytest.approx(cycle.gradient, abs=1e-12)
-        ran = run_cycle(pipeline, found.system, cycle, steps=1, rounds=25, mode="eager")
+        ran = run_cycle(pipeline, found.system, cycle, steps=1, rounds=25 if cycle.attracts else 1, mode="eager")
         assert ran.off_after_one < 1e-9
         if cycle.attracts:
             assert ran.off_after_push < 0.0095  # of 0.01, where the slowest mode is slow

@@ -12,11 +12,11 @@ from fractions import Fraction
 from typing import Any
 
 from edsl.errors import EdslError
-from edsl.language.context import NamedAt
+from edsl.language.context import Draws, NamedAt
 from edsl.language.pipeline import Pipeline
 from edsl.language.stage import Stage
 
-_KEEPS = ("sqrt", "norm", "mean", "row_mean", "column_mean", "abs", "neg", "transpose", "blocks", "whole", "filled")
+_KEEPS = ("sqrt", "norm", "mean", "total", "row_mean", "column_mean", "abs", "neg", "transpose", "blocks", "whole")
 _PURE = ("sign", "positive", "orthogonal", "eigenbasis", "refined", "equal", "either", "isfinite")
 _TINY = 1e-6  # a number that is added for safety alone
 _HUGE = 1e15  # a bound that stands for "what floats can hold"
@@ -165,7 +165,8 @@ class _DegreeAt(NamedAt):
         self.theta = Degree(t=Fraction(1))
         self.hessian = gradient / self.theta
         self.total_norm = gradient
-        self.normal = self.k = self.looks = self.rows = self.columns = Degree()
+        self.k = self.looks = self.rows = self.columns = Degree()
+        self.normals = Draws(lambda _: Degree())
         self.lr = 1.0
 
     def function(self, name: str, *arguments: Any) -> Any:

@@ -13,6 +13,8 @@ from edsl.theory.statements.momentum import reads_adaptors
 from edsl.theory.statements.relations import is_qhm, qhm_values, with_update
 from edsl.theory.systems.exploration import decimal, places_of_e
 
+_KNOWN = ("torch", "torch_optimizer")  # packages whose `momentum` is the decay of an average of gradients
+
 
 @dataclass(frozen=True)
 class Twin:
@@ -54,6 +56,10 @@ def linear_twin(pipeline: Pipeline, base: Pipeline) -> Twin:
         return _qhm(pipeline, alpha, beta1)
     changes: dict[str, float] = {}
     for route, branch in base.branches.items():
+        if branch.update.moves_weights and branch.update.name.partition(".")[0] not in _KNOWN:
+            return Twin(
+                None, f"what {branch.update.name} averages is its own affair: no momentum is known to be as slow"
+            )
         name = "momentum" if "momentum" in branch.keys else "beta2"
         whose = branch.update.name
         if not is_plain(branch.hyperparameters.get(name)):
@@ -86,9 +92,9 @@ def _qhm(pipeline: Pipeline, alpha: Fraction, beta1: Fraction) -> Twin:
 def _momentum(branch: Pipeline, name: str) -> Fraction:
     """The decay of a base update's average of gradients, edsl's or another package's; 0 where it has none."""
 
-    update = branch.update
+    update: Any = branch.update
     if update.moves_weights:
-        value = update.defaults().get("momentum")
+        value = update.value_of("momentum")
         return decimal(value) if isinstance(value, (int, float)) else Fraction(0)
     return decimal(branch.hyperparameters.get(name, 0.0)) if update.averages else Fraction(0)
 

@@ -182,7 +182,7 @@ class Writer(NamedAt):
             x, exponent, eps = self.text(parts[0]), self._in(parts[1], ATOM), self._in(parts[2], POWER)
             return f"({x} + {eps} λ₁({x}) I)^(−{exponent})"
         if operation == "eigenbasis":
-            return f"eigenvectors({self.text(parts[0])})"
+            return " leading ".join([*map(str, parts[1:]), f"eigenvectors({self.text(parts[0])})"])
         if operation == "refined":
             return f"qr({self.text(parts[1])} {self._in(parts[0], PRODUCT)})"
         return f"{operation}({', '.join(self.text(part) for part in parts)})"

@@ -12,7 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from edsl.lab.benchmarks.contender import Entry
 from edsl.lab.benchmarks.first_step import first_step
 from edsl.lab.benchmarks.parameter_sets import Shape, parameter_set
-from edsl.lab.benchmarks.peers import AbsentPackage, peer_class
+from edsl.lab.benchmarks.peers import peer_class
+from edsl.optim.foreign.packages import AbsentPackage
 from gpu_parts.run import Rotating, Row, Run, milliseconds, notes, spread, table
 
 TITLE = "Matrices"

@@ -19,7 +19,7 @@ from edsl.kernels.cuda import CudaKernels, Tile
 from edsl.lab.benchmarks.contender import Contender, Entry, Gradients, Place
 from edsl.lab.benchmarks.footprint import kernels
 from edsl.lab.benchmarks.parameter_sets import Shape
-from edsl.lab.benchmarks.peers import MODULES as PACKAGES
+from edsl.language.registry.stages import PACKAGES
 from edsl.optim.state import state_bytes
 
 Row = dict[str, Any]

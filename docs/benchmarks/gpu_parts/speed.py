@@ -11,7 +11,8 @@ from edsl.costs.memory import memory
 from edsl.kernels.cuda import Tile
 from edsl.lab.benchmarks.contender import Contender, Place
 from edsl.lab.benchmarks.parameter_sets import Shape, parameter_set
-from edsl.lab.benchmarks.peers import AbsentPackage, peer_class
+from edsl.lab.benchmarks.peers import peer_class
+from edsl.optim.foreign.packages import AbsentPackage
 from gpu_parts.run import (
     Rotating,
     Row,

@@ -19,13 +19,14 @@ from edsl.lab.benchmarks.contender import Contender, Copy, Entry, Gradients, Pla
 from edsl.lab.benchmarks.first_step import FirstStep, TooSlow, first_step
 from edsl.lab.benchmarks.footprint import kernels, temporary_bytes
 from edsl.lab.benchmarks.parameter_sets import Shape, parameter_set
-from edsl.lab.benchmarks.peers import AbsentPackage, peer_class
+from edsl.lab.benchmarks.peers import peer_class
 from edsl.lab.benchmarks.rounds import Spread, in_turn, ratios, spread, timed
 from edsl.lab.trials.device import free_memory, usable_device
 from edsl.language.rules.texts import has_rules, line_of
 from edsl.language.spec import parse
 from edsl.numerics.dtypes import read_dtype, working_dtype
 from edsl.optim.compile import compile
+from edsl.optim.foreign.packages import AbsentPackage
 from edsl.optim.state import state_bytes
 
 BASELINE = "torch.AdamW"  # fused, which all others are measured by

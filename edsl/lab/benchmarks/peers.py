@@ -4,28 +4,14 @@ from __future__ import annotations
 
 import ast
 import inspect
-import warnings
-from difflib import get_close_matches
-from functools import lru_cache
-from importlib import import_module
 from typing import Any
 
 import torch
 
-from edsl.errors import EdslError, brief, shown
-from edsl.optim.packages import optimizers_in
-
-MODULES = {  # of each package
-    "torch": "torch.optim",
-    "torch_optimizer": "torch_optimizer",
-    "pytorch_optimizer": "pytorch_optimizer",
-    "heavyball": "heavyball",
-}
-_PACKAGES = "torch, torch_optimizer, pytorch_optimizer or heavyball"
-
-
-class AbsentPackage(EdslError):
-    """A package that is not installed, or doesn't load."""
+from edsl.errors import EdslError, brief, either, shown
+from edsl.language.registry.stages import PACKAGES
+from edsl.optim.foreign.modes import to_training
+from edsl.optim.foreign.packages import optimizer_class
 
 
 def peer_class(name: str) -> Any:
@@ -40,15 +26,10 @@ def peer_class(name: str) -> Any:
         >>> peer_class("torch.AdamW").__module__
         'torch.optim.adamw'
     """
-    package, _, attribute = name.partition(".")
-    if package not in MODULES:
-        raise EdslError(f"{shown(name)} is no optimizer to measure against: write one as PACKAGE.NAME, of {_PACKAGES}")
-    known = _optimizers(package)
-    if attribute not in known:
-        near = get_close_matches(attribute, known, n=1)
-        some = f"did you mean {near[0]!r}?" if near else f"it has {len(known)}, such as {', '.join(list(known)[:4])}"
-        raise EdslError(f"{package} has no optimizer {shown(attribute)}; {some}")
-    return known[attribute]
+    if name.partition(".")[0] not in PACKAGES:
+        said = "is no optimizer to measure against: write one as PACKAGE.NAME, of"
+        raise EdslError(f"{shown(name)} {said} {either(PACKAGES)}")
+    return optimizer_class(name)
 
 
 def build_peer(name: str, parameters: list[torch.nn.Parameter]) -> Any:
@@ -64,7 +45,9 @@ def build_peer(name: str, parameters: list[torch.nn.Parameter]) -> Any:
     if bare.startswith("torch.") and "fused" in inspect.signature(kind.__init__).parameters:
         arguments = {"fused": True, **arguments}
     try:
-        return kind(parameters, **arguments)
+        optimizer = kind(parameters, **arguments)
+        to_training(optimizer)
+        return optimizer
     except Exception as reason:  # another package's constructor may raise anything
         how = "" if "(" in name else " with its defaults"
         raise EdslError(f"{name} can't be built{how}: {brief(reason, 200)}") from None
@@ -80,18 +63,3 @@ def _read(text: str) -> tuple[str, dict[str, Any]]:
         return bare, {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
     except (AttributeError, SyntaxError, ValueError):
         raise EdslError(f"{shown(text)} can't be read: write PACKAGE.NAME(key=value, …)") from None
-
-
-@lru_cache
-def _optimizers(package: str) -> dict[str, Any]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            module = import_module(MODULES[package])
-    except ModuleNotFoundError as reason:
-        if reason.name == package:
-            raise AbsentPackage(f"{package} is not installed") from None
-        raise AbsentPackage(f"{package} doesn't load: {brief(reason, 200)}") from None
-    except Exception as reason:  # as it loads, another package may raise anything
-        raise AbsentPackage(f"{package} doesn't load: {brief(reason, 200)}") from None
-    return optimizers_in(module)

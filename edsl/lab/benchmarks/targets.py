@@ -15,8 +15,8 @@ from torch import Tensor
 from edsl.lab.benchmarks.contender import Contender, Entry, Gradients, Place
 from edsl.lab.benchmarks.first_step import FirstStep, first_step
 from edsl.lab.benchmarks.parameter_sets import Shape
-from edsl.lab.benchmarks.peers import AbsentPackage
 from edsl.lab.benchmarks.rounds import Spread, in_turn, ratios, spread
+from edsl.optim.foreign.packages import AbsentPackage
 from edsl.optim.state import state_bytes
 
 WIDE = tuple((side, 4 * side) for side in (256, 512, 1024))

@@ -14,6 +14,7 @@ CLAIMS = {
     "fig3": ("edsl.lab.claims.fig3:run", "drift and sharpness by the sign of α"),
     "fig5": ("edsl.lab.claims.fig5:run", "ALTO over (β₁, α) at a large batch"),
     "fig8": ("edsl.lab.claims.fig8:run", "leaving the first minimum of f1 and f2"),
+    "table1": ("edsl.lab.claims.table1:run", "E averages the gradient's change, and adds it to the gradient"),
     "table3": ("edsl.lab.claims.table3:run", "ALTO above Lamb above Adam at large batches"),
     "table7": ("edsl.lab.claims.table7:run", "each part of ALTO matters"),
     "appendix-a": ("edsl.lab.claims.appendix_a:run", "E leaves plateaus sooner at a full batch"),

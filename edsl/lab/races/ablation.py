@@ -43,7 +43,5 @@ def ablation(spec: str) -> tuple[Entrant, ...]:
 
 
 def _without(pipeline: Pipeline, index: int) -> Pipeline:
-    estimator, *stages = pipeline.stages
-    if getattr(estimator, "gives_difference", False):
-        estimator = estimator.replace({"common": False})
-    return Pipeline((estimator, *stages[: index - 1], *stages[index:]))
+    _, *stages = pipeline.stages
+    return Pipeline((pipeline.estimator.without_difference(), *stages[: index - 1], *stages[index:]))

@@ -63,15 +63,13 @@ def _explores(stage: Stage) -> bool:
 def _without_e(pipeline: Pipeline) -> Pipeline:
     from edsl.updates.route import Route
 
-    estimator, update = pipeline.estimator, pipeline.update
-    if getattr(estimator, "gives_difference", False):  # a difference that only E reads
-        estimator = estimator.replace({"common": False})
+    update = pipeline.update
     base = update
     if isinstance(update, Route):
         routes = {name: tuple(part for part in chain.stages if not _explores(part)) for name, chain in update.branches}
         base = Route(tuple((name, Chain(stages)) for name, stages in routes.items()))
     stages = (base if stage is update else stage for stage in pipeline.stages[1:] if not _explores(stage))
-    return Pipeline((estimator, *stages))
+    return Pipeline((pipeline.estimator.without_difference(), *stages))  # which E alone reads
 
 
 def _twin(pipeline: Pipeline, base: Pipeline) -> Control | str:

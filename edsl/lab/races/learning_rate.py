@@ -14,6 +14,8 @@ DIGITS = 4  # of a tuned learning rate: what a person can type again
 def learning_rates(pipeline: Pipeline) -> dict[str, float]:
     """Every learning rate by its argument's name, such as lr and, behind routes, other_lr.
 
+    Another package's may be None or a word, which stands for a rule of its own; then it is none.
+
     Raises:
         EdslError: for an optimizer without one.
     """
@@ -21,17 +23,18 @@ def learning_rates(pipeline: Pipeline) -> dict[str, float]:
     for argument, (index, field) in pipeline.keys.items():
         if index == pipeline.update_index and (field == "lr" or field.endswith("_lr")):
             for route, branch in pipeline.branches.items():
-                if name := pipeline.name_in(route, argument):
-                    found[argument] = _value(branch, name)
+                name = pipeline.name_in(route, argument)
+                value = _value(branch, name) if name else None
+                if isinstance(value, (int, float)) and not isinstance(value, bool):
+                    found[argument] = float(value)
     if not found:
         raise EdslError(f"{pipeline.update.name} has no learning rate to tune; give --lr default")
     return found
 
 
-def _value(pipeline: Pipeline, name: str) -> float:
-
-    update = pipeline.update
-    return float(update.defaults()[name] if update.moves_weights else pipeline.hyperparameters[name])
+def _value(pipeline: Pipeline, name: str) -> Any:
+    update: Any = pipeline.update
+    return update.value_of(name) if update.moves_weights else pipeline.hyperparameters[name]
 
 
 def values_of(pipeline: Pipeline, names: Collection[str]) -> dict[str, Any]:
@@ -41,8 +44,9 @@ def values_of(pipeline: Pipeline, names: Collection[str]) -> dict[str, Any]:
         if name not in pipeline.keys:
             continue
         stage, argument = pipeline.owner_of(name)
-        foreign = stage is pipeline.update and pipeline.update.moves_weights
-        found[name] = pipeline.update.defaults()[argument] if foreign else getattr(stage, argument)
+        update: Any = pipeline.update
+        foreign = stage is update and update.moves_weights
+        found[name] = update.value_of(argument) if foreign else getattr(stage, argument)
     return found
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from statistics import mean
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from edsl.errors import EdslError, first_line
 from edsl.groups.exclusion import names_in_module
+from edsl.groups.routing import kinds_in_module
 from edsl.lab.closure import closure_for
 from edsl.lab.data.rows import Rows
 from edsl.lab.data.seeded import seeded
@@ -28,7 +28,8 @@ from edsl.lab.trials.setting import UNITS, Setting
 from edsl.lab.trials.trial import CHECKPOINTS, CURVE_POINTS, Trial
 from edsl.language.pipeline import Pipeline
 from edsl.optim.compile import compile
-from edsl.optim.optimizer import PipelineOptimizer
+from edsl.optim.evaluation import evaluation_weights
+from edsl.optim.foreign.build import parameters_for
 from edsl.optim.state import state_bytes
 
 
@@ -194,7 +195,7 @@ class Training:
 
     def _weights(self) -> Any:
         """Where the weights are those to evaluate with."""
-        return self.optimizer.evaluation_weights() if isinstance(self.optimizer, PipelineOptimizer) else nullcontext()
+        return evaluation_weights(self.optimizer)
 
     def _measuring(self) -> Any:
         if not self.setting.measures:
@@ -221,18 +222,18 @@ def fair_groups(pipeline: Pipeline, model: Any) -> Any:
     edsl's own leave biases and norms out of weight decay; another package's gets them in a group
     of their own, without decay, where it has any.
     """
-
-    update = pipeline.update
+    update: Any = pipeline.update
     if not update.moves_weights:
         return model
     spared = set(names_in_module(model, None))
     named = dict(model.named_parameters())
-    if "weight_decay" not in update.defaults() or not spared or len(spared) == len(named):
-        return list(named.values())
-    return [
-        {"params": [parameter for name, parameter in named.items() if name not in spared]},
-        {"params": [parameter for name, parameter in named.items() if name in spared], "weight_decay": 0.0},
-    ]
+    groups = [{"params": list(named.items())}]
+    if "weight_decay" in update.defaults() and spared and len(spared) < len(named):
+        parts: dict[bool, list[Any]] = {False: [], True: []}
+        for name, parameter in named.items():
+            parts[name in spared].append((name, parameter))
+        groups = [{"params": parts[False]}, {"params": parts[True], "weight_decay": 0.0}]
+    return parameters_for(update, groups, kinds_in_module(model))
 
 
 def _monitor(name: str, optimizer: Any) -> Any:

@@ -13,6 +13,8 @@ STAGES = {
     "grad": "edsl.estimators.backprop:Backprop",
     "spsa": "edsl.estimators.spsa:Spsa",
     "hutchinson": "edsl.estimators.hutchinson:Hutchinson",
+    "grad_pair": "edsl.estimators.grad_pair:GradPair",
+    "repel": "edsl.estimators.repel:Repel",
     "sam": "edsl.estimators.sam:Sam",
     "e": "edsl.adapters.exploration:Exploration",
     "clip": "edsl.adapters.clip:Clip",
@@ -33,6 +35,7 @@ STAGES = {
     "muon": "edsl.updates.muon:Muon",
     "shampoo": "edsl.updates.shampoo:Shampoo",
     "soap": "edsl.updates.soap:Soap",
+    "galore": "edsl.updates.galore:Galore",
     "route": "edsl.updates.route:Route",
     "caution": "edsl.wrappers.caution:Caution",
     "decay": "edsl.wrappers.decay:Decay",
@@ -40,7 +43,17 @@ STAGES = {
     "ema_weights": "edsl.wrappers.ema_weights:EmaWeights",
 }
 
+PACKAGES = {  # whose optimizers a spec may name: where those are, and what pip calls the package
+    "torch": ("torch.optim", "torch"),
+    "torch_optimizer": ("torch_optimizer", "torch-optimizer"),
+    "pytorch_optimizer": ("pytorch_optimizer", "pytorch-optimizer"),
+    "heavyball": ("heavyball", "heavyball"),
+    "schedulefree": ("schedulefree", "schedulefree"),
+    "bitsandbytes": ("bitsandbytes.optim", "bitsandbytes"),
+    "torchao": ("torchao.optim", "torchao"),
+}
 FOREIGN = "edsl.updates.foreign:foreign"  # what makes a stage of torch.AdamW(lr=0.01)
+ENTRY = "edsl.language.rules.zoo:zoo_class"  # what reads an entry of the zoo
 
 
 def load(place: str) -> Any:

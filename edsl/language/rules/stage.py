@@ -170,6 +170,10 @@ class RuleStage(Stage):
         return own or any(stage.needs_hessian for stage in self._nested)
 
     @property
+    def reads_difference(self) -> bool:
+        return "difference" in self.variant.path.words
+
+    @property
     def constant(self) -> tuple[str, ...]:
         found: dict[str, None] = {}
         for call, stage in zip(self.variant.calls, self._nested):

@@ -1,7 +1,8 @@
 """Texts: definitions of rules, and one last pipeline.
 
-A text's own definitions come first, then those of files that were loaded, then edsl's stages and plugins'. Only a text
-may define a name that is known otherwise: a record that carries its rules reads the same under any later edsl.
+A text's own definitions come first, then edsl's stages, files that were loaded, plugins, and the zoo. Only a text may
+define the name of a stage or a recipe: a record that carries its rules reads the same under any later edsl. A file may
+take the name of an entry of the zoo, so that a later zoo breaks nobody's rules.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from edsl.errors import EdslError
-from edsl.language.registry.lookup import is_stage, stage_class, stage_names
+from edsl.language.registry.lookup import is_stage, registered_names, stage_class, stage_names
 from edsl.language.registry.recipes import RECIPES
+from edsl.language.registry.zoo import SUFFIX
 from edsl.language.rules.classes import Outside, classes_of
 from edsl.language.rules.names import loaded_rules
 from edsl.language.rules.stage import RuleStage
@@ -23,7 +25,6 @@ from edsl.language.rules.syntax.source import Source
 from edsl.language.rules.syntax.tree import Definition
 
 MOST_RULES = 64
-SUFFIX = ".edsl"
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,12 @@ def has_rules(text: str) -> bool:
     return any(line.startswith(("@", "def ", "#")) for line in text.splitlines())
 
 
-def read_text(text: str, name: str = "") -> Text:
+def read_text(text: str, name: str = "", outside: Outside | None = None) -> Text:
     """A text with definitions.
 
     Args:
         name: of the file that holds it, for messages.
+        outside: the stages that it does not define; all that are known, unless they are given.
 
     Raises:
         SpecError: with line and caret.
@@ -70,7 +72,7 @@ def read_text(text: str, name: str = "") -> Text:
         definitions[definition.name] = definition
         if len(definitions) > MOST_RULES:
             source.refuse(f"a text has at most {MOST_RULES} rules", node)
-    rules = classes_of(definitions, source, OUTSIDE)
+    rules = classes_of(definitions, source, outside or OUTSIDE)
     if pipeline is None:
         return Text(rules, "", len(source.lines), source)
     line = "\n".join(source.lines[pipeline.lineno - 1 : pipeline.end_lineno])
@@ -133,8 +135,8 @@ def read_file(path: Any) -> str:
 
 
 def is_known(name: str) -> bool:
-    """Whether edsl or a plugin has a stage or a recipe of this name."""
-    return is_stage(name) or name in RECIPES
+    """Whether edsl or a plugin has a stage or a recipe of this name; the zoo's names are free for files to take."""
+    return name in registered_names() or name in RECIPES
 
 
 def revived(text: str, name: str, values: dict[str, Any], spared: bool) -> Any:

@@ -81,6 +81,7 @@ def _elementwise(name: str) -> Word:
 WORDS = {
     "sqrt": Word("at.sqrt({0})"),
     **{name: _elementwise(name) for name in ("abs", "exp", "log", "tanh")},
+    "atan2": Word('at.elementwise("atan2", {0}, {1})'),
     "sign": Word("at.sign({0})"),
     "positive": Word("at.positive({0})"),
     "finite": Word("at.finite({0})"),

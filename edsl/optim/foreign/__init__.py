@@ -1,0 +1,1 @@
+"""Other packages' optimizers: their classes, and E around them. Imports what edsl.optim may."""
