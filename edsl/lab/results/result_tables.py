@@ -65,7 +65,8 @@ def summary(race: Race, found: Results) -> ResultTable:
         columns["− baseline’s"] = [mean for mean, _ in differences]
         columns["95 % interval"] = [between for _, between in differences]
         judged = _family_wise if found.verdicts > 1 else _verdict
-        columns["verdict"] = [_verdict(race, row) if row.name == race.baseline else judged(race, row) for row in rows]
+        said = [_verdict(race, row) if row.name == race.baseline else judged(race, row) for row in rows]
+        columns["verdict"] = [word.partition(":")[0] for word in said]  # why is said in the sentences
     return _table(found, columns)
 
 
