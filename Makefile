@@ -21,7 +21,7 @@ test-all: $(VENV)/.installed-dev
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	rm -rf build/typing
+	rm -rf build  # what an older build left would be installed too
 	$(PIP) --no-deps --target build/typing .
 	$(BIN)/pyright
 

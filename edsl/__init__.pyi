@@ -362,13 +362,13 @@ def soap(
 
 def galore(
     *,
-    rank: int = 128,
     lr: _Number = 0.01,
     beta2: _Number = 0.9,
     beta3: _Number = 0.999,
     weight_decay: _Number = 0,
     eps1: _Number = 1e-08,
     scale: _Number = 0.25,
+    rank: int = 128,
     every: int = 200,
     side: Literal["left", "right"] = "left",
     split: Literal["auto", "none", "experts"] | tuple[str, ...] | tuple[int, ...] = "auto",
