@@ -236,8 +236,8 @@ def stand_in(name: str, *arguments: Any) -> Any:
     """A smooth function of this name, of all its arguments: the same only where name and arguments are."""
     total: Any = 0
     for place, argument in enumerate((0, *arguments)):
-        if isinstance(argument, (np.ndarray, np.generic)) and argument.dtype == bool:
-            argument = argument.astype(PRECISE)
+        if isinstance(argument, (bool, np.bool_)) or (isinstance(argument, np.ndarray) and argument.dtype == bool):
+            argument = np.asarray(argument, PRECISE)
         weight = 0.5 + crc32(f"{name} {place}".encode()) / 2**32
         if isinstance(argument, str):
             argument = crc32(argument.encode()) / 2**32
