@@ -121,7 +121,9 @@ def sharpness_command(
 def reproduce_command(
     names: Annotated[
         list[str],
-        typer.Argument(metavar="NAME…", help="fig1, fig3, fig5, fig8, table1, table3, table7, appendix-a, or all."),
+        typer.Argument(
+            metavar="NAME…", help="Claims: fig1, fig3, fig5, fig8, table1, table3, table7, appendix-a, or all."
+        ),
     ],
     quick: Annotated[bool, typer.Option("--quick", help="Few seeds and steps: a smoke test, not a result.")] = False,
     out: Annotated[Path, typer.Option("--out", help="Output folder, with one subfolder per claim.")] = Path(

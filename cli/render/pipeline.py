@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import cleandoc
 from typing import Any
 
 from rich.markup import escape
@@ -21,7 +22,7 @@ def print_pipeline(pipeline: dict[str, Any]) -> None:
     page.print(f"fingerprint {pipeline['fingerprint']}\n")
     for stage in pipeline["stages"]:
         if stage["about"]:
-            page.print(f"[bold]{escape(stage['stage'])}[/bold]: {escape(stage['about'])}\n", soft_wrap=True)
+            page.print(f"[bold]{escape(stage['stage'])}[/bold]: {escape(_paragraphs(stage['about']))}\n")
     table = Table()
     table.add_column("stage", overflow="fold")
     table.add_column("hyper-parameters", overflow="fold", min_width=_BROKEN)
@@ -98,6 +99,12 @@ def _messages(cost: dict[str, Any]) -> str:
     if cost["exchanged"]:
         sent.append(f"{cost['exchanged']:g} B per parameter exchanged")
     return f"; sharded over processes: {' and '.join(sent)}" if sent else ""
+
+
+def _paragraphs(text: str) -> str:
+    """A docstring whose paragraphs the page may break anew, but for what is set apart in them, such as formulas."""
+    parts = cleandoc(text).split("\n\n")
+    return "\n\n".join(part if "\n " in f"\n{part}" else part.replace("\n", " ") for part in parts)
 
 
 def print_explanation(explained: dict[str, Any]) -> None:
