@@ -177,6 +177,7 @@ class ForeignOptimizer(PipelineOptimizer):
                 if not key.startswith(prefix):
                     del group[key]
             group.update({key: value for key, value in theirs.items() if key not in ("params", "maximize")})
+            theirs["params"] = []  # it keeps no parameter alive that its group no longer has
         for parameter, state in lent:
             for key, value in inner.state.pop(parameter, {}).items():
                 if key != "step":
