@@ -84,14 +84,10 @@ def _drawn(plane: Any, asked: Asked) -> tuple[Any, str, str]:
     """(values, what they are, what is left white)."""
     if asked.of == "certified":
         assert asked.condition is not None  # check has seen to it
-        if not 1 < asked.condition < math.inf:
-            raise EdslError(f"--condition must be a number above 1, got {asked.condition:g}")
         label = f"the certified s = lr · L, condition {figure(asked.condition)}"
         return plane.certified(asked.condition), label, "none certified, or all"
     if asked.of == "rate":
         low, high = read_range(asked.spectrum or "", "--spectrum")
-        if not 0 < low <= high:
-            raise EdslError(f"--spectrum must be LOW:HIGH with 0 < LOW ≤ HIGH, got {low:g}:{high:g}")
         label = f"1 − worst rate, curvatures {figure(low)} to {figure(high)}"
         return 1 - plane.rate((low, high)), label, "diverges"
     return plane.sharpness(), "the largest stable s = lr · h", "none stable, or any"

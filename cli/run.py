@@ -55,10 +55,9 @@ def trained(race: Any, record: Any, folder: Path, running: Running, engine: Any)
     """Run what a record does not hold yet, and show how it goes; the race and its record as they ended."""
     from edsl.lab.executors.driver import run_until_decided
 
-    made = [engine]
     try:
         with race_progress() as watch:
-            return run_until_decided(race, record, lambda: made.pop() if made else engine_for(race, running), watch)
+            return run_until_decided(race, record, engine, watch, lambda: engine_for(race, running))
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted; continue with: edsl compare --resume --out {folder}") from None
 

@@ -58,7 +58,7 @@ class Totals:
 
     def asking(self, level: int) -> list[ParameterStep]:
         """The items that ask on a level."""
-        return [item for item in self._asking if item.plan.segments[self.number].totals_of(level)]
+        return [item for item in self._asking if self._asked(item.plan, level)]
 
     def norm_of(self, item: ParameterStep) -> Tensor | None:
         """The norm of what flows in, if an item's segment reads it."""
@@ -100,7 +100,7 @@ class Totals:
     def add_up(self, level: int, told: Sequence[tuple[ParameterStep, Sequence[Tensor]]]) -> None:
         """Sum what each item that asks on a level adds to its totals, in their order, over all processes."""
         addends: dict[Place, list[Tensor]] = {}
-        parts = [(item, i, part) for item, own in told for i, part in zip(self._numbers(item, level), own)]
+        parts = [(item, i, part) for item, own in told for i, part in zip(self._asked(item.plan, level), own)]
         wholes = summed([part for _, _, part in parts], [item.shards for item, _, _ in parts])
         for (item, i, _), whole in zip(parts, wholes):
             addends.setdefault(self._places[item.plan][i], []).append(whole)
@@ -108,11 +108,12 @@ class Totals:
             place: torch.stack([one.to(found[0].device) for one in found]).sum() for place, found in addends.items()
         }
         for plan, places in self._places.items():
-            for i in plan.segments[self.number].totals_of(level):
+            for i in self._asked(plan, level):
                 self._answers[plan][i] = sums[places[i]]
 
-    def _numbers(self, item: ParameterStep, level: int) -> list[int]:
-        return item.plan.segments[self.number].totals_of(level)
+    def _asked(self, plan: GroupPlan, level: int) -> list[int]:
+        """Which of its totals a plan asks for on a level."""
+        return plan.segments[self.number].totals_of(level)
 
     def _scope(self, plan: GroupPlan, stage: int) -> str:
         """Over whose parameters a stage of a plan asks."""

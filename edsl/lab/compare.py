@@ -135,13 +135,11 @@ def _further(more: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _run(chosen: Race, folder: Path, resume: bool, engine: str, jobs: int) -> Comparison:
-    made = [executor(engine, jobs)]  # bad options are refused before anything is written
+    first = executor(engine, jobs)  # bad options are refused before anything is written
     if resume and chosen.looks:
         chosen = _where_it_stopped(chosen, folder)
     record = open_record(chosen, folder, resume)
-    chosen, record = run_until_decided(
-        chosen, record, lambda: made.pop() if made else executor(engine, jobs), lambda _: None
-    )
+    chosen, record = run_until_decided(chosen, record, first, lambda _: None, lambda: executor(engine, jobs))
     return Comparison(chosen, results(chosen, record.finished), folder, tuple(record.finished))
 
 

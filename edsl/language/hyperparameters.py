@@ -9,8 +9,16 @@ from typing import Any, ClassVar
 
 from edsl.errors import FieldError, shown
 from edsl.language.domain import plain
+from edsl.language.schedules.group import SCALES, TEXTS, TOTAL
 from edsl.language.schedules.layerwise import Layerwise, carried, is_plain, scheduled_in, without_scales
 from edsl.language.schedules.schedule import ArgumentError, Schedule, Scheduled
+
+GROUP_KEYS = frozenset(  # what param groups and calls hold beside hyper-parameters, which can't be called so
+    (
+        *("params", "param_names", "pipeline", "stages", "exclude", "maximize", "route", "nominal_lr"),
+        *("calls", "nonfinite_steps", "batch_size", TEXTS, TOTAL, SCALES),
+    )
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -58,6 +58,14 @@ BAD = {
     "a number": (GOOD.replace('"scale"', "5"), "needs a name such as 'smooth', got 5"),
     "edsl's name": (GOOD.replace('"scale"', '"lamb"'), "the name 'lamb' is taken; give Scale another"),
     "one name twice": (GOOD + GOOD[GOOD.index("@dataclass") :].replace("Scale", "Other"), "the name 'scale' is taken"),
+    "a stage's attribute": (
+        GOOD.replace("by: float", "place: float"),
+        "line 18: Scale: a hyper-parameter can't be called",
+    ),
+    "a key of layers": (
+        GOOD.replace("by: float", "scales: float"),
+        "line 18: Scale: a hyper-parameter can't be called",
+    ),
     "a group's key": (GOOD.replace("by: float", "params: float"), "line 18: Scale: a hyper-parameter can't be called"),
     "no step": (GOOD[: GOOD.index("    def step")], "line 14: Scale: it needs step(self, x, memory, at)"),
     "no evaluate": (GOOD.replace("Scale(Adaptor)", "Scale(Estimator)"), "an estimator needs evaluate(self, oracle)"),

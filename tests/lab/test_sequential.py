@@ -123,7 +123,7 @@ def test_more_seeds_than_anyone_has_are_none():
 
 
 def settled(chosen, folder):
-    return run_until_decided(chosen, open_record(chosen, folder, False), Serial, lambda _: None)
+    return run_until_decided(chosen, open_record(chosen, folder, False), Serial(), lambda _: None, Serial)
 
 
 def test_a_race_stops_at_the_first_look_that_decides_and_resumes_to_the_same(tmp_path):

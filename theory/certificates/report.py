@@ -12,6 +12,7 @@ from edsl.language.pipeline import Pipeline
 from edsl.theory.certificates.certificate import Certificate, best_rate, certified_rate, converges, largest_certified
 from edsl.theory.certificates.cycle import LONGEST, Cycle, cycle_at, first_cycle
 from edsl.theory.certificates.saturation import CLAMPED, without_clamp
+from edsl.theory.stability.conditions import check_condition
 from edsl.theory.stability.intervals import from_zero, stable_intervals
 from edsl.theory.systems.loop import Loop, loop_of_system
 from edsl.theory.systems.state_space import StateSpace, of_pipeline
@@ -62,8 +63,7 @@ def certify(pipeline: Pipeline, condition: float, smoothness: float = 1.0) -> Ce
         NotLinear: for a stage that has no linear model and no sector, by name.
         EdslError: for numbers outside their domains, and a pipeline that does not move.
     """
-    if not (math.isfinite(condition) and condition > 1):
-        raise EdslError(f"--condition must be a number above 1, got {plain(condition)}")
+    check_condition(condition)
     if not (math.isfinite(smoothness) and smoothness > 0):
         raise EdslError(f"--smoothness must be a number above 0, got {plain(smoothness)}")
     linear = without_clamp(pipeline)

@@ -15,7 +15,7 @@ import numpy as np
 
 from edsl.language.pipeline import Pipeline
 from edsl.theory.design.objective import Objective
-from edsl.theory.stability.conditions import PLAIN, Gradients
+from edsl.theory.stability.conditions import PLAIN, Gradients, check_condition, check_spectrum
 from edsl.theory.systems.polynomial import power_gain
 
 _LEAST, _MOST, _SCAN, _HALVINGS = 1e-6, 1e6, 150, 30  # of lr times curvature
@@ -60,6 +60,7 @@ class Plane:
 
     def certified(self, condition: float) -> Any:
         """The largest s = lr · L up to which a grid of angles certifies functions of a condition; 0 for none."""
+        check_condition(condition)
         free, gain = self._polynomials
         z = np.exp(
             1j * np.concatenate([np.geomspace(1e-5, np.pi, _ANGLES), np.linspace(np.pi / _ANGLES, np.pi, _ANGLES)])
@@ -80,6 +81,7 @@ class Plane:
 
     def rate(self, spectrum: tuple[float, float], points: int = 48) -> Any:
         """The worst rate over a spectrum."""
+        check_spectrum(spectrum)
         objective = Objective(self.pipeline, self.names, spectrum, self.gradients)
         return objective.worst(self._points, points).reshape(len(self.y), len(self.x))
 

@@ -6,11 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from edsl.errors import EdslError
 from edsl.language.pipeline import Pipeline
 from edsl.theory.design.objective import Objective
 from edsl.theory.design.search import best_values, free_names, worst_of
-from edsl.theory.stability.conditions import PLAIN, Gradients
+from edsl.theory.stability.conditions import PLAIN, Gradients, check_spectrum
 from edsl.theory.systems.exploration import places_of_e
 from edsl.theory.text.figure import figure
 
@@ -30,9 +29,8 @@ def design(
         NotLinear: for a stage that has no linear model, by name.
     """
     gradients.check()
+    check_spectrum(spectrum)
     low, high = spectrum
-    if not (0 < low <= high and math.isfinite(high)):
-        raise EdslError(f"--spectrum must be LOW:HIGH with 0 < LOW ≤ HIGH, got {low:g}:{high:g}")
     names = free_names(pipeline, over)
     objective = Objective(pipeline, names, spectrum, gradients)
     own = {name: float(pipeline.hyperparameters[name]) for name in names}

@@ -60,6 +60,19 @@ class Gradients:
 PLAIN = Gradients()
 
 
+def check_condition(condition: float) -> None:
+    """Raises EdslError unless it is κ = L/m of some functions, above 1."""
+    if not 1 < condition < math.inf:
+        raise EdslError(f"--condition must be a number above 1, got {plain(condition)}")
+
+
+def check_spectrum(spectrum: tuple[float, float]) -> None:
+    """Raises EdslError unless it is the least and the largest of some curvatures above 0."""
+    low, high = spectrum
+    if not 0 < low <= high < math.inf:
+        raise EdslError(f"--spectrum must be LOW:HIGH with 0 < LOW ≤ HIGH, got {low:g}:{high:g}")
+
+
 @dataclass(frozen=True)
 class Stability:
     """Where a pipeline converges.

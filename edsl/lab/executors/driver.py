@@ -54,20 +54,20 @@ def run(race: Race, record: Record, executor: Executor, watch: Callable[[Progres
 
 
 def run_until_decided(
-    race: Race, record: Record, executor: Callable[[], Executor], watch: Callable[[Progress], None]
+    race: Race, record: Record, executor: Executor, watch: Callable[[Progress], None], again: Callable[[], Executor]
 ) -> tuple[Race, Record]:
     """Run a race; one that looks stops at the first look at which every verdict is decided. Both as they ended.
 
     Args:
-        executor: makes one, which each stretch between two looks uses up.
+        executor: up to the first look. again: makes another, for each stretch between two looks uses one up.
     """
-    run(race, record, executor(), watch)
+    run(race, record, executor, watch)
     for seeds in (look for look in race.looks if look > race.seeds):
         if is_decided(results(race, record.finished), race.baseline):
             break
         race = replace(race, seeds=seeds)
         record = open_record(race, record.folder, resume=True)
-        run(race, record, executor(), watch)
+        run(race, record, again(), watch)
     return race, record
 
 

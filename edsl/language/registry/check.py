@@ -12,15 +12,11 @@ from typing import Any
 from weakref import WeakSet
 
 from edsl.errors import EdslError, brief, shown
+from edsl.language.hyperparameters import GROUP_KEYS
 from edsl.language.reductions import AnalysisContext, ReductionDepth
 from edsl.language.registry.blame import blamed, explained, is_about_letters, is_authored, is_of_tensors, wrong
 from edsl.language.stage import Adaptor, BaseUpdate, Estimator, Stage, Wrapper
 
-# What param groups and calls hold beside hyper-parameters.
-_TAKEN = (
-    *("params", "param_names", "pipeline", "stages", "exclude", "maximize", "route", "nominal_lr"),
-    *("calls", "nonfinite_steps", "batch_size"),
-)
 _WITHIN = {Estimator: "{} | sgd", Adaptor: "grad | {} | sgd", BaseUpdate: "{}", Wrapper: "sgd | {}"}
 _checked: WeakSet[type[Stage]] = WeakSet()
 
@@ -45,6 +41,7 @@ def _check_fields(kind: type[Stage]) -> None:
         raise wrong(kind, f"it needs a name such as 'smooth', got {shown(name)}")
     if "__dataclass_fields__" not in vars(kind):
         raise wrong(kind, "it needs @dataclass(frozen=True) above it")
+    base = next((known for known in _WITHIN if issubclass(kind, known)), Stage)
     for field in fields(kind):
         domain = field.metadata.get("domain")
         if not callable(getattr(domain, "read", None)):
@@ -54,7 +51,7 @@ def _check_fields(kind: type[Stage]) -> None:
                 f"{field.name}: float = field({_default(field)}, Number()), both from edsl.stage",
                 field.name,
             )
-        if field.name in _TAKEN or any(field.name in vars(base) for base in (Stage, *_WITHIN)):
+        if field.name in GROUP_KEYS or hasattr(base, field.name):
             raise wrong(kind, f"a hyper-parameter can't be called {field.name}; choose another name", field.name)
     loose = next((key for key, value in vars(kind).items() if isinstance(value, Field)), None)
     if loose is not None:

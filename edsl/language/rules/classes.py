@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 from edsl.errors import EdslError, FieldError, nearest
 from edsl.language.arguments import stands_for
 from edsl.language.domain import Domain, Whole
+from edsl.language.hyperparameters import GROUP_KEYS
 from edsl.language.reductions import asks_of_all
 from edsl.language.rules.calls import Call, Variant
 from edsl.language.rules.code import folded
@@ -30,13 +31,10 @@ from edsl.language.schedules.reading import SCHEDULES
 from edsl.language.stage import BaseUpdate, Estimator, Stage, Wrapper
 
 MOST_STAGES = 64  # of a rule with all that it runs
-TAKEN = frozenset(  # what calls and param groups hold beside hyper-parameters
-    (
-        *("params", "param_names", "pipeline", "stages", "exclude", "maximize", "route", "nominal_lr", "schedules"),
-        *("calls", "nonfinite_steps", "batch_size", "mode", "spec", "state_dtype", "differentiable", "total_steps"),
-        *("initial_lr", "max_lr", "min_lr", "capturable", "foreach", "fused", "model", "self", "step", "scales"),
-    )
-)
+TAKEN = GROUP_KEYS | {  # and what other packages write into groups, or a call may be given
+    *("mode", "spec", "state_dtype", "differentiable", "initial_lr", "max_lr", "min_lr"),
+    *("capturable", "foreach", "fused", "model", "self", "step"),
+}
 
 
 @dataclass(frozen=True)
