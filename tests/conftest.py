@@ -23,6 +23,19 @@ def _seeded() -> Iterator[None]:
     torch.compiler.reset()
 
 
+@pytest.fixture(autouse=True)
+def _own_stages() -> Iterator[None]:
+    """What a test loads, rules and plugins, is gone with it."""
+    from edsl.language.registry.plugins import loaded
+    from edsl.language.rules.names import loaded_rules
+
+    held = [(known, dict(known)) for known in (loaded_rules(), loaded())]
+    yield
+    for known, before in held:
+        known.clear()
+        known.update(before)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What shares started processes, or packages that load for seconds, runs in one worker."""

@@ -9,19 +9,9 @@ import edsl
 from edsl.language.registry.lookup import registered_names
 from edsl.language.registry.recipes import RECIPES
 from edsl.language.registry.zoo import zoo_names, zoo_text
-from edsl.language.rules.names import loaded_rules
 from edsl.language.rules.zoo import zoo_class
 
 MINE = "@update\ndef nadam(u, *, lr=0.5):\n    return -lr * sign(u)\n"
-
-
-@pytest.fixture
-def own_rules():
-    """What files have brought, as it was before."""
-    before = dict(loaded_rules())
-    yield loaded_rules()
-    loaded_rules().clear()
-    loaded_rules().update(before)
 
 
 @pytest.mark.parametrize("name", zoo_names())
@@ -61,7 +51,7 @@ def test_a_text_reads_its_own_definition_first():
     assert pipeline.line == "grad | nadam(lr=0.1)"
 
 
-def test_a_file_may_take_the_name_of_an_entry_but_not_edsls(own_rules, tmp_path):
+def test_a_file_may_take_the_name_of_an_entry_but_not_edsls(tmp_path):
     (tmp_path / "nadam.edsl").write_text(MINE)
     edsl.load_rules(tmp_path)
     assert edsl.parse("nadam").line == "grad | nadam(lr=0.5)"
