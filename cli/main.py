@@ -114,6 +114,45 @@ def list_command(
     (zoo_catalogue if zoo else catalogue)(as_json)
 
 
+@command("doctor")
+def doctor_command(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Examine this machine for edsl: versions, compilers, GPU, caches, and steps beside a reference.
+
+    Compiles a few pipelines, in about ten seconds. Its output is what a bug report needs.
+
+    Exit codes: 0 it works, 1 something fails, with what to do about it.
+
+    Example: edsl doctor
+    """
+    from edsl.cli.doctor import doctor
+
+    doctor(as_json)
+
+
+@command("convert")
+def convert_command(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="Checkpoint of torch.save, which is only read.")],
+    target: Annotated[Path, typer.Argument(metavar="NEW", help="File to write; it must not exist yet.")],
+    at: Annotated[
+        str, typer.Option(metavar="KEY.KEY…", help="Where in FILE the optimizer's state_dict is, if it holds several.")
+    ] = "",
+    optimizer: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Class of torch.optim, where FILE doesn't tell: AdamW, ….")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Steps taken so far, for SGD and Muon, which don't count them.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Convert a checkpoint of torch.optim to edsl's, or edsl's to torch's: the steps that follow are the same.
+
+    Converts AdamW, Adam, SGD, RMSprop, Muon, NAdam, RAdam and Adamax. What else FILE holds stays as it is.
+
+    Example: edsl convert checkpoint.pt converted.pt --at optimizer
+    """
+    from edsl.cli.convert import convert
+
+    convert(source, target, at, optimizer, steps, as_json)
+
+
 command("check-stability", context_settings=_TAKES_NEGATIVE_NUMBERS)(analysis.check_stability_command)
 command("certify")(analysis.certify_command)
 command("design")(analysis.design_command)

@@ -176,12 +176,12 @@ def ablate_command(options: Options, spec: OneSpec = None) -> None:
 
 
 def new_command(
-    kind: Annotated[str, typer.Argument(metavar="task", help="What to write: a task.")],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the file, NAME.py.")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="What to write: a stage, a rule or a task.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the file: NAME.py, or NAME.edsl for a rule.")],
 ) -> None:
-    """Write a file to begin with: a task of your own, which runs as it is.
+    """Write a file to begin with, and its test: a stage, a rule or a task of your own, which run as they are.
 
-    Example: edsl new task mytask, then: edsl compare alto lamb --task mytask.py
+    Example: edsl new rule myrule, then: edsl show @myrule.edsl, and pytest test_myrule.py
     """
     from edsl.cli.new import new
 

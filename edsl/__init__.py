@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         Muon,
     )
     from edsl.optim.compile import compile
+    from edsl.optim.conversion.convert import convert
     from edsl.optim.evaluation import evaluation_weights
     from edsl.optim.optimizer import PipelineOptimizer
 
@@ -53,6 +54,7 @@ _PLACES = {
     "Task": "edsl.lab.tasks.task:Task",
     "compare": "edsl.lab.compare:compare",
     "compile": "edsl.optim.compile:compile",
+    "convert": "edsl.optim.conversion.convert:convert",
     "direction": "edsl.language.rules.direction:direction",
     "evaluation_weights": "edsl.optim.evaluation:evaluation_weights",
     "load_plugin": "edsl.language.registry.plugins:load_plugin",
@@ -89,6 +91,7 @@ __all__ = [
     "Task",
     "compare",
     "compile",
+    "convert",
     "direction",
     "evaluation_weights",
     "load_plugin",

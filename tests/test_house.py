@@ -67,7 +67,7 @@ EXTERNAL = {
             "edsl.kernels",
             "edsl.engine",
         ),
-        *("edsl.optim", "edsl.costs", "edsl.lab", "edsl.cli.landscape"),
+        *("edsl.optim", "edsl.costs", "edsl.lab", "edsl.cli.landscape", "edsl.cli.templates"),
     ),
     "torch_optimizer": ("edsl.optim",),
     "triton": ("edsl.kernels",),

@@ -71,7 +71,7 @@ def kept(key: str, name: str, make: Callable[[Path], None], load: Callable[[Path
 
 
 def _kept_in(folder: Path, key: str, name: str, make: Callable[[Path], None], load: Callable[[Path], T]) -> T:
-    _prepare(folder)
+    prepare(folder)
     entry = folder / key
     if _is_there(entry) and not _is_whole(entry, name):
         warnings.warn(f"{entry} was damaged: compiling it again", EdslWarning, stacklevel=2)
@@ -86,7 +86,7 @@ def _kept_in(folder: Path, key: str, name: str, make: Callable[[Path], None], lo
         raise UnusableCache(f"{entry / name} can't be loaded ({brief(reason, 200)})") from reason
 
 
-def _prepare(folder: Path) -> None:
+def prepare(folder: Path) -> None:
     """Make the folder where it is missing; raises UnusableCache where it can't be trusted."""
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o755)

@@ -2,7 +2,6 @@
 
 import json
 import pickle
-import runpy
 import sys
 import warnings
 from pathlib import Path
@@ -13,13 +12,13 @@ from shell import run
 
 import edsl
 from edsl.cli.report import report
+from edsl.cli.templates.task import task as circle
 from edsl.lab.executors.driver import run_to_end
 from edsl.lab.executors.engines import executor
 from edsl.lab.races.build import open_record, race, race_from
 from edsl.lab.races.record import read_configuration
 from edsl.lab.tasks import own
 from edsl.lab.tasks.catalogue import task as task_named
-from edsl.lab.tasks.template import task as circle
 
 TASKS = Path(__file__).parents[2] / "docs" / "tasks"
 FILES = ["digits_cnn", "text_classifier", "lightning_module"]
@@ -352,35 +351,13 @@ def test_a_package_registers_a_task(tmp_path, monkeypatch):
         own.installed.cache_clear()
 
 
-def test_the_template_runs_and_is_not_overwritten(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    code, out, err = run("new", "task", "mytask")
-    assert (code, err) == (0, "")
-    assert "edsl compare alto lamb --task mytask.py" in out
-    assert isinstance(runpy.run_path("mytask.py")["task"], edsl.Task)
-    code, out, err = run("compare", "mytask.py", "adam(lr=0.01)", "sgd", "--steps", "9", "--seeds", "3", "--jobs", "1")
-    assert code == 0, err
-    assert out.startswith("mytask (mlp), batch 64, 9 steps")
-    for words, message in (
-        (("new", "task", "mytask"), "mytask.py exists already; choose another name"),
-        (("new", "task", "no/where/a"), "can't write no/where/a.py: No such file"),
-        (("new", "task", "my-task"), "name a file by letters, digits and _, such as mytask, got 'my-task'"),
-        (("new", "stage", "x"), "edsl new writes a task, got 'stage'"),
-        (("compare", "mytask.py", "sgd", "--task", "digits"), "the task is given twice: mytask.py, and --task digits"),
-    ):
-        code, out, err = run(*words)
-        assert (code, out) == (2, "")
-        assert message in err
-        assert len(err.splitlines()) == 1
-
-
 def test_the_template_learns():
     found = edsl.compare(["adam(lr=0.01)"], task=circle, seeds=1)
     (row,) = found.results.rows
     assert row.test_accuracy is not None
     assert row.test_accuracy.mean > 0.9
     assert found.race.source is not None
-    assert found.race.source.place == "edsl.lab.tasks.template:task"
+    assert found.race.source.place == "edsl.cli.templates.task:task"
 
 
 def test_a_result_prints_a_table_and_holds_trials_and_a_report(tmp_path):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -18,9 +20,20 @@ _UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)  #
 
 
 def folder() -> Path:
-    """$XDG_CACHE_HOME/edsl, or ~/.cache/edsl."""
+    """$XDG_CACHE_HOME/edsl, or ~/.cache/edsl; for a user without a home a folder of this process alone."""
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "edsl"
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "edsl"
+    except RuntimeError:  # a user without a home
+        return _private_folder()
+
+
+@cache
+def _private_folder() -> Path:
+    """Gone when the process ends."""
+    held = tempfile.TemporaryDirectory(prefix="edsl-")
+    atexit.register(held.cleanup)
+    return Path(held.name)
 
 
 def kept(name: str, make: Callable[[], Arrays]) -> Arrays:

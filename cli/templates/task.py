@@ -1,4 +1,4 @@
-"""A task of your own: `edsl compare alto lamb --task FILE` races optimizers on it.
+"""A task of your own: `edsl compare alto lamb --task my_task.py` races optimizers on it.
 
 The file is run when a race names it: keep what takes long inside the functions. A race records its text and a hash of
 its data, and refuses to go on once either has changed.
