@@ -3,7 +3,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all lint stubs compatibility bench gpu reproduction suite zoo clean
+.PHONY: help demo test test-all texts lint stubs package compatibility bench gpu reproduction suite zoo clean
+
+## help: what make can do
+help:
+	@sed -n 's/^## \([a-z-]*\): \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-22s %s\n", $$1, $$2}'
 
 ## demo: set up, then race ALTO, Lamb, AdamW and another package's Lamb on real data
 demo: $(VENV)/.installed
@@ -17,6 +21,10 @@ test: $(VENV)/.installed-dev
 test-all: $(VENV)/.installed-dev
 	$(BIN)/pytest -q -n 2 -m "slow or not slow"
 
+## texts: what README, docs and docstrings say: every code block runs, every link and name is there
+texts: $(VENV)/.installed-dev
+	$(BIN)/pytest -q -n 2 tests/docs
+
 ## lint: style, and types of the package as it installs
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -28,6 +36,12 @@ lint: $(VENV)/.installed-dev
 ## stubs: write edsl/__init__.pyi, what editors and type checkers know of stages and recipes
 stubs: $(VENV)/.installed-dev
 	$(BIN)/python tests/types/stubs.py
+
+## package: sdist and wheel in dist/, checked
+package: $(VENV)/.installed-dev
+	rm -rf build dist  # what an older build left would be packed too
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
 
 ## compatibility: write docs/compatibility.md
 compatibility: $(VENV)/.installed-dev
@@ -53,8 +67,9 @@ zoo: $(VENV)/.installed-dev
 suite: $(VENV)/.installed-dev
 	$(BIN)/python docs/suite.py
 
+## clean: remove the environment, caches and builds
 clean:
-	rm -rf $(VENV) build .cache *.egg-info
+	rm -rf $(VENV) build dist .cache *.egg-info
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

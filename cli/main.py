@@ -116,7 +116,7 @@ def list_command(
 
 @command("doctor")
 def doctor_command(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Examine this machine for edsl: versions, compilers, GPU, caches, and steps beside a reference.
+    """Examine this machine: versions, compilers, GPU, caches, and whether steps agree with a reference.
 
     Compiles a few pipelines, in about ten seconds. Its output is what a bug report needs.
 

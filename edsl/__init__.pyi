@@ -30,6 +30,7 @@ from edsl.language.spec import parse as parse
 from edsl.language.stage import Stage as _Stage
 from edsl.optim import classes as _classes
 from edsl.optim.compile import compile as compile
+from edsl.optim.conversion.convert import convert as convert
 from edsl.optim.evaluation import evaluation_weights as evaluation_weights
 from edsl.optim.optimizer import PipelineOptimizer as PipelineOptimizer
 from edsl.updates.adabelief import AdaBelief as _AdaBeliefStage
@@ -78,6 +79,7 @@ __all__ = [
     "Task",
     "compare",
     "compile",
+    "convert",
     "direction",
     "evaluation_weights",
     "load_plugin",

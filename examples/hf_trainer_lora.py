@@ -9,7 +9,7 @@ from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 import edsl
 
-SPEC = "grad | e(alpha=0.5, beta1=0.01) | adamw(lr=0.02)"
+SPEC = "grad | e(alpha=0.5, beta1=0.01) | adamw(lr=0.05)"
 VOCABULARY, LENGTH = 32, 16
 
 

@@ -26,7 +26,7 @@ class Classifier(lightning.LightningModule):
 
     def configure_optimizers(self):
         # The module itself, so that biases and norms are excluded from weight decay by their names.
-        return edsl.compile("eadamw(lr=0.01, alpha=0.5, beta1=0.01)", self.layers)
+        return edsl.compile("eadamw(lr=0.05, alpha=0.5, beta1=0.01)", self.layers)
 
 
 def main():
@@ -36,7 +36,7 @@ def main():
     labels = (points.square().sum(1) < 0.5).long()
     module = Classifier()
     trainer = lightning.Trainer(
-        max_epochs=8,
+        max_epochs=10,
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
