@@ -17,9 +17,9 @@ def main():
     model = PPO(
         "MlpPolicy", "CartPole-v1", learning_rate=0.005, n_steps=256, policy_kwargs=policy, seed=0, device="cpu"
     )
-    before, _ = evaluate_policy(model, model.get_env(), n_eval_episodes=5)
+    before, _ = evaluate_policy(model, model.get_env(), n_eval_episodes=5, deterministic=False)
     model.learn(4096)
-    after, _ = evaluate_policy(model, model.get_env(), n_eval_episodes=5)
+    after, _ = evaluate_policy(model, model.get_env(), n_eval_episodes=5, deterministic=False)
     assert isinstance(model.policy.optimizer, edsl.PipelineOptimizer)
     return before, after
 
