@@ -93,14 +93,14 @@ def _text(template: str, kind: str, name: str) -> str:
 def _write_all(texts: Mapping[Path, str]) -> None:
     """Write all files, or none."""
     written: list[Path] = []
-    try:
-        for path, text in texts.items():
+    for path, text in texts.items():
+        try:
             with path.open("x", encoding="utf-8") as file:
                 written.append(path)
                 file.write(text)
-    except OSError as reason:
-        for done in written:
-            done.unlink()
-        if isinstance(reason, FileExistsError):
-            raise EdslError(f"{path} exists already; choose another name") from None
-        raise EdslError(f"can't write {path}: {reason.strerror or reason}") from None
+        except OSError as reason:
+            for done in written:
+                done.unlink()
+            if isinstance(reason, FileExistsError):
+                raise EdslError(f"{path} exists already; choose another name") from None
+            raise EdslError(f"can't write {path}: {reason.strerror or reason}") from None

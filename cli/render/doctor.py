@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edsl.cli.render.page import print_text
@@ -36,7 +36,7 @@ def _lines(found: Findings) -> Iterator[str]:
     yield _verdict(found)
 
 
-def _steps(steps: list[StepCheck] | tuple[StepCheck, ...]) -> Iterator[str]:
+def _steps(steps: Sequence[StepCheck]) -> Iterator[str]:
     yield "steps: by which path, and the largest difference from a reference"
     for one in steps:
         apart = "–" if one.difference is None else f"{one.difference:.1e}"

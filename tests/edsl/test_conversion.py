@@ -318,6 +318,7 @@ def test_a_pipeline_that_torch_has_not_is_refused_by_name(spec, said):
         (lambda saved: saved["state"][1].pop("exp_avg"), "the state of parameter 1 has no exp_avg"),
         (lambda saved: saved["state"][1].pop("step"), "the state of parameter 1 has no step"),
         (lambda saved: saved["state"][1].update(step=-1), "a step must be a whole number ≥ 0, got -1"),
+        (lambda saved: saved["state"][1].update(step=torch.ones(2)), "a step must be a whole number ≥ 0, got tensor"),
         (lambda saved: saved["state"][1].update(exp_avg_var=0), "its states hold exp_avg_var"),
         (lambda saved: saved["state"].update({9: {}}), "its states don't belong to the parameters"),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,19 +132,18 @@ def _compared(trial: Trial, device: str) -> tuple[float, Any]:
 
 
 def _take_step(trial: Trial, optimizer: Any, parameters: Sequence[Tensor], row: Weights) -> None:
-    closure: Callable[[], Tensor] | None = None
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = torch.stack([(p - target).square().sum() / 2 for p, target in zip(parameters, row)]).sum()
+        loss.backward()
+        return loss
+
     if trial.evaluates:
-
-        def closure() -> Tensor:
-            optimizer.zero_grad()
-            loss = torch.stack([(p - target).square().sum() / 2 for p, target in zip(parameters, row)]).sum()
-            loss.backward()
-            return loss
-
-    else:
-        for parameter, gradient in zip(parameters, row):
-            parameter.grad = gradient
-    optimizer.step(closure)
+        optimizer.step(closure)
+        return
+    for parameter, gradient in zip(parameters, row):
+        parameter.grad = gradient
+    optimizer.step()
 
 
 def _apart(found: Tensor, expected: Tensor) -> float:

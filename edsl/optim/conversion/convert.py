@@ -128,7 +128,8 @@ def _takes_each_as_one(source: PipelineOptimizer) -> bool:
     for group in source.param_groups:
         names = group.get("param_names", [""] * len(group["params"]))
         for name, parameter in zip(names, group["params"]):
-            if not matrices_in(source.pipeline, parameter.shape, name, kinds.get(name)).are_one:
+            taken = matrices_in(source.pipeline, parameter.shape, name, kinds.get(name))
+            if taken is not None and not taken.are_one:
                 return False
     return True
 

@@ -184,20 +184,26 @@ def _state(one: Counterpart, number: Any, state: Mapping[str, Any], pipeline: Pi
                 "leave it out, or take one step with it first"
             )
         return {"step": _count(steps)} if not held and steps else {}
-    lacking = [key for key, ours in theirs.items() if not isinstance(held[ours], Tensor)]
-    if lacking or (one.counts and "step" not in state):
-        raise EdslError(f"malformed checkpoint: the state of parameter {number} has no {(lacking or ['step'])[0]}")
-    found = {
-        f"{update.name}.{ours}": value.reshape(1) if ours in update.scalars() else value for ours, value in held.items()
-    }
+    found: dict[str, Tensor] = {}
+    for key, ours in theirs.items():
+        value = held[ours]
+        if not isinstance(value, Tensor):
+            raise _lacks(number, key)
+        found[f"{update.name}.{ours}"] = value.reshape(1) if ours in update.scalars() else value
+    if one.counts and "step" not in state:
+        raise _lacks(number, "step")
     return {"step": _count(state["step"] if one.counts else steps), **found}
+
+
+def _lacks(number: Any, key: str) -> EdslError:
+    return EdslError(f"malformed checkpoint: the state of parameter {number} has no {key}")
 
 
 def _count(step: Any) -> Tensor:
     """A number of steps as edsl keeps it; raises EdslError for what is none."""
     try:
         number = float(step)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):  # the last of a tensor with several numbers
         raise EdslError(f"malformed checkpoint: a step must be a whole number ≥ 0, got {shown(step)}") from None
     if not counts(number):
         raise EdslError(f"malformed checkpoint: a step must be a whole number ≥ 0, got {number:g}")
