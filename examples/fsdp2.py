@@ -19,7 +19,8 @@ def main():
         fully_shard(layer)
     fully_shard(model)
     # After sharding, so that it sees the shards. The norms of all layers go round in one message a step.
-    optimizer = edsl.compile("alto(lr=0.02)", model)
+    # Layers as small as these step faster than they compile: leave `mode` away in earnest.
+    optimizer = edsl.compile("alto(lr=0.02)", model, mode="eager")
 
     points = torch.rand(512, 2, generator=torch.Generator().manual_seed(1)) * 2 - 1
     labels = (points.square().sum(1) < 0.5).long()

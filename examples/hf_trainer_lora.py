@@ -9,17 +9,18 @@ from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 import edsl
 
-SPEC = "grad | e(alpha=0.5, beta1=0.01) | adamw(lr=0.05)"
+SPEC = "grad | e(alpha=0.5, beta1=0.01) | adamw(lr=0.02)"
 VOCABULARY, LENGTH = 32, 16
 
 
 def model():
     torch.manual_seed(0)
     config = GPT2Config(
-        n_layer=2, n_embd=32, n_head=2, n_positions=LENGTH, vocab_size=VOCABULARY, bos_token_id=0, eos_token_id=0
+        n_layer=2, n_embd=32, n_head=2, n_positions=LENGTH, vocab_size=VOCABULARY, initializer_range=0.2
     )
     # Of a model that you load: GPT2LMHeadModel.from_pretrained("gpt2")
-    lora = LoraConfig(r=8, lora_alpha=16, target_modules=["c_attn"], fan_in_fan_out=True, task_type="CAUSAL_LM")
+    layers = ["c_attn", "c_proj", "c_fc"]
+    lora = LoraConfig(r=8, lora_alpha=16, target_modules=layers, fan_in_fan_out=True, task_type="CAUSAL_LM")
     return get_peft_model(GPT2LMHeadModel(config), lora)
 
 
@@ -33,7 +34,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             output_dir=folder,
-            max_steps=60,
+            max_steps=40,
             per_device_train_batch_size=16,
             lr_scheduler_type="constant",
             use_cpu=True,

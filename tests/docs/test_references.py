@@ -25,7 +25,7 @@ OF_THE_REPOSITORY = [".pre-commit-config.yaml", "CITATION.cff", "Makefile", "pyp
 SOURCES = [name for name in TRACKED if name.endswith((".py", ".ipynb")) and not name.startswith("tests/")]
 TEXTS = [*PAGES, *SOURCES, *OF_THE_REPOSITORY, *(name for name in TRACKED if name.startswith(".github/"))]
 COMMANDS = typer.main.get_command(app).commands
-WRITTEN = ("runs/", "build/", "dist/", "docs/suite.md")  # by commands that a text shows, not kept here
+WRITTEN = ("runs/", "build/", "dist/")  # by commands that a text shows, not kept here
 
 
 @cache
