@@ -1,5 +1,7 @@
 """edsl new: each file runs as it is and passes its own test; no name that clashes, no file that is there."""
 
+import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -20,17 +22,33 @@ def own_tests(folder):
     return subprocess.run(words, capture_output=True, text=True, check=False, cwd=folder)
 
 
-def test_every_file_passes_its_own_test_as_it_is(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def files(tmp_path, monkeypatch, capsys):
+    """A folder with a file of each kind and its test."""
     monkeypatch.chdir(tmp_path)
     for kind, name in NAMES.items():
         new(kind, name)
         assert f"pytest test_{name}.py" in capsys.readouterr().out
-    assert {path.name for path in tmp_path.iterdir()} == {
+    return tmp_path
+
+
+def test_every_file_passes_its_own_test_as_it_is(files):
+    assert {path.name for path in files.iterdir()} == {
         *(f"{name}{KINDS[kind].suffix}" for kind, name in NAMES.items()),
         *(f"test_{name}.py" for name in NAMES.values()),
     }
-    assert not [path for path in tmp_path.iterdir() if "my_stage" in path.read_text() or "MyStage" in path.read_text()]
-    done = own_tests(tmp_path)
+    assert not [path for path in files.iterdir() if re.search("my_(stage|rule|task)|My(Stage|Rule)", path.read_text())]
+    for name in NAMES.values():
+        held = runpy.run_path(str(files / f"test_{name}.py"))
+        tests = [test for key, test in held.items() if key.startswith("test_")]
+        assert tests
+        for test in tests:
+            test()
+
+
+@pytest.mark.slow
+def test_they_pass_under_pytest_with_warnings_as_errors(files):
+    done = own_tests(files)
     assert done.returncode == 0, done.stdout
     assert "7 passed" in done.stdout
 
@@ -62,7 +80,7 @@ def test_the_command_that_it_names_runs(kind, tmp_path, monkeypatch):
     if kind == "task":
         code, out, err = run("compare", "mytask.py", "sgd", "--task", "digits")
         assert (code, out) == (2, "")
-        assert err == "edsl: the task is given twice: mytask.py, and --task digits\n"
+        assert err == "edsl: the task is given twice: mytask.py, and --task digits; give it once\n"
 
 
 @pytest.mark.parametrize(

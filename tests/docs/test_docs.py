@@ -42,12 +42,6 @@ def test_docstring_examples_hold(name):
     assert doctest.testmod(module).failed == 0
 
 
-def test_commands_of_the_readme_are_those_of_the_makefile():
-    makefile = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"^    make (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE):
-        assert f"\n{target}:" in makefile
-
-
 def test_spec_of_the_demo_is_in_the_readme():
     demo = re.search(r"\tedsl compare .*|\$\(BIN\)/(edsl compare .*)", (ROOT / "Makefile").read_text())
     assert demo is not None

@@ -389,7 +389,7 @@ def test_trials_are_a_list_of_dicts_without_pandas(monkeypatch):
         ({"task": 3}, "task must be an edsl.Task, a task's name or a file such as mytask.py, got 3"),
         ({"resume": True}, "resume=True needs out="),
         ({"jobs": 0}, "jobs must be at least 1"),
-        ({"model": "cnn"}, "task template: unknown model 'cnn'"),
+        ({"model": "cnn"}, "task task: unknown model 'cnn'"),
         ({"more": {"devise": "cpu"}}, "more: unknown argument 'devise'; did you mean 'device'"),
         ({"more": {"seeds": 3}}, "more: unknown argument 'seeds'"),
     ],

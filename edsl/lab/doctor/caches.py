@@ -13,7 +13,6 @@ from pathlib import Path
 
 from edsl.errors import brief
 from edsl.kernels.code_cache import UnusableCache, cache_folder, prepare
-from edsl.lab.data.cache import folder as data_folder
 from edsl.lab.doctor.findings import Problem, Section
 
 _PATIENCE = 2.0  # seconds for which a folder's files are counted
@@ -21,6 +20,8 @@ _PATIENCE = 2.0  # seconds for which a folder's files are counted
 
 def caches() -> Section:
     """Each cache, and why it can't be used where that is so."""
+    from edsl.lab.data.cache import folder as data_folder  # which needs numpy
+
     own, reason = _code_cache()
     facts, problems = {"edsl's code": own}, []
     if reason:
