@@ -158,6 +158,24 @@ def test_groups_frozen_parameters_missing_state_and_tensor_rates_go_on():
     assert apart(params, others) <= 1e-12
 
 
+@pytest.mark.parametrize(("name", "decays"), [("SGD", (0.0, 0.9)), ("SGD", (0.9, 0.0)), ("RMSprop", (0.0, 0.5))])
+def test_groups_with_and_without_momentum_go_on_and_back(name, decays):
+    params = parameters()
+    groups = [{"params": params[:1], "momentum": decays[0]}, {"params": params[1:], "momentum": decays[1]}]
+    theirs = getattr(torch.optim, name)(groups, lr=0.01)
+    walk(theirs, params, 4, seed=1)
+    others = twins(params)
+    saved = edsl.convert(copy.deepcopy(theirs.state_dict()))
+    ours = taken_on(saved, [{"params": others[:1]}, {"params": others[1:]}])
+    walk(theirs, params, 4, seed=2)
+    walk(ours, others, 4, seed=2)
+    assert apart(params, others) <= 1e-12
+    back = edsl.convert(ours)
+    walk(theirs, params, 4, seed=3)
+    walk(back, others, 4, seed=3)
+    assert apart(params, others) <= 1e-12
+
+
 def test_a_scheduler_goes_on_with_its_own_state_dict():
     params = parameters()
     theirs = torchs("SGD", params, 0, lr=0.1, momentum=0.9)
