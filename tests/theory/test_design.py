@@ -12,7 +12,7 @@ from edsl.theory.certificates.report import certify
 from edsl.theory.design.maps import Plane
 from edsl.theory.design.objective import Objective
 from edsl.theory.design.report import design, limits
-from edsl.theory.design.search import best_values, worst_of
+from edsl.theory.design.search import best_values
 from edsl.theory.stability.conditions import Gradients
 from edsl.theory.stability.report import check_pipeline
 
@@ -40,7 +40,7 @@ def test_search_finds_polyaks_heavy_ball_and_e_gains_nothing_on_quadratics(free)
 def test_what_a_fixed_alpha_costs_is_that_of_the_table(alpha, beta1, expected):
     spec = f"grad | e(alpha={alpha}, beta1={beta1}) | sgd(momentum=0.9)"
     objective = Objective(edsl.parse(spec), ("lr", "momentum"), SPECTRUM)
-    assert worst_of(objective, best_values(objective))[0] == pytest.approx(expected, abs=1e-5)
+    assert objective.settled(best_values(objective))[0] == pytest.approx(expected, abs=1e-5)
 
 
 def brute_force(delay, c, values, spectrum=(0.1, 1.0)):
