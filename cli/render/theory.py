@@ -148,7 +148,11 @@ def print_design(report: dict[str, Any]) -> None:
     for name, row in rows.items():
         if row is not None:
             values = "\n".join(f"{key}={figure(value)}" for key, value in row["values"].items())
-            steps = ("none" if certified else "diverges") if row["steps_per_digit"] is None else figure(row["steps_per_digit"])
+            steps = (
+                ("none" if certified else "diverges")
+                if row["steps_per_digit"] is None
+                else figure(row["steps_per_digit"])
+            )
             rate = "none" if certified and row["rate"] >= 1 else figure(row["rate"])
             table.add_row(name, rate, steps, escape(values))
     for name, rate in (report["limits"] or {}).items():

@@ -29,7 +29,9 @@ class Guarantee(Objective):
         """Raises EdslError for what no certificate is of."""
         check_condition(self.condition)
         if not self.gradients.are_plain:
-            raise EdslError("a certificate is of gradients that are neither late nor noisy: --of certified takes neither")
+            raise EdslError(
+                "a certificate is of gradients that are neither late nor noisy: --of certified takes neither"
+            )
         if self.period > 1:
             raise NotLinear(f"{self.pipeline.stages[-1].name} acts every few steps, of which there is no certificate")
 

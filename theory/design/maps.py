@@ -70,7 +70,8 @@ class Plane:
             rows, left = rows[good], s[good]
             parts = np.array_split(np.arange(len(rows)), max(1, len(rows) // 400))
             found = [
-                are_certified(free[rows[i]], left[i, None] * gain[rows[i]], condition, np.ones(len(i)), omega) for i in parts
+                are_certified(free[rows[i]], left[i, None] * gain[rows[i]], condition, np.ones(len(i)), omega)
+                for i in parts
             ]
             good[good] = np.concatenate(found)
             return good

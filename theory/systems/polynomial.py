@@ -70,10 +70,14 @@ def roots_between(polynomial: Polynomial, low: Fraction, high: Fraction) -> list
 
 
 def _sharpened(polynomial: Polynomial, low: Fraction, high: Fraction) -> Fraction:
-    """The one root, a simple one, in [low, high], by halving in whole numbers."""
-    at_low = value(polynomial, low)
-    if low == high or at_low == 0:
+    """The one root, a simple one, of an isolating interval, by halving in whole numbers.
+
+    Either low = high is the root, or it lies strictly between; low itself may then be another one.
+    """
+    if low == high:
         return low
+    slope = tuple(power * coefficient for power, coefficient in enumerate(polynomial))[1:]
+    at_low = value(polynomial, low) or value(slope, low)
     shared = math.lcm(*(x.denominator for x in polynomial))
     whole = [x.numerator * (shared // x.denominator) for x in polynomial]
     bits = math.ceil(_DIGITS * math.log2(10)) + 1

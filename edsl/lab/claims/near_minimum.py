@@ -32,7 +32,7 @@ class Minimum:
     Attributes:
         inputs, targets: its N examples, (N, 30) and (N, 1).
         curvature: h, the Hessian's largest eigenvalue; direction: its unit eigenvector, flat.
-        trace: the Hessian's trace over h.
+        jacobian: the gradient of each example's output, (N, parameters); the Hessian is JᵀJ/N.
         examples: each example's own curvature along that vector; h is their mean.
     """
 
@@ -41,8 +41,13 @@ class Minimum:
     targets: Tensor
     curvature: float
     direction: Tensor
-    trace: float
+    jacobian: Tensor
     examples: Tensor
+
+    @property
+    def trace(self) -> float:
+        """The Hessian's trace over h."""
+        return self.jacobian.square().sum().item() / len(self.jacobian) / self.curvature
 
     def noise(self, batch: int) -> float:
         """c = σ_h/h of batches that are drawn without replacement."""
@@ -70,17 +75,18 @@ def minimum(examples: int, width: int, seed: int = 0) -> Minimum:
         half_squared_error(network(inputs), targets).backward()
         optimizer.step()
     _solve(network, inputs, targets)
-    task = Task(name="cancer, least squares", data=lambda: None, models={"mlp": lambda: network}, loss=half_squared_error)
+    task = Task(
+        name="cancer, least squares", data=lambda: None, models={"mlp": lambda: network}, loss=half_squared_error
+    )
     run = Run(task, network, None, None, Split(inputs, targets), seed)
     curvature, direction = top_eigenpair(run, inputs, targets)
-    jacobian = _jacobian(network, inputs)
     return Minimum(
         network,
         inputs,
         targets,
         curvature,
         direction,
-        jacobian.square().sum().item() / examples / curvature,  # H = JᵀJ/N without residuals
+        _jacobian(network, inputs),
         curvatures_along(run, direction, inputs, targets, 1),
     )
 

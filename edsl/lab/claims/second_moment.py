@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
+from edsl.lab.claims.expected_moment import Expected
 from edsl.lab.claims.near_minimum import Minimum, half_squared_error
 from edsl.language.pipeline import Pipeline
 from edsl.optim.compile import compile as compile_spec
@@ -56,26 +57,32 @@ class Trial:
         return sum(kept) / (len(kept) * _EVERY)
 
     def largest_stable_lr(self, near: float, halvings: int) -> float:
-        """The lr up to which E‖θ − θ*‖² does not grow, by bisection from 0.8 and 1.1 times `near`, which widen."""
+        """The lr up to which E‖θ − θ*‖² does not grow."""
+        return largest_stable(self.growth, near, halvings)
 
-        def decays(lr: float) -> bool:
-            return self.growth(lr) < _GROWS
+    def expected_lr(self, near: float) -> float:
+        """The same by all second moments, without sampling."""
+        expected = Expected(self.minimum, self.pipeline, self.batch, self.steps)
+        return largest_stable(lambda lr: expected.growth(lr, _SETTLING), near, 6)
 
-        low, high = 0.8 * near, 1.1 * near
-        if decays(low):
-            while decays(high):
-                low, high = high, 1.4 * high
-        else:
+
+def largest_stable(growth: Callable[[float], float], near: float, halvings: int) -> float:
+    """The lr up to which a growth stays below 0.003 a step: bisection from 0.8 and 1.1 times `near`, which widen."""
+
+    def decays(lr: float) -> bool:
+        return growth(lr) < _GROWS
+
+    low, high = 0.8 * near, 1.1 * near
+    if decays(low):
+        while decays(high):
+            low, high = high, 1.4 * high
+    else:
+        high, low = low, low / 1.4
+        while not decays(low):
             high, low = low, low / 1.4
-            while not decays(low):
-                high, low = low, low / 1.4
-        return _bisected(decays, low, high, halvings)
-
-
-def _bisected(holds: Callable[[float], bool], low: float, high: float, halvings: int) -> float:
     for _ in range(halvings):
         middle = math.sqrt(low * high)
-        low, high = (middle, high) if holds(middle) else (low, middle)
+        low, high = (middle, high) if decays(middle) else (low, middle)
     return math.sqrt(low * high)
 
 
