@@ -69,8 +69,8 @@ def test_growth_of_trained_copies_is_the_expected_one(place):
 
 
 def test_a_small_batch_rule_has_every_row_and_measures_none_twice(tmp_path):
-    known = [f"{QUICK.batches[1]}, {alpha:g}" for alpha in ALPHAS]
-    (tmp_path / "limits.json").write_text(json.dumps({"size": repr(QUICK), "measured": dict.fromkeys(known, [1.0])}))
+    known = {f"{QUICK.batches[1]}, {alpha:g}": [1.0] for alpha in ALPHAS}
+    (tmp_path / "limits.json").write_text(json.dumps({"size": repr(QUICK), "measured": known}))
     found = batch_rule.run(tmp_path, quick=True)
     assert found.verdict in VERDICTS
     assert len(found.table) == len(QUICK.batches) * len(ALPHAS)

@@ -136,7 +136,8 @@ def _verdict(report: dict[str, Any]) -> str:
     if best["rate"] >= 1:
         sought = "convergence is certified" if is_certified else "it converges on all of this spectrum"
         return f"No values were found with which {sought}."
-    said = f"Best {'certified' if is_certified else 'worst'} rate found: {figure(best['rate'])} a step, {figure(best['steps_per_digit'])} steps a digit."
+    kind, steps = "certified" if is_certified else "worst", figure(best["steps_per_digit"])
+    said = f"Best {kind} rate found: {figure(best['rate'])} a step, {steps} steps a digit."
     if bare is None:
         return said
     if bare["rate"] >= 1:

@@ -85,17 +85,13 @@ def best_values(objective: Objective) -> dict[str, float]:
     order = np.argsort(rough.population_energies)
     found = [np.asarray(rough.x), *(rough.population[i] for i in order[1 : 1 + _STARTS])]
     for points, longest, kept in _POLISH:
-        found = [
-            minimize(
-                lambda place: float(objective.worst(values(np.clip(place, *np.transpose(bounds))[None]), points)[0]),
-                place,
-                method="Nelder-Mead",
-                bounds=bounds,
-                options={"maxiter": longest, "xatol": 1e-9, "fatol": 1e-11},
-            )
-            for place in found
-        ]
-        found = [one.x for one in sorted(found, key=lambda one: one.fun)[:kept]]
+
+        def worst(place: Any, points: int = points) -> float:
+            return float(objective.worst(values(np.clip(place, *np.transpose(bounds))[None]), points)[0])
+
+        options = {"maxiter": longest, "xatol": 1e-9, "fatol": 1e-11}
+        ended = [minimize(worst, place, method="Nelder-Mead", bounds=bounds, options=options) for place in found]
+        found = [one.x for one in sorted(ended, key=lambda one: one.fun)[:kept]]
     numbers = [[_short(x) for x in values(np.asarray(place)[None])[0]] for place in found]
     chosen = [dict(zip(objective.free, number)) for number in numbers]
     return min(chosen, key=lambda one: objective.settled(one)[0])
