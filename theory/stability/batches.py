@@ -27,6 +27,7 @@ from edsl.theory.systems.loop import Loop
 from edsl.theory.systems.polynomial import lies_inside, power_gain, radius_of
 
 _SCAN, _HALVINGS, _EDGE = 400, 45, 1e-13
+_BITS = 34  # of a rate that is tried
 _LEAST = 1e-8  # of an interval's end, from where on it is scanned
 _NEAR = 1e-3
 
@@ -65,6 +66,7 @@ def growth(loop: Loop, h: float, c: float) -> float:
 
     def holds(root: Fraction) -> bool:
         """Whether second moments grow by less than root² a step."""
+        root = Fraction(round(root * 2**_BITS), 2**_BITS)
         if not lies_inside(closed, root):
             return False
         top, bottom = (on_circle(part, root) for part in (small.gain, closed))

@@ -150,6 +150,8 @@ def power_gain(top: Sequence[Any], bottom: Sequence[Any]) -> Any:
     Args:
         top, bottom: the transfer function's, top of no higher degree; constants first, any numbers.
     """
+    if bottom and isinstance(bottom[-1], Fraction):
+        return _power_gain_exactly(top, bottom)
     a = list(bottom)
     b = [*top, *[0] * (len(a) - len(top))]
     leading, total = a[-1], 0
@@ -160,6 +162,31 @@ def power_gain(top: Sequence[Any], bottom: Sequence[Any]) -> Any:
         b = [x - share * y for x, y in zip(b, backward)][1:]
         a = [x - ratio * y for x, y in zip(a, backward)][1:]
     return total / leading
+
+
+def _power_gain_exactly(top: Sequence[Fraction], bottom: Sequence[Fraction]) -> Fraction:
+    """The same in whole numbers: the polynomials are p · a and q · b, a and b without a common divisor."""
+    p, a = _whole(bottom)
+    q, b = _whole([*top, *[Fraction(0)] * (len(bottom) - len(top))])
+    leading, total = bottom[-1], Fraction(0)
+    while a:
+        first, last, backward = a[0], a[-1], a[::-1]
+        total += b[0] ** 2 * q**2 / (last * p)
+        q, b = _divided(q / last, [last * x - b[0] * y for x, y in zip(b[1:], backward[1:])])
+        p, a = _divided(p / last, [last * x - first * y for x, y in zip(a[1:], backward[1:])])
+    return total / leading
+
+
+def _whole(numbers: Sequence[Fraction]) -> tuple[Fraction, list[int]]:
+    """(p, whole numbers) whose product is a list of fractions."""
+    shared = math.lcm(*(x.denominator for x in map(Fraction, numbers)))
+    return _divided(Fraction(1, shared), [x.numerator * (shared // x.denominator) for x in map(Fraction, numbers)])
+
+
+def _divided(factor: Fraction, numbers: list[int]) -> tuple[Fraction, list[int]]:
+    """The same product with the greatest common divisor in the factor."""
+    shared = math.gcd(*numbers) or 1
+    return factor * shared, [x // shared for x in numbers]
 
 
 def as_sympy(polynomial: Polynomial) -> Any:
