@@ -112,7 +112,7 @@ BAD = [
     (("design", "esgd", "--condition", "1"), "--condition must be a number above 1, got 1"),
     (("design", "esgd", "--of", "batch", "--condition", "9"), "--delay and --batch-noise are of --of rate"),
     (("design", "esgd", "--of", "certified", "--condition", "9", "--delay", "1"), "have no effect with --of certified"),
-    (("design", "sgd | lookahead", "--of", "certified", "--condition", "9"), "lookahead acts every few steps"),
+    (("design", "sgd | lookahead", "--of", "certified", "--condition", "9"), "lookahead has no linear model"),
     (("map", "esgd", "--of", "delays", "--out", "m.png"), "unknown --of 'delays'; did you mean 'delay'?"),
     (("map", "esgd", "--of", "rate", "--out", "m.png"), "--of rate needs --spectrum"),
     (("map", "esgd", "--condition", "9", "--out", "m.png"), "--condition has no effect with --of stability"),

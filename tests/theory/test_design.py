@@ -174,7 +174,7 @@ def test_bad_designs_are_refused_in_one_line():
     with pytest.raises(edsl.EdslError, match="beta3 changes no rate on a quadratic"):
         design(edsl.parse("adam"), (1.0, 2.0), ("beta3",))
     for spec, gradients, said in (
-        ("sgd | lookahead", Gradients(), "lookahead acts every few steps, of which there is no certificate"),
+        ("sgd | lookahead", Gradients(), "lookahead has no linear model: it acts only every few steps"),
         ("esgd", Gradients(1), "--of certified takes neither"),
     ):
         with pytest.raises(edsl.EdslError, match=said):

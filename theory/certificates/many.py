@@ -1,6 +1,6 @@
 """The weighted off-by-one condition for many pipelines at once, on a grid of angles and in floats.
 
-For searches and maps: what they end at is then shown by `certificates.certificate`, in exact arithmetic.
+For maps, and for searches, whose end `certificates.certificate` then shows in exact arithmetic.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ def rates(free: Any, gain: Any, condition: float, radius: Any, omega: Any) -> An
     low, high = np.where(below_one, low, np.maximum(low, 1.0)), np.where(below_one, 1.0, high)
     cells = 12 if count <= _FEW else 2
     shares = np.arange(1, cells) / cells
-    many = [np.repeat(part, cells - 1, axis=0) for part in (free, gain)]
+    frees, gains = (np.repeat(part, cells - 1, axis=0) for part in (free, gain))
     for _ in range(math.ceil(math.log(_PRECISE) / -math.log(cells))):
         tried = low[:, None] + (high - low)[:, None] * shares
-        good = are_certified(*many, condition, tried.ravel(), omega).reshape(tried.shape)
+        good = are_certified(frees, gains, condition, tried.ravel(), omega).reshape(tried.shape)
         ends = np.column_stack([low, tried, high])
         holds = np.logical_and.accumulate(good[:, ::-1], axis=1).sum(axis=1)  # of the tried, from the highest down
         first = cells - holds

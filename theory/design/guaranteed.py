@@ -12,7 +12,7 @@ from edsl.theory.certificates.certificate import certified_rate
 from edsl.theory.certificates.many import angles, rates
 from edsl.theory.design.objective import Objective
 from edsl.theory.stability.conditions import check_condition
-from edsl.theory.systems.linearise import NotLinear
+from edsl.theory.systems.linearise import linearise
 from edsl.theory.systems.loop import loop_of
 
 _FEWEST = 40  # angles of each kind
@@ -26,14 +26,13 @@ class Guarantee(Objective):
     """
 
     def check(self) -> None:
-        """Raises EdslError for what no certificate is of."""
+        """Raises EdslError, NotLinear among them, for what no certificate is of."""
         check_condition(self.condition)
         if not self.gradients.are_plain:
             raise EdslError(
                 "a certificate is of gradients that are neither late nor noisy: --of certified takes neither"
             )
-        if self.period > 1:
-            raise NotLinear(f"{self.pipeline.stages[-1].name} acts every few steps, of which there is no certificate")
+        linearise(self.pipeline)  # refuses what acts every few steps, by the stage's name
 
     @property
     def condition(self) -> float:

@@ -98,10 +98,9 @@ class Objective:
         """free and gain of det(zI − A(h)) = free + (h/unit) · gain for (P, free) values, the constant first.
 
         Raises:
-            NotLinear: for a pipeline that does not do the same at every step.
+            NotLinear: for a stage that acts every few steps, by name.
         """
-        if self.period > 1:
-            raise NotLinear(f"{self.pipeline.stages[-1].name} acts every few steps: only its rate is analysed here")
+        linearise(self.pipeline)  # refuses what acts every few steps
         ((A, S),) = self.matrices(values)
         free = _characteristic(A)
         return free, _characteristic(A + np.asarray(unit).reshape(-1, 1, 1) * S) - free
