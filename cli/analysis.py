@@ -19,7 +19,8 @@ BatchNoise = Annotated[
 ]
 Batch = Annotated[int | None, typer.Option(help="Examples per batch, instead of --batch-noise; needs --noise-scale.")]
 NoiseScale = Annotated[
-    float | None, typer.Option(help="Gradient noise scale tr Σ/‖G‖², as `edsl train --measure noise` gives it.")
+    float | None,
+    typer.Option(help="Noise scale in examples, as `edsl train --measure curvature-noise` or noise gives it."),
 ]
 AtStep = Annotated[
     int | None, typer.Option(help="Step whose scheduled values are taken; default: the largest value of each.")
@@ -136,7 +137,19 @@ def certify_command(
 
 def design_command(
     spec: Spec,
-    spectrum: Annotated[str, typer.Option(metavar="LOW:HIGH", help="Curvatures for which it shall be fast, above 0.")],
+    spectrum: Annotated[
+        str | None, typer.Option(metavar="LOW:HIGH", help="Curvatures for which it shall be fast, above 0.")
+    ] = None,
+    of: Annotated[
+        str,
+        typer.Option(
+            help="What is made smallest: rate (on quadratics, the default) or certified (the rate that holds for every "
+            "f of these curvatures)."
+        ),
+    ] = "rate",
+    condition: Annotated[
+        float | None, typer.Option(metavar="KAPPA", help="Instead of --spectrum: curvatures from 1/KAPPA to 1.")
+    ] = None,
     over: Annotated[
         str, typer.Option(metavar="NAME,…", help="Hyper-parameters to choose; default: all that matter but decay.")
     ] = "",
@@ -150,15 +163,17 @@ def design_command(
 ) -> None:
     """Design: search the hyper-parameters whose worst rate over a spectrum of curvatures is best, with and without E.
 
-    Rates are of quadratics. With noise they are of √E‖θ‖².
+    With noise rates are of √E‖θ‖².
     Exit codes: 0 found, 1 nothing found that converges, 2 bad input.
 
     Example: edsl design esgd --spectrum 0.01:10 --delay 1
+    Example: edsl design esgd --of certified --condition 1000
     """
-    from edsl.cli.design import design
+    from edsl.cli.design import Sought, design
     from edsl.cli.gradients import Noise
 
-    design(spec, spectrum, over, Noise(delay, batch_noise, batch, noise_scale), out, as_json, step)
+    noise = Noise(delay, batch_noise, batch, noise_scale)
+    design(spec, Sought(of, spectrum, condition), over, noise, out, as_json, step)
 
 
 def check_regret_command(

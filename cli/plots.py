@@ -97,7 +97,7 @@ def linearise_notes(pipeline: Pipeline) -> tuple[str, ...]:
     """What was idealised."""
     from edsl.theory.systems.linearise import linearise
 
-    return linearise(pipeline).notes
+    return linearise(pipeline, 0).notes
 
 
 def stability_map(

@@ -122,7 +122,8 @@ def reproduce_command(
     names: Annotated[
         list[str],
         typer.Argument(
-            metavar="NAME…", help="Claims: fig1, fig3, fig5, fig8, table1, table3, table7, appendix-a, or all."
+            metavar="NAME…",
+            help="Claims: fig1, fig3, fig5, fig8, table1, table3, table7, appendix-a, batch-rule, or all.",
         ),
     ],
     quick: Annotated[bool, typer.Option("--quick", help="Few seeds and steps: a smoke test, not a result.")] = False,

@@ -34,7 +34,8 @@ LAYERS = (
     ("edsl", "edsl.stage", "edsl.costs", "edsl.theory.text"),
     ("edsl.theory.systems",),
     ("edsl.theory.stability",),
-    ("edsl.theory.statements", "edsl.theory.certificates", "edsl.theory.design"),
+    ("edsl.theory.statements", "edsl.theory.certificates"),
+    ("edsl.theory.design",),
     ("edsl.theory.equivalence", "edsl.theory.regret"),
     ("edsl.theory",),
     (

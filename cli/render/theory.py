@@ -131,20 +131,30 @@ def print_design(report: dict[str, Any]) -> None:
     page = Page()
     page.print(escape(report["spec"]), style="bold", soft_wrap=True)
     low, high = report["spectrum"]
-    kinds = [f"{report['delay']} steps of delay" if report["delay"] else "", _noise_of(report["batch_noise"])]
+    delay = report["delay"]
+    kinds = [f"{delay} step{'s' if delay > 1 else ''} of delay" if delay else "", _noise_of(report["batch_noise"])]
     said = "".join(f", {kind}" for kind in kinds if kind)
-    page.print(f"curvatures {figure(low)} to {figure(high)}, condition {figure(report['condition'])}{said}")
+    certified = report["of"] == "certified"
+    which = "every f with curvatures from" if certified else "quadratics of curvatures from"
+    page.print(
+        f"{which} {figure(low)} to {figure(high)}, condition {figure(report['condition'])}{said}", soft_wrap=True
+    )
     table = Table()
     table.add_column("", overflow="fold")
-    for name in ("worst rate", "steps a digit"):
+    for name in ("certified rate" if certified else "worst rate", "steps a digit"):
         table.add_column(name, justify="right")
     table.add_column("values", overflow="fold")
     rows = {"as given": report["own"], "best": report["best"], "best without E": report["without_e"]}
     for name, row in rows.items():
         if row is not None:
             values = "\n".join(f"{key}={figure(value)}" for key, value in row["values"].items())
-            steps = "diverges" if row["steps_per_digit"] is None else figure(row["steps_per_digit"])
-            table.add_row(name, figure(row["rate"]), steps, escape(values))
+            steps = (
+                ("none" if certified else "diverges")
+                if row["steps_per_digit"] is None
+                else figure(row["steps_per_digit"])
+            )
+            rate = "none" if certified and row["rate"] >= 1 else figure(row["rate"])
+            table.add_row(name, rate, steps, escape(values))
     for name, rate in (report["limits"] or {}).items():
         table.add_row(name, figure(rate), figure(math.log(10) / -math.log(rate)) if rate else "–", "")
     page.print(table)

@@ -64,6 +64,10 @@ def test_design_prints_the_best_values_with_and_without_e(tmp_path):
     assert found["best"]["rate"] == pytest.approx(9 / 11, abs=1e-5)
     assert found["best"]["values"]["lr"] == pytest.approx(2 / 11, rel=1e-3)
     assert found["without_e"] is None
+    code, out, _ = run("design", "sgd(lr=0.1)", "--over", "lr", "--of", "certified", "--condition", "10")
+    assert code == 0
+    for part in ("every f with curvatures from 0.1 to 1", "certified rate", "triple momentum", "0.818"):
+        assert part in out
 
 
 def test_explain_says_what_steps_do_beside_converging():
@@ -104,6 +108,11 @@ BAD = [
     (("design", "esgd", "--spectrum", "2:1"), "--spectrum must be LOW:HIGH with 0 < LOW ≤ HIGH, got 2:1"),
     (("design", "esgd", "--spectrum", "1:2", "--over", "gamma"), "unknown hyper-parameter 'gamma'"),
     (("design", "lamb", "--spectrum", "1:2"), "lamb has no linear model"),
+    (("design", "esgd"), "give --spectrum LOW:HIGH, or --condition KAPPA"),
+    (("design", "esgd", "--condition", "1"), "--condition must be a number above 1, got 1"),
+    (("design", "esgd", "--of", "batch", "--condition", "9"), "--delay and --batch-noise are of --of rate"),
+    (("design", "esgd", "--of", "certified", "--condition", "9", "--delay", "1"), "have no effect with --of certified"),
+    (("design", "sgd | lookahead", "--of", "certified", "--condition", "9"), "lookahead has no linear model"),
     (("map", "esgd", "--of", "delays", "--out", "m.png"), "unknown --of 'delays'; did you mean 'delay'?"),
     (("map", "esgd", "--of", "rate", "--out", "m.png"), "--of rate needs --spectrum"),
     (("map", "esgd", "--condition", "9", "--out", "m.png"), "--condition has no effect with --of stability"),
@@ -118,5 +127,14 @@ def test_bad_input_is_one_line_and_code_2(words, said):
     assert len(err.strip().splitlines()) == 1
 
 
-def test_certify_imports_no_torch():
-    assert "torch" not in imported_by("certify", "sgd", "--condition", "10")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("certify", "sgd", "--condition", "10"),
+        ("check-stability", "--spec", "eadam", "--delay", "1", "--batch-noise", "0.3"),
+        ("design", "sgd", "--over", "lr", "--of", "certified", "--condition", "10"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_theory_imports_no_torch(words):
+    assert "torch" not in imported_by(*words)

@@ -9,10 +9,10 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import edsl
-from edsl.lab.measures.catalogue import MEASURES, check_measures, measuring
+from edsl.lab.measures.catalogue import MEASURES, OF_CURVATURE, check_measures, measuring
 from edsl.lab.measures.measure import Run
 from edsl.lab.measures.movement import copies, distance
-from edsl.lab.measures.noise import NoiseScale
+from edsl.lab.measures.noise import CurvatureNoise, NoiseScale
 from edsl.lab.tasks.catalogue import task
 from edsl.lab.tasks.task import Data, Split, Task
 from edsl.lab.trials.run import run_trial
@@ -91,7 +91,7 @@ def test_trace_is_the_dense_one_within_its_error():
 
 @pytest.mark.parametrize("spec", ["alto(lr=0.05)", "torch.SGD(lr=0.1, momentum=0.9)", "sam | e | sgd(lr=0.05)"])
 def test_measuring_changes_no_bit_of_the_training(spec):
-    names = [name for name in MEASURES if name not in ("sharpness", "trace")]
+    names = [name for name in MEASURES if name not in OF_CURVATURE]
     if __import__("importlib.util").util.find_spec("curvlinops"):
         names = list(MEASURES)
     plain, measured = training(spec), training(spec)
@@ -162,6 +162,34 @@ def test_noise_scale_of_a_known_covariance_is_found():
     mean = (0.5 - x.mean(0)).norm().item()
     assert said["gradient_norm"] == pytest.approx(mean, rel=1e-4)
     assert said["noise_scale"] == pytest.approx(said["gradient_noise"] / mean**2, rel=0.05)
+
+
+@needs_curvlinops
+def test_curvature_noise_is_the_spread_of_the_examples_curvatures():
+    """The loss (a θ₁² + b θ₂²)/2 over examples (a, b): along θ₁, the sharper, one example's curvature is a."""
+    generator = torch.Generator().manual_seed(0)
+    curvatures = torch.stack([5 + 3 * torch.randn(1024, generator=generator), torch.rand(1024, generator=generator)], 1)
+
+    class Point(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.theta = nn.Parameter(torch.tensor([0.3, 2.0]))
+
+        def forward(self, inputs):
+            return (inputs * self.theta.square()).sum(1) / 2
+
+    split = Split(curvatures, torch.zeros(1024))
+    chosen = Task(
+        name="known",
+        data=lambda: Data(split, split, split),
+        models={"point": Point},
+        loss=lambda outputs, _: outputs.mean(),
+        batch=64,
+        steps=1,
+    )
+    said = CurvatureNoise(run_of(training("sgd", chosen, 64))).read()
+    a = curvatures[:, 0]
+    assert said["curvature_noise_scale"] == pytest.approx((a.var() / a.mean() ** 2).item(), rel=0.4)
 
 
 def test_norms_and_trust_are_those_of_the_recurrence_by_hand():

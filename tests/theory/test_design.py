@@ -2,19 +2,24 @@
 
 import itertools
 import math
+import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from linear_models import Model
+from linear_models import Model, random_model
 
 import edsl
+from edsl.theory.certificates.certificate import certified_rate
 from edsl.theory.certificates.report import certify
+from edsl.theory.design.guaranteed import Guarantee
 from edsl.theory.design.maps import Plane
 from edsl.theory.design.objective import Objective
-from edsl.theory.design.report import design, limits
-from edsl.theory.design.search import best_values, worst_of
+from edsl.theory.design.report import certified_limits, design, limits
+from edsl.theory.design.search import best_values
 from edsl.theory.stability.conditions import Gradients
 from edsl.theory.stability.report import check_pipeline
+from edsl.theory.systems.loop import loop_of
 
 SPECTRUM = (0.01, 10.0)
 POLYAK = (math.sqrt(1000) - 1) / (math.sqrt(1000) + 1)
@@ -40,7 +45,7 @@ def test_search_finds_polyaks_heavy_ball_and_e_gains_nothing_on_quadratics(free)
 def test_what_a_fixed_alpha_costs_is_that_of_the_table(alpha, beta1, expected):
     spec = f"grad | e(alpha={alpha}, beta1={beta1}) | sgd(momentum=0.9)"
     objective = Objective(edsl.parse(spec), ("lr", "momentum"), SPECTRUM)
-    assert worst_of(objective, best_values(objective))[0] == pytest.approx(expected, abs=1e-5)
+    assert objective.settled(best_values(objective))[0] == pytest.approx(expected, abs=1e-5)
 
 
 def brute_force(delay, c, values, spectrum=(0.1, 1.0)):
@@ -75,6 +80,88 @@ def test_search_is_as_good_as_brute_force_with_e_under_delay_and_noise(delay, c)
     assert 1 - found > 0.95 * (1 - grid)
 
 
+def triple_momentum(condition):
+    """(ρ, spec) of Van Scoy, Freeman and Lynch 2018 at L = 1: E with β₁ = 0 before heavy ball."""
+    rho = 1 - 1 / math.sqrt(condition)
+    alpha, momentum = rho**2 / ((1 + rho) * (2 - rho)), rho**2 / (2 - rho)
+    return rho, f"grad | e(alpha={alpha:.12g}, beta1=0) | sgd(lr={1 + rho:.12g}, momentum={momentum:.12g})"
+
+
+@pytest.mark.parametrize("condition", [10, 1000])
+def test_triple_momentum_is_e_and_heavy_ball_and_certified_at_its_optimal_rate(condition):
+    rho, spec = triple_momentum(condition)
+    objective = Guarantee(edsl.parse(spec), ("lr",), (1 / condition, 1.0))
+    values = {"lr": float(objective.pipeline.hyperparameters["lr"])}
+    assert objective.settled(values)[0] == pytest.approx(rho, abs=1e-6)
+    assert objective.worst(np.array([[values["lr"]]]), 300)[0] == pytest.approx(rho, abs=1e-5)
+    assert certified_limits(condition)["triple momentum"] == rho
+
+
+def test_design_of_certified_rates_finds_gradient_descents_best_step():
+    found = design(edsl.parse("sgd(lr=0.1)"), (0.5, 5.0), ("lr",), of="certified")
+    assert found["best"]["values"]["lr"] == pytest.approx(2 / 5.5, rel=1e-3)
+    assert found["best"]["rate"] == pytest.approx(9 / 11, abs=1e-4)
+    assert found["limits"]["gradient descent"] == pytest.approx(9 / 11)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("condition", "without"), [(10, 0.7264), (1000, 0.9933)])
+def test_e_gains_on_convex_functions_up_to_the_triple_momentum_method(condition, without):
+    found = design(edsl.parse("esgd(momentum=0.5)"), (1 / condition, 1.0), of="certified")
+    rho, _ = triple_momentum(condition)
+    assert rho - 1e-6 < found["best"]["rate"] < rho + 1e-4
+    assert found["without_e"]["rate"] == pytest.approx(without, abs=2e-4)
+    assert "fewer steps" in found["verdict"]
+
+
+def test_rates_of_many_are_those_certified_one_by_one():
+    rng, compared = random.Random(3), 0
+    for _ in range(12):
+        model = random_model(rng)
+        L = rng.choice((0.1, 0.5)) / model.lr
+        objective = Guarantee(edsl.parse(model.spec), ("lr",), (L / 20, L))
+        exact = certified_rate(loop_of(edsl.parse(model.spec)), 20, L)
+        found = objective.worst(np.array([[model.lr]] * 10), 400)
+        assert np.ptp(found) < 1e-5
+        single = objective.worst(np.array([[model.lr]]), 400)[0]
+        assert single == pytest.approx(found[0], abs=1e-5)
+        if exact is not None and exact.rate < 0.9999:
+            compared += 1
+            assert found[0] == pytest.approx(exact.rate, abs=1e-3)
+    assert compared > 2
+
+
+@pytest.mark.parametrize(("delay", "c"), [(0, 0.0), (1, 0.0), (0, 0.3)])
+def test_rates_with_a_period_are_those_of_the_numpy_model(delay, c):
+    rng = random.Random(4)
+    for _ in range(4):
+        model = random_model(rng, periodic=True)
+        if c:
+            model.explorations = model.explorations[:1]
+        lrs = np.array([0.3, 1.0, 2.0]) * model.lr
+        objective = Objective(edsl.parse(model.spec), ("lr",), (0.1, 1.0), Gradients(delay, c))
+        found = objective.rates(lrs[:, None], [0.05, 0.7])
+        assert objective.period == model.period
+        for row, lr in zip(found, lrs):
+            for value, h in zip(row, (0.05, 0.7)):
+                radius = replace(model, lr=float(lr)).radius(h, delay, c)
+                assert value == pytest.approx(radius ** (1 / (model.period * (2 if c else 1))), rel=1e-6)
+
+
+@pytest.mark.slow
+def test_search_with_a_period_is_as_good_as_brute_force():
+    best = 1.0
+    for lr, momentum, share in itertools.product(
+        np.geomspace(0.3, 5, 24), np.linspace(0, 0.8, 17), (0.2, 0.4, 0.6, 0.8, 1.0)
+    ):
+        model = Model([], lr, momentum, lookahead=(3, share))
+        best = min(best, max(model.radius(h) for h in np.geomspace(0.1, 1, 12)) ** (1 / 3))
+    spec = "sgd(lr=0.5, momentum=0.5) | lookahead(every=3, share=0.5)"
+    found = design(edsl.parse(spec), (0.1, 1.0))
+    assert found["period"] == 3
+    assert 1 - found["best"]["rate"] > 0.95 * (1 - best)
+
+
 def test_bad_designs_are_refused_in_one_line():
     esgd = edsl.parse("esgd")
     for spectrum, over, said in (
@@ -86,6 +173,14 @@ def test_bad_designs_are_refused_in_one_line():
             design(esgd, spectrum, over)
     with pytest.raises(edsl.EdslError, match="beta3 changes no rate on a quadratic"):
         design(edsl.parse("adam"), (1.0, 2.0), ("beta3",))
+    for spec, gradients, said in (
+        ("sgd | lookahead", Gradients(), "lookahead has no linear model: it acts only every few steps"),
+        ("esgd", Gradients(1), "--of certified takes neither"),
+    ):
+        with pytest.raises(edsl.EdslError, match=said):
+            design(edsl.parse(spec), (1.0, 2.0), (), gradients, "certified")
+    with pytest.raises(edsl.EdslError, match="--condition must be a number above 1"):
+        design(esgd, (1.0, 1.0), (), of="certified")
 
 
 def test_maps_agree_with_the_exact_analysis_at_their_points():

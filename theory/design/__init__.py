@@ -1,1 +1,1 @@
-"""The best hyper-parameters for a spectrum of curvatures. Imports stability, systems and text; no torch."""
+"""The best hyper-parameters for a spectrum. Imports certificates, stability, systems and text; no torch."""

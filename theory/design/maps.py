@@ -1,7 +1,7 @@
 """What is stable, certified or fast over a plane of two hyper-parameters, for all points at once and in floats.
 
 The eigenvalues at curvature h are the roots of free(z) + h · gain(z); both polynomials are made for every point,
-and the conditions of `stability.batches` and `certificates.multiplier` are evaluated on them together.
+and the conditions of `stability.batches` and `certificates.many` are evaluated on them together.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from edsl.language.pipeline import Pipeline
+from edsl.theory.certificates.many import angles, are_certified, lie_inside
 from edsl.theory.design.objective import Objective
 from edsl.theory.stability.conditions import PLAIN, Gradients, check_condition, check_spectrum
 from edsl.theory.systems.polynomial import power_gain
@@ -48,11 +49,9 @@ class Plane:
 
     @cached_property
     def _polynomials(self) -> tuple[Any, Any]:
-        """free and gain of every point, the constant first, (points, degree + 1)."""
-        A, S = Objective(self.pipeline, self.names, (1.0, 1.0), self.gradients).matrices(self._points)
-        unit = 1 / np.where(self._lr > 0, self._lr, 1.0)[:, None, None]
-        free, both = _characteristic(A), _characteristic(A + unit * S)
-        return free, both - free
+        """free and gain of every point, in units of lr · h, the constant first, (points, degree + 1)."""
+        objective = Objective(self.pipeline, self.names, (1.0, 1.0), self.gradients)
+        return objective.polynomials(self._points, 1 / np.where(self._lr > 0, self._lr, 1.0))
 
     def sharpness(self) -> Any:
         """The largest s = lr · h up to which it is stable, in mean square where there is noise; 0 for none."""
@@ -62,10 +61,7 @@ class Plane:
         """The largest s = lr · L up to which a grid of angles certifies functions of a condition; 0 for none."""
         check_condition(condition)
         free, gain = self._polynomials
-        z = np.exp(
-            1j * np.concatenate([np.geomspace(1e-5, np.pi, _ANGLES), np.linspace(np.pi / _ANGLES, np.pi, _ANGLES)])
-        )
-        powers = z[None, :] ** np.arange(free.shape[1])[:, None]
+        omega = angles(_ANGLES)
 
         def holds(s: Any, rows: Any) -> Any:
             if not len(rows):
@@ -73,7 +69,10 @@ class Plane:
             good = self._is_stable(s, rows)
             rows, left = rows[good], s[good]
             parts = np.array_split(np.arange(len(rows)), max(1, len(rows) // 400))
-            found = [_is_certified(free[rows[i]], gain[rows[i]], left[i], condition, powers, z) for i in parts]
+            found = [
+                are_certified(free[rows[i]], left[i, None] * gain[rows[i]], condition, np.ones(len(i)), omega)
+                for i in parts
+            ]
             good[good] = np.concatenate(found)
             return good
 
@@ -89,7 +88,7 @@ class Plane:
         free, gain = self._polynomials
         free, gain = free[rows], gain[rows]
         closed = free + s[:, None] * gain
-        good = _lies_inside(closed)
+        good = lie_inside(closed)
         if self.gradients.noise:
             with np.errstate(all="ignore"):
                 noise = (self.gradients.noise * s) ** 2 * np.asarray(power_gain(list(gain.T), list(closed.T)))
@@ -114,39 +113,3 @@ class Plane:
             good = holds(middle, bounded)
             low[bounded[good]], high[bounded[~good]] = middle[good], middle[~good]
         return np.where(np.isinf(high), np.inf, low).reshape(len(self.y), len(self.x))
-
-
-def _characteristic(matrices: Any) -> Any:
-    """det(zI − A) of many matrices, the constant first, by Faddeev and LeVerrier."""
-    size = matrices.shape[-1]
-    one = np.broadcast_to(np.eye(size), matrices.shape)
-    coefficients = [np.ones(len(matrices))]
-    M = one
-    for k in range(1, size + 1):
-        AM = matrices @ M
-        coefficients.append(-np.trace(AM, axis1=-2, axis2=-1) / k)
-        M = AM + coefficients[-1][:, None, None] * one
-    return np.stack(coefficients[::-1], axis=-1)
-
-
-def _lies_inside(polynomials: Any) -> Any:
-    """Schur and Cohn's recursion for many polynomials, (points, degree + 1)."""
-    a, good = polynomials, np.ones(len(polynomials), dtype=bool)
-    with np.errstate(all="ignore"):
-        while a.shape[1] > 1:
-            ratio = a[:, 0] / a[:, -1]
-            good &= np.abs(ratio) < 1
-            a = (a - ratio[:, None] * a[:, ::-1])[:, 1:] / a[:, -1:]
-    return good
-
-
-def _is_certified(free: Any, gain: Any, s: Any, condition: float, powers: Any, z: Any) -> Any:
-    """Whether some λ in [0, 1] meets the weighted off-by-one condition at all angles, for every point."""
-    F, G = free @ powers, (gain @ powers) * s[:, None]
-    product = np.conj(F + G / condition) * (F + G)
-    a, b = product.real, (product * np.conj(z)).real
-    with np.errstate(divide="ignore", invalid="ignore"):
-        bound = a / b
-    high = np.where(b > 0, bound, np.inf).min(axis=1)
-    low = np.where(b < 0, bound, -np.inf).max(axis=1)
-    return np.maximum(low, 0) < np.minimum(high, 1) - 1e-12

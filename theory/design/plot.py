@@ -19,7 +19,7 @@ _SLOWEST = 1e-6  # 1 − rate that is still drawn
 
 
 def save_design(out: Path, pipeline: Pipeline, report: dict[str, Any], gradients: Gradients) -> None:
-    """Write 1 − rate over curvature, with the limits as lines."""
+    """Write 1 − rate on quadratics over curvature, with certified rates and the limits as lines."""
     figure, panel = pyplot().subplots(figsize=(7.5, 4.6), layout="constrained")
     places = places_of_e(pipeline)
     bare = Pipeline(tuple(stage for index, stage in enumerate(pipeline.stages) if index not in places))
@@ -28,6 +28,7 @@ def save_design(out: Path, pipeline: Pipeline, report: dict[str, Any], gradients
         ("best", pipeline, "best", BLUE),
         ("best without E", bare, "without_e", ORANGE),
     ]
+    certified = report["of"] == "certified"
     for name, whose, key, colour in lines:
         if report[key] is None:
             continue
@@ -36,9 +37,11 @@ def save_design(out: Path, pipeline: Pipeline, report: dict[str, Any], gradients
         h = objective.grid(_POINTS)
         left = 1 - objective.rates(np.array([list(values.values())]), h)[0]
         panel.loglog(h, np.where(left > 0, np.maximum(left, _SLOWEST), np.nan), color=colour, label=name)
+        if certified and report[key]["rate"] < 1:
+            panel.axhline(1 - report[key]["rate"], color=colour, linewidth=1.5, alpha=0.6, label=f"{name}: certified")
     for (name, rate), style in zip((report["limits"] or {}).items(), (":", "--", "-.")):
         panel.axhline(1 - rate, color="black", linewidth=0.8, linestyle=style, label=name)
-    panel.set(xlabel="curvature h", ylabel="1 − rate of a step (higher is faster)")
+    panel.set(xlabel="curvature h of a quadratic", ylabel="1 − rate of a step (higher is faster)")
     panel.grid(alpha=0.3)
     panel.legend(fontsize=8)
     said = f"; {gradients.said}" if gradients.said else ""

@@ -11,12 +11,12 @@ import numpy as np
 from edsl.errors import EdslError, nearest
 from edsl.language.domain import Number
 from edsl.language.pipeline import Pipeline
-from edsl.theory.design.objective import Objective
+from edsl.theory.design.objective import Objective, phases
 from edsl.theory.systems.exploration import places_of_e
-from edsl.theory.systems.linearise import linearise
 
-_ROUGH, _FINE, _SURE = 24, 120, 2000  # curvatures on the grid: of the search, of its end, of what is reported
-_MEMBERS, _GENERATIONS, _STARTS, _POLISH = 14, 70, 3, 500
+_ROUGH = 24  # curvatures, or angles, on the grid of differential evolution
+_MEMBERS, _GENERATIONS, _STARTS = 14, 70, 3
+_POLISH = ((24, 200, 2), (120, 500, 2), (120, 500, 2))  # grid, most iterations, how many of the best go on
 _DIGITS = 7
 _NINES = 5.0  # the decay nearest to 1 that is tried is 1 − 10⁻⁵
 _LR = (1e-5, 1e4)  # lr times the highest curvature
@@ -84,27 +84,17 @@ def best_values(objective: Objective) -> dict[str, float]:
     )
     order = np.argsort(rough.population_energies)
     found = [np.asarray(rough.x), *(rough.population[i] for i in order[1 : 1 + _STARTS])]
-    for _ in range(2):
-        found = [
-            minimize(
-                lambda place: float(objective.worst(values(np.clip(place, *np.transpose(bounds))[None]), _FINE)[0]),
-                place,
-                method="Nelder-Mead",
-                bounds=bounds,
-                options={"maxiter": _POLISH, "xatol": 1e-9, "fatol": 1e-11},
-            ).x
-            for place in found
-        ]
+    for points, longest, kept in _POLISH:
+
+        def worst(place: Any, points: int = points) -> float:
+            return float(objective.worst(values(np.clip(place, *np.transpose(bounds))[None]), points)[0])
+
+        options = {"maxiter": longest, "xatol": 1e-9, "fatol": 1e-11}
+        ended = [minimize(worst, place, method="Nelder-Mead", bounds=bounds, options=options) for place in found]
+        found = [one.x for one in sorted(ended, key=lambda one: one.fun)[:kept]]
     numbers = [[_short(x) for x in values(np.asarray(place)[None])[0]] for place in found]
-    best = int(np.argmin(objective.worst(np.array(numbers), _SURE)))
-    return dict(zip(objective.free, numbers[best]))
-
-
-def worst_of(objective: Objective, values: dict[str, float]) -> tuple[float, float]:
-    """(the worst rate, the curvature where it is) on 2,000 curvatures of the spectrum."""
-    grid = objective.grid(_SURE)
-    rates = objective.rates(np.array([[values[name] for name in objective.free]]), grid)[0]
-    return float(rates.max()), float(grid[rates.argmax()])
+    chosen = [dict(zip(objective.free, number)) for number in numbers]
+    return min(chosen, key=lambda one: objective.settled(one)[0])
 
 
 def side_of(pipeline: Pipeline, name: str, high: float) -> Side:
@@ -138,7 +128,8 @@ def free_names(pipeline: Pipeline, asked: Sequence[str]) -> tuple[str, ...]:
         EdslError: for a name that the pipeline does not have, or that changes no pole.
         NotLinear: for a stage that has no linear model, by name.
     """
-    moving = {str(symbol) for symbol in linearise(pipeline).A.free_symbols} & {*pipeline.hyperparameters}
+    held = set().union(*(phase.system.A.free_symbols for phase in phases(pipeline)))
+    moving = {str(symbol) for symbol in held} & {*pipeline.hyperparameters}
     for name in asked:
         if name not in pipeline.keys:
             raise EdslError(f"unknown hyper-parameter {name!r}; {nearest(name, pipeline.hyperparameters, 'it has')}")

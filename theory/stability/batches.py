@@ -12,6 +12,7 @@ at one curvature is 1/(h ‖t‖), and plain gradient descent is stable for s < 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -20,11 +21,13 @@ import numpy as np
 from edsl.errors import EdslError
 from edsl.language.domain import plain
 from edsl.theory.stability.intervals import Interval
+from edsl.theory.systems.bisection import boundary
 from edsl.theory.systems.circle import on_circle
 from edsl.theory.systems.loop import Loop
 from edsl.theory.systems.polynomial import lies_inside, power_gain, radius_of
 
-_SCAN, _HALVINGS, _BITS = 400, 50, 27
+_SCAN, _HALVINGS, _EDGE = 400, 45, 1e-13
+_BITS = 34  # of a rate that is tried
 _LEAST = 1e-8  # of an interval's end, from where on it is scanned
 _NEAR = 1e-3
 
@@ -63,6 +66,7 @@ def growth(loop: Loop, h: float, c: float) -> float:
 
     def holds(root: Fraction) -> bool:
         """Whether second moments grow by less than root² a step."""
+        root = Fraction(round(root * 2**_BITS), 2**_BITS)
         if not lies_inside(closed, root):
             return False
         top, bottom = (on_circle(part, root) for part in (small.gain, closed))
@@ -70,13 +74,11 @@ def growth(loop: Loop, h: float, c: float) -> float:
 
     if not c or not small.gain:
         return mean
-    low, high = Fraction(0), Fraction(1)
-    while not holds(high):
-        low, high = high, high * 4
-    for _ in range(_BITS):
-        middle = (low + high) / 2
-        low, high = (low, middle) if holds(middle) else (middle, high)
-    return max(mean, float((low + high) / 2) ** 2)
+    high = 1.0
+    while not holds(Fraction(high)):
+        high *= 4
+    guess = _guess(lambda root: _holds_in_floats(_in_floats(loop), h, c, root), 0.0, high)
+    return max(mean, sum(boundary(holds, 0.0, high, guess, 1e-9)) ** 2 / 4)
 
 
 def noisy_intervals(loop: Loop, intervals: list[Interval], c: float) -> list[Interval]:
@@ -136,10 +138,28 @@ def _near_ends(one: Interval, places: Any) -> Any:
 def _edge(loop: Loop, c: float, first: float, second: float) -> float:
     """Where mean-square stability ends between two curvatures of which one has it."""
     good, bad = map(float, (first, second) if _holds(loop, c, first) else (second, first))
+    floats = _in_floats(loop)
+    guess = _guess(lambda h: _holds_in_floats(floats, h, c), bad, good)
+    return boundary(lambda h: _holds(loop, c, float(h)), bad, good, guess, _EDGE)[1]
+
+
+def _guess(holds: Callable[[float], bool], bad: float, good: float) -> float:
+    """Where a condition begins to hold, in floats."""
     for _ in range(_HALVINGS):
         middle = (good + bad) / 2
-        good, bad = (middle, bad) if _holds(loop, c, middle) else (good, middle)
-    return good
+        good, bad = (middle, bad) if holds(middle) else (good, middle)
+    return (good + bad) / 2
+
+
+def _holds_in_floats(loop: Any, h: float, c: float, root: float = 1.0) -> bool:
+    """Whether second moments grow by less than root² a step, as floats say it."""
+    n = len(loop.free)
+    gain = [*loop.gain, *[0.0] * (n - len(loop.gain))]
+    closed = [(x + h * y) * root**k for k, (x, y) in enumerate(zip(loop.free, gain))]
+    try:
+        return 0 < power_gain([y * root**k for k, y in enumerate(gain)], closed) * (c * h) ** 2 < 1
+    except (ZeroDivisionError, OverflowError):
+        return False
 
 
 def _holds(loop: Loop, c: float, h: float) -> bool:

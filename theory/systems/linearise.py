@@ -42,6 +42,7 @@ class LinearSystem:
         values: the pipeline's own hyper-parameters, as exact rationals.
         notes: what was idealised, in words.
         transients: what differs in the first steps, in words; it moves no eigenvalue.
+        periods: n of everything that a stage does every n steps.
     """
 
     states: tuple[sympy.Symbol, ...]
@@ -50,6 +51,7 @@ class LinearSystem:
     values: dict[sympy.Symbol, Any]
     notes: tuple[str, ...]
     transients: tuple[str, ...] = ()
+    periods: frozenset[int] = frozenset()
 
     def at(self, **values: Any) -> LinearSystem:
         """The system with its own values, or these instead, put in; the curvature `h` if given."""
@@ -266,8 +268,11 @@ def _reached(out: Any, entries: dict[sympy.Symbol, Any]) -> set[sympy.Symbol]:
 
 
 @lru_cache(maxsize=64)
-def linearise(pipeline: Pipeline) -> LinearSystem:
+def linearise(pipeline: Pipeline, phase: int | None = None) -> LinearSystem:
     """The linear system of a pipeline on f = hθ²/2, in the symbols of its hyper-parameters.
+
+    Args:
+        phase: the step's number, for stages that act every few steps; None refuses them.
 
     Raises:
         NotLinear: for a stage that has no linear model (clip, Lamb's layerwise factor, another
@@ -286,10 +291,12 @@ def linearise(pipeline: Pipeline) -> LinearSystem:
     memory: dict[sympy.Symbol, Any] = {}
     notes: list[str] = []
     transients: list[str] = []
+    periods: frozenset[int] = frozenset()
     if pipeline.estimator.draws_directions:
         notes.append(f"{pipeline.estimator.name}: the mean of its estimates, without their noise")
     for index, stage in enumerate(pipeline.stages[1:], start=1):
-        passage = run(pipeline, index, flow, gradient)
+        passage = run(pipeline, index, flow, gradient, phase=phase)
+        periods |= passage.periods
         notes += [f"{stage.name}: {said}" for said in passage.frozen]
         transients += [f"{stage.name}: {said}" for said in passage.transients]
         if stage.needs_noise:
@@ -307,6 +314,7 @@ def linearise(pipeline: Pipeline) -> LinearSystem:
         values={sympy.Symbol(key): exact(value) for key, value in pipeline.hyperparameters.items()},
         notes=tuple(dict.fromkeys(notes)),
         transients=tuple(dict.fromkeys(transients)),
+        periods=periods,
     )
 
 

@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 import sympy
 
+from edsl.theory.systems.bisection import boundary
+
 Polynomial = tuple[Fraction, ...]  # coefficients, the constant first, the last not 0; () is 0
 _MOST_EXACT = 14  # coefficients; more come of delays
 _DIGITS = 30  # to which irrational places are known
+_SMALLEST = 2.0**-60  # radius that is told from 0
 
 
 def lies_inside(polynomial: Polynomial, radius: Fraction = Fraction(1)) -> bool:
@@ -31,20 +34,19 @@ def lies_inside(polynomial: Polynomial, radius: Fraction = Fraction(1)) -> bool:
 
 
 def radius_of(polynomial: Polynomial) -> float:
-    """The largest |root|, to 12 digits, by halving the circles that hold all roots; of high degree in floats."""
+    """The largest |root|, to 12 digits, by circles that hold all roots or not; of high degree in floats."""
     while polynomial and polynomial[0] == 0:
         polynomial = polynomial[1:]  # roots at 0
     if len(polynomial) < 2:
         return 0.0
+    largest = max(map(abs, polynomial))
+    guess = float(np.abs(np.roots([float(x / largest) for x in reversed(polynomial)])).max(initial=0.0))
     if len(polynomial) > _MOST_EXACT:
-        largest = max(map(abs, polynomial))
-        return float(np.abs(np.roots([float(x / largest) for x in reversed(polynomial)])).max())
+        return guess
     bound = 1 + max(abs(coefficient / polynomial[-1]) for coefficient in polynomial)  # Cauchy's
-    low, high = -60.0, min(bound.numerator.bit_length() - bound.denominator.bit_length() + 1.0, 1023.0)
-    while high - low > 1e-12:
-        middle = (low + high) / 2
-        low, high = (low, middle) if lies_inside(polynomial, Fraction(2.0**middle)) else (middle, high)
-    return float(f"{2.0 ** ((low + high) / 2):.12g}") if high > -50 else 0.0
+    high = 2.0 ** min(bound.numerator.bit_length() - bound.denominator.bit_length() + 1, 1023)
+    low, high = boundary(lambda radius: lies_inside(polynomial, radius), _SMALLEST, high, guess, 1e-12)
+    return float(f"{(low + high) / 2:.12g}") if low > _SMALLEST else 0.0
 
 
 def as_float(number: Fraction) -> float:
@@ -56,13 +58,43 @@ def as_float(number: Fraction) -> float:
 
 
 def roots_between(polynomial: Polynomial, low: Fraction, high: Fraction) -> list[Fraction]:
-    """The real roots strictly between two numbers, each once, by exact isolation."""
+    """The real roots strictly between two numbers, each once, by exact isolation, to 30 digits."""
     if len(polynomial) < 2:
         return []
     free = as_sympy(polynomial).sqf_part()
-    places = free.intervals(eps=sympy.Rational(1, 10**_DIGITS), inf=low, sup=high)
-    found = [(Fraction(int(a.p), int(a.q)) + Fraction(int(b.p), int(b.q))) / 2 for (a, b), _ in places]
+    found = [
+        _sharpened(from_sympy(free), Fraction(int(a.p), int(a.q)), Fraction(int(b.p), int(b.q)))
+        for (a, b), _ in free.intervals(inf=low, sup=high)
+    ]
     return [root for root in found if low < root < high]
+
+
+def _sharpened(polynomial: Polynomial, low: Fraction, high: Fraction) -> Fraction:
+    """The one root, a simple one, of an isolating interval, by halving in whole numbers.
+
+    Either low = high is the root, or it lies strictly between; low itself may then be another one.
+    """
+    if low == high:
+        return low
+    slope = tuple(power * coefficient for power, coefficient in enumerate(polynomial))[1:]
+    at_low = value(polynomial, low) or value(slope, low)
+    shared = math.lcm(*(x.denominator for x in polynomial))
+    whole = [x.numerator * (shared // x.denominator) for x in polynomial]
+    bits = math.ceil(_DIGITS * math.log2(10)) + 1
+
+    def is_below(place: int) -> bool:
+        """Whether the root lies above place · 2^−bits."""
+        total, weight = 0, 1
+        for coefficient in reversed(whole):
+            total = total * place + coefficient * weight
+            weight <<= bits
+        return total != 0 and (total > 0) == (at_low > 0)
+
+    first, last = math.floor(low * 2**bits), math.ceil(high * 2**bits)
+    while last - first > 1:
+        middle = (first + last) // 2
+        first, last = (middle, last) if is_below(middle) else (first, middle)
+    return Fraction(first + last, 2 ** (bits + 1))
 
 
 def common_factor(first: Polynomial, second: Polynomial) -> Polynomial:
@@ -118,6 +150,8 @@ def power_gain(top: Sequence[Any], bottom: Sequence[Any]) -> Any:
     Args:
         top, bottom: the transfer function's, top of no higher degree; constants first, any numbers.
     """
+    if bottom and isinstance(bottom[-1], Fraction):
+        return _power_gain_exactly(top, bottom)
     a = list(bottom)
     b = [*top, *[0] * (len(a) - len(top))]
     leading, total = a[-1], 0
@@ -128,6 +162,31 @@ def power_gain(top: Sequence[Any], bottom: Sequence[Any]) -> Any:
         b = [x - share * y for x, y in zip(b, backward)][1:]
         a = [x - ratio * y for x, y in zip(a, backward)][1:]
     return total / leading
+
+
+def _power_gain_exactly(top: Sequence[Fraction], bottom: Sequence[Fraction]) -> Fraction:
+    """The same in whole numbers: the polynomials are p · a and q · b, a and b without a common divisor."""
+    p, a = _whole(bottom)
+    q, b = _whole([*top, *[Fraction(0)] * (len(bottom) - len(top))])
+    leading, total = bottom[-1], Fraction(0)
+    while a:
+        first, last, backward = a[0], a[-1], a[::-1]
+        total += b[0] ** 2 * q**2 / (last * p)
+        q, b = _divided(q / last, [last * x - b[0] * y for x, y in zip(b[1:], backward[1:])])
+        p, a = _divided(p / last, [last * x - first * y for x, y in zip(a[1:], backward[1:])])
+    return total / leading
+
+
+def _whole(numbers: Sequence[Fraction]) -> tuple[Fraction, list[int]]:
+    """(p, whole numbers) whose product is a list of fractions."""
+    shared = math.lcm(*(x.denominator for x in map(Fraction, numbers)))
+    return _divided(Fraction(1, shared), [x.numerator * (shared // x.denominator) for x in map(Fraction, numbers)])
+
+
+def _divided(factor: Fraction, numbers: list[int]) -> tuple[Fraction, list[int]]:
+    """The same product with the greatest common divisor in the factor."""
+    shared = math.gcd(*numbers) or 1
+    return factor * shared, [x // shared for x in numbers]
 
 
 def as_sympy(polynomial: Polynomial) -> Any:

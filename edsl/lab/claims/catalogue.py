@@ -18,6 +18,7 @@ CLAIMS = {
     "table3": ("edsl.lab.claims.table3:run", "ALTO above Lamb above Adam at large batches"),
     "table7": ("edsl.lab.claims.table7:run", "each part of ALTO matters"),
     "appendix-a": ("edsl.lab.claims.appendix_a:run", "E leaves plateaus sooner at a full batch"),
+    "batch-rule": ("edsl.lab.claims.batch_rule:run", "the largest stable lr by batch, and the sign of α"),
 }
 
 

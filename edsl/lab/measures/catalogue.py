@@ -20,9 +20,14 @@ MEASURES = {
     "path": ("edsl.lab.measures.movement:Path", "Σ‖θₖ₊₁−θₖ‖ over all steps, and over the drift"),
     "update": ("edsl.lab.measures.movement:Update", "‖Δθ‖/‖θ‖ of a step, the median over layers"),
     "noise": ("edsl.lab.measures.noise:NoiseScale", "the gradient noise scale tr Σ/‖G‖², in examples"),
+    "curvature-noise": (
+        "edsl.lab.measures.noise:CurvatureNoise",
+        "the noise scale of the curvature along the top eigenvector, in examples",
+    ),
     "norms": ("edsl.lab.measures.stages:Norms", "the norm of what goes into and comes out of each stage"),
     "trust": ("edsl.lab.measures.stages:Trust", "the layerwise factor of lamb or lars: median, least and most"),
 }
+OF_CURVATURE = ("sharpness", "trace", "curvature-noise")  # which need curvlinops
 
 
 def check_measures(names: Sequence[str]) -> None:
@@ -30,7 +35,7 @@ def check_measures(names: Sequence[str]) -> None:
     for name in names:
         if name not in MEASURES:
             raise EdslError(f"unknown measure {name!r}; {nearest(name, MEASURES, 'measures')}")
-        if name in ("sharpness", "trace"):
+        if name in OF_CURVATURE:
             from edsl.lab.measures.curvature import check_installed
 
             check_installed()

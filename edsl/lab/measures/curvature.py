@@ -22,7 +22,7 @@ def check_installed() -> None:
     try:
         import curvlinops  # noqa: F401
     except ImportError:
-        raise EdslError("sharpness and trace need curvlinops: pip install 'edsl-optim[measures]'") from None
+        raise EdslError("measures of curvature need curvlinops: pip install 'edsl-optim[measures]'") from None
 
 
 class Sharpness(Measure):
@@ -53,20 +53,36 @@ def top_eigenvalue(run: Run, inputs: Tensor | None = None, targets: Tensor | Non
     Args:
         inputs, targets: the examples; those of `run.rows()` by default.
     """
+    return top_eigenpair(run, inputs, targets)[0]
+
+
+def top_eigenpair(run: Run, inputs: Tensor | None = None, targets: Tensor | None = None) -> tuple[float, Tensor]:
+    """The largest eigenvalue of the Hessian, as `top_eigenvalue`, and its unit eigenvector over all parameters."""
     from scipy.sparse import linalg
 
     eigsh: Any = linalg.eigsh
 
     operator = hessian(run, inputs, targets)
+    nothing = torch.full((operator.shape[0],), float("nan"), dtype=operator.dtype)
     generator = torch.Generator().manual_seed(run.seed)
     start = torch.randn(operator.shape[0], generator=generator, dtype=torch.float64).numpy()
     if not all(torch.isfinite(parameter).all() for parameter in run.parameters):
-        return float("nan")
+        return float("nan"), nothing
     try:
-        values = eigsh(operator.to_scipy(), k=1, which="LA", tol=TOLERANCE, v0=start, return_eigenvectors=False)
+        values, vectors = eigsh(operator.to_scipy(), k=1, which="LA", tol=TOLERANCE, v0=start)
     except linalg.ArpackError:
-        return float("nan")
-    return float(values[0])
+        return float("nan"), nothing
+    return float(values[0]), torch.as_tensor(vectors[:, 0], dtype=operator.dtype)
+
+
+def curvatures_along(run: Run, vector: Tensor, inputs: Tensor, targets: Tensor, size: int) -> Tensor:
+    """vᵀ H v for each part of `size` examples, H the Hessian of their mean loss; in float64."""
+    found = []
+    for first in range(0, len(inputs) - size + 1, size):
+        operator = hessian(run, inputs[first : first + size], targets[first : first + size])
+        v = vector.to(operator.device, operator.dtype)
+        found.append((v @ (operator @ v)).item())
+    return torch.tensor(found, dtype=torch.float64)
 
 
 def hessian(run: Run, inputs: Tensor | None = None, targets: Tensor | None = None) -> Any:

@@ -1,13 +1,15 @@
-"""The gradient noise scale: the batch at which the gradient's noise is as large as itself."""
+"""Noise scales: the batch at which the noise of a gradient, or of a curvature, is as large as itself."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from edsl.lab.measures.curvature import curvatures_along, top_eigenpair
 from edsl.lab.measures.measure import Measure
 
 PARTS = 16  # of the examples; each part's mean gradient is one sample
+CURVED_PARTS, CURVED_SIZE = 128, 8  # parts whose curvature is one sample, and the fewest examples of each
 
 
 class NoiseScale(Measure):
@@ -37,3 +39,23 @@ class NoiseScale(Measure):
         gradients = torch.autograd.grad(loss, self.run.parameters, allow_unused=True)
         flat = [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, self.run.parameters)]
         return torch.cat([gradient.detach().double().flatten() for gradient in flat])
+
+
+class CurvatureNoise(Measure):
+    """B_h = (σ₁/h)², σ₁ the deviation of one example's curvature along the Hessian's top eigenvector, h their mean.
+
+    A batch of B that is drawn anew has σ_h/h = √(B_h/B), so that B_h is what `edsl check-stability --batch B
+    --noise-scale` takes. From the curvatures of 128 parts of 8 of 1,024 training examples: known to some 12 %, less
+    well where there are fewer examples. Absent where h is not above 0.
+    """
+
+    def read(self) -> dict[str, float]:
+        inputs, targets = self.run.rows()
+        size = max(CURVED_SIZE, len(inputs) // CURVED_PARTS)
+        sharpness, direction = top_eigenpair(self.run, inputs, targets)
+        if not sharpness > 0:
+            return {}
+        found = curvatures_along(self.run, direction, inputs, targets, size)
+        if len(found) < 2:
+            return {}
+        return {"curvature_noise_scale": size * found.var().item() / found.mean().item() ** 2}
