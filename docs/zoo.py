@@ -49,10 +49,6 @@ MATRIX = 1024  # rows and columns of the parameter whose state is counted
 
 # How an entry is trained whose name alone is no optimizer for every parameter of a network.
 TRAINED = {
-    "adafactor": "route(matrix=adafactor, other=adafactor_unfactored)",
-    "adafactor_unfactored": "adafactor_unfactored",
-    "adam_mini": "route(matrix=adam_mini, other=adam_mini_layer)",
-    "agc": "grad | route(matrix=agc | adamw, other=agc_layer | adamw)",
     "gradient_centralization": "grad | route(matrix=gradient_centralization | adamw, other=adamw)",
     "hyperball": "adamw(weight_decay=0) | hyperball",
     "scion": "route(matrix=scion, other=scion_vector)",
@@ -135,7 +131,7 @@ def trained(name: str) -> str:
     if name in TRAINED:
         return TRAINED[name]
     kind = stage_class(name)
-    if kind.kind == "base update" and kind().is_matrix:
+    if kind.kind == "base update" and kind.is_matrix and not kind.takes_vectors:
         return f"route(matrix={name}, other=adamw)"
     return {"adaptor": f"grad | {name} | adamw", "wrapper": f"adamw | {name}"}.get(kind.kind, name)
 

@@ -25,7 +25,17 @@ from edsl.language.rules.stage import KINDS, RuleStage
 from edsl.language.rules.syntax.canonical import canonical
 from edsl.language.rules.syntax.parameters import domain_of, field_of
 from edsl.language.rules.syntax.source import Source
-from edsl.language.rules.syntax.tree import Definition, Function, Name, Parameter, Several, StageCall, called, walk
+from edsl.language.rules.syntax.tree import (
+    AS_ROWS,
+    Definition,
+    Function,
+    Name,
+    Parameter,
+    Several,
+    StageCall,
+    called,
+    walk,
+)
 from edsl.language.rules.syntax.words import VALUES, WORDS
 from edsl.language.schedules.reading import SCHEDULES
 from edsl.language.stage import BaseUpdate, Estimator, Stage, Wrapper
@@ -199,6 +209,7 @@ def class_with(
     words = frozenset().union(*(path.words for path in paths))
     matrix = any((WORDS.get(word) or VALUES[word]).is_matrix for word in words)
     inner = [call.kind for call in labelled.values()]
+    _check_vectors(definition, matrix, labelled.values(), source)
     count = 1 + sum(getattr(kind, "count", 1) for kind in inner)
     if count > MOST_STAGES:
         source.refuse(f"{definition.name} is {count} stages with all that it runs, at most {MOST_STAGES}", definition)
@@ -216,9 +227,12 @@ def class_with(
         "programs": {},
         "count": count,
         "is_matrix": matrix or any(kind.is_matrix for kind in inner),
+        "takes_vectors": (definition.takes_vectors or not matrix)
+        and all(kind.takes_vectors for kind in inner if kind.is_matrix),
         "stacks": all(kind.stacks for kind in inner if kind.is_matrix),
         "reads_matrix": any(word in WORDS and WORDS[word].is_matrix and word != "orthogonal" for word in words)
         or any(kind.reads_matrix for kind in inner),
+        "needs_probe": any(kind.needs_probe for kind in inner),
         "needs_noise": "normal" in words or any(kind.needs_noise for kind in inner),
         "counts": any(isinstance(domains.get(name), Whole) for path in paths for name in path.values_read),
         **({"betas": betas if len(betas) > 1 else ()} if issubclass(base, BaseUpdate) else {}),
@@ -231,6 +245,19 @@ def class_with(
     _try(made, source)
     _made[text, definition.name] = made
     return made
+
+
+def _check_vectors(definition: Definition, is_matrix: bool, within: Iterable[Call], source: Source) -> None:
+    """Raises SpecError for a rule that says to take vectors as rows where it can't, or where that says nothing."""
+    if not definition.takes_vectors:
+        return
+    matrices = [call for call in within if call.kind.is_matrix]
+    for call in matrices:
+        if not call.kind.takes_vectors:
+            source.refuse(f"{definition.name} can't take {AS_ROWS}: {call.kind.name} takes matrices alone", call.node)
+    if not is_matrix and not matrices:
+        said = f"{definition.name} asks about no row or column, so it takes vectors as they are: leave out {AS_ROWS}"
+        source.refuse(said, definition)
 
 
 def _variants(
