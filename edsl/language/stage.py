@@ -98,6 +98,11 @@ class Stage(Hyperparameters):
         return f"every {period} steps" if period > 1 else "each step" * period
 
     @property
+    def begins_apart(self) -> bool:
+        """Whether its first refresh is another one than those that follow."""
+        return type(self).begin is not Stage.begin
+
+    @property
     def staggers(self) -> bool:
         """Whether parameters refresh at different steps, by their names; all do before their first one."""
         return False

@@ -48,7 +48,7 @@ class PsgdKron(BaseUpdate):
         beta2: β₂, the decay of the momentum in [0, 1).
         weight_decay: λ ≥ 0, decoupled, 0 for spared parameters.
         eps1: ε₁ ≥ 0, in units of the gradient: factors of what is 0 grow no further; `eps` is read too.
-        fit_lr: μ in (0, 1), the length of a step of a fit.
+        fit_lr: μ in [0, 1), the length of a step of a fit; at 0 the factors stay as they are.
         clipping: c > 0, the largest root mean square of d.
         every: n ≥ 1, steps from one fit to the next at the beginning.
         flat: steps before the fits become rarer.
@@ -81,7 +81,7 @@ class PsgdKron(BaseUpdate):
     beta2: float = field(0.9, DECAY, "β₂")
     weight_decay: float = field(0.0, Number(0), "λ", spared=0.0)
     eps1: float = field(1e-9, Number(0), "ε₁")
-    fit_lr: float = field(0.1, Number(0, 1, open_low=True, open_high=True), "μ")
+    fit_lr: float = field(0.1, Number(0, 1, open_high=True), "μ")
     clipping: float = field(1.1, Number(0, open_low=True), "c")
     every: int = field(1, Whole(1))
     flat: int = field(500, Whole())
@@ -140,7 +140,7 @@ class PsgdKron(BaseUpdate):
         m, m_hat = self._averaged(bounded(x, at), memory, at)
         d = at.preconditioned(memory.left, m_hat, memory.right)
         size = at.norm(d) / at.sqrt(at.rows * at.columns)
-        d = d * at.minimum(1, self.clipping / (size + _SAFE))
+        d = at.minimum(1, self.clipping / (size + _SAFE)) * d
         return -self.lr * (d + self.weight_decay * at.theta), memory._replace(m=m)
 
     def _averaged(self, x: Value, memory: Whitener, at: At) -> tuple[Value, Value]:

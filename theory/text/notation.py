@@ -191,7 +191,7 @@ def _refreshed(stage: Stage, flow: Formula, at: Writer, named: dict[str, str]) -
     is_rare = later != "each step"
     later += ", matrix by matrix" if stage.staggers and is_rare else ""
     calls = [("at step 1", bound.begin), (later, bound.refresh)]
-    if type(stage).begin is Stage.begin:
+    if not stage.begins_apart:
         calls = [(f"at step 1 and {later}" if later.startswith("every") else later, bound.refresh)]
     kind: Any = type(stage.init(0.0))
     old = kind(*[letter(f"{named[f'{field}ₖ']}ₖ₋₁") for field in kind._fields])

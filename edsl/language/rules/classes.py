@@ -209,7 +209,6 @@ def class_with(
     words = frozenset().union(*(path.words for path in paths))
     matrix = any((WORDS.get(word) or VALUES[word]).is_matrix for word in words)
     inner = [call.kind for call in labelled.values()]
-    _check_vectors(definition, matrix, labelled.values(), source)
     count = 1 + sum(getattr(kind, "count", 1) for kind in inner)
     if count > MOST_STAGES:
         source.refuse(f"{definition.name} is {count} stages with all that it runs, at most {MOST_STAGES}", definition)
@@ -227,8 +226,7 @@ def class_with(
         "programs": {},
         "count": count,
         "is_matrix": matrix or any(kind.is_matrix for kind in inner),
-        "takes_vectors": (definition.takes_vectors or not matrix)
-        and all(kind.takes_vectors for kind in inner if kind.is_matrix),
+        "takes_vectors": _takes_vectors(definition, matrix, labelled.values(), source),
         "stacks": all(kind.stacks for kind in inner if kind.is_matrix),
         "reads_matrix": any(word in WORDS and WORDS[word].is_matrix and word != "orthogonal" for word in words)
         or any(kind.reads_matrix for kind in inner),
@@ -247,17 +245,22 @@ def class_with(
     return made
 
 
-def _check_vectors(definition: Definition, is_matrix: bool, within: Iterable[Call], source: Source) -> None:
-    """Raises SpecError for a rule that says to take vectors as rows where it can't, or where that says nothing."""
-    if not definition.takes_vectors:
-        return
+def _takes_vectors(definition: Definition, is_matrix: bool, within: Iterable[Call], source: Source) -> bool:
+    """Whether a vector is a row to a rule of matrices, as it says, or as all matrix stages that it runs do.
+
+    Raises:
+        SpecError: for one that says so where it can't, or where that says nothing.
+    """
     matrices = [call for call in within if call.kind.is_matrix]
-    for call in matrices:
-        if not call.kind.takes_vectors:
-            source.refuse(f"{definition.name} can't take {AS_ROWS}: {call.kind.name} takes matrices alone", call.node)
-    if not is_matrix and not matrices:
+    refusing = next((call for call in matrices if not call.kind.takes_vectors), None)
+    if definition.takes_vectors and refusing is not None:
+        source.refuse(
+            f"{definition.name} can't take {AS_ROWS}: {refusing.kind.name} takes matrices alone", refusing.node
+        )
+    if definition.takes_vectors and not is_matrix and not matrices:
         said = f"{definition.name} asks about no row or column, so it takes vectors as they are: leave out {AS_ROWS}"
         source.refuse(said, definition)
+    return refusing is None and (definition.takes_vectors or not is_matrix)
 
 
 def _variants(

@@ -52,35 +52,18 @@ class RuleStage(Stage):
     def _prepare(self) -> None:
         self._equip(spared=False)
         if self.counts:
-            self._check_numbers()
-
-    def _check_numbers(self) -> None:
-        """Take a step on values that know nothing: raises FieldError where whole numbers make what is none."""
-        live = dict.fromkeys((*self.live_fields(), *self.hidden_fields()), ReductionDepth(0))
-        memory = self.init(ReductionDepth(0))
-        try:
-            self.bind(live).step(ReductionDepth(0), memory, AnalysisContext())
-        except ArithmeticError:
-            whole = [name for name, domain in self.domains.items() if isinstance(domain, Whole)]
-            raise FieldError(f"{self.name}: {' and '.join(whole)} make what is no finite number", whole[0]) from None
+            _check_numbers(self)
 
     def _equip(self, spared: bool, known: Mapping[str, Any] | None = None) -> None:
         """Build the stages within, and find the code."""
         nested = tuple(self._built(call, spared, known or {}) for call in self.variant.calls)
-        self._check_together(nested)
+        _check_together(self.name, nested)
         numbers = tuple(
             tuple((name, f"{call.label}__{name}") for name in (*stage.live_fields(), *stage.hidden_fields()))
             for call, stage in zip(self.variant.calls, nested)
         )
         _hold(self, nested, numbers, self._code(nested), spared)
         self.__dict__["_settled"] = True  # its betas are in its own author's order
-
-    def _check_together(self, nested: tuple[Any, ...]) -> None:
-        """Raises FieldError for stages within that are good one by one and not together."""
-        if len({stage.cut for stage in nested if stage.is_matrix}) > 1:
-            raise FieldError(f"{self.name}: its stages cut parameters differently: give them one split and heads", "")
-        if len({stage.rhythm for stage in nested} - {""}) > 1 and any(stage.staggers for stage in nested):
-            raise FieldError(f"{self.name}: stages that refresh at different periods can't be staggered", "")
 
     def _built(self, call: Call, spared: bool, known: Mapping[str, Any]) -> Any:
         if call.label in known:
@@ -134,6 +117,10 @@ class RuleStage(Stage):
     @property
     def rhythm(self) -> str:
         return " and ".join(dict.fromkeys(stage.rhythm for stage in self._nested if stage.refresh_every))
+
+    @property
+    def begins_apart(self) -> bool:
+        return any(stage.begins_apart for stage in self._nested)
 
     @property
     def staggers(self) -> bool:
@@ -280,6 +267,25 @@ class RuleStage(Stage):
     def __reduce__(self) -> Any:
         values = {name: getattr(self, name) for name in self.argument_names()}
         return RuleStage.revive, (self.text, self.name, values, self._spared)
+
+
+def _check_numbers(stage: RuleStage) -> None:
+    """Take a step on values that know nothing: raises FieldError where whole numbers make what is none."""
+    live = dict.fromkeys((*stage.live_fields(), *stage.hidden_fields()), ReductionDepth(0))
+    memory = stage.init(ReductionDepth(0))
+    try:
+        stage.bind(live).step(ReductionDepth(0), memory, AnalysisContext())
+    except ArithmeticError:
+        whole = [name for name, domain in stage.domains.items() if isinstance(domain, Whole)]
+        raise FieldError(f"{stage.name}: {' and '.join(whole)} make what is no finite number", whole[0]) from None
+
+
+def _check_together(name: str, nested: tuple[Any, ...]) -> None:
+    """Raises FieldError for stages within a rule that are good one by one and not together."""
+    if len({stage.cut for stage in nested if stage.is_matrix}) > 1:
+        raise FieldError(f"{name}: its stages cut parameters differently: give them one split and heads", "")
+    if len({stage.rhythm for stage in nested} - {""}) > 1 and any(stage.staggers for stage in nested):
+        raise FieldError(f"{name}: stages that refresh at different periods can't be staggered", "")
 
 
 def _nested(label: str, stage: Stage) -> Nested:
