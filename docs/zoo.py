@@ -2,6 +2,7 @@
 
     python docs/zoo.py            races, writes docs/zoo.json with what came out, and the page
     python docs/zoo.py --page     writes the page anew from docs/zoo.json; nothing is trained
+    python docs/zoo.py NAME …     races these entries alone, and keeps what docs/zoo.json holds of the others
 
 Trials that runs/zoo holds already are not run again.
 """
@@ -41,6 +42,7 @@ DOCS = Path(__file__).parent
 PAGE, RESULTS = DOCS / "zoo.md", DOCS / "zoo.json"
 RUNS = Path("runs/zoo")
 BASELINE = "adamw"
+CLASSES = ("galore", "psgd_kron")  # of the literature too, but no rules: rules run them
 RACES: dict[str, dict[str, Any]] = {  # of each task: what a trial may spend
     "digits": {"steps": 200, "batch": 128},
     "mnist1d": {"steps": 250, "batch": 256},
@@ -76,20 +78,34 @@ prints what it computes. Written by `make zoo`; the recurrences are written by r
 
 def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options.add_argument("names", nargs="*", metavar="NAME", help="entries to race; all without any")
     options.add_argument("--page", action="store_true", help="write the page from docs/zoo.json; train nothing")
     options.add_argument("--seeds", type=int, default=3, help="final trials of each entry")
     options.add_argument("--trials", type=int, default=5, help="learning rates that each entry may try")
     options.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="trials at once")
     asked = options.parse_args()
     if not asked.page:
-        measured = raced(asked.seeds, asked.trials, asked.jobs)
+        measured = raced(asked.names or (BASELINE, *entries()), asked.seeds, asked.trials, asked.jobs)
+        if asked.names:
+            measured = merged(json.loads(RESULTS.read_text(encoding="utf-8")), measured)
         RESULTS.write_text(json.dumps(measured, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     PAGE.write_text(page(json.loads(RESULTS.read_text(encoding="utf-8"))), encoding="utf-8")
 
 
-def raced(seeds: int, trials: int, jobs: int) -> dict[str, Any]:
-    """A race of each entry and of AdamW on each task: what came out, as JSON."""
-    names = (BASELINE, *zoo_names())
+def entries() -> tuple[str, ...]:
+    """The names of all entries, rules and classes."""
+    return tuple(sorted((*zoo_names(), *CLASSES)))
+
+
+def merged(known: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """What is known of all entries, with what was measured anew of some."""
+    for task, one in known["tasks"].items():
+        one["rows"] = {name: (one["rows"] | new["tasks"][task]["rows"]).get(name) for name in (BASELINE, *entries())}
+    return known
+
+
+def raced(names: Sequence[str], seeds: int, trials: int, jobs: int) -> dict[str, Any]:
+    """A race of each of these entries on each task: what came out, as JSON."""
     work = [(task, name, seeds, trials) for task in RACES for name in names]
     with ProcessPoolExecutor(jobs, mp_context=get_context("forkserver")) as pool:
         rows = dict(zip(work, pool.map(outcome, *zip(*work))))
@@ -144,7 +160,7 @@ def alone(name: str) -> str:
 
 def page(measured: dict[str, Any]) -> str:
     """docs/zoo.md, of what was measured and of what follows from the rules alone."""
-    names = zoo_names()
+    names = entries()
     budgets = "; ".join(
         f"{task}: {one['steps']} steps of {one['batch']} examples" for task, one in measured["tasks"].items()
     )

@@ -338,3 +338,6 @@ class Branching(NotElementwise):
 
     def __init__(self) -> None:
         super().__init__("a step branches on a value")
+
+    def __reduce__(self):
+        return Branching, ()

@@ -48,7 +48,7 @@ class PsgdKron(BaseUpdate):
         beta2: β₂, the decay of the momentum in [0, 1).
         weight_decay: λ ≥ 0, decoupled, 0 for spared parameters.
         eps1: ε₁ ≥ 0, in units of the gradient: factors of what is 0 grow no further; `eps` is read too.
-        fit_lr: μ in [0, 1), the length of a step of a fit; at 0 the factors stay as they are.
+        fit_rate: μ in [0, 1), the length of a step of a fit; at 0 the factors stay as they are.
         clipping: c > 0, the largest root mean square of d.
         every: n ≥ 1, steps from one fit to the next at the beginning.
         flat: steps before the fits become rarer.
@@ -81,7 +81,7 @@ class PsgdKron(BaseUpdate):
     beta2: float = field(0.9, DECAY, "β₂")
     weight_decay: float = field(0.0, Number(0), "λ", spared=0.0)
     eps1: float = field(1e-9, Number(0), "ε₁")
-    fit_lr: float = field(0.1, Number(0, 1, open_high=True), "μ")
+    fit_rate: float = field(0.1, Number(0, 1, open_high=True), "μ")
     clipping: float = field(1.1, Number(0, open_low=True), "c")
     every: int = field(1, Whole(1))
     flat: int = field(500, Whole())
@@ -133,7 +133,7 @@ class PsgdKron(BaseUpdate):
         left, right = at.started(memory.left), at.started(memory.right)
         left, right = at.balanced(left, right), at.balanced(right, left)
         a, b = at.factored(left, seen, right), at.solved(left, at.probe, right)
-        left, right = (at.fitted(one, a, b, self.fit_lr, side) for one, side in ((left, "left"), (right, "right")))
+        left, right = (at.fitted(one, a, b, self.fit_rate, side) for one, side in ((left, "left"), (right, "right")))
         return memory._replace(left=left, right=right)
 
     def step(self, x: Value, memory: Whitener, at: At) -> tuple[Value, Whitener]:

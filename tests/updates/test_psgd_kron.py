@@ -77,7 +77,7 @@ def test_what_the_factors_make_of_correlated_gradients_is_white():
         torch.diag(torch.tensor([5, 1, 0.4]).double()),
     )
     parameter = nn.Parameter(torch.zeros(4, 3, dtype=torch.float64))
-    spec = "psgd_kron(lr=0, beta2=0, fit_lr=linear(0.2, to=0.005, steps=700))"
+    spec = "psgd_kron(lr=0, beta2=0, fit_rate=linear(0.2, to=0.005, steps=700))"
     optimizer = edsl.compile(spec, [parameter], mode="eager")
     for step in range(700):
         parameter.grad = left @ drawn(4, 3, seed=step) @ right
@@ -136,7 +136,7 @@ def test_every_shape_trains_and_stays_finite_whatever_the_gradient(shape):
 
 def test_factors_of_zero_gradients_stop_growing():
     parameter = nn.Parameter(torch.ones(4, 3))
-    optimizer = edsl.compile("psgd_kron(fit_lr=0.5)", [parameter], mode="eager")
+    optimizer = edsl.compile("psgd_kron(fit_rate=0.5)", [parameter], mode="eager")
     parameter.grad = torch.zeros(4, 3)
     for _ in range(200):
         optimizer.step()
@@ -174,7 +174,7 @@ def test_within_a_rule_it_fits_at_steps_of_its_own():
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ("psgd_kron(fit_lr=1)", "fit_lr must lie in"),
+        ("psgd_kron(fit_rate=1)", "fit_rate must lie in"),
         ("psgd_kron(clipping=0)", "clipping must lie in"),
         ("psgd_kron(every=0)", "every"),
         ("psgd_kron(whiten='hessian')", "whiten must be 'momentum' or 'gradient'"),
