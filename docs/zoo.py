@@ -58,8 +58,8 @@ TRAINED = {
 HEAD = """\
 # The zoo
 
-The literature's optimizers as rules: each is a name in a spec, such as `grad | e | {first}`, and `edsl show NAME`
-prints what it computes. Written by `make zoo`; the recurrences are written by running the rules on letters.
+The literature's optimizers as rules, and {classes} as classes that rules run. Each is a name in
+a spec, such as `grad | e | {first}`, and `edsl show NAME` prints what it computes. Written by `make zoo`; the recurrences are written by running the rules on letters.
 
 - **State and traffic** are bytes per float32 parameter of a {matrix} × {matrix} matrix. Traffic is what must pass
   through memory in a step, each tensor once, of an adaptor with `sgd` behind it and of a wrapper with `sgd` before it.
@@ -164,8 +164,14 @@ def page(measured: dict[str, Any]) -> str:
     budgets = "; ".join(
         f"{task}: {one['steps']} steps of {one['batch']} examples" for task, one in measured["tasks"].items()
     )
+    classes = " and ".join(f"`{name}`" for name in CLASSES)
     head = HEAD.format(
-        first=names[0], matrix=MATRIX, seeds=measured["seeds"], trials=measured["trials"], budgets=budgets
+        classes=classes,
+        first=names[0],
+        matrix=MATRIX,
+        seeds=measured["seeds"],
+        trials=measured["trials"],
+        budgets=budgets,
     )
     titles = ["entry", "kind", "state, B", "traffic, B", *measured["tasks"]]
     baseline = ["`adamw`, for comparison", *_costs(BASELINE), *_accuracies(BASELINE, measured)]

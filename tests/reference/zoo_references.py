@@ -456,14 +456,23 @@ REFERENCES = (
             "pytorch_optimizer.Kron",
             _kron(lr=0.02, **theirs),
             shapes=shapes,
-            differs="solves in float32, and fits first after one period where that is longer than a step",
+            differs=differs,
         )
-        for shapes, ours, theirs in (
-            ("matrices", ", weight_decay=0.1", {"weight_decay": 0.1}),
-            ("vectors", "", {}),
-            ("matrices", ", largest=5", {"max_size_triangular": 5}),
-            ("matrices", ", every=3, rarest=3", {"pre_conditioner_update_probability": 1 / 3}),
-            ("all", ', whiten="gradient", beta2=0.8', {"momentum_into_precondition_update": False, "momentum": 0.8}),
+        for shapes, ours, theirs, differs in (
+            (
+                *("matrices", ", weight_decay=0.1", {"weight_decay": 0.1}),
+                "solves in float32, has a factor for each dimension, and lets the fits grow rarer by exp(−0.001 k)",
+            ),
+            ("vectors", "", {}, ""),
+            ("matrices", ", largest=5", {"max_size_triangular": 5}, ""),
+            (
+                *("matrices", ", every=3, rarest=3", {"pre_conditioner_update_probability": 1 / 3}),
+                "fits first at the end of a period",
+            ),
+            (
+                *("all", ', whiten="gradient", beta2=0.8'),
+                *({"momentum_into_precondition_update": False, "momentum": 0.8}, ""),
+            ),
         )
     ),
     Reference(
@@ -471,7 +480,7 @@ REFERENCES = (
         "pytorch_optimizer.Kron",
         _grafted,
         shapes="matrices",
-        differs="has a step length of its own; Adam's is that of torch.optim.Adam",
+        differs="has its own length of a step, here taken from torch.optim.Adam",
     ),
     *(
         Reference(
