@@ -58,8 +58,9 @@ TRAINED = {
 HEAD = """\
 # The zoo
 
-The literature's optimizers as rules, and {classes} as classes that rules run. Each is a name in
-a spec, such as `grad | e | {first}`, and `edsl show NAME` prints what it computes. Written by `make zoo`; the recurrences are written by running the rules on letters.
+The literature's optimizers as rules, and {classes} as classes that rules run: each is a name in a spec,
+such as `grad | e | {first}`, and `edsl show NAME` prints what it computes. Written by `make zoo`; the recurrences are
+written by running the stages on letters.
 
 - **State and traffic** are bytes per float32 parameter of a {matrix} × {matrix} matrix. Traffic is what must pass
   through memory in a step, each tensor once, of an adaptor with `sgd` behind it and of a wrapper with `sgd` before it.
@@ -211,6 +212,7 @@ def _accuracy(row: dict[str, Any] | None) -> str:
 def _section(name: str, measured: dict[str, Any]) -> Iterator[str]:
     """An entry: what it is, whence, its recurrence, what theory says, parity, and how it was trained."""
     about, source = about_and_source(stage_class(name).__doc__)
+    source = source.partition("Source: ")[2].partition(" Args: ")[0] or source  # of a class, with formulas before it
     pipeline = parse(alone(name))
     part = next(part for part in recurrences(pipeline) if part.stage.name == name)
     yield from (f"## {name}", "", about, "", source, "", "```text", *part.lines, "```", "")

@@ -39,9 +39,10 @@ class PsgdKron(BaseUpdate):
     above 2⁵⁰ is scaled down to it.
 
     Fits are due at step 1 and every n steps; behind step `flat` the period doubles every `doubling` steps, up to
-    `rarest`. Source: Li 2015, arXiv 1512.04202; Li 2018, eq. 13; Li and Pooladzandi 2024, arXiv 2402.11858; defaults
-    are those of their code for whitening (Kron), which also draws at random when to fit. ξ is a function of the seed,
-    the step and the parameter alone: a resumed run draws the same.
+    `rarest`. Source: Li 2015, Preconditioned Stochastic Gradient Descent, arXiv 1512.04202; Li 2018, Preconditioner on
+    Matrix Lie Group for SGD, arXiv 1809.10232; Li and Pooladzandi 2024, arXiv 2402.11858. Defaults, clipping and fits
+    that grow rarer are those of Walters and Pooladzandi's Kron. ξ is a function of the seed, the step and the
+    parameter alone: a resumed run draws the same.
 
     Args:
         lr: η ≥ 0.
