@@ -45,6 +45,22 @@ def test_every_entry_is_raced_by_a_spec_that_names_it(writer):
         assert any(stage.name == name for branch in pipeline.branches.values() for stage in branch.stages)
 
 
+def test_every_entry_trains_the_digits(writer):
+    rows = json.loads(writer.RESULTS.read_text(encoding="utf-8"))["tasks"]["digits"]["rows"]
+    assert rows.keys() == {writer.BASELINE, *writer.entries()}
+    assert not {name: row for name, row in rows.items() if row["not_well"] or row["accuracy"][0] < 0.85}
+
+
+def test_what_is_raced_anew_replaces_what_is_known_of_it_alone(writer):
+    known = json.loads(writer.RESULTS.read_text(encoding="utf-8"))
+    before = {task: dict(one["rows"]) for task, one in known["tasks"].items()}
+    new = {"tasks": {task: {"rows": {"nadam": {"lr": 1.0}}} for task in known["tasks"]}}
+    after = writer.merged(known, new)["tasks"]
+    for task, rows in before.items():
+        assert list(after[task]["rows"]) == list(rows)
+        assert after[task]["rows"] == {**rows, "nadam": {"lr": 1.0}}
+
+
 def test_an_entry_that_was_not_raced_yet_has_a_dash_and_its_section(writer):
     measured = json.loads(writer.RESULTS.read_text(encoding="utf-8"))
     for task in measured["tasks"].values():

@@ -463,7 +463,6 @@ REFERENCES = (
                 *("matrices", ", weight_decay=0.1", {"weight_decay": 0.1}),
                 "solves in float32, has a factor for each dimension, and lets the fits grow rarer by exp(−0.001 k)",
             ),
-            ("vectors", "", {}, ""),
             ("matrices", ", largest=5", {"max_size_triangular": 5}, ""),
             (
                 *("matrices", ", every=3, rarest=3", {"pre_conditioner_update_probability": 1 / 3}),

@@ -123,8 +123,8 @@ def test_every_shape_trains_and_stays_finite_whatever_the_gradient(shape):
     parameter = nn.Parameter(torch.ones(shape))
     optimizer = edsl.compile("psgd_kron(lr=0.01, beta2=0.5)", [parameter], mode="eager")
     for step, size in enumerate((1, 0, 0, 1e-30, 1e30, 1, 1e-12, 1e12, 0, 1)):
-        for repeat in range(8):
-            parameter.grad = (size * drawn(*shape, seed=8 * step + repeat)).float()
+        for repeat in range(4):
+            parameter.grad = (size * drawn(*shape, seed=4 * step + repeat)).float()
             optimizer.step()
     assert all(one.isfinite().all() for one in (parameter, *optimizer.state[parameter].values()))
     parameter.grad = torch.ones(shape)
