@@ -2,6 +2,7 @@
 
     python docs/zoo.py            races, writes docs/zoo.json with what came out, and the page
     python docs/zoo.py --page     writes the page anew from docs/zoo.json; nothing is trained
+    python docs/zoo.py NAME …     races these entries alone, and keeps what docs/zoo.json holds of the others
 
 Trials that runs/zoo holds already are not run again.
 """
@@ -41,6 +42,7 @@ DOCS = Path(__file__).parent
 PAGE, RESULTS = DOCS / "zoo.md", DOCS / "zoo.json"
 RUNS = Path("runs/zoo")
 BASELINE = "adamw"
+CLASSES = ("galore", "psgd_kron")  # of the literature too, but no rules: rules run them
 RACES: dict[str, dict[str, Any]] = {  # of each task: what a trial may spend
     "digits": {"steps": 200, "batch": 128},
     "mnist1d": {"steps": 250, "batch": 256},
@@ -49,10 +51,6 @@ MATRIX = 1024  # rows and columns of the parameter whose state is counted
 
 # How an entry is trained whose name alone is no optimizer for every parameter of a network.
 TRAINED = {
-    "adafactor": "route(matrix=adafactor, other=adafactor_unfactored)",
-    "adafactor_unfactored": "adafactor_unfactored",
-    "adam_mini": "route(matrix=adam_mini, other=adam_mini_layer)",
-    "agc": "grad | route(matrix=agc | adamw, other=agc_layer | adamw)",
     "gradient_centralization": "grad | route(matrix=gradient_centralization | adamw, other=adamw)",
     "hyperball": "adamw(weight_decay=0) | hyperball",
     "scion": "route(matrix=scion, other=scion_vector)",
@@ -60,8 +58,9 @@ TRAINED = {
 HEAD = """\
 # The zoo
 
-The literature's optimizers as rules: each is a name in a spec, such as `grad | e | {first}`, and `edsl show NAME`
-prints what it computes. Written by `make zoo`; the recurrences are written by running the rules on letters.
+The literature's optimizers as rules, and {classes} as classes that rules run: each is a name in a spec,
+such as `grad | e | {first}`, and `edsl show NAME` prints what it computes. Written by `make zoo`; the recurrences are
+written by running the stages on letters.
 
 - **State and traffic** are bytes per float32 parameter of a {matrix} × {matrix} matrix. Traffic is what must pass
   through memory in a step, each tensor once, of an adaptor with `sgd` behind it and of a wrapper with `sgd` before it.
@@ -80,20 +79,34 @@ prints what it computes. Written by `make zoo`; the recurrences are written by r
 
 def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options.add_argument("names", nargs="*", metavar="NAME", help="entries to race; all without any")
     options.add_argument("--page", action="store_true", help="write the page from docs/zoo.json; train nothing")
     options.add_argument("--seeds", type=int, default=3, help="final trials of each entry")
     options.add_argument("--trials", type=int, default=5, help="learning rates that each entry may try")
     options.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="trials at once")
     asked = options.parse_args()
     if not asked.page:
-        measured = raced(asked.seeds, asked.trials, asked.jobs)
+        measured = raced(asked.names or (BASELINE, *entries()), asked.seeds, asked.trials, asked.jobs)
+        if asked.names:
+            measured = merged(json.loads(RESULTS.read_text(encoding="utf-8")), measured)
         RESULTS.write_text(json.dumps(measured, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     PAGE.write_text(page(json.loads(RESULTS.read_text(encoding="utf-8"))), encoding="utf-8")
 
 
-def raced(seeds: int, trials: int, jobs: int) -> dict[str, Any]:
-    """A race of each entry and of AdamW on each task: what came out, as JSON."""
-    names = (BASELINE, *zoo_names())
+def entries() -> tuple[str, ...]:
+    """The names of all entries, rules and classes."""
+    return tuple(sorted((*zoo_names(), *CLASSES)))
+
+
+def merged(known: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """What is known of all entries, with what was measured anew of some."""
+    for task, one in known["tasks"].items():
+        one["rows"] = {name: (one["rows"] | new["tasks"][task]["rows"]).get(name) for name in (BASELINE, *entries())}
+    return known
+
+
+def raced(names: Sequence[str], seeds: int, trials: int, jobs: int) -> dict[str, Any]:
+    """A race of each of these entries on each task: what came out, as JSON."""
     work = [(task, name, seeds, trials) for task in RACES for name in names]
     with ProcessPoolExecutor(jobs, mp_context=get_context("forkserver")) as pool:
         rows = dict(zip(work, pool.map(outcome, *zip(*work))))
@@ -135,7 +148,7 @@ def trained(name: str) -> str:
     if name in TRAINED:
         return TRAINED[name]
     kind = stage_class(name)
-    if kind.kind == "base update" and kind().is_matrix:
+    if kind.kind == "base update" and kind.is_matrix and not kind.takes_vectors:
         return f"route(matrix={name}, other=adamw)"
     return {"adaptor": f"grad | {name} | adamw", "wrapper": f"adamw | {name}"}.get(kind.kind, name)
 
@@ -148,12 +161,18 @@ def alone(name: str) -> str:
 
 def page(measured: dict[str, Any]) -> str:
     """docs/zoo.md, of what was measured and of what follows from the rules alone."""
-    names = zoo_names()
+    names = entries()
     budgets = "; ".join(
         f"{task}: {one['steps']} steps of {one['batch']} examples" for task, one in measured["tasks"].items()
     )
+    classes = " and ".join(f"`{name}`" for name in CLASSES)
     head = HEAD.format(
-        first=names[0], matrix=MATRIX, seeds=measured["seeds"], trials=measured["trials"], budgets=budgets
+        classes=classes,
+        first=names[0],
+        matrix=MATRIX,
+        seeds=measured["seeds"],
+        trials=measured["trials"],
+        budgets=budgets,
     )
     titles = ["entry", "kind", "state, B", "traffic, B", *measured["tasks"]]
     baseline = ["`adamw`, for comparison", *_costs(BASELINE), *_accuracies(BASELINE, measured)]
@@ -193,6 +212,7 @@ def _accuracy(row: dict[str, Any] | None) -> str:
 def _section(name: str, measured: dict[str, Any]) -> Iterator[str]:
     """An entry: what it is, whence, its recurrence, what theory says, parity, and how it was trained."""
     about, source = about_and_source(stage_class(name).__doc__)
+    source = source.partition("Source: ")[2].partition(" Args: ")[0] or source  # of a class, with formulas before it
     pipeline = parse(alone(name))
     part = next(part for part in recurrences(pipeline) if part.stage.name == name)
     yield from (f"## {name}", "", about, "", source, "", "```text", *part.lines, "```", "")

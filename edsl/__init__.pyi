@@ -43,6 +43,7 @@ from edsl.updates.lamb import Lamb as _LambStage
 from edsl.updates.lars import Lars as _LarsStage
 from edsl.updates.lion import Lion as _LionStage
 from edsl.updates.muon import Muon as _MuonStage
+from edsl.updates.psgd_kron import PsgdKron as _PsgdKronStage
 from edsl.updates.qhm import Qhm as _QhmStage
 from edsl.updates.rmsprop import RMSprop as _RMSpropStage
 from edsl.updates.route import Route as _RouteStage
@@ -379,6 +380,27 @@ def galore(
     eps: _Number = ...,
 ) -> _GaloreStage:
     """Adam on the gradient's projection on its own leading singular vectors, which are renewed now and then."""
+
+def psgd_kron(
+    *,
+    lr: _Number = 0.001,
+    beta2: _Number = 0.9,
+    weight_decay: _Number = 0,
+    eps1: _Number = 1e-09,
+    fit_rate: _Number = 0.1,
+    clipping: _Number = 1.1,
+    every: int = 1,
+    flat: int = 500,
+    doubling: int = 693,
+    rarest: int = 33,
+    largest: int = 8192,
+    whiten: Literal["momentum", "gradient"] = "momentum",
+    split: Literal["auto", "none", "experts"] | tuple[str, ...] | tuple[int, ...] = "auto",
+    heads: int = 1,
+    seed: int = 0,
+    eps: _Number = ...,
+) -> _PsgdKronStage:
+    """Momentum whitened by P = LᵀL ⊗ RᵀR, whose factors are fitted step by step on a Lie group."""
 
 def route(
     *patterns: tuple[str, _Link],

@@ -20,6 +20,9 @@ class FieldError(EdslError):
         self.message = message
         self.field = field
 
+    def __reduce__(self):
+        return FieldError, (self.message, self.field)
+
 
 class OrderError(EdslError):
     """A chain of stages in an invalid order; `index` is the stage at fault."""
@@ -28,6 +31,9 @@ class OrderError(EdslError):
         super().__init__(message)
         self.message = message
         self.index = index
+
+    def __reduce__(self):
+        return OrderError, (self.message, self.index)
 
 
 class SpecError(EdslError):
@@ -52,6 +58,10 @@ class CompilerFailed(EdslError):
 
     def __init__(self, compiler: str, reason: object) -> None:
         super().__init__(f"{compiler} failed ({brief(reason, 200)})")
+        self.compiler, self.reason = compiler, brief(reason, 200)
+
+    def __reduce__(self):
+        return CompilerFailed, (self.compiler, self.reason)
 
 
 class Interrupted(Exception):

@@ -23,20 +23,28 @@ def print_claim(found: Claim, folder: Path) -> None:
     page = Page()
     colour = {"reproduced": "green", "partly": "yellow", "not seen": "red"}[found.verdict]
     page.print(f"[bold]{escape(found.title)}[/bold]: [{colour}]{found.verdict}[/{colour}]", soft_wrap=True)
-    page.print(f"  paper  {escape(found.paper)}", soft_wrap=True)
-    page.print(f"  here   {escape(found.ours)}", soft_wrap=True)
-    if found.table:
+    page.print(_said(paper=found.paper, here=found.ours))
+    for rows in found.tables:
         table = Table(box=SIMPLE_HEAD)
-        columns = list(dict.fromkeys(column for row in found.table for column in row))
+        columns = list(dict.fromkeys(column for row in rows for column in row))
         for number, column in enumerate(columns):
             table.add_column(escape(column), justify="left" if number == 0 else "right", overflow="fold")
-        for row in found.table:
+        for row in rows:
             values = [row.get(column, "") for column in columns]
             table.add_row(*(escape(cell_text(value)) for value in values))
         page.print(table)
-    page.print(f"  rule   {escape(found.rule)}", soft_wrap=True)
-    page.print(f"  but    {escape(found.caveat)}", soft_wrap=True)
+    page.print(_said(rule=found.rule, but=found.caveat))
     for line in found.commands.splitlines():
-        page.print(f"  also   {escape(line)}", soft_wrap=True)
+        page.print(f"also   {escape(line)}", soft_wrap=True)
     page.print()
     print_note(f"pictures and figures: {folder}")
+
+
+def _said(**texts: str) -> Table:
+    """Texts in lines of the page's width, each behind what it is."""
+    grid = Table.grid(padding=(0, 2, 0, 0), pad_edge=True)
+    grid.add_column(width=5)
+    grid.add_column()
+    for what, text in texts.items():
+        grid.add_row(what, escape(text))
+    return grid

@@ -131,6 +131,9 @@ class MatrixTracingContext(TracingContext):
     def orthogonal(self, x: Any, steps: int, polynomials: str, precision: str) -> Expression:
         return self._call("orthogonal", self.shapes.of(x), x, arguments=(steps, polynomials, precision))
 
+    def preconditioned(self, left: Any, x: Any, right: Any) -> Expression:
+        return self._call("preconditioned", self.shapes.of(x), left, x, right)
+
     def _call(self, name: str, shape: Shape, *operands: Any, arguments: tuple[Any, ...] = ()) -> Expression:
         for operand in operands:
             self.shapes.of(operand)

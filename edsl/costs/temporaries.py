@@ -97,7 +97,7 @@ def _within_tensors(plan: GroupPlan, shapes: Sequence[Shape], dtype: torch.dtype
         if number == 0 and segment.needs_total_norm and dtype != work:
             widened = largest * work.itemsize
             yield Temporary("one gradient in float32, for its norm", widened, widened)
-        noise = len(segment.noisy) * largest * work.itemsize
+        noise = (len(segment.noisy) + len(segment.probing)) * largest * work.itemsize
         kept = _kept_aside(plan, segment, number, work)
         if kept is None:
             found = [_of_matrices(plan, segment, shape, count, dtype) for shape, count in Counter(shapes).items()]
@@ -159,6 +159,7 @@ def _of_matrices(plan: GroupPlan, segment: Segment, shape: Shape, count: int, dt
         total_norm=tensor(()),
         totals=tuple(tensor((), torch.float64) for _ in segment.totals),
         normals=tuple(tensor(flat) for _ in segment.noisy),
+        probes=tuple(tensor(flat) for _ in segment.probing),
     )
     due = [k for k in (1, 1 + segment.stages[0].refresh_every) if segment.refreshes(k, "")]
     refreshing = max((peak_bytes(lambda k=k: segment.refresh(k, theta, x, given, *buffers)) for k in due), default=0)

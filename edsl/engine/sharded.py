@@ -145,6 +145,7 @@ def _step_parts(
         given = inputs._replace(
             gradient=None if inputs.gradient is None else of(inputs.gradient),
             normals=tuple(map(of, inputs.normals)),
+            probes=tuple(map(of, inputs.probes)),
             key=None if inputs.key is None else inputs.key.new_tensor(key_of(name_of(item.name, part.name), item.k)),
         )
         flows = step(work, of(theta), of(x), given, own)

@@ -165,6 +165,8 @@ def refresh_stack(segment: Segment, works: Sequence[SegmentWork]) -> None:
     theta = torch.stack([work.item.theta for work in works])
     x = torch.stack([work.item.x for work in works])
     buffers = [torch.stack(found) for found in zip(*(work.buffers for work in works))]
+    drawn = zip(*(work.place.probes for work in works))
+    inputs = inputs._replace(probes=tuple(map(torch.stack, drawn)))
     for place, new in segment.refreshed(StackContext, works[0].item.k, theta, x, inputs, *buffers).items():
         to = [work.buffers[place] for work in works]
         torch._foreach_copy_(to, list(new.unbind()))  # pyright: ignore[reportPrivateImportUsage]

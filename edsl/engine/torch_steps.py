@@ -100,6 +100,7 @@ class TorchSteps:
         segment, item = work.segment, work.item
         if segment.refreshes(item.k, item.name):
             segment.refresh(item.k, theta, x, inputs, *buffers)
+        inputs = inputs._replace(probes=())  # for one function, whether or not there was a refresh
         if theta.numel() == 0:  # a shard without elements, which has the numbers of its layer
             return segment.function()(theta, x, inputs, *buffers)
         function = self._function(segment, segment.key, segment.function, segment.serves_all_sizes, theta, x, inputs)

@@ -33,10 +33,14 @@ class SegmentWork:
 
     @property
     def place(self) -> StepInputs:
-        """What the step reads; noise is drawn now, so that no more of it than this item's is kept."""
-        noisy = self.segment.noisy
-        normals = tuple(self.item.normal(stage, label, self.needs_whole) for stage, label in noisy)
-        return self.inputs._replace(normals=normals) if noisy else self.inputs
+        """What the step, and a refresh that is due, read; noise is drawn now, so that this item's alone is kept."""
+        segment, item = self.segment, self.item
+        probing = segment.probing if segment.probing and segment.refreshes(item.k, item.name) else ()
+        normals, probes = (
+            tuple(item.normal(stage, label, self.needs_whole) for stage, label in drawing)
+            for drawing in (segment.noisy, probing)
+        )
+        return self.inputs._replace(normals=normals, probes=probes) if normals or probes else self.inputs
 
     @property
     def gathers(self) -> bool:

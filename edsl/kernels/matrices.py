@@ -16,7 +16,7 @@ from edsl.codegen.program import Loops, Operand, Operation, Program
 from edsl.errors import EdslError
 from edsl.kernels.kernel import Kernel, Late, Row
 from edsl.kernels.products import NativeProducts
-from edsl.numerics import matrices
+from edsl.numerics import kronecker, matrices
 from edsl.numerics.dtypes import working_dtype
 from edsl.numerics.newton_schulz import newton_schulz
 
@@ -176,9 +176,13 @@ def operate(name: str, operands: Sequence[Tensor], arguments: Sequence[Any], sha
     if name in _VIEWS:
         return _VIEWS[name](*operands, *arguments)
     alone = [matrices.alone(operand) for operand in operands]
-    made = torch.matmul(*alone) if name == "product" else _OF_ONE[name](*alone, *arguments, products=NativeProducts)
+    if name in _OF_SEVERAL:
+        made = _OF_SEVERAL[name](*alone)
+    else:
+        made = _OF_ONE[name](*alone, *arguments, products=NativeProducts)
     return made.view(*operands[0].shape[:-2], *made.shape[-2:])
 
 
 _VIEWS: dict[str, Callable[..., Tensor]] = {"transpose": lambda x: x.mT, "blocks": matrices.blocks}
+_OF_SEVERAL: dict[str, Callable[..., Tensor]] = {"product": torch.matmul, "preconditioned": kronecker.preconditioned}
 _OF_ONE: dict[str, Callable[..., Tensor]] = {"gram": matrices.gram, "orthogonal": newton_schulz}

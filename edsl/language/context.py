@@ -29,6 +29,7 @@ class At(ABC):
             with `needs_total_norm`.
         normals: independent standard normal noise in the shape of theta, for each that the stage draws: its own
             first, which is `normal`; only for a stage with `needs_noise`.
+        probes: the same for a refresh; only for a stage with `needs_probe`.
         hessian: the estimator's newest estimate of the Hessian's diagonal; only for a stage with
             `needs_hessian`.
         looks: the number of Hessian estimates so far, including this one.
@@ -44,6 +45,7 @@ class At(ABC):
     lr: Value
     total_norm: Value
     normals: Any
+    probes: Any
     hessian: Value
     looks: Value
     rows: Value
@@ -88,6 +90,11 @@ class At(ABC):
     def normal(self) -> Value:
         """The noise that a stage draws."""
         return self.normals[0]
+
+    @property
+    def probe(self) -> Value:
+        """The noise that a refresh draws."""
+        return self.probes[0]
 
     def ema(self, past: Value, x: Value, beta: Value) -> Value:
         """β past + (1 − β) x: one step of an exponential moving average."""
@@ -218,6 +225,30 @@ class At(ABC):
         """An eigenbasis refined towards that of x by one power iteration and a QR factorisation."""
         return self.function("refined", basis, x)
 
+    def started(self, factor: Value) -> Value:
+        """The identity at the first step, a triangular or diagonal factor as it is at every later one."""
+        return self.function("started", factor)
+
+    def balanced(self, factor: Value, other: Value) -> Value:
+        """A factor scaled to the size of the other; of both at once no product of the two changes."""
+        return self.function("balanced", factor, other)
+
+    def factored(self, left: Value, x: Value, right: Value) -> Value:
+        """Qₗ X Qᵣᵀ, for two factors."""
+        return self.function("factored", left, x, right)
+
+    def solved(self, left: Value, x: Value, right: Value) -> Value:
+        """Qₗ⁻ᵀ X Qᵣ⁻¹, for two factors."""
+        return self.function("solved", left, x, right)
+
+    def preconditioned(self, left: Value, x: Value, right: Value) -> Value:
+        """Qₗᵀ Qₗ X Qᵣᵀ Qᵣ, for two factors."""
+        return self.function("preconditioned", left, x, right)
+
+    def fitted(self, factor: Value, a: Value, b: Value, rate: Value, side: str) -> Value:
+        """A factor after one step of length `rate` towards A Aᵀ = B Bᵀ, or AᵀA = BᵀB for the right `side`."""
+        return self.function("fitted", factor, a, b, rate, side)
+
 
 class NamedAt(At):
     """A context that reads the names of calls: `function` gets the name of each, and its arguments in order.
@@ -307,3 +338,6 @@ class Branching(NotElementwise):
 
     def __init__(self) -> None:
         super().__init__("a step branches on a value")
+
+    def __reduce__(self):
+        return Branching, ()

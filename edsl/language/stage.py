@@ -40,8 +40,10 @@ class Stage(Hyperparameters):
     _check: ClassVar[Callable[[type[Stage]], None]]  # of a class, which edsl.language.registry.check gives
     example: ClassVar[str] = ""  # how to write it, where its name alone is not enough
     needs_noise: ClassVar[bool] = False  # at.normal is read
+    needs_probe: ClassVar[bool] = False  # refresh reads at.probe
     takes_stages: ClassVar[bool] = False  # its arguments are stages
     is_matrix: ClassVar[bool] = False  # takes a parameter as a matrix, rows × all other dimensions
+    takes_vectors: ClassVar[bool] = False  # a matrix stage to which one of fewer than 2 dimensions is a single row
     stacks: ClassVar[bool] = False  # a matrix stage whose refresh takes (n, rows, columns) as well
     reads_matrix: ClassVar[bool] = False  # it asks about rows, columns or products, which no shard can answer
 
@@ -82,8 +84,23 @@ class Stage(Hyperparameters):
 
     @property
     def refresh_every(self) -> int:
-        """Number of steps between two calls of `refresh`; 0 without one."""
+        """The least number of steps between two calls of `refresh`; 0 without one."""
         return 0
+
+    def is_due(self, k: int) -> bool:
+        """Whether `refresh` is called before step k, of a stage that has one."""
+        return (k - 1) % self.refresh_every == 0
+
+    @property
+    def rhythm(self) -> str:
+        """When `refresh` is called, in words; "" without one. Those of equal words are due at the same steps."""
+        period = self.refresh_every
+        return f"every {period} steps" if period > 1 else "each step" * period
+
+    @property
+    def begins_apart(self) -> bool:
+        """Whether its first refresh is another one than those that follow."""
+        return type(self).begin is not Stage.begin
 
     @property
     def staggers(self) -> bool:
@@ -139,6 +156,10 @@ class Stage(Hyperparameters):
         """The stages that draw noise in its step, itself first, with labels: on label and seed noise depends."""
         return ((self, label),) if self.needs_noise else ()
 
+    def probes(self, label: str) -> tuple[tuple[Any, str], ...]:
+        """The same of noise that a refresh draws."""
+        return ((self, label),) if self.needs_probe else ()
+
     def begin(self, x: Value, memory: Any, at: At) -> NamedTuple:
         """`refresh` at the first step, if that is different."""
         return self.refresh(x, memory, at)
@@ -146,7 +167,7 @@ class Stage(Hyperparameters):
     def refresh(self, x: Value, memory: Any, at: At) -> NamedTuple:
         """The memory with its expensive parts recomputed, before the step.
 
-        Called at a parameter's first step and every `refresh_every` steps, uncompiled.
+        Called at a parameter's first step and at all for which `is_due`, uncompiled.
         """
         return memory
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from edsl.errors import EdslError
 from edsl.language.context import At
-from edsl.numerics import matrices
+from edsl.numerics import kronecker, matrices
 from edsl.numerics.newton_schulz import newton_schulz
 from edsl.numerics.products import Products
 from edsl.numerics.sums import mean, norm, total, total_in_rows
@@ -144,6 +144,24 @@ class TorchContext(At):
 
     def refined(self, basis: Tensor, x: Tensor) -> Tensor:
         return matrices.refined(basis, x)
+
+    def started(self, factor: Tensor) -> Tensor:
+        return self.first(kronecker.identity(factor), factor)
+
+    def balanced(self, factor: Tensor, other: Tensor) -> Tensor:
+        return kronecker.balanced(factor, other)
+
+    def factored(self, left: Tensor, x: Tensor, right: Tensor) -> Tensor:
+        return kronecker.factored(left, x, right)
+
+    def solved(self, left: Tensor, x: Tensor, right: Tensor) -> Tensor:
+        return kronecker.solved(left, x, right)
+
+    def preconditioned(self, left: Tensor, x: Tensor, right: Tensor) -> Tensor:
+        return kronecker.preconditioned(left, x, right)
+
+    def fitted(self, factor: Tensor, a: Tensor, b: Tensor, rate: Any, side: str) -> Tensor:
+        return kronecker.fitted(factor, a, b, rate, side)
 
 
 class StackContext(TorchContext):

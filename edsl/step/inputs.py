@@ -80,6 +80,7 @@ class StepInputs(NamedTuple):
         total_norm: of what flows in, over all parameters, or None.
         totals: over all layers, for each of the segment's questions, or None for what is not known yet.
         normals: noise for each stage that reads it.
+        probes: the same for a refresh.
         hessian: a new estimate of the Hessian's diagonal, or None.
         difference: the estimator's own difference of raw gradients, or None.
         answers: of a shard, what is known of the whole layer for each of the segment's questions, or
@@ -93,6 +94,7 @@ class StepInputs(NamedTuple):
     total_norm: Tensor | None = None
     totals: tuple[Tensor | None, ...] = ()
     normals: tuple[Tensor, ...] = ()
+    probes: tuple[Tensor, ...] = ()
     hessian: Tensor | None = None
     difference: Tensor | None = None
     answers: tuple[Tensor | None, ...] | None = None

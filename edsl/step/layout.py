@@ -30,8 +30,8 @@ def alias(tensor: Tensor, as_matrix: bool = False, shape: tuple[int, ...] | None
 
 
 def matrix_shape(tensor: Tensor) -> tuple[int, int]:
-    """A tensor's shape as a matrix: a convolution's kernel is out × (in · height · width), a scalar 1 × 1."""
-    rows = tensor.shape[0] if tensor.dim() else 1
+    """A tensor's shape as a matrix: a convolution's kernel is out × (in · height · width), a vector 1 × its length."""
+    rows = tensor.shape[0] if tensor.dim() > 1 else 1
     return rows, tensor.numel() // max(1, rows)
 
 

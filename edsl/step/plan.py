@@ -275,8 +275,11 @@ def matrices_in(pipeline: Pipeline, shape: Sequence[int], name: str, kinds: Sequ
     stages = [stage for stage in pipeline.stages if stage.is_matrix]
     if not stages:
         return None
-    stage = next((stage for stage in stages if stage.cut[0]), stages[0])
-    return matrices_of(stage.name, stage.cut, tuple(shape), name, None if kinds is None else tuple(kinds))
+    refusing = next((stage for stage in stages if not stage.takes_vectors), None)
+    cutting = next((stage for stage in stages if stage.cut[0]), stages[0])
+    stage = refusing if refusing is not None and len(shape) < 2 else cutting
+    known = None if kinds is None else tuple(kinds)
+    return matrices_of(stage.name, cutting.cut, tuple(shape), name, known, takes_vectors=refusing is None)
 
 
 def buffer_names(pipeline: Pipeline) -> list[str]:

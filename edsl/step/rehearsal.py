@@ -60,6 +60,7 @@ def _through(plan: GroupPlan, segment: Segment, theta: Tensor, x: Tensor) -> Ten
         total_norm=x.norm(),
         totals=tuple(x.norm() for _ in segment.totals),
         normals=tuple(torch.ones_like(theta) for _ in segment.noisy),
+        probes=tuple(torch.ones_like(theta) for _ in segment.probing),
         hessian=torch.ones_like(theta) if any(stage.needs_hessian for stage in segment.stages) else None,
     )
     if segment.refreshes(1, ""):

@@ -53,7 +53,7 @@ class Segment:
         if period == 0:
             return False
         shift = key_of(name, 0) % period if stage.staggers and k > 1 else 0
-        return (k - 1 + shift) % period == 0
+        return stage.is_due(k + shift)
 
     @cached_property
     def analysis(self) -> StepAnalysis:
@@ -103,6 +103,11 @@ class Segment:
     def noisy(self) -> tuple[tuple[Any, str], ...]:
         """The stages that draw noise, with their labels."""
         return tuple(draw for stage, label in zip(self.stages, self.labels) for draw in stage.draws(label))
+
+    @cached_property
+    def probing(self) -> tuple[tuple[Any, str], ...]:
+        """The stages that draw noise for their refresh, with their labels."""
+        return self.stages[0].probes(self.labels[0])
 
     def evaluate(
         self, at_type: type[TorchContext], theta: Tensor, x: Tensor, inputs: StepInputs, *buffers: Tensor
@@ -160,7 +165,7 @@ class Segment:
     ) -> dict[int, Tensor]:
         """What the first stage's memory becomes before step k, by the numbers of the buffers that change."""
         u, at, (stage, *_) = self._begin(at_type, theta, x, inputs)
-        at.normals = inputs.normals[: self.drawn[0]]
+        at.normals, at.probes = inputs.normals[: self.drawn[0]], inputs.probes
         memory = self.memory[0](*self._read(buffers[: len(self.memory[0]._fields)], at))
         after = (stage.begin if k == 1 else stage.refresh)(u, memory, at)
         return {place: new for place, (old, new) in enumerate(zip(memory, after)) if new is not old}

@@ -91,6 +91,7 @@ OTHERS = [
     "grad | e | torch.AdamW(lr=0.1)",
     "grad | route(matrix=shampoo(every=2, block=3), other=sgd)",
     *(TRAINS[name] for name in ("nadam", "normuon", "prodigy")),
+    "grad | e | psgd_kron(lr=0.02, every=2)",
 ]
 
 

@@ -29,7 +29,8 @@ def writer() -> ModuleType:
 def test_the_page_has_a_line_and_a_section_for_every_entry(writer):
     page = writer.PAGE.read_text(encoding="utf-8")
     sections = re.findall(r"^## (\w+)$", page, re.MULTILINE)
-    assert sections == list(zoo_names())
+    assert sections == list(writer.entries())
+    assert {*sections} > {*zoo_names()}
     assert all(f"| [`{name}`](#{name}) |" in page for name in sections)
 
 
@@ -39,9 +40,25 @@ def test_the_page_is_what_rules_references_and_the_recorded_race_say(writer):
 
 
 def test_every_entry_is_raced_by_a_spec_that_names_it(writer):
-    for name in zoo_names():
+    for name in writer.entries():
         pipeline = edsl.parse(writer.trained(name))
         assert any(stage.name == name for branch in pipeline.branches.values() for stage in branch.stages)
+
+
+def test_every_entry_trains_the_digits(writer):
+    rows = json.loads(writer.RESULTS.read_text(encoding="utf-8"))["tasks"]["digits"]["rows"]
+    assert rows.keys() == {writer.BASELINE, *writer.entries()}
+    assert not {name: row for name, row in rows.items() if row["not_well"] or row["accuracy"][0] < 0.85}
+
+
+def test_what_is_raced_anew_replaces_what_is_known_of_it_alone(writer):
+    known = json.loads(writer.RESULTS.read_text(encoding="utf-8"))
+    before = {task: dict(one["rows"]) for task, one in known["tasks"].items()}
+    new = {"tasks": {task: {"rows": {"nadam": {"lr": 1.0}}} for task in known["tasks"]}}
+    after = writer.merged(known, new)["tasks"]
+    for task, rows in before.items():
+        assert list(after[task]["rows"]) == list(rows)
+        assert after[task]["rows"] == {**rows, "nadam": {"lr": 1.0}}
 
 
 def test_an_entry_that_was_not_raced_yet_has_a_dash_and_its_section(writer):

@@ -1,6 +1,7 @@
 """Odd parameters, groups and checkpoints: one message, nothing half done."""
 
 import copy
+import pickle
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +11,10 @@ import torch
 from problem import gradients, parameters, walk, worst
 
 import edsl
+from edsl.errors import CompilerFailed, FieldError, OrderError, SpecError
+from edsl.language.context import Branching
 from edsl.language.domain import Number, field
+from edsl.language.schedules.schedule import ArgumentError
 from edsl.stage import BaseUpdate
 
 
@@ -205,3 +209,20 @@ def test_batch_size_is_taken_wherever_e_is():
 def test_whole_pipeline_behind_others_leaves_its_estimator_to_them():
     chain = edsl.grad() | edsl.clip(norm=1) | edsl.alto(lr=0.1)
     assert chain == edsl.parse("grad | clip(norm=1) | alto(lr=0.1)")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FieldError("lr must be a number", "lr"),
+        OrderError("sgd comes last", 1),
+        SpecError("expected a stage", "gard | sgd", 0),
+        ArgumentError("warmup must be ≥ 0", "warmup"),
+        CompilerFailed("g++", "no space left"),
+        Branching(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_of_another_process_arrives_as_it_was_raised(error):
+    copied = pickle.loads(pickle.dumps(error))
+    assert (type(copied), str(copied), vars(copied)) == (type(error), str(error), vars(error))

@@ -21,6 +21,7 @@ from edsl.theory.text.notation import recurrences
 PRIMITIVES = {"function", "sqrt", "equal", "either", "isfinite", "where", "norm", "mean"}
 DERIVED = {"ema", "debias", "first", "every", "ratio", "finite", "clamp", "minimum", "maximum", "sign", "positive"}
 MATRICES = {"transpose", "product", "blocks", "whole", "orthogonal", "inverse_power", "eigenbasis", "refined"}
+FACTORS = {"started", "balanced", "factored", "solved", "preconditioned", "fitted"}
 ROWS = {"row_mean", "row_norm", "column_mean", "column_norm", "scalar"}
 ASKED = {"fresh", "difference", "elementwise", "passed", "total"}
 SPECS = [
@@ -69,7 +70,7 @@ def test_a_backend_that_computes_implements_eight_functions_and_one_that_reads_n
     assert At.__abstractmethods__ == PRIMITIVES
     assert NamedAt.__abstractmethods__ == {"function"}
     functions = {name for name, value in vars(At).items() if callable(value) and not name.startswith("_")}
-    assert functions == PRIMITIVES | DERIVED | MATRICES | ROWS | ASKED
+    assert functions == PRIMITIVES | DERIVED | MATRICES | FACTORS | ROWS | ASKED
 
 
 @pytest.mark.parametrize("backend", [TorchContext, TracingContext])

@@ -4,15 +4,18 @@ import json
 import math
 import sys
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from edsl.cli import main as cli
+from edsl.cli.render.claim import print_claim
 from edsl.errors import EdslError
 from edsl.lab.claims import fig1, fig8, table1
-from edsl.lab.claims.claim import VERDICTS, judge
+from edsl.lab.claims.claim import VERDICTS, Claim, judge
+from edsl.lab.claims.writing import markdown
 from edsl.lab.landscapes.landscapes import LANDSCAPES, landscape, sampled
 from edsl.lab.landscapes.walks import Walk, covered, median_interval, sweep, tour, visits, walk
 from edsl.lab.races.controls import controls_of
@@ -251,6 +254,23 @@ def test_verdict_is_the_number_of_tests_that_hold():
 
 def test_signs_of_a_crossing_are_those_of_the_papers_table_1():
     assert {what: signs for what, (signs, _) in table1.crossing().items()} == table1.PAPER
+
+
+def test_figures_of_other_columns_are_a_table_of_their_own_within_80_columns(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    rows = ({"what": "g", "down": "+", "up": "−"}, {"what": "h", "up": "+"}, {"what": "adam | e", "final loss": 0.25})
+    long = "a sentence that is longer than a line of eighty columns, so that it goes on in the next one"
+    claim = Claim("table1", "Signs", long, long, "partly", long, rows, (), "edsl list", long)
+    assert claim.tables == [list(rows[:2]), [rows[2]]]
+    written = markdown(claim, tmp_path, tmp_path)
+    assert "| what | down | up |\n|---|---|---|\n| g | + | − |\n| h |  | + |\n\n| what | final loss |" in written
+    print_claim(claim, Path("out"))
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 80
+    assert [line.split() for line in printed.splitlines() if line.split()[:1] == ["what"]] == [
+        ["what", "down", "up"],
+        ["what", "final", "loss"],
+    ]
 
 
 @pytest.mark.slow

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
+
+from edsl.step.oracle import generator_for
 
 
 @dataclass(frozen=True)
@@ -201,6 +204,52 @@ def _galore(side: str) -> Callable[[list[Tensor]], Any]:
     return build
 
 
+class _Kron:
+    """The package's Kron, which is given the noise that psgd_kron draws, and begins to fit at its first step."""
+
+    def __init__(self, parameters: list[Tensor], label: str, arguments: dict[str, Any]) -> None:
+        import pytest
+
+        package = pytest.importorskip("pytorch_optimizer")
+        chosen = {"pre_conditioner_update_probability": 1.0, "balance_prob": 1.0, **arguments}
+        self.kron: Any = package.Kron(parameters, precondition_dtype=torch.float64, **chosen)
+        self.kron.param_groups[0]["update_counter"] = round(1 / chosen["pre_conditioner_update_probability"]) - 1
+        self.label, self.k = label, 0
+        (self.parameter,) = parameters
+
+    def step(self) -> None:
+        self.k += 1
+        parameter: Any = self.parameter
+        generator = generator_for(parameter.device, 0, self.label, parameter.drawn_as, self.k)
+        noise = torch.randn(parameter.shape, generator=generator)
+        with patch.object(torch, "randn_like", lambda like, dtype: noise):
+            self.kron.step()
+
+
+def _kron(**arguments: Any) -> Callable[[list[Tensor]], Any]:
+    return lambda parameters: _Kron(parameters, "psgd_kron", arguments)
+
+
+def _grafted(parameters: list[Tensor]) -> Any:
+    """Kron's direction with the length of a step of Adam's."""
+    kron = _Kron(parameters, "grafted_psgd_kron.psgd_kron", {"lr": 1.0})
+    beside = [one.detach().clone().requires_grad_() for one in parameters]
+    adam = torch.optim.Adam(beside, lr=1.0)
+
+    class Grafted:
+        def step(self) -> None:
+            with torch.no_grad():
+                (theta,), (other,) = parameters, beside
+                before, other.grad = theta.clone(), theta.grad
+                other.copy_(before)
+                adam.step()
+                kron.step()
+                d, length = before - theta, (before - other).norm()
+                theta.copy_(before - 0.02 * (d * length / d.norm() + 0.1 * before))
+
+    return Grafted()
+
+
 def schedule_free(parameters: list[Tensor]) -> Any:
     made = of("schedulefree", "AdamWScheduleFree", lr=0.01, warmup_steps=10, weight_decay=0.1, foreach=False)(
         parameters
@@ -328,7 +377,6 @@ REFERENCES = (
         "adafactor(lr=0.01, weight_decay=0.1)",
         "pytorch_optimizer.AdaFactor",
         _kozistr("AdaFactor", betas=(None, 0.9999), weight_decay=0.1, weight_decouple=True, relative_step=True),
-        shapes="matrices",
         differs="caps β̂₂ at 0.999, and has momentum",
     ),
     Reference(
@@ -344,7 +392,7 @@ REFERENCES = (
         _kozistr("CAME", lr=0.01, weight_decay=0.1, weight_decouple=True),
         shapes="matrices",
     ),
-    Reference("adam_mini(lr=0.01, weight_decay=0.1)", "", loop(_adam_mini), shapes="matrices"),
+    Reference("adam_mini(lr=0.01, weight_decay=0.1)", "", loop(_adam_mini)),
     Reference("adam_mini_layer(lr=0.01, weight_decay=0.1)", "", loop(_adam_mini), shapes="vectors"),
     Reference(
         "normuon(lr=0.02, eps=1e-30, weight_decay=0.1)",
@@ -371,9 +419,15 @@ REFERENCES = (
         _before_sgd(_centralised),
     ),
     Reference(
-        "route(matrix=agc | sgd(lr=0.1), other=agc_layer | sgd(lr=0.1))",
+        "grad | agc | sgd(lr=0.1)",
         "pytorch_optimizer.agc",
         _before_sgd(_agc),
+    ),
+    Reference(
+        "grad | agc_layer | sgd(lr=0.1)",
+        "pytorch_optimizer.agc",
+        _before_sgd(_agc),
+        shapes="vectors",
     ),
     Reference(
         "scion(lr=0.01, radius=3)",
@@ -395,6 +449,37 @@ REFERENCES = (
         "pytorch_optimizer.SCION",
         _kozistr("SCION", lr=0.01, scale=3.0, constraint=True),
         shapes="vectors",
+    ),
+    *(
+        Reference(
+            f"psgd_kron(lr=0.02, eps=0{ours})",
+            "pytorch_optimizer.Kron",
+            _kron(lr=0.02, **theirs),
+            shapes=shapes,
+            differs=differs,
+        )
+        for shapes, ours, theirs, differs in (
+            (
+                *("matrices", ", weight_decay=0.1", {"weight_decay": 0.1}),
+                "solves in float32, has a factor for each dimension, and lets the fits grow rarer by exp(−0.001 k)",
+            ),
+            ("matrices", ", largest=5", {"max_size_triangular": 5}, ""),
+            (
+                *("matrices", ", every=3, rarest=3", {"pre_conditioner_update_probability": 1 / 3}),
+                "fits first at the end of a period",
+            ),
+            (
+                *("all", ', whiten="gradient", beta2=0.8'),
+                *({"momentum_into_precondition_update": False, "momentum": 0.8}, ""),
+            ),
+        )
+    ),
+    Reference(
+        "grafted_psgd_kron(lr=0.02, damping=0, weight_decay=0.1)",
+        "pytorch_optimizer.Kron",
+        _grafted,
+        shapes="matrices",
+        differs="has its own length of a step, here taken from torch.optim.Adam",
     ),
     *(
         Reference(

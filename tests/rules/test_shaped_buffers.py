@@ -149,3 +149,58 @@ def test_products_of_a_matrix_with_itself_have_its_shape():
     optimizer: Any = edsl.compile(rule, params, mode="eager")
     walk(optimizer, params, [row])
     torch.testing.assert_close(params[0].detach(), begun - row[0] @ row[0].T @ row[0])
+
+
+ROWS = """
+@update
+def a(u: vectors_as_rows, *, lr=0.1):
+    v = ema(v, row_mean(u * u), 0.5)
+    return -lr * u / sqrt(v)
+
+a
+"""
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (5,), (3, 4)])
+@pytest.mark.parametrize("mode", ["eager", "compiled"])
+def test_to_a_rule_that_says_so_a_vector_is_a_single_row(shape, mode):
+    params = parameters([shape])
+    begun = params[0].detach().clone()
+    (row,) = gradients(1, [shape])
+    optimizer: Any = edsl.compile(ROWS, params, mode=mode)
+    walk(optimizer, params, [row])
+    mean = row[0].square().mean(-1, keepdim=True) if shape else row[0].square()
+    torch.testing.assert_close(params[0].detach(), begun - 0.1 * row[0] / (0.5 * mean).sqrt())
+    assert optimizer.state[params[0]]["a.v"].shape == (shape[0] if len(shape) > 1 else 1, 1)
+
+
+def test_what_a_rule_takes_a_vector_for_is_part_of_its_text():
+    pipeline = edsl.parse(ROWS)
+    assert "def a(u: vectors_as_rows, *, lr=0.1):" in str(pipeline)
+    assert edsl.parse(str(pipeline)) == pipeline
+    other = edsl.parse(ROWS.replace(": vectors_as_rows", ""))
+    assert other != pipeline
+    assert other.fingerprint != pipeline.fingerprint
+    with pytest.raises(edsl.EdslError, match=r"a takes matrices .* write route\(matrix=a, other=adamw\)"):
+        edsl.compile(other, parameters([(5,)]))
+
+
+@pytest.mark.parametrize(
+    ("signature", "body", "said"),
+    [
+        ("u: vectors_as_rows, *, lr=1", "return -lr * u", "asks about no row or column"),
+        ("u: vectors_as_rows, *, lr=1", "return muon(u, lr=lr)", "muon takes matrices alone"),
+        ("u: rows, *, lr=1", "return -lr * row_mean(u) * u", "what flows in has no annotation but vectors_as_rows"),
+    ],
+)
+def test_a_rule_that_can_take_no_vector_as_a_row_is_refused_with_a_caret(signature, body, said):
+    with pytest.raises(edsl.EdslError) as caught:
+        edsl.parse(f"@update\ndef a({signature}):\n    {body}\na")
+    assert said in str(caught.value)
+    assert str(caught.value).endswith("^")
+
+
+def test_stages_that_all_take_vectors_as_rows_do_so_within_a_rule():
+    within = "@update\ndef both(u, *, lr=0.1):\n    return (adafactor(u, lr=lr) + adam_mini(u, lr=lr)) / 2\n\nboth"
+    assert edsl.parse(within).update.takes_vectors
+    assert not edsl.parse(within.replace("adafactor", "came")).update.takes_vectors

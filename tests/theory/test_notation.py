@@ -112,7 +112,7 @@ def test_no_two_quantities_share_a_letter(spec, line):
 def test_products_of_numbers_are_no_difference():
     from edsl.theory.text.alphabet import Alphabet
     from edsl.theory.text.formula import letter
-    from edsl.theory.text.notation import Writer
+    from edsl.theory.text.writer import Writer
 
     write = Writer(Alphabet()).text
     x, five, small = letter("x"), letter("−5"), letter("0.01")

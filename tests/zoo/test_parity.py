@@ -48,6 +48,7 @@ def _make_exact(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(function, "__defaults__", (0.0,))
     for ball in (optimizer.scion.Row, optimizer.scion.Col, optimizer.scion.BiasRMS):
         monkeypatch.setattr(ball.lmo, "__defaults__", (1e-30,))
+    monkeypatch.setattr(optimizer.psgd, "solve_triangular_right", exact_solve)
     monkeypatch.setattr(GaLoreProjector, "get_orthogonal_matrix", exact_projection)
 
 
@@ -57,6 +58,11 @@ def exact_projection(
     """GaLore's, in float64, where the package takes the singular vectors in float32."""
     left, _, right = torch.linalg.svd(weights, full_matrices=False)
     return left[:, : self.rank] if projection_type == "left" else right[: self.rank]
+
+
+def exact_solve(x: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
+    """X A⁻¹ in float64, where the package solves in float32."""
+    return torch.linalg.solve_triangular(a, x.reshape(-1, x.size(-1)), upper=True, left=False).reshape_as(x)
 
 
 def shapes_of(reference: Reference) -> dict[str, tuple[int, ...]]:
@@ -77,7 +83,9 @@ def largest_difference(reference: Reference) -> float:
     noise = torch.Generator().manual_seed(3)
     start = {name: torch.randn(shape, generator=noise) for name, shape in shapes_of(reference).items()}
     ours = {name: torch.nn.Parameter(value.clone()) for name, value in start.items()}
-    theirs = {name: torch.nn.Parameter(value.clone()) for name, value in start.items()}
+    theirs: dict[str, Any] = {name: torch.nn.Parameter(value.clone()) for name, value in start.items()}
+    for place, one in enumerate(theirs.values()):
+        one.drawn_as = f"0.{place}"  # by which a package finds the noise that ours draws
     optimizer = edsl.compile(reference.spec, list(ours.values()), mode="eager")
     others = [[*theirs.values()]] if reference.together else [[one] for one in theirs.values()]
     others = [(group, reference.build(group)) for group in others]

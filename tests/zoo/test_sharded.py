@@ -7,6 +7,7 @@ from zoo_pipelines import TRAINS
 RUNS = {
     **TRAINS,
     "galore": "route(matrix=galore(rank=2, every=3), other=adamw)",
+    "psgd_kron": "psgd_kron(lr=0.02, every=2)",
     "grad_pair": "grad_pair | e(buffers=2) | adam",
 }
 

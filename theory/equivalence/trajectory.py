@@ -27,6 +27,7 @@ IDEALS = ("estimator", "guard", "evaluated", "spared", "noise", "first", "debias
 _OF_MATRICES = frozenset(
     (
         *("transpose", "product", "blocks", "whole", "orthogonal", "inverse_power", "eigenbasis", "refined"),
+        *("started", "balanced", "factored", "solved", "fitted", "preconditioned"),
         *("row_mean", "column_mean"),
     )
 )
@@ -136,10 +137,13 @@ class NumberAt(NamedAt):
     def enter(self, stage: Stage, label: str, x: Any) -> None:
         """A stage's step begins."""
         self.stage = stage
-        self.normals = [
-            self.walk.drawn(getattr(one, "seed", 0), own, self.number) * ("noise" not in self.reading.ideal)
-            for one, own in stage.draws(label)
-        ]
+        self.normals, self.probes = (
+            [
+                self.walk.drawn(getattr(one, "seed", 0), own, self.number) * ("noise" not in self.reading.ideal)
+                for one, own in drawing
+            ]
+            for drawing in (stage.draws(label), stage.probes(label))
+        )
         if stage.needs_total_norm:
             self.trajectory.functions.add("total_norm")
             self.total_norm = np.sqrt((x * x).sum((-2, -1), keepdims=True))
@@ -207,16 +211,19 @@ class NumberAt(NamedAt):
 
     def every(self, period: int, x: Any, otherwise: Any) -> Any:
         self.trajectory.functions.add("every")
-        return x if self._is_due(period, self.number) else otherwise
-
-    def refreshes(self, period: int) -> bool:
-        return period > 0 and (self.number == 1 or self._is_due(period, self.number - 1))
-
-    def _is_due(self, period: int, k: int) -> bool:
-        """Of a stand-in, at steps of its own for each period, since the period may be longer than the walk."""
         if self.reading.real or period == 1:
-            return k % period == 0
-        return crc32(f"{period} {k}".encode()) % 3 == 0
+            return x if self.number % period == 0 else otherwise
+        return x if _is_due(str(period), self.number) else otherwise
+
+    def refreshes(self, stage: Stage) -> bool:
+        if stage.refresh_every == 0 or self.number == 1:
+            return stage.refresh_every > 0
+        return stage.rhythm == "each step" or _is_due(stage.rhythm, self.number - 1)
+
+
+def _is_due(rhythm: str, k: int) -> bool:
+    """Of a stand-in, at steps of its own for each rhythm, since a period may be longer than the walk."""
+    return crc32(f"{rhythm} {k}".encode()) % 3 == 0
 
 
 _REAL: Mapping[str, Callable[..., Any]] = {
@@ -296,7 +303,7 @@ def _stepped(stage: Stage, x: Any, memory: Any, at: NumberAt) -> tuple[Any, Any]
     if stage.staggers:
         raise Unreadable(f"{stage.name} with stagger renews each matrix at steps that its name tells: compare without")
     try:
-        if at.refreshes(stage.refresh_every):
+        if at.refreshes(stage):
             memory = (stage.begin if at.number == 1 else stage.refresh)(x, memory, at)
         return stage.step(x, memory, at)
     except EdslError:

@@ -17,7 +17,10 @@ from edsl.language.pipeline import Pipeline
 from edsl.language.stage import Stage
 
 _KEEPS = ("sqrt", "norm", "mean", "total", "row_mean", "column_mean", "abs", "neg", "transpose", "blocks", "whole")
-_PURE = ("sign", "positive", "orthogonal", "eigenbasis", "refined", "equal", "either", "isfinite")
+_PURE = (
+    *("sign", "positive", "orthogonal", "eigenbasis", "refined", "equal", "either", "isfinite"),
+    *("started", "balanced", "factored", "solved", "fitted", "preconditioned"),  # white once the factors are fitted
+)
 _TINY = 1e-6  # a number that is added for safety alone
 _HUGE = 1e15  # a bound that stands for "what floats can hold"
 _ROUNDS = 4  # until buffers have the degree of what they hold
@@ -166,7 +169,7 @@ class _DegreeAt(NamedAt):
         self.hessian = gradient / self.theta
         self.total_norm = gradient
         self.k = self.looks = self.rows = self.columns = Degree()
-        self.normals = Draws(lambda _: Degree())
+        self.normals = self.probes = Draws(lambda _: Degree())
         self.lr = 1.0
 
     def function(self, name: str, *arguments: Any) -> Any:

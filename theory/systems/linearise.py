@@ -81,7 +81,7 @@ def exact(value: Any) -> Any:
 
 
 _REFUSED = {
-    "norm": "a factor that depends on the layer's norm (layerwise=False removes it)",
+    "norm": "a factor that depends on the layer's norm",
     "ratio": "a ratio of norms",
     "clamp": "a bound on each element",
     "min": "a minimum",
@@ -124,7 +124,11 @@ class LinearAt(NamedAt):
         return self._refuse("a bound on the norm of all gradients")
 
     def function(self, name: str, *arguments: Any) -> Any:
-        return self._refuse(_REFUSED.get(name) or (f"{name} of each element" if name in OPERATIONS else _MATRIX))
+        if self.stage.buffer_shapes(1, 1) and name in ("norm", "ratio"):
+            return self._refuse(_MATRIX)  # and only beside it a norm
+        said = _REFUSED.get(name) or (f"{name} of each element" if name in OPERATIONS else _MATRIX)
+        removable = name == "norm" and hasattr(self.stage, "layerwise")
+        return self._refuse(f"{said} (layerwise=False removes it)" if removable else said)
 
     def sqrt(self, x: Any) -> Any:
         if sympy.sympify(x).free_symbols <= set(self.constants):

@@ -10,12 +10,12 @@ _LETTERS = {
     "α": r"\alpha", "β": r"\beta", "γ": r"\gamma", "ε": r"\varepsilon", "η": r"\eta", "θ": r"\theta",
     "λ": r"\lambda", "μ": r"\mu", "ν": r"\nu", "ρ": r"\rho", "σ": r"\sigma", "ξ": r"\xi", "φ": r"\varphi",
     "Δ": r"\Delta ", "Σ": r"\sum", "∇": r"\nabla ", "∂": r"\partial ", "ḡ": r"\bar g", "ĝ": r"\hat g",
-    "ₖ₋₁": "_{k-1}", "ₖ": "_k", "ᵢ": "_i", "ⱼ": "_j", "₁": "_1", "₂": "_2", "₃": "_3", "₄": "_4", "₅": "_5",
-    "ᵏ": "^k", "ᵀ": "^\\top", "²": "^2", "−": "-", "′": "'", "⊙": r"\odot", "·": r"\cdot ", "±": r"\pm ", "~": r"\sim",
-    "≤": r"\le ", "≥": r"\ge ",
+    "ₖ₋₁": "_{k-1}", "ₖ": "_k", "ᵢ": "_i", "ⱼ": "_j", "₀": "_0", "₁": "_1", "₂": "_2", "₃": "_3", "₄": "_4", "₅": "_5",
+    "⁻ᵀ": "^{-\\top}", "⁻¹": "^{-1}", "ᵏ": "^k", "ᵀ": "^\\top", "²": "^2", "−": "-", "′": "'",
+    "⊙": r"\odot", "·": r"\cdot ", "±": r"\pm ", "~": r"\sim", "≤": r"\le ", "≥": r"\ge ",
 }  # fmt: skip
 _ACCENTS = {"\u0302": r"\hat", "\u0303": r"\tilde", "\u0304": r"\bar"}
-_WORDS = ("clamp", "min", "max", "mean", "sign", "eigenvectors", "qr", "NS", "rows", "columns")
+_WORDS = ("clamp", "min", "max", "mean", "sign", "eigenvectors", "qr", "triu", "NS", "rows", "columns")
 _PHRASE = re.compile(
     r"\b(if finite else|if|else|divides|is new|in each element|for every element|both along the directions of step)\b"
 )

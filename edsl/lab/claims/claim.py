@@ -39,6 +39,16 @@ class Claim:
         if self.verdict not in VERDICTS:
             raise ValueError(f"a verdict is {either(VERDICTS)}, got {self.verdict!r}")
 
+    @property
+    def tables(self) -> list[list[Mapping[str, Any]]]:
+        """Its rows of figures, those that stand together and share a column beside the first as one table."""
+        found: list[list[Mapping[str, Any]]] = []
+        for row in self.table:
+            if not found or not {*row}.intersection([*found[-1][-1]][1:]):
+                found.append([])
+            found[-1].append(row)
+        return found
+
 
 def judge(*tests: bool) -> str:
     """Verdict: "reproduced" if all tests hold, "not seen" if none does, else "partly".

@@ -16,7 +16,8 @@ def markdown(claim: Claim, pictures: Path, within: Path) -> str:
     pictures.mkdir(parents=True, exist_ok=True)
     lines = [f"## {claim.title}: {claim.verdict}", ""]
     lines += [f"**The paper.** {claim.paper}", "", f"**Here.** {claim.ours}", ""]
-    lines += [*_table(claim.table), ""]
+    for rows in claim.tables:
+        lines += [*_table(rows), ""]
     for number, picture in enumerate(claim.pictures, start=1):
         name = f"{claim.name}-{number}-{picture.stem}{picture.suffix}"
         shutil.copyfile(picture, pictures / name)
@@ -32,8 +33,6 @@ def _sentence(text: str) -> str:
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    if not rows:
-        return []
     columns = list(dict.fromkeys(column for row in rows for column in row))
     lines = [f"| {' | '.join(columns)} |", f"|{'|'.join('---' for _ in columns)}|"]
     return lines + [f"| {' | '.join(_cell(row.get(column, '')) for column in columns)} |" for row in rows]

@@ -36,6 +36,7 @@ STAGES = {
     "shampoo": "edsl.updates.shampoo:Shampoo",
     "soap": "edsl.updates.soap:Soap",
     "galore": "edsl.updates.galore:Galore",
+    "psgd_kron": "edsl.updates.psgd_kron:PsgdKron",
     "route": "edsl.updates.route:Route",
     "caution": "edsl.wrappers.caution:Caution",
     "decay": "edsl.wrappers.decay:Decay",

@@ -25,7 +25,17 @@ from edsl.language.rules.stage import KINDS, RuleStage
 from edsl.language.rules.syntax.canonical import canonical
 from edsl.language.rules.syntax.parameters import domain_of, field_of
 from edsl.language.rules.syntax.source import Source
-from edsl.language.rules.syntax.tree import Definition, Function, Name, Parameter, Several, StageCall, called, walk
+from edsl.language.rules.syntax.tree import (
+    AS_ROWS,
+    Definition,
+    Function,
+    Name,
+    Parameter,
+    Several,
+    StageCall,
+    called,
+    walk,
+)
 from edsl.language.rules.syntax.words import VALUES, WORDS
 from edsl.language.schedules.reading import SCHEDULES
 from edsl.language.stage import BaseUpdate, Estimator, Stage, Wrapper
@@ -216,9 +226,11 @@ def class_with(
         "programs": {},
         "count": count,
         "is_matrix": matrix or any(kind.is_matrix for kind in inner),
+        "takes_vectors": _takes_vectors(definition, matrix, labelled.values(), source),
         "stacks": all(kind.stacks for kind in inner if kind.is_matrix),
         "reads_matrix": any(word in WORDS and WORDS[word].is_matrix and word != "orthogonal" for word in words)
         or any(kind.reads_matrix for kind in inner),
+        "needs_probe": any(kind.needs_probe for kind in inner),
         "needs_noise": "normal" in words or any(kind.needs_noise for kind in inner),
         "counts": any(isinstance(domains.get(name), Whole) for path in paths for name in path.values_read),
         **({"betas": betas if len(betas) > 1 else ()} if issubclass(base, BaseUpdate) else {}),
@@ -231,6 +243,24 @@ def class_with(
     _try(made, source)
     _made[text, definition.name] = made
     return made
+
+
+def _takes_vectors(definition: Definition, is_matrix: bool, within: Iterable[Call], source: Source) -> bool:
+    """Whether a vector is a row to a rule of matrices, as it says, or as all matrix stages that it runs do.
+
+    Raises:
+        SpecError: for one that says so where it can't, or where that says nothing.
+    """
+    matrices = [call for call in within if call.kind.is_matrix]
+    refusing = next((call for call in matrices if not call.kind.takes_vectors), None)
+    if definition.takes_vectors and refusing is not None:
+        source.refuse(
+            f"{definition.name} can't take {AS_ROWS}: {refusing.kind.name} takes matrices alone", refusing.node
+        )
+    if definition.takes_vectors and not is_matrix and not matrices:
+        said = f"{definition.name} asks about no row or column, so it takes vectors as they are: leave out {AS_ROWS}"
+        source.refuse(said, definition)
+    return refusing is None and (definition.takes_vectors or not is_matrix)
 
 
 def _variants(

@@ -40,7 +40,7 @@ class Nested:
     Attributes:
         label: its name within the rule. memory: the type of its memory.
         sets_rate: it may change at.lr. reads_rate: it may read it. refreshes: it has a refresh.
-        bounds: it reads the norm of all that flows in. draws: how many noises it draws.
+        bounds: it reads the norm of all that flows in. draws: how many noises it draws. probes: those for a refresh.
     """
 
     label: str
@@ -50,6 +50,7 @@ class Nested:
     refreshes: bool
     bounds: bool = False
     draws: int = 0
+    probes: int = 0
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,7 @@ class _Emitter:
         self.count = 0
         self.reached = 0  # stages within so far
         self.drawn = int("normal" in path.words)  # noises so far, of which its own is the first
+        self.probed = 0  # noises for refreshes so far
         self.refreshes = [place for place, one in enumerate(nested) if one.refreshes]
         self.is_refresh = self.is_written = False
         self.keeps_rate = definition.kind == "wrapper" and any(one.sets_rate for one in nested)
@@ -192,6 +194,8 @@ class _Emitter:
 
     def refresh(self) -> list[str]:
         self.is_refresh = True
+        if any(one.probes for one in self.nested):
+            self.lines.append("probes = at.probes")
         try:
             self._run()
             self.emit(self.path.value)
@@ -276,6 +280,9 @@ class _Emitter:
             x = x if _is_simple(x) else self.held(x)
             self.lines.append(f"at.total_norm = at.sqrt(at.total({x} * {x}))")
         if self.is_refresh and one.refreshes:
+            if one.probes:
+                self.lines.append(f"at.probes = probes[{self.probed}:{self.probed + one.probes}]")
+                self.probed += one.probes
             call = f"refreshed(self._nested[{place}], {x}, k{place}, at, begins)"
             self.lines.append(f"k{place} = f{place} = {call} if due[{place}] else k{place}")
             if place == self.refreshes[-1]:

@@ -52,35 +52,18 @@ class RuleStage(Stage):
     def _prepare(self) -> None:
         self._equip(spared=False)
         if self.counts:
-            self._check_numbers()
-
-    def _check_numbers(self) -> None:
-        """Take a step on values that know nothing: raises FieldError where whole numbers make what is none."""
-        live = dict.fromkeys((*self.live_fields(), *self.hidden_fields()), ReductionDepth(0))
-        memory = self.init(ReductionDepth(0))
-        try:
-            self.bind(live).step(ReductionDepth(0), memory, AnalysisContext())
-        except ArithmeticError:
-            whole = [name for name, domain in self.domains.items() if isinstance(domain, Whole)]
-            raise FieldError(f"{self.name}: {' and '.join(whole)} make what is no finite number", whole[0]) from None
+            _check_numbers(self)
 
     def _equip(self, spared: bool, known: Mapping[str, Any] | None = None) -> None:
         """Build the stages within, and find the code."""
         nested = tuple(self._built(call, spared, known or {}) for call in self.variant.calls)
-        self._check_together(nested)
+        _check_together(self.name, nested)
         numbers = tuple(
             tuple((name, f"{call.label}__{name}") for name in (*stage.live_fields(), *stage.hidden_fields()))
             for call, stage in zip(self.variant.calls, nested)
         )
         _hold(self, nested, numbers, self._code(nested), spared)
         self.__dict__["_settled"] = True  # its betas are in its own author's order
-
-    def _check_together(self, nested: tuple[Any, ...]) -> None:
-        """Raises FieldError for stages within that are good one by one and not together."""
-        if len({stage.cut for stage in nested if stage.is_matrix}) > 1:
-            raise FieldError(f"{self.name}: its stages cut parameters differently: give them one split and heads", "")
-        if len({stage.refresh_every for stage in nested} - {0}) > 1 and any(stage.staggers for stage in nested):
-            raise FieldError(f"{self.name}: stages that refresh at different periods can't be staggered", "")
 
     def _built(self, call: Call, spared: bool, known: Mapping[str, Any]) -> Any:
         if call.label in known:
@@ -128,6 +111,17 @@ class RuleStage(Stage):
     def refresh_every(self) -> int:
         return math.gcd(*(stage.refresh_every for stage in self._nested))
 
+    def is_due(self, k: int) -> bool:
+        return any(stage.refresh_every > 0 and stage.is_due(k) for stage in self._nested)
+
+    @property
+    def rhythm(self) -> str:
+        return " and ".join(dict.fromkeys(stage.rhythm for stage in self._nested if stage.refresh_every))
+
+    @property
+    def begins_apart(self) -> bool:
+        return any(stage.begins_apart for stage in self._nested)
+
     @property
     def staggers(self) -> bool:
         return any(stage.staggers for stage in self._nested)
@@ -143,9 +137,8 @@ class RuleStage(Stage):
         return self._refreshed(x, memory, at, begins=False)
 
     def _refreshed(self, x: Value, memory: Any, at: At, begins: bool) -> Any:
-        periods = [stage.refresh_every for stage in self._nested]
-        same = len({period for period in periods if period}) < 2
-        due = [same or begins or (period > 0 and _is_due(at.k, period)) for period in periods]
+        all_due = begins or len({stage.rhythm for stage in self._nested} - {""}) < 2
+        due = [all_due or (stage.refresh_every > 0 and _is_due(at.k, stage)) for stage in self._nested]
         assert self._program.refresh is not None  # it is asked of those with a period
         return self._program.refresh(self, x, memory, at, due, begins)
 
@@ -163,6 +156,10 @@ class RuleStage(Stage):
         own = ((self, label),) if "normal" in self.variant.path.words else ()
         calls = zip(self.variant.calls, self._nested)
         return (*own, *(draw for call, stage in calls for draw in stage.draws(f"{label}.{call.label}")))
+
+    def probes(self, label: str) -> tuple[tuple[Any, str], ...]:
+        calls = zip(self.variant.calls, self._nested)
+        return tuple(draw for call, stage in calls for draw in stage.probes(f"{label}.{call.label}"))
 
     @property
     def needs_hessian(self) -> bool:
@@ -272,6 +269,25 @@ class RuleStage(Stage):
         return RuleStage.revive, (self.text, self.name, values, self._spared)
 
 
+def _check_numbers(stage: RuleStage) -> None:
+    """Take a step on values that know nothing: raises FieldError where whole numbers make what is none."""
+    live = dict.fromkeys((*stage.live_fields(), *stage.hidden_fields()), ReductionDepth(0))
+    memory = stage.init(ReductionDepth(0))
+    try:
+        stage.bind(live).step(ReductionDepth(0), memory, AnalysisContext())
+    except ArithmeticError:
+        whole = [name for name, domain in stage.domains.items() if isinstance(domain, Whole)]
+        raise FieldError(f"{stage.name}: {' and '.join(whole)} make what is no finite number", whole[0]) from None
+
+
+def _check_together(name: str, nested: tuple[Any, ...]) -> None:
+    """Raises FieldError for stages within a rule that are good one by one and not together."""
+    if len({stage.cut for stage in nested if stage.is_matrix}) > 1:
+        raise FieldError(f"{name}: its stages cut parameters differently: give them one split and heads", "")
+    if len({stage.rhythm for stage in nested} - {""}) > 1 and any(stage.staggers for stage in nested):
+        raise FieldError(f"{name}: stages that refresh at different periods can't be staggered", "")
+
+
 def _nested(label: str, stage: Stage) -> Nested:
     """What the code of a rule depends on of a stage that it runs."""
     return Nested(
@@ -282,12 +298,13 @@ def _nested(label: str, stage: Stage) -> Nested:
         refreshes=stage.refresh_every > 0,
         bounds=stage.needs_total_norm,
         draws=len(stage.draws("")),
+        probes=len(stage.probes("")),
     )
 
 
 def _form(stage: Stage) -> tuple[Any, ...]:
     """What the code of a rule depends on of a stage within, beside its class."""
-    return type(stage.init(0.0)), stage.needs_total_norm, len(stage.draws(""))
+    return type(stage.init(0.0)), stage.needs_total_norm, len(stage.draws("")), len(stage.probes(""))
 
 
 def _hold(stage: Any, nested: tuple[Any, ...], numbers: Any, code: Program, spared: bool) -> None:
@@ -301,9 +318,9 @@ def _hold(stage: Any, nested: tuple[Any, ...], numbers: Any, code: Program, spar
             object.__setattr__(stage, here, getattr(one, name))
 
 
-def _is_due(k: Any, period: int) -> bool:
+def _is_due(k: Any, stage: Stage) -> bool:
     try:
-        return (int(k) - 1) % period == 0
+        return stage.is_due(int(k))
     except TypeError:  # on paper every stage is shown that is ever refreshed
         return True
 

@@ -20,6 +20,9 @@ class ArgumentError(EdslError):
         super().__init__(message)
         self.message, self.argument = message, argument
 
+    def __reduce__(self):
+        return ArgumentError, (self.message, self.argument)
+
 
 @dataclass(frozen=True)
 class Schedule:

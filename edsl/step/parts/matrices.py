@@ -121,7 +121,12 @@ def unpacked(shapes: Sequence[tuple[int, ...]]) -> list[Callable[[Tensor], Tenso
 
 @lru_cache(maxsize=1024)
 def matrices_of(
-    stage: str, cut: tuple[Any, int], shape: tuple[int, ...], name: str = "", kinds: tuple[str, ...] | None = None
+    stage: str,
+    cut: tuple[Any, int],
+    shape: tuple[int, ...],
+    name: str = "",
+    kinds: tuple[str, ...] | None = None,
+    takes_vectors: bool = False,
 ) -> Matrices:
     """How a matrix update takes a parameter.
 
@@ -130,6 +135,7 @@ def matrices_of(
         cut: its `split`, "" where it has none, and `heads`.
         name: the parameter's, "" if it has none.
         kinds: those of the module that owns it, or None where that is not known.
+        takes_vectors: one of fewer than 2 dimensions is a single row.
 
     Raises:
         ShapeError: for a parameter that can't be taken as one matrix and may be several, or that can't be cut so.
@@ -143,6 +149,8 @@ def matrices_of(
     """
     split, heads = cut
     which, known = f"parameter {name}" if name else "a parameter", kinds or ()
+    if len(shape) < 2 and takes_vectors:
+        return one_matrix(1, prod(shape))
     if len(shape) < 2:
         raise ShapeError(
             f"{stage} takes matrices (2 dimensions or more); {which} has shape {shape}: "

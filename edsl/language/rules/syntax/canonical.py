@@ -7,6 +7,7 @@ from typing import Any
 
 from edsl.language.domain import plain
 from edsl.language.rules.syntax.tree import (
+    AS_ROWS,
     Asked,
     Assignment,
     Binary,
@@ -38,7 +39,8 @@ def canonical(definitions: Iterable[Definition]) -> str:
 def _definition(definition: Definition) -> str:
     parameters = "".join(f", {_parameter(one)}" for one in definition.parameters)
     star = ", *" if parameters else ""
-    head = f"@{definition.kind}\ndef {definition.name}({definition.argument}{star}{parameters}):"
+    taken = f"{definition.argument}: {AS_ROWS}" if definition.takes_vectors else definition.argument
+    head = f"@{definition.kind}\ndef {definition.name}({taken}{star}{parameters}):"
     return "\n".join([head, *_block(definition.body, _INDENT)])
 
 

@@ -17,6 +17,7 @@ from edsl.language.rules.syntax.expressions import INSTEAD, MOST_DEPTH, Expressi
 from edsl.language.rules.syntax.parameters import checked
 from edsl.language.rules.syntax.source import Source
 from edsl.language.rules.syntax.tree import (
+    AS_ROWS,
     Asked,
     Assignment,
     Definition,
@@ -52,7 +53,8 @@ class _Reading(ExpressionReader):
             raise self.error(f"{node.name} returns nothing: end it with return …", node)
         statements = self._block(body, 1)
         place = self.source.place(node)
-        return Definition(kind, node.name, argument, parameters, statements, about, place=place)
+        as_rows = node.args.args[0].annotation is not None
+        return Definition(kind, node.name, argument, parameters, statements, about, as_rows, place=place)
 
     def _kind(self, node: ast.FunctionDef) -> str:
         marks = node.decorator_list
@@ -72,8 +74,11 @@ class _Reading(ExpressionReader):
         if given.posonlyargs or len(given.args) != 1 or given.defaults:
             extra = given.args[1] if len(given.args) > 1 else node
             raise self.error(f"{node.name} takes one value, then * and its hyper-parameters: (u, *, lr=0.001)", extra)
-        if given.args[0].annotation is not None or node.returns is not None:
-            raise self.error("what flows in and out has no annotation", given.args[0].annotation or node.returns)
+        if node.returns is not None:
+            raise self.error("what flows out has no annotation", node.returns)
+        written = given.args[0].annotation
+        if written is not None and not (isinstance(written, ast.Name) and written.id == AS_ROWS):
+            raise self.error(f"what flows in has no annotation but {AS_ROWS}", written)
         argument = given.args[0].arg
         self._check_name(argument, given.args[0], "what flows in")
         found: list[Parameter] = []

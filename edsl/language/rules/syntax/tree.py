@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+AS_ROWS = "vectors_as_rows"  # as the annotation of what flows in
+
 
 @dataclass(frozen=True)
 class Place:
@@ -139,6 +141,7 @@ class Definition(Node):
     Attributes:
         kind: "adaptor", "update" or "wrapper".
         argument: the name of what flows in.
+        takes_vectors: a parameter of fewer than 2 dimensions is a single row to it.
         about: its docstring, which is no part of what it says.
     """
 
@@ -148,6 +151,7 @@ class Definition(Node):
     parameters: tuple[Parameter, ...]
     body: tuple[Statement, ...]
     about: str = field(default="", compare=False)
+    takes_vectors: bool = False
 
 
 def parts(node: Any) -> tuple[Any, ...]:
