@@ -41,7 +41,9 @@ def suite_command(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="SUITE", autocompletion=completion.suites, help="Suite: small (a CPU) or medium (a GPU)."
+            metavar="SUITE",
+            autocompletion=completion.suites,
+            help="Suite: small (a CPU), medium (a GPU), or lightbench.",
         ),
     ] = None,
     specs: Annotated[

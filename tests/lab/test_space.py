@@ -8,7 +8,7 @@ from shell import run
 
 import edsl
 from edsl.lab.races.build import race
-from edsl.lab.races.space import next_candidates, on_edge, read_space, sensitivities
+from edsl.lab.races.tuning.space import next_candidates, on_edge, read_space, sensitivities
 from edsl.lab.trials.trial import failed
 
 pytest.importorskip("optuna")

@@ -33,18 +33,20 @@ class Head:
 class Encoders(Mapping[str, "Encoder"]):
     """Encoders by name; beside those that have one, any folder with a model, and any OWNER/NAME of the hub."""
 
+    others = ", or a folder that holds one, or OWNER/NAME of the hub"
+
     def __init__(self, named: Mapping[str, str], head: Head) -> None:
         self.named, self.head = named, head
 
     def __getitem__(self, name: str) -> Encoder:
-        if name in self.named:
-            return Encoder(name, self.named[name], self.head)
-        if Path(name).is_dir():
-            place = str(Path(name).resolve())
-            return Encoder(place, place, self.head)
-        if _HUB.fullmatch(name):
-            return Encoder(name, name, self.head)
+        place = self.named.get(name, self.whole_name(name))
+        if name in self.named or Path(place).is_dir() or _HUB.fullmatch(name):
+            return Encoder(place, self.head)
         raise KeyError(name)
+
+    def whole_name(self, name: str) -> str:
+        """What a race records: of a folder its absolute path."""
+        return str(Path(name).resolve()) if name not in self.named and Path(name).is_dir() else name
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.named)
@@ -58,11 +60,9 @@ class Encoder:
     """Builds a model: pretrained weights, and a head that torch's global seed draws.
 
     Attributes:
-        name: what a race records, of a folder its absolute path.
         place: a folder, or the hub's name.
     """
 
-    name: str
     place: str
     head: Head
 
@@ -186,8 +186,10 @@ def _found(place: str) -> str:
         return place
     try:
         from huggingface_hub import hf_hub_download
+        from huggingface_hub.utils import logging
     except ImportError:
         raise EdslError(NEEDS) from None
+    logging.set_verbosity_error()  # no line for each try at a connection
     try:
         hf_hub_download(place, "config.json", local_files_only=True)
     except Exception:  # not here
@@ -195,7 +197,7 @@ def _found(place: str) -> str:
             hf_hub_download(place, "config.json")
         except Exception as reason:
             raise EdslError(
-                f"model {place} is not here and can't be downloaded ({first_line(reason, 80)}); "
+                f"model {place} is not here and can't be downloaded ({first_line(reason, 60)}); "
                 "name a folder that holds one: --model FOLDER"
             ) from None
     return place

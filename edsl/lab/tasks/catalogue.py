@@ -68,6 +68,10 @@ TASKS = {
         "edsl.lab.tasks.imagenet:imagenet",
         "photographs in folders of classes, imagenet:FOLDER; models resnet34, resnet50",
     ),
+    "lightbench": (
+        "edsl.lab.tasks.lightbench:lightbench",
+        "a problem of the package lightbench, lightbench:NAME or lightbench:NAME:DIFFICULTY; model own",
+    ),
     "quadratic": (
         "edsl.lab.tasks.quadratic:QUADRATIC",
         "least squares in 50 dimensions, condition 1000, noisy, its optimum known; model linear",
@@ -83,6 +87,7 @@ TASKS = {
 }
 
 PARTS = {"glue": ("cola", "sst2", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte", "wnli")}  # of collections
+NAMED_BY_OTHERS = ("lightbench",)  # collections whose parts another package names
 
 
 def task(name: str | Task) -> Task:
@@ -107,6 +112,8 @@ def task(name: str | Task) -> Task:
         hint = "; a task of your own is a Python file, such as mytask.py" if set(r"./\\") & set(word) else ""
         raise EdslError(f"unknown task {shown(word)}; {nearest(word, known, 'tasks')}{hint}")
     found = load(TASKS[word][0])
+    if word in NAMED_BY_OTHERS:
+        return found(folder)
     if word in PARTS:
         part, colon, folder = folder.partition(":")
         if part not in PARTS[word]:
@@ -119,7 +126,7 @@ def task(name: str | Task) -> Task:
         return found
     folder = folder if colon else os.environ.get("EDSL_DATA", "")
     if colon and not folder:
-        raise EdslError(f"task {word}: name a folder after the colon, such as {word}:/data/{word}")
+        raise EdslError(f"task {word}: name a folder after the colon, such as {word}:/data/{word.rpartition(':')[2]}")
     return found(_checked(word, Path(folder)) if folder else None)
 
 
