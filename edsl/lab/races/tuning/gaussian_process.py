@@ -26,8 +26,8 @@ def next_point(points: Sequence[Sequence[float]], scores: Sequence[float], start
     """The candidate of the most expected improvement, within a trust region about the best point.
 
     Expected improvement is Jones et al. 1998, eq. 15, averaged over length scales and noise by their marginal
-    likelihood (Snoek et al. 2012, section 3.2). Scores count by their ranks, as normal quantiles, so that neither a huge
-    loss nor a scale matters. The region shrinks with each point that is no better than all before, in the manner of
+    likelihood (Snoek et al. 2012, section 3.2). Scores count by their ranks, as normal quantiles, so that neither a
+    huge loss nor a scale matters. The region shrinks with each point that is no better than all before, in the manner of
     Eriksson et al. 2019: optima of learning rate and momentum are narrow ridges, which a search of the whole box
     comes near and does not climb.
 
