@@ -90,9 +90,7 @@ def race(
     amounts = {"steps": steps, "evaluations": evaluations, "seconds": seconds, "epochs": epochs}
     setting = _setting(chosen, model, batch, amounts, device, threads, monitor, schedule, measures, levels)
     _check_entrants(entrants, chosen, setting)
-    tuning = replace(_tuning(lr, tune, tuner, trials, tune_seeds, entrants), prune=prune)
-    if prune and tuning.tuner in ("", "fixed"):
-        raise EdslError("--prune has no effect without --lr auto, or --tune")
+    tuning = replace(_tuning(lr, tune, tuner, trials, tune_seeds, entrants), prune=_pruned(prune, lr, tune))
     decides, against = _metric(metric, chosen), _baseline(baseline, entrants)
     looks, places = looks_to(seeds) if stop_early else (seeds,), _places(brought, entrants)
     early = looks if stop_early else ()
@@ -278,6 +276,12 @@ def _tuning(lr: str, tune: str, tuner: str | None, trials: int, seeds: int, entr
     if not factors or not all(0 < factor < math.inf for factor in factors):
         raise EdslError(f"lr must be default, auto, or factors on the specs' own such as 0.1,1,10, got {shown(lr)}")
     return Tuning("fixed", len(factors), seeds, factors)
+
+
+def _pruned(prune: bool, lr: str, tune: str) -> bool:
+    if prune and lr != "auto" and not tune:
+        raise EdslError("--prune has no effect without --lr auto, or --tune")
+    return prune
 
 
 def _metric(metric: str | None, task: Task) -> str:

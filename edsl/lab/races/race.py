@@ -13,7 +13,7 @@ from edsl.lab.races.controls import controls_of, explores
 from edsl.lab.races.entrant import Entrant, Work
 from edsl.lab.races.learning_rate import learning_rates, scaled, values_of
 from edsl.lab.races.tuning.rates import best_factor, merged, on_edge, round_of_factors
-from edsl.lab.races.tuning.space import Candidate, Dimension, next_candidates, read_space
+from edsl.lab.races.tuning.space import Candidate, Dimension, next_candidates, read_space, starts_of
 from edsl.lab.races.tuning.space import on_edge as at_ends
 from edsl.lab.tasks.catalogue import task as task_named
 from edsl.lab.tasks.own import Source
@@ -184,9 +184,9 @@ class Race:
         if self.tuning.space:
             space = self.space_of(entrant)
             own = values_of(parse(entrant.spec), [dimension.name for dimension in space])
-            return next_candidates(
-                self.tuning.tuner, space, own, scores, self.tuning.trials, partial(self._accepts, entrant)
-            )
+            waits = self.tuning.prune and not scores  # for what others are measured by
+            most = starts_of(self.tuning.trials) if waits else self.tuning.trials
+            return next_candidates(self.tuning.tuner, space, own, scores, most, partial(self._accepts, entrant))
         if self.tuning.tuner == "fixed":
             return [] if scores else list(self.tuning.factors)
         place = self.entrants.index(entrant)

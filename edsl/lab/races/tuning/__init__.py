@@ -1,1 +1,1 @@
-"""How hyper-parameters are found: the box, what is tried next in it, and the ladder of learning rates."""
+"""How hyper-parameters are found: the box, what is tried next in it, the ladder of rates. Imports errors, language."""

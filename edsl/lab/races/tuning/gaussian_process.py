@@ -17,7 +17,7 @@ DRAWS = 64  # of length scales and noise, each weighted by its marginal likeliho
 KEPT = 8  # of these, the likeliest
 LENGTHS = (0.08, 3.0)  # of a dimension, in the cube's side; drawn on a log scale
 NOISE = (1e-6, 0.1)  # variance, of scores with variance 1; on a log scale
-WIDEST, SHRINK, NARROWEST = 0.8, 0.7, 0.01  # side of the trust region at first, after each point that is no better
+WIDEST, SHRINK, NARROWEST = 1.0, 0.75, 0.01  # side of the trust region at first, after each point that is no better
 SPREAD, NEAR = 1024, 256  # candidates all over the region; and about the best point, with these deviations in its side
 DEVIATIONS = (1 / 8, 1 / 30)
 
@@ -26,18 +26,27 @@ def next_point(points: Sequence[Sequence[float]], scores: Sequence[float], start
     """The candidate of the most expected improvement, within a trust region about the best point.
 
     Expected improvement is Jones et al. 1998, eq. 15, averaged over length scales and noise by their marginal
-    likelihood (Snoek et al. 2012, section 3.2). Scores count by their ranks, as normal quantiles, so that neither a
-    huge loss nor a scale matters. The region shrinks with each point that is no better than all before, in the manner of
-    Eriksson et al. 2019: optima of learning rate and momentum are narrow ridges, which a search of the whole box
-    comes near and does not climb.
+    likelihood (Snoek et al. 2012, section 3.2). Scores count by their ranks, so that neither a huge loss nor a scale
+    matters. The region shrinks with each point that is no better than all before, in the manner of Eriksson et al.
+    2019: the best learning rate and momentum lie on a narrow ridge, which a search of the whole box comes near and
+    does not climb.
 
     Args:
         points: in [0, 1]ᵈ, one at least.
         scores: the less the better; infinite where it diverged.
         starts: how many of the points were not chosen by this.
     """
-    x, y = np.asarray(points, dtype=float), normal_scores(np.asarray(scores, dtype=float))
+    from threadpoolctl import threadpool_limits
+
+    x, y = np.asarray(points, dtype=float), ranked(np.asarray(scores, dtype=float))
     candidates = _candidates(x[int(np.argmin(y))], _side(scores, starts))
+    with threadpool_limits(1, "blas"):  # the matrices are small
+        found = _expected(x, y, candidates)
+    return tuple(map(float, candidates[int(np.argmax(found))]))
+
+
+def _expected(x: Array, y: Array, candidates: Array) -> Array:
+    """The expected improvement of each candidate, but for a factor."""
     apart = np.abs(x[:, None] - x[None])
     fits = sorted((_fit(apart, y, draw) for draw in _draws(x.shape[1])), key=lambda fit: -fit[0])[:KEPT]
     found = np.zeros(len(candidates))
@@ -46,7 +55,7 @@ def next_point(points: Sequence[Sequence[float]], scores: Sequence[float], start
         across = _kernel(away, lengths)
         deviation = np.sqrt(np.maximum(1 - np.einsum("ij,ij->i", across @ inverse, across), 1e-12))
         found += np.exp(likelihood - fits[0][0]) * _improvement(across @ (inverse @ y), deviation, float(y.min()))
-    return tuple(map(float, candidates[int(np.argmax(found))]))
+    return found
 
 
 def _side(scores: Sequence[float], starts: int) -> float:
@@ -58,17 +67,13 @@ def _side(scores: Sequence[float], starts: int) -> float:
     return side
 
 
-def normal_scores(scores: Array) -> Array:
-    """Ranks as quantiles of the normal distribution, with variance 1: equal scores are equal, infinite ones the worst.
-
-    Source: Blom 1958, (rank − 3/8) / (n + 1/4).
-    """
-    from scipy.special import ndtri
+def ranked(scores: Array) -> Array:
+    """Logarithms of ranks, with mean 0 and variance 1: the best few differ most, and infinite scores are alike."""
     from scipy.stats import rankdata
 
-    found = ndtri((rankdata(scores) - 0.375) / (len(scores) + 0.25))
+    found = np.log(rankdata(scores))
     deviation = found.std()
-    return found / deviation if deviation > 0 else np.zeros_like(found)
+    return (found - found.mean()) / deviation if deviation > 0 else np.zeros_like(found)
 
 
 def _kernel(apart: Array, lengths: Array) -> Array:

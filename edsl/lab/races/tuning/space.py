@@ -133,6 +133,11 @@ def _option(text: str) -> Any:
     return {"True": True, "False": False}.get(text, text)
 
 
+def starts_of(trials: int) -> int:
+    """How many of so many trials adaptive tuners begin with."""
+    return max(1, round(STARTS * trials))
+
+
 def next_candidates(
     sampler: str,
     space: Sequence[Dimension],
@@ -151,7 +156,7 @@ def next_candidates(
         scores: what each gave, the less the better, infinite where it diverged.
         accepts: whether the language takes it; what it refuses costs no trial.
     """
-    spread = trials if sampler == "quasi" else max(1, round(STARTS * trials))
+    spread = trials if sampler == "quasi" else starts_of(trials)
     starts = _starts(tuple(space), tuple(own.get(dimension.name) for dimension in space), spread + MOST_REFUSED)
     told: list[float] = []
     found: list[Candidate] = []
