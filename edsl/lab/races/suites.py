@@ -80,7 +80,7 @@ LIGHTBENCH = Suite(
             "plateau_navigation:easy",
             "ill_conditioned:easy",
             "quadratic_varying_scale:easy",
-            "noisy_matmul:easy",
+            "gradient_delay:easy",
             "sparse_gradient:easy",
             "xor_sequence:trivial",
         )

@@ -136,8 +136,17 @@ def _loss(problem: str, difficulty: str, outputs: Tensor, targets: Tensor) -> Te
 
 def _data(problem: str, difficulty: str) -> Data:
     draw = _first(problem, difficulty).data
-    with seeded(0), _without_gpu():
-        return Data(*(_split(draw, count) for count in BATCHES.values()))
+    label = f"task lightbench:{problem}"
+    try:
+        with seeded(0), _without_gpu():
+            found = Data(*(_split(draw, count) for count in BATCHES.values()))
+            row = Split(*(part[:1] for part in found.train))
+            _loss(problem, difficulty, _built(problem, difficulty)(row.inputs), row.targets).backward()
+    except EdslError:
+        raise
+    except Exception as reason:  # another package's functions may raise anything
+        raise EdslError(f"{label} can't be raced: {first_line(reason)}") from None
+    return found
 
 
 def _split(draw: Callable[[], tuple[Any, Any]] | None, count: int) -> Split:
@@ -165,12 +174,16 @@ def _problem(name: str, difficulty: str) -> Problem:
     """What the module of this name hands to its `trial`; the model is drawn by torch's global seed, or its own."""
     label = f"task lightbench:{name}"
     try:
-        module = import_module(f"{PACKAGE}.{name}")
+        with _settings_kept():
+            module = import_module(f"{PACKAGE}.{name}")
     except Exception as reason:  # another package's module may raise anything
         raise EdslError(f"{label} can't be loaded: {first_line(reason)}") from None
-    before, module.trial = module.trial, _catch
+    before = getattr(module, "trial", None)
+    if before is None or not callable(getattr(module, "main", None)):
+        raise EdslError(f"{label} can't be raced: the module has no main that calls a trial")
+    module.trial = _catch
     try:
-        with _without_gpu(), _in_an_empty_folder():
+        with _settings_kept(), _without_gpu(), _in_an_empty_folder():
             module.main(**_arguments(module.main, difficulty))
     except _Caught as caught:
         return caught.problem
@@ -212,6 +225,19 @@ def _without_gpu() -> Iterator[None]:
 
 def _here(rows: Tensor) -> Any:
     return OnCpu() if rows.device.type == "cpu" else torch.device(rows.device)
+
+
+@contextmanager
+def _settings_kept() -> Iterator[None]:
+    """HeavyBall sets torch's precision and cuDNN's choices as it is imported; other tasks keep theirs."""
+    precision, benchmark = torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark
+    certain = torch.are_deterministic_algorithms_enabled()
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        torch.backends.cudnn.benchmark = benchmark
+        torch.use_deterministic_algorithms(certain)
 
 
 @contextmanager
