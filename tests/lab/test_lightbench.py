@@ -83,7 +83,7 @@ class Model(torch.nn.Linear):
 def main(config=None):
     trial(Model(2, 1), lambda: (torch.ones(4, 2), torch.ones(4)), None, None, 9, "SOAP", 0)
 """
-BROKEN = "def main(config=None):\n    raise RuntimeError('no such data')\ntrial = None\n"
+BROKEN = "def main(config=None):\n    raise RuntimeError('no such data')\ndef trial():\n    pass\n"
 
 
 @pytest.fixture
