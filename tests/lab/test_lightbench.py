@@ -41,8 +41,11 @@ class Model(torch.nn.Module):
         super().__init__()
         self.param = torch.nn.Parameter(torch.tensor([-3.0, 2.0]))
         self.register_buffer("calls", torch.zeros(()))
+        self.seen, self.count = [], 0
     def forward(self):
         self.calls += 1
+        self.count += 1
+        self.seen = [*self.seen[-1:], self.param * 2]  # with a graph
         return (self.param * torch.tensor([1.0, 3.0], device=self.param.device)).square().sum()
 
 def main(dtype: List[str] = typer.Option(["float64"]), steps: int = 100, opt: List[str] = typer.Option(["SOAP"]),
@@ -139,10 +142,12 @@ def test_an_evaluation_leaves_a_model_that_counts_its_calls_as_it_was(package):
     assert next(model.parameters()).dtype == torch.float32
     model.eval()
     assert chosen.loss(model(rows), rows).item() == pytest.approx(9 + 36)
-    assert model.model.calls == 0
+    assert (model.model.calls, model.model.count, model.model.seen) == (0, 0, [])
     model.train()
     model(rows)
-    assert model.model.calls == 1
+    model.eval()
+    model(rows)
+    assert (model.model.calls, model.model.count, len(model.model.seen)) == (1, 1, 1)
 
 
 @pytest.mark.slow

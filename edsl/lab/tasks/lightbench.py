@@ -11,9 +11,10 @@ import inspect
 import os
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from copy import deepcopy
+from contextlib import contextmanager, nullcontext
+from copy import copy
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib import import_module
@@ -116,9 +117,8 @@ class Batches(nn.Module):
         self.model, self.takes_inputs = model, takes_inputs
 
     def forward(self, rows: Tensor) -> Tensor:
-        model = self.model if self.training else deepcopy(self.model)
-        with _here(rows):
-            return torch.stack([model(row) if self.takes_inputs else model() for row in rows])
+        with _here(rows), nullcontext() if self.training else _left_as_it_is(self.model):
+            return torch.stack([self.model(row) if self.takes_inputs else self.model() for row in rows])
 
 
 def _built(problem: str, difficulty: str) -> nn.Module:
@@ -225,6 +225,31 @@ def _without_gpu() -> Iterator[None]:
 
 def _here(rows: Tensor) -> Any:
     return OnCpu() if rows.device.type == "cpu" else torch.device(rows.device)
+
+
+@contextmanager
+def _left_as_it_is(model: nn.Module) -> Iterator[None]:
+    """What a model counts, keeps in lists and holds in buffers is the same afterwards.
+
+    No deep copy: some models keep tensors that have a graph.
+    """
+    common = vars(nn.Module()).keys()
+    parts = list(model.modules())
+    own = [{name: _copied(value) for name, value in vars(part).items() if name not in common} for part in parts]
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        yield
+    finally:
+        for part, held in zip(parts, own):
+            vars(part).update(held)
+        for buffer, before in buffers:
+            buffer.detach().copy_(before)
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.clone()
+    return copy(value) if isinstance(value, (list, dict, set, deque)) else value
 
 
 @contextmanager
