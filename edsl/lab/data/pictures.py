@@ -63,10 +63,11 @@ class Pictures:
 
     def _read(self, draws: Sequence[list[float] | None]) -> Tensor:
         with ThreadPoolExecutor(THREADS) as pool:
-            return torch.stack(list(pool.map(self._one, self.files, draws)))
+            return torch.stack(list(pool.map(self._one, zip(self.files, draws))))
 
-    def _one(self, file: Path, draws: list[float] | None) -> Tensor:
+    def _one(self, row: tuple[Path, list[float] | None]) -> Tensor:
         """One picture, cropped as drawn, or from the middle."""
+        file, draws = row
         image = opened(self.task, file)
         crop = _middle(*image.size) if draws is None else _random(*image.size, draws)
         pixels = np.array(image.resize((self.size, self.size), 2, box=crop))  # 2: bilinear

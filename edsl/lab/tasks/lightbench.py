@@ -175,7 +175,7 @@ def _problem(name: str, difficulty: str) -> Problem:
     label = f"task lightbench:{name}"
     try:
         with _settings_kept():
-            module = import_module(f"{PACKAGE}.{name}")
+            module: Any = import_module(f"{PACKAGE}.{name}")
     except Exception as reason:  # another package's module may raise anything
         raise EdslError(f"{label} can't be loaded: {first_line(reason)}") from None
     before = getattr(module, "trial", None)
