@@ -69,7 +69,8 @@ class Pictures:
         """One picture, cropped as drawn, or from the middle."""
         file, draws = row
         image = opened(self.task, file)
-        crop = _middle(*image.size) if draws is None else _random(*image.size, draws)
+        width, height = image.size
+        crop = _middle(width, height) if draws is None else _random(width, height, draws)
         pixels = np.array(image.resize((self.size, self.size), 2, box=crop))  # 2: bilinear
         flipped = draws is not None and draws[-1] < 0.5
         found = torch.from_numpy(pixels).permute(2, 0, 1) / 255
