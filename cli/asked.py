@@ -29,7 +29,7 @@ def check_effective(asked: Mapping[str, Any]) -> None:
         if name in asked and asked.get(other) not in values:
             raise EdslError(f"{_written(name)} has no effect without {needed}")
     rate, tunes = asked.get("lr", "default"), bool(asked.get("tune"))
-    for name in ("trials", "tuner"):
+    for name in ("trials", "tuner", "prune"):
         if name in asked and rate != "auto" and not tunes:
             raise EdslError(f"{_written(name)} has no effect without --lr auto, or --tune")
     if "tune_seeds" in asked and rate == "default" and not tunes:
@@ -160,7 +160,7 @@ def _epochs(race: Any, value: int) -> Any:
 
 
 def _space(race: Any, value: str) -> Any:
-    from edsl.lab.races.space import read_space
+    from edsl.lab.races.tuning.space import read_space
 
     return ", ".join(map(str, read_space(value))), race.tuning.space or "none"
 
@@ -223,9 +223,10 @@ def _tuned(name: str) -> Any:
 # option: (race, value asked for) → (that value, the record's), in one form
 _READERS: dict[str, Any] = {
     "task": _task,
-    **{name: _setting(name) for name in ("model", "batch", "schedule", "threads", "monitor")},
+    "model": lambda race, value: (race.task.model(value)[0], race.setting.model),
+    **{name: _setting(name) for name in ("batch", "schedule", "threads", "monitor")},
     **{unit: _budget(unit) for unit in BUDGETS},
-    **{name: _tuned(name) for name in ("trials", "tuner")},
+    **{name: _tuned(name) for name in ("trials", "tuner", "prune")},
     "tune_seeds": lambda race, value: (value, race.tuning.seeds if race.tuning.tuner else "none (untuned)"),
     "epochs": _epochs,
     "stop_early": lambda race, value: (value, bool(race.looks)),

@@ -1,4 +1,4 @@
-"""What a shell offers behind the words that are there: stages, recipes, entries of the zoo, other packages, tasks."""
+"""What a shell offers behind the words that are there: stages, recipes, entries of the zoo, packages, tasks, suites."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from edsl.language.registry.recipes import RECIPES
 from edsl.language.registry.stages import PACKAGES, load
 
 _LAST = re.compile(r"[\w.]*$")
+KINDS = ("estimator", "adaptor", "update", "wrapper", "recipe", "task", "suite")  # what `edsl list` lists
 _HOLDS_STAGES = ("route", "direction")
 
 Offer = tuple[str, str]  # a word, and what it is
@@ -24,10 +25,35 @@ def specs(incomplete: str) -> list[Offer]:
 
 
 def tasks(incomplete: str) -> list[Offer]:
-    """Tasks, of whose names not all come with data."""
-    from edsl.lab.tasks.catalogue import TASKS
+    """Tasks, of whose names not all come with data; of a collection its parts."""
+    from edsl.lab.tasks.catalogue import PARTS, TASKS
+    from edsl.lab.tasks.installed import installed
 
-    return [(name, about) for name, (_, about) in TASKS.items() if name.startswith(incomplete)]
+    parts = {f"{name}:{part}": TASKS[name][1] for name, own in PARTS.items() for part in own}
+    own = {name: about for name, (_, about) in TASKS.items() if name not in PARTS}
+    others = {name: f"a task of a package, {place}" for name, place in installed().items()}
+    return _begun({**own, **parts, **others}, incomplete)
+
+
+def suites(incomplete: str) -> list[Offer]:
+    """Named sets of tasks."""
+    from edsl.lab.races.suites import SUITES
+
+    return _begun({name: suite.about for name, suite in SUITES.items()}, incomplete)
+
+
+def kinds(incomplete: str) -> list[Offer]:
+    """Kinds of what has a name."""
+    return _begun(dict.fromkeys(KINDS, ""), incomplete)
+
+
+def words(incomplete: str) -> list[Offer]:
+    """Whatever has a name: stages, recipes, packages, tasks, suites."""
+    return [*_stages(incomplete), *tasks(incomplete), *suites(incomplete)]
+
+
+def _begun(offers: dict[str, str], incomplete: str) -> list[Offer]:
+    return [(name, about) for name, about in offers.items() if name.startswith(incomplete)]
 
 
 def entrants(incomplete: str) -> list[Offer]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import os
 import sys
@@ -12,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edsl.cli import analysis, racing
+from edsl.cli import analysis, completion, racing
 from edsl.cli.ctrl_c import heed_ctrl_c
 from edsl.cli.options import OnceEach, Specs, spec_argument
 from edsl.errors import EdslError, Interrupted, printable
@@ -28,20 +27,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-command = functools.partial(app.command, cls=OnceEach)
-
-command("compare")(racing.compare_command)
-command("suite")(racing.suite_command)
-command("train")(racing.train_command)
-command("report")(racing.report_command)
-command("sharpness")(racing.sharpness_command)
-command("reproduce")(racing.reproduce_command)
-command("sweep")(racing.sweep_command)
-command("ablate")(racing.ablate_command)
-command("new")(racing.new_command)
-command("show")(analysis.show_command)
-command("fmt")(analysis.format_command)
-
 
 Params = Annotated[
     str,
@@ -53,7 +38,6 @@ Params = Annotated[
 ]
 
 
-@command("plan")
 def plan_command(
     specs: Specs,
     params: Params = "gpt2",
@@ -80,7 +64,6 @@ def plan_command(
     plan(specs, params, dtype, state_dtype, bandwidth, as_json)
 
 
-@command("warm")
 def warm_command(
     specs: Specs,
     params: Params = "gpt2",
@@ -100,21 +83,36 @@ def warm_command(
     warm(specs, params, dtype, device, as_json)
 
 
-@command("list")
 def list_command(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME",
+            autocompletion=completion.words,
+            help="Show one in detail: a stage, recipe, entry of the zoo, task, suite or package.",
+        ),
+    ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            autocompletion=completion.kinds,
+            help="List one kind: estimator, adaptor, update, wrapper, recipe, task or suite.",
+        ),
+    ] = None,
     zoo: Annotated[bool, typer.Option("--zoo", help="List the zoo: the literature's optimizers as rules.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List all stages with their arguments, all recipes and all tasks; or the zoo.
+    """List all stages with their arguments, all recipes, tasks and suites; or one of them in detail.
 
-    Example: edsl list --zoo
+    Example: edsl list --kind update
+    Example: edsl list lamb
     """
-    from edsl.cli.catalogue import catalogue, zoo_catalogue
+    from edsl.cli.catalogue import catalogue
 
-    (zoo_catalogue if zoo else catalogue)(as_json)
+    catalogue(name, kind, zoo, as_json)
 
 
-@command("doctor")
 def doctor_command(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Examine this machine: versions, compilers, GPU, caches, and whether steps agree with a reference.
 
@@ -129,7 +127,6 @@ def doctor_command(as_json: Annotated[bool, typer.Option("--json", help="Print J
     doctor(as_json)
 
 
-@command("convert")
 def convert_command(
     source: Annotated[Path, typer.Argument(metavar="FILE", help="Checkpoint of torch.save, which is only read.")],
     target: Annotated[Path, typer.Argument(metavar="NEW", help="File to write; it must not exist yet.")],
@@ -153,16 +150,6 @@ def convert_command(
     convert(source, target, at, optimizer, steps, as_json)
 
 
-command("check-stability", context_settings=_TAKES_NEGATIVE_NUMBERS)(analysis.check_stability_command)
-command("certify")(analysis.certify_command)
-command("design")(analysis.design_command)
-command("check-regret")(analysis.check_regret_command)
-command("explain")(analysis.explain_command)
-command("equivalent")(analysis.equivalent_command)
-command("verify")(analysis.verify_command)
-
-
-@command("bench")
 def bench_command(
     specs: Annotated[
         list[str] | None,
@@ -204,9 +191,41 @@ def bench_command(
     bench(specs, params, against, dtype, device, threads, steps, first_steps, as_json)
 
 
-command("map")(analysis.map_command)
-command("frequency")(analysis.frequency_command)
-command("landscape")(analysis.landscape_command)
+COMMANDS: dict[str, dict[str, Any]] = {
+    "Design": {
+        "list": list_command,
+        "show": analysis.show_command,
+        "fmt": analysis.format_command,
+        "design": analysis.design_command,
+        "equivalent": analysis.equivalent_command,
+        "verify": analysis.verify_command,
+    },
+    "Mathematics": {
+        "explain": analysis.explain_command,
+        "check-stability": analysis.check_stability_command,
+        "certify": analysis.certify_command,
+        "check-regret": analysis.check_regret_command,
+        "map": analysis.map_command,
+        "frequency": analysis.frequency_command,
+    },
+    "Cost": {"plan": plan_command, "bench": bench_command},
+    "This machine": {"doctor": doctor_command, "warm": warm_command, "convert": convert_command},
+    "Races": {
+        "compare": racing.compare_command,
+        "suite": racing.suite_command,
+        "sweep": racing.sweep_command,
+        "ablate": racing.ablate_command,
+        "sharpness": racing.sharpness_command,
+        "train": racing.train_command,
+        "report": racing.report_command,
+        "new": racing.new_command,
+    },
+    "The paper": {"reproduce": racing.reproduce_command, "landscape": analysis.landscape_command},
+}
+for panel, commands in COMMANDS.items():
+    for word, function in commands.items():
+        settings = _TAKES_NEGATIVE_NUMBERS if word == "check-stability" else None
+        app.command(word, cls=OnceEach, rich_help_panel=panel, context_settings=settings)(function)
 
 
 def version(value: bool) -> None:

@@ -98,7 +98,7 @@ SHARED: dict[str, tuple[Any, Any]] = {
             str | None,
             typer.Option(
                 help="Tuner: for --lr auto grid (a log grid, extended at its edge, then refined) or tpe; for --tune "
-                "tpe, quasi (evenly spread) or cmaes. Default: the first."
+                "gp (a Gaussian process), tpe, quasi (evenly spread) or cmaes. Default: the first."
             ),
         ],
         None,
@@ -112,6 +112,15 @@ SHARED: dict[str, tuple[Any, Any]] = {
             ),
         ],
         "",
+    ),
+    "prune": (
+        Annotated[
+            bool,
+            typer.Option(
+                "--prune", help="With --lr auto or --tune: stop hopeless tuning trials early, by the median rule."
+            ),
+        ],
+        False,
     ),
     "schedule": (
         Annotated[str, typer.Option(help="Learning-rate schedule: constant, cosine, warmup, warmup-cosine or step.")],
@@ -200,7 +209,7 @@ SHARED: dict[str, tuple[Any, Any]] = {
     ),
 }
 TRAINING = ("task", "model", "batch", "epochs", "steps", "evaluations", "seconds", "schedule", "device", "threads")
-TUNING = ("seeds", "stop_early", "lr", "trials", "tune_seeds", "tuner", "tune", "metric")
+TUNING = ("seeds", "stop_early", "lr", "trials", "tune_seeds", "tuner", "tune", "prune", "metric")
 RUNNING = ("jobs", "engine", "address", "gpus", "target", "dry_run", "as_json", "out", "resume")
 RACE = (*TRAINING, *TUNING, *RUNNING)
 _NO_SETTINGS = ("task", *RUNNING)

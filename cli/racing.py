@@ -38,7 +38,14 @@ def compare_command(
 @takes(*RACE, "baseline", "no_controls")
 def suite_command(
     options: Options,
-    name: Annotated[str | None, typer.Argument(metavar="SUITE", help="Suite: small (a CPU) or medium (a GPU).")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SUITE",
+            autocompletion=completion.suites,
+            help="Suite: small (a CPU), medium (a GPU), or lightbench.",
+        ),
+    ] = None,
     specs: Annotated[
         list[str] | None,
         spec_argument("SPEC…", "Optimizers; the first is the baseline."),

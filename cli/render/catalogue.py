@@ -1,4 +1,4 @@
-"""The words of the language: stages, recipes and tasks."""
+"""What has a name: stages, recipes, tasks, suites."""
 
 from __future__ import annotations
 
@@ -12,13 +12,30 @@ from edsl.cli.render.page import Page
 
 
 def print_catalogue(words: dict[str, Any]) -> None:
-    """Stages with their arguments, recipes and tasks."""
+    """Stages with their arguments, recipes, tasks and suites: what of them is there."""
     page = Page()
+    if words.get("stages"):
+        _print_stages(page, words["stages"])
+    for title in ("recipes", "tasks", "suites"):
+        rows = words.get(title, ())
+        if rows:
+            table = Table(title=title, title_justify="left")
+            for column in rows[0]:
+                table.add_column(column, overflow="fold")
+            for row in rows:
+                table.add_row(*map(escape, row.values()))
+            page.print(table)
+    for note in ("zoo", "foreign", "detail"):
+        if note in words:
+            page.print(escape(words[note]), soft_wrap=True)
+
+
+def _print_stages(page: Page, words: Sequence[dict[str, Any]]) -> None:
     stages = Table(title="stages", title_justify="left")
     stages.add_column("stage, argument", no_wrap=True)
     stages.add_column("default", no_wrap=True)
     stages.add_column("values", overflow="fold")
-    for stage in words["stages"]:
+    for stage in words:
         arguments = stage["arguments"].items()
         stages.add_row(f"[bold]{stage['stage']}[/bold], {stage['kind']}", "", "", end_section=not arguments)
         for number, (name, argument) in enumerate(arguments, start=1):
@@ -26,30 +43,18 @@ def print_catalogue(words: dict[str, Any]) -> None:
             values = (f"  {name}", argument["default"], escape(f"{argument['domain']}  {place}".rstrip()))
             stages.add_row(*values, end_section=number == len(arguments))
     page.print(stages)
-    for stage in words["stages"]:
+    for stage in words:
         page.print(f"  [bold]{stage['stage']}[/bold]  {escape(stage['about'])}", soft_wrap=True)
     page.print()
-    for title, key, columns in (
-        ("recipes", "recipes", ("recipe", "spec", "about")),
-        ("tasks", "tasks", ("task", "about")),
-    ):
-        table = Table(title=title, title_justify="left")
-        for column in columns:
-            table.add_column(column, overflow="fold")
-        for word in words[key]:
-            table.add_row(*(escape(word[column]) for column in columns))
-        page.print(table)
-    page.print(words["zoo"], soft_wrap=True)
-    page.print(words["foreign"], soft_wrap=True)
 
 
-def print_zoo(entries: Sequence[dict[str, str]]) -> None:
+def print_zoo(words: dict[str, Any]) -> None:
     """Entries of the zoo: what each is, and where it is from."""
     page = Page()
     table = Table(title="the zoo: edsl show NAME prints an entry's recurrence", title_justify="left")
     table.add_column("entry", no_wrap=True)
     table.add_column("what it is, and its source", overflow="fold")
-    for entry in entries:
+    for entry in words["zoo"]:
         about = f"{escape(entry['about'])}\n[dim]{escape(entry['source'])}[/dim]"
         table.add_row(f"[bold]{entry['entry']}[/bold]\n{entry['kind']}", about, end_section=True)
     page.print(table)

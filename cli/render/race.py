@@ -42,9 +42,9 @@ def race_line(race: Race) -> str:
     """One line: the task, the budget, the seeds."""
     setting, tuning = race.setting, race.tuning
     what = ", ".join(dimension.name for dimension in tuning.dimensions) or "lr"
-    tuned = (
-        f", {what} tuned ({tuning.tuner}, {tuning.trials} tried on {tuning.seeds} other seeds)" if tuning.tuner else ""
-    )
+    pruned = ", hopeless trials stopped" if tuning.prune else ""
+    tried = f"{tuning.trials} tried on {tuning.seeds} other seeds{pruned}"
+    tuned = f", {what} tuned ({tuning.tuner}, {tried})" if tuning.tuner else ""
     most = f" of at most {race.looks[-1]}" if race.looks else ""
     scheduled = f", {setting.schedule} lr" if setting.schedule != "constant" else ""
     return (

@@ -6,7 +6,8 @@ import pytest
 from shell import run
 
 from edsl.cli.completion import specs
-from edsl.lab.tasks.catalogue import TASKS
+from edsl.lab.races.suites import SUITES
+from edsl.lab.tasks.catalogue import PARTS, TASKS
 from edsl.language.registry.stages import PACKAGES
 from edsl.language.registry.zoo import zoo_names
 
@@ -29,7 +30,14 @@ def test_stages_recipes_and_entries_of_the_zoo_are_offered(command):
 def test_a_race_is_offered_tasks_too_and_its_task_those_alone():
     assert {"digits"} <= {*offered("edsl compare d", 2)}
     assert offered("edsl compare sgd --task mn", 4) == ["mnist1d"]
-    assert {*offered("edsl train --task ", 3)} == {*TASKS}
+    parts = {f"{name}:{part}" for name, own in PARTS.items() for part in own}
+    assert {*offered("edsl train --task ", 3)} == {*TASKS} - {*PARTS} | parts
+
+
+def test_suites_kinds_and_whatever_has_a_name_are_offered():
+    assert {*offered("edsl suite ", 2)} == {*SUITES}
+    assert offered("edsl list --kind up", 3) == ["update"]
+    assert {"lamb", "lars", "lion", "logistic", "lightbench", "lookahead"} <= {*offered("edsl list l", 2)}
 
 
 def test_a_spec_goes_on_behind_a_bar():

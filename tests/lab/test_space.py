@@ -1,18 +1,21 @@
 """Hyper-parameters tuned together: equal trials, a known best found, and the same whatever ends first."""
 
 import math
+from statistics import median
 
+import numpy as np
 import pytest
 import torch
 from shell import run
 
 import edsl
 from edsl.lab.races.build import race
-from edsl.lab.races.space import next_candidates, on_edge, read_space, sensitivities
+from edsl.lab.races.tuning.space import next_candidates, on_edge, read_space, sensitivities
 from edsl.lab.trials.trial import failed
 
 pytest.importorskip("optuna")
 HERE = [
+    "gp",
     "tpe",
     "quasi",
     pytest.param(
@@ -23,13 +26,12 @@ CONDITION = 100.0
 BEST = (math.sqrt(CONDITION) - 1) / (math.sqrt(CONDITION) + 1)  # Polyak's contraction per step, at its lr and momentum
 
 
-def contraction(lr, momentum):
-    """The spectral radius of heavy ball, θ ← θ − lr g + momentum (θ − θ′), on curvatures 1 and 1/100."""
+def contraction(lr, momentum, condition=CONDITION):
+    """The spectral radius of heavy ball, θ ← θ − lr g + momentum (θ − θ′), on curvatures 1 and 1/condition."""
     roots = [
-        torch.linalg.eigvals(torch.tensor([[1 + momentum - lr * h, -momentum], [1.0, 0.0]]))
-        for h in (1.0, 1 / CONDITION)
+        np.linalg.eigvals(np.array([[1 + momentum - lr * h, -momentum], [1.0, 0.0]])) for h in (1.0, 1 / condition)
     ]
-    return max(float(root.abs().max()) for root in roots)
+    return max(float(np.abs(root).max()) for root in roots)
 
 
 def tuned(sampler, space, score, trials, own=None, accepts=lambda _: True):
@@ -54,16 +56,35 @@ def test_the_best_of_polyaks_heavy_ball_is_known():
     assert contraction(lr, momentum) == pytest.approx(BEST, abs=1e-3)
 
 
-def test_joint_tuning_finds_a_contraction_at_most_a_tenth_worse_than_the_best_within_24_trials():
-    space = read_space("lr=log(1e-2,10), momentum=(0,.99)")
+STARTS = [{}, {"lr": 0.1, "momentum": 0.9}, {"lr": 0.03, "momentum": 0.5}, {"lr": 1.0, "momentum": 0.0}]
+STARTS += [{"lr": 0.3, "momentum": 0.95}, {"lr": 0.02, "momentum": 0.8}, {"lr": 0.5, "momentum": 0.3}]
+
+
+def excess(sampler, condition, own, box="lr=log(1e-2,10), momentum=(0,.99)"):
+    """By how much 24 trials miss the best contraction, relative to it."""
 
     def score(lr, momentum):
-        found = contraction(lr, momentum)
+        found = contraction(lr, momentum, condition)
         return math.inf if found >= 1 else found
 
-    scores = tuned("tpe", space, score, 24, {"lr": 0.1, "momentum": 0.9})
+    scores = tuned(sampler, read_space(box), score, 24, own)
     assert len(scores) == 24
-    assert min(scores.values()) <= 1.1 * BEST
+    return min(scores.values()) * (math.sqrt(condition) + 1) / (math.sqrt(condition) - 1) - 1
+
+
+def test_joint_tuning_finds_a_contraction_at_most_a_tenth_worse_than_the_best_within_24_trials():
+    assert max(excess("gp", 100, own) for own in STARTS[1:4]) <= 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("condition", "most", "middle"), [(10, 0.25, 0.1), (30, 0.2, 0.07), (100, 0.15, 0.06)])
+def test_a_gaussian_process_comes_near_the_best_from_any_start_and_nearer_than_tpe(condition, most, middle):
+    """The optimum is the narrower the smaller the condition: at 10 a tenth holds for 0.12 % of the box."""
+    boxes = ["lr=log(1e-2,10), momentum=(0,.99)", "lr=log(1e-3,10), momentum=(0,.99)"]
+    found = {s: [excess(s, condition, own, box) for own in STARTS for box in boxes] for s in ("gp", "tpe")}
+    assert max(found["gp"]) <= most
+    assert median(found["gp"]) <= middle
+    assert median(found["gp"]) < median(found["tpe"])
 
 
 def bowl():
@@ -85,7 +106,7 @@ def bowl():
 
 def test_a_race_tunes_rate_and_momentum_together_for_all(tmp_path):
     asked = {"tune": "lr=log(1e-2,10), momentum=(0,.99), beta2=(0,.99)", "trials": 24, "more": {"tune_seeds": 1}}
-    asked |= {"task": bowl(), "seeds": 3, "out": tmp_path}
+    asked |= {"task": bowl(), "seeds": 1, "out": tmp_path}
     found = edsl.compare(["sgd(lr=0.1, momentum=0.9)", "adam(lr=0.1)"], **asked)
     sgd, adam = found.results.rows
     assert (sgd.lr_tried, adam.lr_tried) == (24, 24)
@@ -137,17 +158,19 @@ def test_what_the_language_refuses_costs_no_trial():
 
 
 def test_dimensions_map_shares_to_values_and_back():
-    log, linear, whole, words = read_space("a=log(1e-4,1), b=(.8,.99), c=int(1,10), d={False,True}")
+    text = "a=log(1e-4,1), b=(.8,.99), c=int(1,10), d={False,True}, e=decay(.9,.9999)"
+    log, linear, whole, words, decay = read_space(text)
+    assert [decay.at(0.0), decay.at(1 / 3), decay.at(2 / 3), decay.at(1.0)] == [0.9, 0.99, 0.999, 0.9999]
     assert [log.at(0.0), log.at(0.5), log.at(1.0)] == [1e-4, 0.01, 1.0]
     assert [whole.at(0.0), whole.at(0.999), whole.at(1.0)] == [1, 10, 10]
     assert [words.at(0.2), words.at(1.0)] == [False, True]
-    for dimension in (log, linear, whole, words):
+    for dimension in (log, linear, whole, words, decay):
         for share in (0.1, 0.5, 0.9):
             back = dimension.share(dimension.at(share))
             assert back is not None
             assert dimension.at(back) == dimension.at(share)
     assert log.share(2.0) is None
-    assert read_space(", ".join(map(str, (log, linear, whole, words)))) == (log, linear, whole, words)
+    assert read_space(", ".join(map(str, (log, linear, whole, words, decay)))) == (log, linear, whole, words, decay)
 
 
 def test_the_end_of_a_range_is_told():
@@ -170,6 +193,7 @@ def test_sensitivity_finds_what_matters():
         ({"tune": "lr"}, "--tune takes NAME=RANGE, … with ranges such as"),
         ({"tune": "lr=(1,0)"}, "a range goes from a number to a larger one"),
         ({"tune": "lr=log(0,1)"}, "a range on a log scale begins above 0"),
+        ({"tune": "lr=decay(.9,1)"}, "a range of decays ends below 1, got decay(.9,1)"),
         ({"tune": "lr=(1,2,3)"}, "a range is two numbers"),
         ({"tune": "lr=(a,b)"}, "a range is two numbers"),
         ({"tune": "lr=int(1,2.5)"}, "ends in whole numbers"),
@@ -179,7 +203,7 @@ def test_sensitivity_finds_what_matters():
         ({"tune": "alpha=(0,.9)"}, "no optimizer here has 'alpha'"),
         ({"tune": "momentum=(0,.9)", "specs": ["sgd", "adam"]}, "adam has none of momentum; known: lr, beta2"),
         ({"tune": "lr=(.1,.9)", "lr": "auto"}, "give --tune or --lr auto, not both"),
-        ({"tune": "lr=(.1,.9)", "tuner": "grid"}, "with --tune, the tuner must be tpe, quasi or cmaes"),
+        ({"tune": "lr=(.1,.9)", "tuner": "grid"}, "with --tune, the tuner must be gp, tpe, quasi or cmaes"),
         ({"tune": "lr=(.1,.9)", "trials": 0}, "trials must be at least 1"),
     ],
 )
@@ -196,7 +220,7 @@ def test_the_command_tunes_together_and_resumes(tmp_path):
     out = ("--out", str(tmp_path / "r"))
     code, told, err = run("compare", "sgd", "torch.SGD(lr=0.1)", "--task", "digits", "--tune", tune, *words, *out)
     assert code == 0, err
-    assert "lr, momentum tuned (tpe, 5 tried on 1 other seeds)" in told
+    assert "lr, momentum tuned (gp, 5 tried on 1 other seeds)" in told
     code, _, err = run("compare", "--resume", "--tune", "lr=(0,1)", *out)
     assert code == 2
     assert "was begun with --tune lr=log(0.001,1), momentum=(0,0.9) instead of lr=(0,1)" in err

@@ -150,7 +150,8 @@ def test_untrained_model_has_a_finite_loss_and_gradient_and_knows_nothing(name, 
 
 def test_every_task_is_tested():
     landscapes = {"cardioid", "rosenbrock", "f1", "f2"}
-    assert set(TASKS) == {*PARAMETERS, "text", "wikitext"} | landscapes
+    elsewhere = {"glue", "imdb", "conll2003", "imagenet", "lightbench"}  # in test_finetuning.py and others
+    assert set(TASKS) == {*PARAMETERS, "text", "wikitext"} | landscapes | elsewhere
 
 
 def test_a_split_is_evaluated_on_its_first_rows_in_parts():

@@ -9,7 +9,7 @@ from edsl.lab.executors.driver import run_to_end
 from edsl.lab.races.build import open_record, race
 from edsl.lab.races.learning_rate import learning_rates, scaled
 from edsl.lab.races.race import TUNING_SEEDS_FROM
-from edsl.lab.races.tuning import best_factor, on_edge, round_of_factors
+from edsl.lab.races.tuning.rates import best_factor, on_edge, round_of_factors
 from edsl.lab.trials.trial import failed
 
 

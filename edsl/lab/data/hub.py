@@ -29,6 +29,7 @@ def splits(
         import datasets
     except ImportError:
         raise EdslError(f"task {task} needs the package datasets: pip install 'edsl-optim[data]'") from None
+    quiet()
     try:
         asked = (source, configuration) if folder is None else (str(folder), None)
         found = datasets.load_dataset(*asked)
@@ -44,6 +45,15 @@ def splits(
         place = source if folder is None else folder
         raise EdslError(f"task {task}: {place} has no split {missing[0]!r}, only {', '.join(map(str, found))}")
     return found
+
+
+def quiet() -> None:
+    """No progress bars, and no line for each try at a connection: what is wrong is said once, in an error."""
+    from datasets import disable_progress_bars
+    from huggingface_hub.utils import logging
+
+    disable_progress_bars()
+    logging.set_verbosity_error()
 
 
 def column(task: str, rows: Any, names: tuple[str, ...]) -> str:

@@ -13,4 +13,4 @@ from edsl.language.registry.plugins import load_held
 def run_work(work: Work, tick: Callable[[int], None] | None = None) -> dict[str, Any]:
     """Run one trial; its record."""
     load_held(work.plugins)
-    return run_trial(work.task(), work.setting, work.spec, work.seed, tick).record()
+    return run_trial(work.task(), work.setting, work.spec, work.seed, tick, bar=work.bar).record()

@@ -42,7 +42,7 @@ class Block(nn.Module):
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
-        self.downsample = nn.Identity() if channels == width else _projection(channels, width, stride)
+        self.downsample = nn.Identity() if channels == width else projection(channels, width, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         inner = relu(self.bn1(self.conv1(x)))
@@ -54,6 +54,7 @@ def _stage(channels: int, width: int) -> nn.Sequential:
     return nn.Sequential(Block(channels, width, stride), Block(width, width, 1), Block(width, width, 1))
 
 
-def _projection(channels: int, width: int, stride: int) -> nn.Sequential:
+def projection(channels: int, width: int, stride: int) -> nn.Sequential:
+    """A shortcut where the shape changes: a 1 × 1 convolution and a norm."""
     layers = {"conv": nn.Conv2d(channels, width, 1, stride, bias=False), "norm": nn.BatchNorm2d(width)}
     return nn.Sequential(OrderedDict(layers))

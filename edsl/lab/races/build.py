@@ -16,8 +16,9 @@ from edsl.lab.races.entrant import Entrant
 from edsl.lab.races.learning_rate import learning_rates
 from edsl.lab.races.race import METRICS, Race, Tuning
 from edsl.lab.races.record import Record
-from edsl.lab.races.space import SAMPLERS, check_sampler, read_space
-from edsl.lab.races.tuning import check_tuner
+from edsl.lab.races.tuning.rates import check_tuner
+from edsl.lab.races.tuning.samplers import SAMPLERS, check_sampler
+from edsl.lab.races.tuning.space import read_space
 from edsl.lab.tasks.catalogue import task as task_named
 from edsl.lab.tasks.check import check
 from edsl.lab.tasks.own import find_again as find_task_again
@@ -51,6 +52,7 @@ def race(
     tune_seeds: int = 2,
     tuner: str | None = None,
     tune: str = "",
+    prune: bool = False,
     schedule: str = "constant",
     metric: str | None = None,
     baseline: str | None = None,
@@ -71,7 +73,9 @@ def race(
         epochs, steps, evaluations, seconds: the budget of a trial, one of them; the task's steps by default.
         stop_early: look before the last seed, and stop once every verdict is decided: `looks_to`.
         lr: "default" as the specs say; "auto" to tune; or factors on the specs' own, such as "0.1,1,10".
-        tune: hyper-parameters to tune together instead: "lr=log(1e-4,1), beta2=(.8,.99)", see `edsl.lab.races.space`.
+        tune: hyper-parameters to tune together instead, such as "lr=log(1e-4,1), beta2=(.8,.99)": see
+            `edsl.lab.races.tuning.space`.
+        prune: stop hopeless tuning trials, see `edsl.lab.trials.hopeless`.
         trials, tune_seeds: what each optimizer may try, and trials of each; tuner: how, see `Tuning`.
         metric: "accuracy", "loss" or "train"; accuracy where the task has one, else loss.
         controls: also run E's controls for every spec with E.
@@ -86,7 +90,7 @@ def race(
     amounts = {"steps": steps, "evaluations": evaluations, "seconds": seconds, "epochs": epochs}
     setting = _setting(chosen, model, batch, amounts, device, threads, monitor, schedule, measures, levels)
     _check_entrants(entrants, chosen, setting)
-    tuning = _tuning(lr, tune, tuner, trials, tune_seeds, entrants)
+    tuning = replace(_tuning(lr, tune, tuner, trials, tune_seeds, entrants), prune=_pruned(prune, lr, tune))
     decides, against = _metric(metric, chosen), _baseline(baseline, entrants)
     looks, places = looks_to(seeds) if stop_early else (seeds,), _places(brought, entrants)
     early = looks if stop_early else ()
@@ -272,6 +276,12 @@ def _tuning(lr: str, tune: str, tuner: str | None, trials: int, seeds: int, entr
     if not factors or not all(0 < factor < math.inf for factor in factors):
         raise EdslError(f"lr must be default, auto, or factors on the specs' own such as 0.1,1,10, got {shown(lr)}")
     return Tuning("fixed", len(factors), seeds, factors)
+
+
+def _pruned(prune: bool, lr: str, tune: str) -> bool:
+    if prune and lr != "auto" and not tune:
+        raise EdslError("--prune has no effect without --lr auto, or --tune")
+    return prune
 
 
 def _metric(metric: str | None, task: Task) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from edsl.lab.tasks.catalogue import task as task_named
 from edsl.lab.tasks.own import Source
 from edsl.lab.tasks.task import Task
+from edsl.lab.trials.hopeless import Bar
 from edsl.lab.trials.setting import Setting
 from edsl.language.registry.plugins import Plugin
 
@@ -41,6 +42,7 @@ class Work:
     plugins: tuple[Plugin, ...] = ()
     name: str = ""  # of the entrant
     source: Source | None = None  # of a task of one's own
+    bar: Bar | None = None  # of a tuning trial, which is stopped where it misses it
 
     @property
     def key(self) -> tuple[str, int]:

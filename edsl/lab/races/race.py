@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache, partial
 from typing import Any
 
@@ -12,12 +12,13 @@ from edsl.errors import EdslError
 from edsl.lab.races.controls import controls_of, explores
 from edsl.lab.races.entrant import Entrant, Work
 from edsl.lab.races.learning_rate import learning_rates, scaled, values_of
-from edsl.lab.races.space import Candidate, Dimension, next_candidates, read_space
-from edsl.lab.races.space import on_edge as at_ends
-from edsl.lab.races.tuning import best_factor, merged, on_edge, round_of_factors
+from edsl.lab.races.tuning.rates import best_factor, merged, on_edge, round_of_factors
+from edsl.lab.races.tuning.space import Candidate, Dimension, next_candidates, read_space, starts_of
+from edsl.lab.races.tuning.space import on_edge as at_ends
 from edsl.lab.tasks.catalogue import task as task_named
 from edsl.lab.tasks.own import Source
 from edsl.lab.tasks.task import Task
+from edsl.lab.trials.hopeless import Bar, bar
 from edsl.lab.trials.setting import Setting
 from edsl.language.registry.plugins import Plugin
 from edsl.language.spec import parse
@@ -31,11 +32,12 @@ class Tuning:
     """How each entrant's learning rate is found.
 
     Attributes:
-        tuner: "grid" or "tpe", see `edsl.lab.races.tuning`; "" leaves every learning rate as given; "fixed" tries
-            `factors` and nothing else; with a space "tpe", "quasi" or "cmaes", see `edsl.lab.races.space`.
+        tuner: "grid" or "tpe", see `edsl.lab.races.tuning.rates`; "" leaves every learning rate as given; "fixed" tries
+            `factors` and nothing else; with a space "tpe", "quasi" or "cmaes", see `edsl.lab.races.tuning.space`.
         trials: learning rates, or points of the space, that each entrant may try.
         seeds: trials of each, on seeds of their own.
         space: hyper-parameters that are tuned together, as text; "" for the learning rate alone.
+        prune: stop hopeless tuning trials, by `edsl.lab.trials.hopeless`, the same way for all.
     """
 
     tuner: str = ""
@@ -43,6 +45,7 @@ class Tuning:
     seeds: int = 2
     factors: tuple[float, ...] = ()
     space: str = ""
+    prune: bool = False
 
     @property
     def dimensions(self) -> tuple[Dimension, ...]:
@@ -159,11 +162,14 @@ class Race:
         Rounds are replayed from the first, so the answer does not depend on the order in which trials end.
         """
         scores: dict[Any, float] = {}
+        before: list[dict[str, Any]] = []  # the trials of the rounds that have ended
         while candidates := self._next(entrant, scores):
-            works = {candidate: self._tuning_work(entrant, candidate) for candidate in candidates}
+            least = bar(self.metric, before) if self.tuning.prune else None
+            works = {candidate: self.tuning_work(entrant, candidate, least) for candidate in candidates}
             missing = [work for tries in works.values() for work in tries if work.key not in trials]
             if missing:
                 return scores, missing
+            before += [trials[work.key] for tries in works.values() for work in tries]
             scores |= merged(
                 [(candidate, [self.score(trials[work.key]) for work in tries]) for candidate, tries in works.items()]
             )
@@ -178,9 +184,9 @@ class Race:
         if self.tuning.space:
             space = self.space_of(entrant)
             own = values_of(parse(entrant.spec), [dimension.name for dimension in space])
-            return next_candidates(
-                self.tuning.tuner, space, own, scores, self.tuning.trials, partial(self._accepts, entrant)
-            )
+            waits = self.tuning.prune and not scores  # for what others are measured by
+            most = starts_of(self.tuning.trials) if waits else self.tuning.trials
+            return next_candidates(self.tuning.tuner, space, own, scores, most, partial(self._accepts, entrant))
         if self.tuning.tuner == "fixed":
             return [] if scores else list(self.tuning.factors)
         place = self.entrants.index(entrant)
@@ -192,9 +198,11 @@ class Race:
         except EdslError:
             return False
 
-    def _tuning_work(self, entrant: Entrant, candidate: Any) -> list[Work]:
+    def tuning_work(self, entrant: Entrant, candidate: Any, least: Bar | None = None) -> list[Work]:
+        """The trials of a candidate, which are stopped where they miss a bar."""
         spec = self.spec_at(entrant, candidate)
-        return [self._work(entrant, spec, TUNING_SEEDS_FROM + seed) for seed in range(self.tuning.seeds)]
+        seeds = range(TUNING_SEEDS_FROM, TUNING_SEEDS_FROM + self.tuning.seeds)
+        return [replace(self._work(entrant, spec, seed), bar=least) for seed in seeds]
 
     def spec_at(self, entrant: Entrant, factor: float | Candidate) -> str:
         """An entrant's spec with its learning rates times a factor, or with the values of a point of the space."""
@@ -214,7 +222,7 @@ class Race:
         return self.spec_at(entrant, best), edge, len(scores)
 
     def score(self, trial: dict[str, Any]) -> float:
-        """What tuning minimises: infinite for a trial that diverged or failed."""
+        """What tuning minimises: infinite for a trial that diverged, failed or was stopped."""
         if trial["status"] != "ok":
             return math.inf
         value = trial[

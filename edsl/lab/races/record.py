@@ -186,7 +186,7 @@ def _agreed(configuration: Any) -> Any:
         return configuration
     hashes = [plugin["sha256"] for plugin in _listed(configuration, "plugins", "sha256")]
     source = configuration.get("source") or {}
-    tuning = {"space": "", **(configuration.get("tuning") or {})}
+    tuning = {"space": "", "prune": False, **(configuration.get("tuning") or {})}
     own = [source.get(key) for key in ("name", "sha256", "data")]
     looks = configuration.get("looks", [])
     return {**configuration, "plugins": hashes, "source": own, "tuning": tuning, "looks": looks}

@@ -67,7 +67,27 @@ MEDIUM = Suite(
     ),
     (("lr", "auto"), ("trials", 8), ("tune_seeds", 1), ("seeds", 5), ("schedule", "warmup-cosine")),
 )
-SUITES = {suite.name: suite for suite in (SMALL, MEDIUM)}
+LIGHTBENCH = Suite(
+    "lightbench",
+    "ten problems of the package lightbench, where it is installed, for a CPU",
+    tuple(
+        Workload(f"lightbench:{problem}")
+        for problem in (
+            "beale",
+            "rosenbrock",
+            "rastrigin",
+            "saddle_point:easy",
+            "plateau_navigation:easy",
+            "ill_conditioned:easy",
+            "quadratic_varying_scale:easy",
+            "gradient_delay:easy",
+            "sparse_gradient:easy",
+            "xor_sequence:trivial",
+        )
+    ),
+    (("lr", "auto"), ("trials", 8), ("tune_seeds", 1), ("seeds", 5)),
+)
+SUITES = {suite.name: suite for suite in (SMALL, MEDIUM, LIGHTBENCH)}
 
 
 def suite_named(name: str) -> Suite:

@@ -10,6 +10,7 @@ from edsl.lab.results.result_tables import MISSING, difference_texts, metric_sca
 from edsl.lab.results.results import FINAL, NAMES, Effect, ResultRow, Results
 from edsl.lab.results.sequential import seeds_to_show
 from edsl.lab.results.statistics import BETTER, FEWEST, UNDECIDED, WORSE
+from edsl.lab.trials.hopeless import RULE
 from edsl.language.spec import parse
 
 FEW = 5  # seeds, below which an interval is very wide
@@ -39,7 +40,12 @@ def budget(race: Race) -> list[str]:
         "the same order of batches as the others.",
     ]
     if tuning.space:
-        how = {"quasi": "a Halton sequence", "tpe": "optuna's TPE", "cmaes": "optuna's CMA-ES"}[tuning.tuner]
+        how = {
+            "gp": "a Gaussian process of the scores' ranks",
+            "quasi": "a Halton sequence",
+            "tpe": "optuna's TPE",
+            "cmaes": "optuna's CMA-ES",
+        }[tuning.tuner]
         said.append(
             f"Each may try {tuning.trials} points of {tuning.space}, as far as it has these, by {how}, each on "
             f"{tuning.seeds} seeds that no final trial uses; the best on the validation split is taken. The result at "
@@ -52,7 +58,9 @@ def budget(race: Race) -> list[str]:
             f"Each may try {tuning.trials} learning rates, by {by}, each on {tuning.seeds} seeds that no final trial "
             "uses; the best on the validation split is taken. The result at its own learning rate is shown next to it."
         )
-    else:
+    if tuning.prune:
+        said.append(RULE)
+    if not tuning.tuner:
         said.append(
             "Learning rates are as the specs say: nothing was tuned, so a difference may be the learning rate's."
         )

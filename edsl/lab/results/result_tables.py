@@ -215,6 +215,9 @@ def _costs(race: Race, found: Results) -> Iterator[tuple[str, list[str]]]:
     yield "optimizer’s,\nms", [number_text(row.optimizer_ms, ".3f") for row in rows]
     yield "first\nstep, s", [number_text(row.first_step_s, ".2f") for row in rows]
     yield "state,\nB/param", [number_text(row.state_bytes, ".1f") for row in rows]
+    if race.tuning.prune:
+        spent = [f"{row.tuning_steps:,} ({row.tuning_stopped} stopped)" for row in rows]
+        yield "steps of\ntuning", spent
     if race.setting.monitor:
         fired = [None if row.regret_fired is None else 100 * row.regret_fired for row in rows]
         yield "q fell, %\nof steps", [number_text(share, ".1f") for share in fired]

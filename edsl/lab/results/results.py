@@ -12,7 +12,7 @@ from edsl.errors import EdslError
 from edsl.lab.races.entrant import Entrant
 from edsl.lab.races.learning_rate import learning_rates
 from edsl.lab.races.race import Race
-from edsl.lab.races.space import sensitivities
+from edsl.lab.races.tuning.space import sensitivities
 from edsl.lab.results.sequential import over_looks
 from edsl.lab.results.statistics import (
     BETTER,
@@ -82,6 +82,7 @@ class ResultRow:
         spec: that of its final trials, with the learning rate that tuning chose.
         lr: its learning rates by argument, or all that was tuned. lr_tried: how many were tried; lr_on_edge: the
             best of them is the smallest or largest, so that a better one may lie beyond.
+        tuning_steps, tuning_stopped: of all its tuning trials the steps, and how many were stopped as hopeless.
         sensitivity: the share of the tuning scores' variance that each hyper-parameter explains, of a space.
         suboptimality: the training loss above the task's least, where that is known.
         default: the metric with the learning rate as given.
@@ -116,6 +117,8 @@ class ResultRow:
     regret_variation: float | None
     measures: dict[str, Figure]
     sensitivity: dict[str, float]
+    tuning_steps: int = 0
+    tuning_stopped: int = 0
 
     def record(self) -> dict[str, Any]:
         return asdict(self)
@@ -262,7 +265,18 @@ def _row(
         regret_variation=watched("per_root"),
         measures=_measures(well),
         sensitivity=_sensitivity(race, entrant, trials),
+        **_tuning_spent(race, entrant, trials),
     )
+
+
+def _tuning_spent(race: Race, entrant: Entrant, trials: Trials) -> dict[str, int]:
+    """What an entrant's tuning trials took, as far as they have ended."""
+    if not race.tuning.tuner:
+        return {}
+    keys = [work.key for candidate in race.tuned(entrant, trials)[0] for work in race.tuning_work(entrant, candidate)]
+    ended = [trials[key] for key in keys]
+    stopped = sum(trial["status"] == "stopped" for trial in ended)
+    return {"tuning_steps": sum(trial["steps"] for trial in ended), "tuning_stopped": stopped}
 
 
 def _sensitivity(race: Race, entrant: Entrant, trials: Trials) -> dict[str, float]:

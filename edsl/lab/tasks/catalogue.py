@@ -1,17 +1,20 @@
 """What optimizers race on: one file each, one line of registration here.
 
 A task is called by its name, or by NAME:FOLDER where its data can come from a folder of yours. The
-folder can stand in the environment variable EDSL_DATA instead. One of your own is FILE.py or FILE.py:NAME, a name
+folder can stand in the environment variable EDSL_DATA instead. A collection needs a part's name too, NAME:PART or
+NAME:PART:FOLDER. One of your own is FILE.py or FILE.py:NAME, a name
 that a package registers, or a `Task` itself: `edsl.lab.tasks.own`.
 """
 
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from edsl.errors import EdslError, nearest, shown
+from edsl.lab.tasks.installed import installed
 from edsl.lab.tasks.task import Task
 
 # name: (place of a Task, or of a function from a folder or None to one; what it is)
@@ -49,6 +52,26 @@ TASKS = {
         "edsl.lab.tasks.text:wikitext",
         "WikiText-103 through datasets, or wikitext:FOLDER; models gpt2 (124M) and gpt2-medium (355M)",
     ),
+    "glue": (
+        "edsl.lab.tasks.finetuning:glue",
+        "GLUE's texts through datasets, glue:mrpc, or glue:mrpc:FOLDER; models bert-base, bert-base-cased, or a folder",
+    ),
+    "imdb": (
+        "edsl.lab.tasks.finetuning:imdb",
+        "IMDB's reviews through datasets, or imdb:FOLDER; models bert-base, bert-base-cased, or a folder",
+    ),
+    "conll2003": (
+        "edsl.lab.tasks.finetuning:conll2003",
+        "names in news through datasets, or conll2003:FOLDER; models bert-base-cased, bert-base, or a folder",
+    ),
+    "imagenet": (
+        "edsl.lab.tasks.imagenet:imagenet",
+        "photographs in folders of classes, imagenet:FOLDER; models resnet34, resnet50",
+    ),
+    "lightbench": (
+        "edsl.lab.tasks.lightbench:lightbench",
+        "a problem of the package lightbench, lightbench:NAME or lightbench:NAME:DIFFICULTY; model own",
+    ),
     "quadratic": (
         "edsl.lab.tasks.quadratic:QUADRATIC",
         "least squares in 50 dimensions, condition 1000, noisy, its optimum known; model linear",
@@ -62,6 +85,9 @@ TASKS = {
     "f1": ("edsl.lab.tasks.landscapes:F1", "a point on a line, minima ever lower and flatter; model point"),
     "f2": ("edsl.lab.tasks.landscapes:F2", "a point on a line, a wide minimum between narrow ones; model point"),
 }
+
+PARTS = {"glue": ("cola", "sst2", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte", "wnli")}  # of collections
+NAMED_BY_OTHERS = ("lightbench",)  # collections whose parts another package names
 
 
 def task(name: str | Task) -> Task:
@@ -80,19 +106,27 @@ def task(name: str | Task) -> Task:
         return own.from_file(name)
     word, colon, folder = name.partition(":")
     if word not in TASKS:
-        if name in own.installed():
+        if name in installed():
             return own.from_package(name)
-        known = [*TASKS, *own.installed()]
+        known = [*TASKS, *installed()]
         hint = "; a task of your own is a Python file, such as mytask.py" if set(r"./\\") & set(word) else ""
         raise EdslError(f"unknown task {shown(word)}; {nearest(word, known, 'tasks')}{hint}")
     found = load(TASKS[word][0])
+    if word in NAMED_BY_OTHERS:
+        return found(folder)
+    if word in PARTS:
+        part, colon, folder = folder.partition(":")
+        if part not in PARTS[word]:
+            asked = f"unknown part {shown(part)}" if part else f"name a part, such as {word}:{PARTS[word][0]}"
+            raise EdslError(f"task {word}: {asked}; {nearest(part, PARTS[word], 'parts')}")
+        word, found = f"{word}:{part}", partial(found, part)
     if isinstance(found, Task):
         if colon:
             raise EdslError(f"task {word} takes no folder, got {shown(name)}")
         return found
     folder = folder if colon else os.environ.get("EDSL_DATA", "")
     if colon and not folder:
-        raise EdslError(f"task {word}: name a folder after the colon, such as {word}:/data/{word}")
+        raise EdslError(f"task {word}: name a folder after the colon, such as {word}:/data/{word.rpartition(':')[2]}")
     return found(_checked(word, Path(folder)) if folder else None)
 
 

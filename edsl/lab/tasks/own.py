@@ -13,7 +13,6 @@ import sys
 from dataclasses import dataclass, field, fields
 from functools import lru_cache, partial
 from hashlib import sha256
-from importlib import metadata
 from pathlib import Path
 from textwrap import dedent
 from types import ModuleType
@@ -21,10 +20,10 @@ from typing import Any
 
 from edsl.errors import EdslError, either, first_line, nearest, shown
 from edsl.lab.tasks.check import prepared
+from edsl.lab.tasks.installed import installed
 from edsl.lab.tasks.task import Task
 from edsl.language.registry.blame import line_of
 
-GROUP = "edsl.tasks"
 _FILE = re.compile(r"(?P<path>.+\.py)(?::(?P<name>\w*))?$", re.DOTALL)
 
 
@@ -100,12 +99,6 @@ def from_file(text: str) -> Task:
     tasks = _tasks(_module(source))
     name = found["name"] or _only(tasks, path)
     return Source(source.path, source.text, name).task()
-
-
-@lru_cache
-def installed() -> dict[str, str]:
-    """The place `module:attribute` of each task that an installed package registers, by name."""
-    return {point.name: point.value for point in metadata.entry_points(group=GROUP)}
 
 
 def from_package(name: str) -> Task:

@@ -98,8 +98,14 @@ class Task:
             yield split.inputs[chosen], split.targets[chosen]
 
     def model(self, name: str | None) -> tuple[str, Callable[[], Any]]:
-        """The name and builder of a model; raises EdslError for an unknown one."""
-        name = next(iter(self.builders)) if name is None else name
-        if name not in self.builders:
-            raise EdslError(f"task {self.name}: unknown model {name!r}; {nearest(name, self.builders, 'models')}")
-        return name, self.builders[name]
+        """The name and builder of a model; raises EdslError for an unknown one.
+
+        A mapping of builders may hold others than it lists: it says by `others` which, and by `whole_name` how a race
+        records them.
+        """
+        held = self.builders
+        name = next(iter(held)) if name is None else name
+        if name not in held:
+            others = getattr(held, "others", "")
+            raise EdslError(f"task {self.name}: unknown model {name!r}; {nearest(name, held, 'models')}{others}")
+        return getattr(held, "whole_name", str)(name), held[name]

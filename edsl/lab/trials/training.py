@@ -21,6 +21,7 @@ from edsl.lab.data.seeded import seeded
 from edsl.lab.tasks.task import Split, Task
 from edsl.lab.trials.clock import Clock
 from edsl.lab.trials.evaluation import evaluate, whole_count
+from edsl.lab.trials.hopeless import Bar
 from edsl.lab.trials.levels import Looking
 from edsl.lab.trials.parallel import Group
 from edsl.lab.trials.schedule import schedule
@@ -57,7 +58,7 @@ class Training:
         self.optimizer = compile(self.pipeline, groups, total_steps=total)
         self.rates = [group.get("lr") for group in self.optimizer.param_groups]
 
-    def run(self, spec: str, tick: Callable[[int], None] | None) -> Trial:
+    def run(self, spec: str, tick: Callable[[int], None] | None, bar: Bar | None = None) -> Trial:
         setting, clock = self.setting, self.clock
         monitor = _monitor(setting.monitor, self.optimizer)
         measuring = self._measuring()
@@ -89,6 +90,9 @@ class Training:
                 looking.after(step, loss)
             if clock.spent(setting.unit) * CHECKPOINTS >= len(checkpoints) * setting.budget:
                 checkpoints.append(self._checkpoint([loss for _, loss in losses[checkpoints[-1]["steps"] :]]))
+                if bar is not None and bar.is_missed(checkpoints):
+                    status, reason = "stopped", f"hopeless at step {step}, by the median of the trials before"
+                    break
             if tick is not None:
                 tick(step)
         if looking is not None and status == "ok":

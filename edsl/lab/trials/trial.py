@@ -8,7 +8,7 @@ from typing import Any
 
 from edsl.as_json import as_json
 
-STATUSES = ("ok", "diverged", "failed")
+STATUSES = ("ok", "diverged", "failed", "stopped")
 CURVE_POINTS = 100  # of the training loss, kept with the result
 CHECKPOINTS = 20  # evenly over the budget, where the validation split is looked at
 
@@ -21,7 +21,8 @@ class Trial:
 
     Attributes:
         status: "ok"; "diverged" (a loss that isn't finite, or a final training loss above the
-            initial one); "failed" (the optimizer raised, see `reason`).
+            initial one); "failed" (the optimizer raised, see `reason`); "stopped" (a tuning trial that was hopeless,
+            see `edsl.lab.trials.hopeless`).
         steps, evaluations, seconds: what was spent.
         step_ms: median milliseconds of a training step after the first, of which `optimizer_ms` are
             the optimizer's. first_step_s: seconds of the first step, compilation included.

@@ -1,7 +1,7 @@
 """Hyper-parameters to tune together, and where in their box the next trial is.
 
-A space is written as "lr=log(1e-4,1), beta2=(.8,.99), every=int(1,10), nesterov={True,False}". Points are kept in the
-unit cube, so that every tuner sees the same box. All is a pure function of the results so far.
+A space is written as "lr=log(1e-4,1), beta2=(.8,.99), beta3=decay(.9,.9999), every=int(1,10), nesterov={True,False}".
+Points are kept in the unit cube, so that every tuner sees the same box. All is a pure function of the results so far.
 """
 
 from __future__ import annotations
@@ -13,23 +13,26 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from edsl.errors import EdslError, either, shown
+from edsl.errors import EdslError, shown
+from edsl.lab.races.tuning.samplers import optuna_for, point_after
 from edsl.language.domain import plain
 
 DIGITS = 4  # of a tuned number: what a person can type again
 STARTS = 1 / 4  # share of the trials that adaptive tuners begin with, spread evenly
 MOST_REFUSED = 100  # points in a row that the language may refuse
 EDGE = 0.03  # of a range: a best value that is nearer to an end lies on the edge
-SAMPLERS = ("tpe", "quasi", "cmaes")
-SIGMA, POPULATION = 0.15, 4  # of CMA-ES: its first spread in the unit cube, and its points a generation
-_ONE = re.compile(r"\s*([A-Za-z_][\w.]*)\s*=\s*(?:(log|int|)\s*\(([^()]*)\)|\{([^{}]*)\})\s*(?:,|$)")
+_ONE = re.compile(r"\s*([A-Za-z_][\w.]*)\s*=\s*(?:(log|decay|int|)\s*\(([^()]*)\)|\{([^{}]*)\})\s*(?:,|$)")
 
 Candidate = tuple[tuple[str, Any], ...]  # names with values
 
 
 @dataclass(frozen=True)
 class Dimension:
-    """One hyper-parameter: a range, on a log scale, of whole numbers or neither; or some options."""
+    """One hyper-parameter: a range or some options.
+
+    Attributes:
+        scale: of a range: "log"; "decay", on which 1 − value is even on a log scale; "int" for whole numbers; or "".
+    """
 
     name: str
     low: float = 0.0
@@ -43,9 +46,11 @@ class Dimension:
             return self.options[min(int(share * len(self.options)), len(self.options) - 1)]
         if self.scale == "int":
             return int(min(self.low + math.floor(share * (self.high - self.low + 1)), self.high))
-        low, high = self._ends()
+        low, high = self._scaled(self.low), self._scaled(self.high)
         value = low + share * (high - low)
-        return float(f"{math.exp(value) if self.scale == 'log' else value:.{DIGITS}g}")
+        if self.scale == "decay":
+            return round(1 - _short(math.exp(value)), 12)
+        return _short(math.exp(value) if self.scale == "log" else value)
 
     def share(self, value: Any) -> float | None:
         """Where a value lies, or None outside."""
@@ -55,16 +60,22 @@ class Dimension:
             return None
         if self.scale == "int":
             return (value - self.low + 0.5) / (self.high - self.low + 1)
-        low, high = self._ends()
-        return ((math.log(value) if self.scale == "log" else value) - low) / (high - low)
+        low, high = self._scaled(self.low), self._scaled(self.high)
+        return (self._scaled(value) - low) / (high - low)
 
-    def _ends(self) -> tuple[float, float]:
-        return (math.log(self.low), math.log(self.high)) if self.scale == "log" else (self.low, self.high)
+    def _scaled(self, value: float) -> float:
+        """Where a value is on a scale that is even."""
+        return {"log": lambda: math.log(value), "decay": lambda: math.log(1 - value)}.get(self.scale, lambda: value)()
 
     def __str__(self) -> str:
         if self.options:
             return f"{self.name}={{{','.join(map(plain, self.options))}}}"
         return f"{self.name}={self.scale}({plain(self.low)},{plain(self.high)})"
+
+
+def _short(value: float) -> float:
+    """A number that a person can type again."""
+    return float(f"{value:.{DIGITS}g}")
 
 
 @lru_cache
@@ -80,7 +91,8 @@ def read_space(text: str) -> tuple[Dimension, ...]:
         one = _ONE.match(text, place)
         if one is None:
             raise EdslError(
-                f"--tune takes NAME=RANGE, … with ranges such as log(1e-4,1), (.8,.99), int(1,10) or {{a,b}}; got "
+                f"--tune takes NAME=RANGE, … with ranges such as log(1e-4,1), (.8,.99), decay(.9,.999), int(1,10) or "
+                f"{{a,b}}; got "
                 f"{shown(text[place:].strip())}"
             )
         found.append(_dimension(*one.groups()))
@@ -105,6 +117,8 @@ def _dimension(name: str, scale: str | None, ends: str | None, options: str | No
         raise EdslError(f"--tune {name}: a range goes from a number to a larger one, got ({ends})")
     if scale == "log" and low <= 0:
         raise EdslError(f"--tune {name}: a range on a log scale begins above 0, got log({ends})")
+    if scale == "decay" and high >= 1:
+        raise EdslError(f"--tune {name}: a range of decays ends below 1, got decay({ends})")
     if scale == "int" and not (low.is_integer() and high.is_integer()):
         raise EdslError(f"--tune {name}: a range of whole numbers ends in whole numbers, got int({ends})")
     return Dimension(name, low, high, scale or "")
@@ -117,6 +131,11 @@ def _option(text: str) -> Any:
         except ValueError:
             continue
     return {"True": True, "False": False}.get(text, text)
+
+
+def starts_of(trials: int) -> int:
+    """How many of so many trials adaptive tuners begin with."""
+    return max(1, round(STARTS * trials))
 
 
 def next_candidates(
@@ -137,19 +156,20 @@ def next_candidates(
         scores: what each gave, the less the better, infinite where it diverged.
         accepts: whether the language takes it; what it refuses costs no trial.
     """
-    spread = trials if sampler == "quasi" else max(1, round(STARTS * trials))
+    spread = trials if sampler == "quasi" else starts_of(trials)
     starts = _starts(tuple(space), tuple(own.get(dimension.name) for dimension in space), spread + MOST_REFUSED)
     told: list[float] = []
     found: list[Candidate] = []
     seen: set[Candidate] = set()
-    refused = 0
+    refused = begun = 0  # begun: how many points were taken from the starts
     while len(seen) < trials and refused < MOST_REFUSED:
         if len(seen) < spread:
-            point = starts[len(seen) + refused]
+            point = starts[begun]
+            begun += 1
         elif found:
             return found
         else:
-            point = _point(sampler, starts[: spread + refused], tuple(told))
+            point = point_after(sampler, starts[:begun], tuple(told))
         candidate = tuple((dimension.name, dimension.at(share)) for dimension, share in zip(space, point))
         if candidate in seen or not accepts(candidate):
             refused += 1
@@ -178,51 +198,6 @@ def _starts(space: tuple[Dimension, ...], own: tuple[Any, ...], count: int) -> t
     return tuple([*first, *spread][:count])
 
 
-@lru_cache(maxsize=4096)
-def _point(sampler: str, starts: tuple[tuple[float, ...], ...], told: tuple[float, ...]) -> tuple[float, ...]:
-    """The point after those that are told of, by optuna's sampler, begun anew: CMA-ES at the best of the starts."""
-    if len(told) < len(starts):
-        return starts[len(told)]
-    points = [_point(sampler, starts, told[:count]) for count in range(len(told))]
-    optuna = _optuna(sampler)
-    names = [f"x{place}" for place in range(len(points[0]))]
-    over = {name: optuna.distributions.FloatDistribution(0.0, 1.0) for name in names}
-    finite = [score for score in told if math.isfinite(score)]
-    worst = max(finite, default=0.0)
-    values = [score if math.isfinite(score) else worst + abs(worst) + 1 for score in told]
-    best = points[min(range(len(starts)), key=values.__getitem__)]
-    study = optuna.create_study(sampler=_sampler(optuna, sampler, len(told), dict(zip(names, best))))
-    for place, (point, value) in enumerate(zip(points, values)):
-        if sampler == "cmaes" and place >= len(starts):  # its state is in the trials that it asked for
-            study.tell(study.ask(over), value)
-        else:
-            trial = optuna.trial.create_trial(params=dict(zip(names, point)), distributions=over, value=value)
-            study.add_trial(trial)
-    asked = study.ask(over).params
-    return tuple(asked[name] for name in names)
-
-
-def _optuna(sampler: str) -> Any:
-    try:
-        import optuna
-    except ImportError:
-        raise EdslError(f"the tuner {sampler} needs optuna: pip install 'edsl-optim[tune]'") from None
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return optuna
-
-
-def _sampler(optuna: Any, name: str, seed: int, best: Mapping[str, float]) -> Any:
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # these samplers may change in optuna's next version, which is pinned
-        if name == "cmaes":
-            return optuna.samplers.CmaEsSampler(
-                x0=dict(best), sigma0=SIGMA, popsize=POPULATION, seed=0, n_startup_trials=1
-            )
-        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=1, multivariate=True)
-
-
 def sensitivities(space: Sequence[Dimension], scores: Mapping[Candidate, float]) -> dict[str, float]:
     """How much of the scores' variance each hyper-parameter explains, by fANOVA over a random forest; they add up to 1.
 
@@ -237,7 +212,7 @@ def sensitivities(space: Sequence[Dimension], scores: Mapping[Candidate, float])
         return {}
     from scipy.stats import rankdata
 
-    optuna = _optuna("fanova")
+    optuna = optuna_for("fanova")
     over = {dimension.name: optuna.distributions.FloatDistribution(0.0, 1.0) for dimension in space}
     study = optuna.create_study()
     ranks = rankdata([min(score, 1e300) for score in scores.values()])
@@ -260,16 +235,3 @@ def on_edge(space: Sequence[Dimension], candidate: Candidate) -> list[str]:
         if not dimension.options and dimension.name in values
     }
     return [name for name, share in shares.items() if share is None or not EDGE <= share <= 1 - EDGE]
-
-
-def check_sampler(name: str) -> None:
-    """Raises EdslError for an unknown one, or one whose package is missing."""
-    if name not in SAMPLERS:
-        raise EdslError(f"with --tune, the tuner must be {either(SAMPLERS)}, got {shown(name)}")
-    if name != "quasi":
-        _optuna(name)
-    if name == "cmaes":
-        from importlib.util import find_spec
-
-        if find_spec("cmaes") is None:
-            raise EdslError("the tuner cmaes needs the package cmaes: pip install 'edsl-optim[tune]'")
