@@ -224,6 +224,8 @@ def _tuned(name: str) -> Any:
 _READERS: dict[str, Any] = {
     "task": _task,
     **{name: _setting(name) for name in ("model", "batch", "schedule", "threads", "monitor")},
+    "batches": lambda race, value: (value.replace(" ", ""), str(race.setting.batch)),
+    "scale_lr": lambda race, value: (value, "none (one batch)"),
     **{unit: _budget(unit) for unit in BUDGETS},
     **{name: _tuned(name) for name in ("trials", "tuner")},
     "tune_seeds": lambda race, value: (value, race.tuning.seeds if race.tuning.tuner else "none (untuned)"),
@@ -247,7 +249,9 @@ def _enumerated(clauses: Sequence[str]) -> str:
 
 def _written(name: str) -> str:
     """An option as it is written."""
-    return {"measures": "--measure", "no_controls": "controls"}.get(name, f"--{name.replace('_', '-')}")
+    return {"measures": "--measure", "batches": "--batch", "no_controls": "controls"}.get(
+        name, f"--{name.replace('_', '-')}"
+    )
 
 
 def _shown(value: Any) -> str:

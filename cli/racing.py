@@ -11,7 +11,10 @@ from edsl.cli import completion
 from edsl.cli.options import RACE, RUNNING, TRAINING, AsJson, Options, Spec, spec_argument, takes, words
 
 
-@takes(*RACE, "baseline", "no_controls", "monitor", "measures")
+@takes(
+    *("batches" if name == "batch" else name for name in RACE),
+    *("scale_lr", "baseline", "no_controls", "monitor", "measures"),
+)
 def compare_command(
     options: Options,
     specs: Annotated[
@@ -26,7 +29,8 @@ def compare_command(
     """Race optimizers on a task: each gets the same initial weights, batches and number of trials.
 
     Every metric has a confidence interval. Each optimizer with E also runs without E and as its linear twin.
-    Stop with Ctrl-C; continue with --resume --out DIR.
+    Several tasks (--task a,b) get one score; several batches (--batch 128,1024), steps and seconds to --targets at
+    each. Stop with Ctrl-C; continue with --resume --out DIR.
 
     Example: edsl compare alto lamb adamw qhm --task mnist1d --batch 4096 --lr auto --seeds 5 --baseline lamb
     """
@@ -77,7 +81,7 @@ def train_command(
     train(options["task"], spec, seed, parallel, options.settings, options["as_json"], out)
 
 
-@takes("target")
+@takes("targets")
 def report_command(
     options: Options,
     folders: Annotated[list[Path], typer.Argument(metavar="DIR…", help="Folders of races, sweeps or ablations.")],
@@ -92,10 +96,10 @@ def report_command(
     """
     from edsl.cli.report import report
 
-    report(folders, options["target"], words(to), out)
+    report(folders, options["targets"], words(to), out)
 
 
-@takes(*TRAINING, "seeds", *(name for name in RUNNING if name != "target"), "no_controls")
+@takes(*TRAINING, "seeds", *(name for name in RUNNING if name != "targets"), "no_controls")
 def sharpness_command(
     options: Options,
     specs: Annotated[
