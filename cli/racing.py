@@ -9,6 +9,7 @@ import typer
 
 from edsl.cli import completion
 from edsl.cli.options import RACE, RUNNING, TRAINING, AsJson, Options, Spec, spec_argument, takes, words
+from edsl.lab.claims.catalogue import CLAIMS, LARGE
 
 
 @takes(
@@ -126,7 +127,8 @@ def reproduce_command(
     names: Annotated[
         list[str],
         typer.Argument(
-            metavar="NAME…", help="Claims: fig1, fig3, fig5, fig8, table1, table3, table7, appendix-a, or all."
+            metavar="NAME…",
+            help=f"Claims: {', '.join(CLAIMS)}; or all, without {' and '.join(LARGE)}, which want a GPU and CIFAR-100.",
         ),
     ],
     quick: Annotated[bool, typer.Option("--quick", help="Few seeds and steps: a smoke test, not a result.")] = False,

@@ -220,7 +220,7 @@ def test_a_suite_is_forecast_task_by_task():
         (("compare", "adam", "--task", "digits,digits"), "digits is given twice; give each task once"),
         (("compare", "adam", "--task", "digits,"), "a task is missing between commas"),
         (("compare", "--task", "digits,cancer"), "name at least one spec"),
-        (("compare", "adam", "--task", "digits,cancer", "--target", "0.9"), "--target is of one task"),
+        (("compare", "adam", "--task", "digits,cancer", "--target", "0.9"), "--targets is of one task"),
         (("compare", "adam", "--task", "digits,cancer", "--model", "cnn"), "task cancer: unknown model 'cnn'"),
         (("suite", "smal", "adam"), "unknown suite 'smal'; did you mean 'small'?"),
         (("suite", "small"), "name a suite and at least one spec"),

@@ -39,7 +39,7 @@ def told_together(
 
 
 def batch_tables(races: ByBatch) -> list[tuple[str, ResultTable]]:
-    """For each optimizer a line a batch: learning rate, steps with seconds to each target, and the metric at the end."""
+    """By optimizer a line a batch: learning rate, steps with seconds to each target, and the metric at the end."""
     race, found = races[0]
     aims = [f"to {metric_text(race, target)}" for target in found.targets]
     titles = ("lr", *aims, f"{UNITS[race.metric]}")
@@ -178,18 +178,16 @@ def _scaling(races: ByBatch, name: str) -> str:
     first, last = races[0][0], races[-1][0]
     here, there = _rows(races, name)[0], _rows(races, name)[-1]
     ratio = last.setting.batch / first.setting.batch
+    who = f"{name}, from batch {first.setting.batch} to {last.setting.batch}"
     for one, other in reversed([*zip(here.targets, there.targets)]):
         if one.reached == one.trials and other.reached == other.trials and one.steps and other.steps:
             seconds = f"{other.seconds / one.seconds:.2g} times the seconds" if one.seconds and other.seconds else ""
             return (
-                f"{name}, from batch {first.setting.batch} to {last.setting.batch}: {other.steps / one.steps:.2g} times "
-                f"the steps and {seconds} to {metric_text(first, one.target)} (medians; 1/{ratio:g} = {1 / ratio:.2g} "
-                "of the steps would be perfect scaling)."
+                f"{who}: {other.steps / one.steps:.2g} times the steps and {seconds} to "
+                f"{metric_text(first, one.target)} (medians; 1/{ratio:g} = {1 / ratio:.2g} of the steps would be "
+                "perfect scaling)."
             )
-    return (
-        f"{name}, from batch {first.setting.batch} to {last.setting.batch}: no target is reached by all trials at both, "
-        "so nothing is said of scaling."
-    )
+    return f"{who}: no target is reached by all trials at both, so nothing is said of scaling."
 
 
 def _of_rates(races: ByBatch, rule: str) -> Iterator[str]:

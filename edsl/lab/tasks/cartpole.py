@@ -48,6 +48,8 @@ class Episodes(NamedTuple):
 class CartPole(nn.Module):
     """A policy in its environment: first states (episodes, 4) → `Episodes`, sampled in training, greedy in evaluation.
 
+    Two layers of 64 with tanh, a head for the policy and one for the value: 4,675 parameters.
+
     Raises:
         EdslError: without gymnasium.
     """
@@ -146,7 +148,7 @@ CARTPOLE = Task(
     loss=loss,
     accuracy=balanced,
     batch=16,
-    steps=100,
+    steps=40,
     about=TASKS["cartpole"][1],
     evaluated=EVALUATED,
 )

@@ -35,7 +35,7 @@ TASKS = {
     ),
     "cartpole": (
         "edsl.lab.tasks.cartpole:CARTPOLE",
-        "reinforcement learning by actor and critic on gymnasium's CartPole-v1 (extra rl), a batch of episodes; model mlp",
+        "a pole is balanced by actor and critic, gymnasium's CartPole-v1 (extra rl), 16 episodes a step; model mlp",
     ),
     "cifar10": (
         "edsl.lab.tasks.cifar:cifar10",

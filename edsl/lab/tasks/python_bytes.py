@@ -62,7 +62,7 @@ def large() -> Decoder:
 
 
 def moe() -> Decoder:
-    """As `tiny`, with 4 experts in each block, of which each byte takes two: 323,712 parameters, 191,104 of them busy."""
+    """As `tiny`, with 4 experts in each block, of which a byte takes two: 323,712 parameters, 191,360 for each byte."""
     return Decoder(256, LENGTH, width=64, depth=2, heads=2, experts=4)
 
 
