@@ -75,10 +75,11 @@ def jobs_for(race: Any, running: Running) -> int:
 
 
 def _forecast(race: Any, running: Running, jobs: int) -> None:
-    from edsl.lab.races.forecast import forecast
+    from edsl.lab.races.forecast import forecast, loading
 
-    seconds = forecast(race)
-    expected = {"trials": race.planned, "jobs": jobs, "seconds": seconds / jobs}
+    wait = loading(jobs)
+    seconds = wait + forecast(race) / jobs
+    expected = {"trials": race.planned, "jobs": jobs, "seconds": seconds}
     if running.as_json:
         print_json({**race.configuration(), **expected})
     else:

@@ -218,10 +218,12 @@ def _tell_batches(suite: Any, held: Sequence[Any], folder: Path, running: Runnin
 
 
 def _forecast(suite: Any, races: Sequence[Any], running: Running) -> None:
-    from edsl.lab.races.forecast import forecast
+    from edsl.lab.races.forecast import forecast, loading
 
     jobs = [max(1, jobs_for(one, running)) for one in races]
+    wait = loading(max(jobs))
     seconds = [forecast(one) / count for one, count in zip(races, jobs)]
+    seconds[0] += wait
     if running.as_json:
         each = [
             {"task": one.setting.task, "batch": one.setting.batch, "trials": one.planned, "seconds": s}

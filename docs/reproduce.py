@@ -32,28 +32,30 @@ Limits of small runs: the paper trains ImageNet-sized models for thousands of st
 hundred, which barely warm up an average with β₁ = .99.
 
 """
+TITLES = "| claim | verdict |\n|---|---|\n"
 
 
 def main(names: list[str]) -> None:
     """Every claim into one page, its pictures into a folder beside it; with names these alone, in the page that is."""
     began = time.time()
     place = DOCS / "reproduction.md"
-    sections = sections_of(place.read_text(encoding="utf-8")) if names and place.exists() else {}
+    before = place.read_text(encoding="utf-8") if names and place.exists() else HEAD
+    head, sections = before.partition(TITLES)[0], sections_of(before)
     for name in names or [name for name in CLAIMS if name not in LARGE]:
         folder = Path("runs/reproduce") / name
         folder.mkdir(parents=True, exist_ok=True)
         found = claim(name)(folder, False)
         sections[name] = f"{markdown(found, DOCS / 'reproduction', DOCS)}\n{_measured()}"
         print(f"{name}: {found.verdict}, {time.time() - began:.0f} s", file=sys.stderr)
-    place.write_text(page(sections), encoding="utf-8")
+    place.write_text(page(head, sections), encoding="utf-8")
 
 
-def page(sections: Mapping[str, str]) -> str:
-    """The page of some claims' sections, in the order of the catalogue."""
+def page(head: str, sections: Mapping[str, str]) -> str:
+    """The page of some claims' sections, in the order of the catalogue, behind what is said of all of them."""
     ordered = [sections[name] for name in CLAIMS if name in sections]
-    heads = [re.match(r"## (.*): ([^:]*)\n", section) for section in ordered]
+    heads = [re.match(r"## (.*): ([^:\n]*)\n", section) for section in ordered]
     lines = [f"| [{one[1]}](#{_anchor(one[1], one[2])}) | {one[2]} |\n" for one in heads if one is not None]
-    return "".join([HEAD, "| claim | verdict |\n|---|---|\n", *lines, "\n", "\n".join(ordered)])
+    return "".join([head, TITLES, *lines, "\n", "\n".join(ordered)])
 
 
 def sections_of(text: str) -> dict[str, str]:

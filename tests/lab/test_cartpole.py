@@ -47,7 +47,7 @@ def test_the_loss_is_what_is_lost_and_its_gradient_the_actors_and_critics():
     torch.manual_seed(0)
     model = chosen.models["mlp"]()
     episodes = model(chosen.data().train.inputs[:3])
-    chosen.loss(episodes, None).backward()
+    chosen.loss(episodes, None).backward(retain_graph=True)
     found = [parameter.grad.clone() for parameter in model.parameters()]
     assert float(chosen.loss(episodes, None).detach()) == pytest.approx(
         1 - float(episodes.lengths.float().mean()) / 500

@@ -17,7 +17,7 @@ TARGET = 0.95  # of the 500 steps that the pole stood
 
 def run(out: Path, quick: bool) -> Claim:
     """Race Adam with and without E, and E's twin, on `cartpole`: the return at the end, and steps to 95 % of it."""
-    steps, seeds = (2, 2) if quick else (20, 6)
+    steps, seeds = (2, 2) if quick else (40, 6)
     amounts = {"batch": 2 if quick else 16, "steps": steps, "seeds": seeds}
     chosen = race("cartpole", (ADAM, EXPLORING), controls=True, **amounts)
     found, _, drawn = raced(chosen, out / "race", (TARGET,))

@@ -230,12 +230,14 @@ def _tuned_title(race: Race) -> str:
 def _costs(race: Race, found: Results) -> Iterator[tuple[str, list[str]]]:
     rows = found.rows
     for place, target in enumerate(found.targets):
-        called = "target" if len(found.targets) == 1 else metric_text(race, target)
+        alone = len(found.targets) == 1
+        called = "target" if alone else metric_text(race, target)
+        end = "" if alone else f"\nto {called}"
         reached = [row.targets[place] for row in rows]
         yield f"steps to\n{called}", [steps_text(one) for one in reached]
-        if called == "target" or any(one.evaluations != one.steps for one in reached):
-            yield f"evaluations\nto {called}", [number_text(one.evaluations, ".0f") for one in reached]
-        yield f"seconds\nto {called}", [number_text(one.seconds, ".3g") for one in reached]
+        if alone or any(one.evaluations != one.steps for one in reached):
+            yield f"evaluations{end}", [number_text(one.evaluations, ".0f") for one in reached]
+        yield f"seconds{end}", [number_text(one.seconds, ".3g") for one in reached]
     yield "step,\nms", [number_text(row.step_ms, ".3f") for row in rows]
     yield "optimizer’s,\nms", [number_text(row.optimizer_ms, ".3f") for row in rows]
     yield "first\nstep, s", [number_text(row.first_step_s, ".2f") for row in rows]
