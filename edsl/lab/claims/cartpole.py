@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from edsl.lab.claims.claim import Claim, judge
 from edsl.lab.claims.raced import effect_of, interval_text, raced, row_of, table_of
@@ -18,7 +19,7 @@ TARGET = 0.95  # of the 500 steps that the pole stood
 def run(out: Path, quick: bool) -> Claim:
     """Race Adam with and without E, and E's twin, on `cartpole`: the return at the end, and steps to 95 % of it."""
     steps, seeds = (2, 2) if quick else (40, 6)
-    amounts = {"batch": 2 if quick else 16, "steps": steps, "seeds": seeds}
+    amounts: dict[str, Any] = {"batch": 2 if quick else 16, "steps": steps, "seeds": seeds}
     chosen = race("cartpole", (ADAM, EXPLORING), controls=True, **amounts)
     found, _, drawn = raced(chosen, out / "race", (TARGET,))
     effect = effect_of(found, EXPLORING, ADAM)

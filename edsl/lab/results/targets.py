@@ -101,14 +101,18 @@ def reached(
     """
     points = {seed: first_at(race, trial, target) for seed, trial in trials.items()}
     found = [point for point in points.values() if point is not None]
-    medians = {unit: median(point[unit] for point in found) if found else None for unit in UNITS}
-    reached = Reached(target, len(found), len(trials), **medians)
+    steps, evaluations, seconds = (median(point[unit] for point in found) if found else None for unit in UNITS)
+    reached = Reached(target, len(found), len(trials), steps, evaluations, seconds)
     if baseline is None:
         return reached
     seeds = [seed for seed in points if seed in baseline]
     theirs = {seed: first_at(race, baseline[seed], target) for seed in seeds}
-    ours, others = ([one and one["steps"] for one in map(side.get, seeds)] for side in (points, theirs))
+    ours, others = ([_steps(side[seed]) for seed in seeds] for side in (points, theirs))
     space = max((trial["steps"] for trial in [*trials.values(), *baseline.values()]), default=0) / CHECKPOINTS
     difference = over_looks(compared(ours, others, False, space), race.looks) if seeds else None
     said = verdict(difference, False)
     return replace(reached, difference=difference, verdict=said, family_wise=said)
+
+
+def _steps(point: Mapping[str, Any] | None) -> float | None:
+    return None if point is None else point["steps"]
