@@ -113,7 +113,7 @@ def target_text(race: Race, found: Results) -> str:
     aims = ", ".join(metric_text(race, target) for target in found.targets)
     return (
         f"Target{'s' * (len(found.targets) > 1)}: {whose}{race.metric} {aims}, read at {CHECKPOINTS} points of each "
-        "trial; seconds to it are of training, the first step’s compilation among them, without these readings. "
+        "trial; seconds to a target are of training, the first step’s compilation among them, without the readings. "
         f"{times}"
     )
 
