@@ -55,9 +55,10 @@ bench: $(VENV)/.installed-bench
 gpu:
 	@$(PYTHON) docs/benchmarks/gpu.py
 
-## reproduction: measure the paper's claims, and write docs/reproduction.md (an hour on two cores)
+## reproduction: measure the paper's claims, and write docs/reproduction.md (an hour on two cores); CLAIMS="memory times"
+## measures these alone
 reproduction: $(VENV)/.installed-dev
-	$(BIN)/python docs/reproduce.py
+	$(BIN)/python docs/reproduce.py $(CLAIMS)
 
 ## zoo: race the entries of the zoo on two tasks, and write docs/zoo.md and zoo.json (25 minutes on two cores)
 zoo: $(VENV)/.installed-dev

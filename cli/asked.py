@@ -225,6 +225,8 @@ _READERS: dict[str, Any] = {
     "task": _task,
     "model": lambda race, value: (race.task.model(value)[0], race.setting.model),
     **{name: _setting(name) for name in ("batch", "schedule", "threads", "monitor")},
+    "batches": lambda race, value: (value.replace(" ", ""), str(race.setting.batch)),
+    "scale_lr": lambda race, value: (value, "none (one batch)"),
     **{unit: _budget(unit) for unit in BUDGETS},
     **{name: _tuned(name) for name in ("trials", "tuner", "prune")},
     "tune_seeds": lambda race, value: (value, race.tuning.seeds if race.tuning.tuner else "none (untuned)"),
@@ -248,7 +250,9 @@ def _enumerated(clauses: Sequence[str]) -> str:
 
 def _written(name: str) -> str:
     """An option as it is written."""
-    return {"measures": "--measure", "no_controls": "controls"}.get(name, f"--{name.replace('_', '-')}")
+    return {"measures": "--measure", "batches": "--batch", "no_controls": "controls"}.get(
+        name, f"--{name.replace('_', '-')}"
+    )
 
 
 def _shown(value: Any) -> str:

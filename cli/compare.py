@@ -20,12 +20,19 @@ def compare(task: str | None, words: Sequence[str], settings: dict[str, Any], ru
     """
     from edsl.cli import suite
     from edsl.lab.races.build import race
-    from edsl.lab.races.suites import suite_in
+    from edsl.lab.races.suites import read_batches, suite_in
 
     first, specs = _task_and_specs(task, words)
+    batches, rule = read_batches(settings.pop("batches")), settings.pop("scale_lr")
     if running.resume and running.out is not None and suite_in(running.out):
         suite.resume_suite(specs, running)
         return
+    if len(batches) > 1:
+        suite.by_batch(first, specs, batches, rule, settings, running)
+        return
+    settings["batch"] = batches[0] if batches else None
+    if rule is not None and not running.resume:
+        raise EdslError("--scale-lr has no effect without several batches, such as --batch 128,1024")
     if first is not None and "," in first:
         suite.several(first, specs, settings, running)
         return

@@ -57,6 +57,28 @@ SHARED: dict[str, tuple[Any, Any]] = {
     ),
     "model": (Annotated[str | None, typer.Option(help="Model of the task; default: its first.")], None),
     "batch": (Annotated[int | None, typer.Option(help="Examples per step; default: the task's.")], None),
+    "batches": (
+        Annotated[
+            str | None,
+            typer.Option(
+                "--batch",
+                metavar="N,…",
+                help="Examples per step; default: the task's. Several, such as 128,1024,8192: a race at each.",
+            ),
+        ],
+        None,
+    ),
+    "scale_lr": (
+        Annotated[
+            str | None,
+            typer.Option(
+                metavar="RULE",
+                help="With several --batch, learning rates beyond the smallest: linear or sqrt in the batch, or tuned "
+                "(by --lr auto, at each). Default: the same.",
+            ),
+        ],
+        None,
+    ),
     "epochs": (Annotated[int | None, typer.Option(help="Budget: passes over the training data.")], None),
     "steps": (
         Annotated[int | None, typer.Option(help="Budget: optimizer steps; default: the task's.")],
@@ -178,12 +200,15 @@ SHARED: dict[str, tuple[Any, Any]] = {
     ),
     "address": (Annotated[str | None, typer.Option(help="Address of the Ray cluster, as in ray.init.")], None),
     "gpus": (Annotated[float, typer.Option(help="GPUs per Ray trial.")], 0.0),
-    "target": (
+    "targets": (
         Annotated[
-            float | None,
+            str | None,
             typer.Option(
-                help="Target value of the metric on the validation split, for time to target; default: the baseline's "
-                "final value."
+                "--targets",
+                "--target",
+                metavar="VALUE,…",
+                help="Values of the metric on the validation split, such as 20%,40%,60% or 0.3, for steps and seconds "
+                "to each; default: the baseline's final value.",
             ),
         ],
         None,
@@ -210,7 +235,7 @@ SHARED: dict[str, tuple[Any, Any]] = {
 }
 TRAINING = ("task", "model", "batch", "epochs", "steps", "evaluations", "seconds", "schedule", "device", "threads")
 TUNING = ("seeds", "stop_early", "lr", "trials", "tune_seeds", "tuner", "tune", "prune", "metric")
-RUNNING = ("jobs", "engine", "address", "gpus", "target", "dry_run", "as_json", "out", "resume")
+RUNNING = ("jobs", "engine", "address", "gpus", "targets", "dry_run", "as_json", "out", "resume")
 RACE = (*TRAINING, *TUNING, *RUNNING)
 _NO_SETTINGS = ("task", *RUNNING)
 
@@ -263,7 +288,7 @@ class Running:
     as_json: bool
     out: Path | None
     resume: bool
-    target: float | None = None
+    targets: str | None = None
     asked: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -9,9 +9,13 @@ import typer
 
 from edsl.cli import completion
 from edsl.cli.options import RACE, RUNNING, TRAINING, AsJson, Options, Spec, spec_argument, takes, words
+from edsl.lab.claims.catalogue import CLAIMS, LARGE
 
 
-@takes(*RACE, "baseline", "no_controls", "monitor", "measures")
+@takes(
+    *("batches" if name == "batch" else name for name in RACE),
+    *("scale_lr", "baseline", "no_controls", "monitor", "measures"),
+)
 def compare_command(
     options: Options,
     specs: Annotated[
@@ -26,7 +30,8 @@ def compare_command(
     """Race optimizers on a task: each gets the same initial weights, batches and number of trials.
 
     Every metric has a confidence interval. Each optimizer with E also runs without E and as its linear twin.
-    Stop with Ctrl-C; continue with --resume --out DIR.
+    Several tasks (--task a,b) get one score; several batches (--batch 128,1024), steps and seconds to --targets at
+    each. Stop with Ctrl-C; continue with --resume --out DIR.
 
     Example: edsl compare alto lamb adamw qhm --task mnist1d --batch 4096 --lr auto --seeds 5 --baseline lamb
     """
@@ -84,7 +89,7 @@ def train_command(
     train(options["task"], spec, seed, parallel, options.settings, options["as_json"], out)
 
 
-@takes("target")
+@takes("targets")
 def report_command(
     options: Options,
     folders: Annotated[list[Path], typer.Argument(metavar="DIR…", help="Folders of races, sweeps or ablations.")],
@@ -99,10 +104,10 @@ def report_command(
     """
     from edsl.cli.report import report
 
-    report(folders, options["target"], words(to), out)
+    report(folders, options["targets"], words(to), out)
 
 
-@takes(*TRAINING, "seeds", *(name for name in RUNNING if name != "target"), "no_controls")
+@takes(*TRAINING, "seeds", *(name for name in RUNNING if name != "targets"), "no_controls")
 def sharpness_command(
     options: Options,
     specs: Annotated[
@@ -130,7 +135,7 @@ def reproduce_command(
         list[str],
         typer.Argument(
             metavar="NAME…",
-            help="Claims: fig1, fig3, fig5, fig8, table1, table3, table7, appendix-a, batch-rule, or all.",
+            help=f"Claims: {', '.join(CLAIMS)}; or all, without {' and '.join(LARGE)}, which want a GPU and CIFAR-100.",
         ),
     ],
     quick: Annotated[bool, typer.Option("--quick", help="Few seeds and steps: a smoke test, not a result.")] = False,

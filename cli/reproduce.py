@@ -13,10 +13,11 @@ from edsl.errors import EdslError
 
 def reproduce(names: Sequence[str], quick: bool, out: Path, as_json: bool) -> None:
     """Run claims, each into a folder of its own; print each with its verdict, and write reproduction.md."""
-    from edsl.lab.claims.catalogue import CLAIMS, claim
+    from edsl.lab.claims.catalogue import CLAIMS, LARGE, claim
     from edsl.lab.claims.writing import markdown
 
-    chosen = list(CLAIMS) if list(names) == ["all"] else list(dict.fromkeys(names))
+    all_here = [name for name in CLAIMS if name not in LARGE]
+    chosen = all_here if list(names) == ["all"] else list(dict.fromkeys(names))
     runs = {name: claim(name) for name in chosen}
     said = []
     for name, run in runs.items():

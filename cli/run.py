@@ -17,9 +17,10 @@ from edsl.errors import EdslError, Interrupted
 def run(race: Any, running: Running) -> Any:
     """Run a race that is checked, or tell what it would take; its results."""
     from edsl.lab.races.build import open_record
-    from edsl.lab.results.results import checked_target, results
+    from edsl.lab.results.results import results
+    from edsl.lab.results.targets import read_targets
 
-    checked_target(race, running.target)
+    targets = read_targets(running.targets, race)
     if running.out == Path("."):
         raise EdslError("--out must name a folder of its own, got the current one")
     engine = engine_for(race, running)
@@ -29,14 +30,14 @@ def run(race: Any, running: Running) -> Any:
     folder = running.out or Path("runs") / f"{race.setting.task.replace('/', '-')}-{datetime.now():%Y%m%d-%H%M%S}"
     record = open_record(race, folder, running.resume)
     race, record = trained(race, record, folder, running, engine)
-    found = results(race, record.finished, running.target)
+    found = results(race, record.finished, targets)
     if race.setting.levels:
         from edsl.cli.matched_loss import tell
 
         tell(race, record, running.as_json)
     elif running.as_json:
         rows = [row.record() for row in found.rows]
-        print_json({**race.configuration(), "out": str(folder), "target": found.target, "rows": rows})
+        print_json({**race.configuration(), "out": str(folder), "targets": list(found.targets), "rows": rows})
     else:
         print_race(race, found)
     if not running.as_json:
@@ -74,10 +75,11 @@ def jobs_for(race: Any, running: Running) -> int:
 
 
 def _forecast(race: Any, running: Running, jobs: int) -> None:
-    from edsl.lab.races.forecast import forecast
+    from edsl.lab.races.forecast import forecast, loading
 
-    seconds = forecast(race)
-    expected = {"trials": race.planned, "jobs": jobs, "seconds": seconds / jobs}
+    wait = loading(jobs)
+    seconds = wait + forecast(race) / jobs
+    expected = {"trials": race.planned, "jobs": jobs, "seconds": seconds}
     if running.as_json:
         print_json({**race.configuration(), **expected})
     else:

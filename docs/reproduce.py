@@ -1,20 +1,23 @@
 """Write docs/reproduction.md from the paper's claims, measured here: `make reproduction`.
 
-Claims that runs/reproduce holds already are read from there.
+Trials that runs/reproduce holds already are not run again. `make reproduction CLAIMS="memory times"` measures these
+alone, and leaves what the page says of the others as it is.
 """
 
 from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
 import edsl
-from edsl.lab.claims.catalogue import CLAIMS, claim
+from edsl.lab.claims.catalogue import CLAIMS, LARGE, claim
 from edsl.lab.claims.writing import markdown
 
 DOCS = Path(__file__).parent
@@ -29,25 +32,47 @@ Limits of small runs: the paper trains ImageNet-sized models for thousands of st
 hundred, which barely warm up an average with β₁ = .99.
 
 """
+TITLES = "| claim | verdict |\n|---|---|\n"
 
 
 def main(names: list[str]) -> None:
-    """Every claim into one page, its pictures into a folder beside it."""
+    """Every claim into one page, its pictures into a folder beside it; with names these alone, in the page that is."""
     began = time.time()
-    found = []
-    for name in names or list(CLAIMS):
+    place = DOCS / "reproduction.md"
+    before = place.read_text(encoding="utf-8") if names and place.exists() else HEAD
+    head, sections = before.partition(TITLES)[0], sections_of(before)
+    for name in names or [name for name in CLAIMS if name not in LARGE]:
         folder = Path("runs/reproduce") / name
         folder.mkdir(parents=True, exist_ok=True)
-        found.append(claim(name)(folder, False))
-        print(f"{name}: {found[-1].verdict}, {time.time() - began:.0f} s", file=sys.stderr)
-    lines = [HEAD, "| claim | verdict |\n|---|---|\n"]
-    lines += [f"| [{one.title}](#{_anchor(one.title, one.verdict)}) | {one.verdict} |\n" for one in found]
-    lines += ["\n", *(markdown(one, DOCS / "reproduction", DOCS) + "\n" for one in found)]
-    lines.append(
-        f"Measured with edsl {edsl.__version__}, torch {torch.__version__}, Python {platform.python_version()}, "
-        f"{os.cpu_count()} CPUs, {platform.machine()}, by `make reproduction`.\n"
+        found = claim(name)(folder, False)
+        sections[name] = f"{markdown(found, DOCS / 'reproduction', DOCS)}\n{_measured()}"
+        print(f"{name}: {found.verdict}, {time.time() - began:.0f} s", file=sys.stderr)
+    place.write_text(page(head, sections), encoding="utf-8")
+
+
+def page(head: str, sections: Mapping[str, str]) -> str:
+    """The page of some claims' sections, in the order of the catalogue, behind what is said of all of them."""
+    ordered = [sections[name] for name in CLAIMS if name in sections]
+    heads = [re.match(r"## (.*): ([^:\n]*)\n", section) for section in ordered]
+    lines = [f"| [{one[1]}](#{_anchor(one[1], one[2])}) | {one[2]} |\n" for one in heads if one is not None]
+    return "".join([head, TITLES, *lines, "\n", "\n".join(ordered)])
+
+
+def sections_of(text: str) -> dict[str, str]:
+    """The sections of a page by the names of their claims, each as `main` wrote it."""
+    found = {}
+    for section in re.split(r"^(?=## )", text, flags=re.MULTILINE)[1:]:
+        name = re.search(r"^    edsl reproduce (\S+)$", section, flags=re.MULTILINE)
+        if name is not None:
+            found[name[1]] = f"{section.rstrip()}\n"
+    return found
+
+
+def _measured() -> str:
+    return (
+        f"*Measured* with edsl {edsl.__version__}, torch {torch.__version__}, Python {platform.python_version()}, "
+        f"{os.cpu_count()} CPUs, {platform.machine()}.\n"
     )
-    (DOCS / "reproduction.md").write_text("".join(lines), encoding="utf-8")
 
 
 def _anchor(title: str, verdict: str) -> str:

@@ -51,7 +51,8 @@ LAYERS = (
     ("edsl.lab.races",),
     ("edsl.lab.results",),
     ("edsl.lab.executors", "edsl.lab.report"),
-    ("edsl.lab", "edsl.lab.benchmarks", "edsl.lab.claims", "edsl.lab.verify"),
+    ("edsl.lab.benchmarks",),
+    ("edsl.lab", "edsl.lab.claims", "edsl.lab.verify"),
     ("edsl.cli.render",),
     ("edsl.cli",),
 )
@@ -75,6 +76,7 @@ EXTERNAL = {
     "numpy": ("edsl.numerics", "edsl.theory", "edsl.lab"),
     "scipy": ("edsl.theory", "edsl.lab"),
     "sympy": ("edsl.theory",),
+    "gymnasium": ("edsl.lab.tasks",),
     "matplotlib": ("edsl.plotting", "edsl.theory.stability", "edsl.lab"),
     "typer": ("edsl.cli.main", "edsl.cli.analysis", "edsl.cli.racing", "edsl.cli.options"),
     "click": ("edsl.cli.main", "edsl.cli.analysis", "edsl.cli.racing", "edsl.cli.options"),

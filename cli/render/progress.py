@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 WIDE = 72  # columns from which the bar is long
+SHORTEST = 12  # columns that a name gets beside what is tried
 
 
 @contextmanager
@@ -56,12 +57,16 @@ def race_progress() -> Iterator[Callable[[Progress], None]]:
 
 
 def trial_text(progress: Progress, width: int) -> str:
-    """Whose trial and which, in some columns: a long name loses its middle, what is tried stays."""
-    room = max(8, width - len(progress.trial) - 2)
-    name = progress.name
-    if len(name) > room:
-        name = f"{name[: room // 2]}…{name[len(name) - (room - room // 2 - 1) :]}"
-    return f"{name}, {progress.trial}"
+    """Whose trial and which, in some columns: a long name loses its middle, and so do many values; the seed stays."""
+    trial = _without_middle(progress.trial, width - SHORTEST - 2)
+    return f"{_without_middle(progress.name, width - len(trial) - 2)}, {trial}"
+
+
+def _without_middle(text: str, room: int) -> str:
+    """A text in so many columns, its middle left out where it is longer."""
+    if len(text) <= room:
+        return text
+    return f"{text[: room // 2]}…{text[len(text) - (room - room // 2 - 1) :]}"
 
 
 @contextmanager
@@ -72,4 +77,4 @@ def quiet() -> Iterator[Callable[[Progress], None]]:
 
 def _plain_progress(progress: Progress) -> None:
     if progress.step == 0:
-        print_note(f"trial {progress.done + 1}/{progress.planned}: {progress.name}, {progress.trial}")
+        print_note(f"trial {progress.begun or progress.done + 1}/{progress.planned}: {progress.name}, {progress.trial}")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
+from rich.padding import Padding
 from rich.text import Text
 
 from edsl.cli.render.page import Page
@@ -13,18 +14,20 @@ from edsl.cli.render.race import duration, race_line
 
 if TYPE_CHECKING:
     from edsl.lab.races.race import Race
+    from edsl.lab.results.results import Results
     from edsl.lab.results.scores import Scores
 
 
-def print_suite_forecast(races: Sequence[Race], seconds: Sequence[float], jobs: int) -> None:
-    """What a suite would take, task by task."""
+def print_suite_forecast(races: Sequence[Race], seconds: Sequence[float], jobs: int, by_batch: bool) -> None:
+    """What a suite would take, task by task, or batch by batch."""
     page = Page()
     for race, each in zip(races, seconds):
         trials = f"at most {race.planned} trials"
         page.print(escape(f"{race_line(race)}: {trials}, about {duration(each)}"), soft_wrap=True)
     count = len(races[0].entrants)
     page.print(
-        f"{count} optimizer{'s' if count > 1 else ''} on {len(races)} tasks, at most "
+        f"{count} optimizer{'s' if count > 1 else ''} {'at' if by_batch else 'on'} {len(races)} "
+        f"{'batches' if by_batch else 'tasks'}, at most "
         f"{sum(race.planned for race in races)} trials, about {duration(sum(seconds))} with {jobs} "
         f"job{'s' if jobs > 1 else ''}"
     )
@@ -44,4 +47,25 @@ def print_suite(name: str, races: Sequence[Race], found: Scores) -> None:
         rows = [[Text(line.name), *line.cells] for line in table.lines]
         page.print_columns(["optimizer", *table.titles], rows, words=words)
     for line in notes(found):
+        page.print(escape(line))
+
+
+def print_batches(races: Sequence[tuple[Race, Results]], rule: str) -> None:
+    """One task at several batches: what can be said, and steps, seconds and the metric at each, by optimizer."""
+    from edsl.lab.results.result_tables import as_text
+    from edsl.lab.results.scaling import batch_tables, findings, notes
+
+    page = Page()
+    race, _ = races[0]
+    batches = ", ".join(str(one.setting.batch) for one, _ in races)
+    said = f"{race.setting.task} ({race.setting.model}), batches {batches}, {race.seeds} seeds, {race.setting.device}"
+    page.print(escape(f"{said}, compared to {race.baseline}"), soft_wrap=True)
+    for line in findings(races):
+        page.print(Padding(escape(line), (0, 0, 0, 2)))
+    for name, table in batch_tables(races):
+        page.print()
+        page.print(escape(name), soft_wrap=True)
+        page.print(escape(as_text(table, page.width, "batch")), soft_wrap=True)
+    page.print()
+    for line in notes(races, rule):
         page.print(escape(line))

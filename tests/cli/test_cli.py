@@ -1,5 +1,6 @@
 """The command line as a user types it."""
 
+import io
 import json
 import os
 import re
@@ -14,8 +15,12 @@ from shell import PROGRAM, imported_by, run, run_anew
 from typer.testing import CliRunner
 
 from edsl.cli import main as cli
+from edsl.cli.render import progress as progress_bar
+from edsl.cli.render.page import PlainConsole
 from edsl.cli.render.progress import trial_text
-from edsl.lab.executors.driver import Progress
+from edsl.lab.executors.driver import Progress, run_to_end
+from edsl.lab.races.build import open_record, race
+from edsl.lab.races.forecast import forecast
 
 BUDGET = ("--steps", "5", "--seeds", "2")
 RACE = ("compare", "digits", "sgd(lr=0.1)", "torch.SGD(lr=0.1)", "--jobs", "1", *BUDGET)
@@ -258,6 +263,36 @@ def test_a_long_name_loses_its_middle_and_what_is_tried_stays():
         assert len(said) <= columns
         assert said.startswith("grad | e(alpha")
         assert said.endswith("without E, lr=0.0316, tuning seed 1")
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_the_bar_fits_the_terminal_whatever_is_tried(columns, monkeypatch):
+    screen = io.StringIO()
+
+    def console(**options):
+        return PlainConsole(file=screen, force_terminal=True, width=columns, color_system=None)
+
+    monkeypatch.setattr(progress_bar, "PlainConsole", console)
+    values = "lr=0.0316, weight_decay=0.000123, beta2=0.912, beta3=0.998, eps1=1e-07, alpha=-12.3, tuning seed 1"
+    names = ("grad | e(alpha=-5, beta1=0.99) | lamb(lr=0.01), without E", "adam")
+    with progress_bar.race_progress() as watch:
+        for place, name in enumerate(names):
+            watch(Progress(12344 + place, 99999, name, values, 30, 100))
+            time.sleep(0.3)  # it is drawn ten times a second
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "\n", screen.getvalue()).splitlines()
+    assert any("trial 12345/99999" in line for line in lines)
+    assert any("tuning seed 1" in line and "lr=0.0316" in line for line in lines)
+    assert max(map(len, lines)) <= columns
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["linear", "cnn"])
+def test_a_forecast_is_within_a_factor_of_two_of_a_real_race(model, tmp_path):
+    chosen = race("digits", ["adam(lr=0.003)", "grad | e | lamb"], model=model, steps=120, seeds=3)
+    expected = forecast(chosen)
+    began = time.perf_counter()
+    run_to_end(chosen, open_record(chosen, tmp_path, False), lambda _: None)
+    assert 0.5 <= (time.perf_counter() - began) / expected <= 2
 
 
 def test_help_shows_an_example_of_each_command():

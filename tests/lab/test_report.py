@@ -182,6 +182,9 @@ def test_tables_hold_every_trial_and_checkpoint(raced):
     assert len(curves) == sum(len(trial["checkpoints"]) for trial in record.finished)
     rows = lines_of(folder / "results.csv")
     assert [line["optimizer"] for line in rows] == [row.name for row in found.rows]
+    own = [(row.targets[0].steps, row.targets[0].seconds) for row in found.rows]
+    said = [(line["steps_to_target"], line["seconds_to_target"]) for line in rows]
+    assert said == [tuple("" if value is None else str(value) for value in pair) for pair in own]
 
 
 def test_a_foreign_record_commands_neither_terminal_nor_spreadsheet(raced, tmp_path):

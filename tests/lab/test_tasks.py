@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 import types
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from edsl.lab.benchmarks.parameter_sets import parameter_set
 from edsl.lab.data import tokens
 from edsl.lab.data.cache import kept, mapped
 from edsl.lab.data.windows import windows
+from edsl.lab.models.decoder import Experts
 from edsl.lab.models.gpt2 import gpt2
 from edsl.lab.tasks import cifar, logistic, quadratic
 from edsl.lab.tasks import python_bytes as python_bytes_file
@@ -31,6 +33,8 @@ SIZES = {  # train, validation, test
     "quadratic": (8192, 1024, 1024),
     "logistic": (8192, 1024, 1024),
 }
+if find_spec("gymnasium") is not None:
+    SIZES["cartpole"] = (4096, 64, 128)
 OFFLINE = [*SIZES, "bytes"]
 PARAMETERS = {
     "digits": {"mlp": 17_226, "cnn": 7_638, "linear": 650},
@@ -39,9 +43,10 @@ PARAMETERS = {
     "sine": {"mlp": 4_353},
     "quadratic": {"linear": 50},
     "logistic": {"linear": 30},
-    "bytes": {"tiny": 124_672, "small": 1_040_768, "large": 9_987_200},
-    "cifar10": {"resnet20": 272_474, "vgg16": 14_724_042},
-    "cifar100": {"resnet20": 278_324, "vgg16": 14_770_212},
+    "bytes": {"tiny": 124_672, "small": 1_040_768, "large": 9_987_200, "moe": 323_712},
+    "cartpole": {"mlp": 4_675},
+    "cifar10": {"resnet20": 272_474, "resnet18": 11_173_962, "vgg16": 14_724_042},
+    "cifar100": {"resnet20": 278_324, "resnet18": 11_220_132, "vgg16": 14_770_212},
 }
 CLASSES = {"digits": 10, "cancer": 2, "mnist1d": 10, "bytes": 256, "cifar10": 10, "cifar100": 100}
 
@@ -264,6 +269,35 @@ def test_training_comes_close_to_the_optimum_and_never_below(name):
 # --- bytes ---
 
 
+def test_each_token_gets_its_two_preferred_experts_by_their_shares():
+    torch.manual_seed(0)
+    mixture = Experts(8, experts=4).double()
+    tokens = torch.randn(3, 5, 8, dtype=torch.float64)
+    expected = torch.zeros_like(tokens)
+    for row, place in [(row, place) for row in range(3) for place in range(5)]:
+        scores = (mixture.router.weight @ tokens[row, place]).tolist()
+        first, second = sorted(range(4), key=scores.__getitem__)[:1:-1]
+        share = 1 / (1 + math.exp(scores[second] - scores[first]))
+        both = [mixture.experts[number](tokens[row, place]) for number in (first, second)]
+        expected[row, place] = share * both[0] + (1 - share) * both[1]
+    torch.testing.assert_close(mixture(tokens), expected, rtol=0, atol=1e-12)
+
+
+def test_an_expert_that_nobody_asks_gets_a_gradient_of_zeros():
+    mixture = Experts(4, experts=3)
+    with torch.no_grad():
+        mixture.router.weight.copy_(torch.tensor([[1.0], [0.5], [-1.0]]).expand(3, 4))
+    mixture(torch.ones(1, 2, 4)).sum().backward()
+    grads = [[parameter.grad for parameter in expert.parameters()] for expert in mixture.experts]
+    assert all(grad is not None and not grad.any() for grad in grads[2])
+    assert all(any(grad.any() for grad in one) for one in grads[:2])
+
+
+def test_a_model_behind_a_tasks_colon_is_an_error_that_names_its_option():
+    with pytest.raises(EdslError, match="task bytes takes no folder, got 'bytes:moe'; its model moe is --model moe"):
+        task("bytes:moe")
+
+
 def test_bytes_are_the_library_without_tests_split_by_files(tmp_path):
     for name in ("b.py", "a.py", "test/c.py", "site-packages/d.py", "json/tests/e.py", "json/f.py", "g.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -356,6 +390,18 @@ def test_folders_of_images_and_the_environment_name_a_local_copy(datasets, tmp_p
     chosen = task("cifar10")
     assert chosen.name == f"cifar10:{tmp_path / 'folders'}"
     assert chosen.data().train.targets.unique().tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("model", ["resnet18", "resnet20"])
+def test_a_residual_network_on_small_images_halves_them_in_each_later_stage(model):
+    network = task("cifar10").models[model]()
+    stages = [getattr(network, name) for name in ("layer1", "layer2", "layer3", "layer4") if hasattr(network, name)]
+    x, seen = network.conv1(torch.zeros(1, 3, 32, 32)), []
+    for stage in stages:
+        x = stage(x)
+        seen.append(tuple(x.shape[1:]))
+    width = {"resnet18": 64, "resnet20": 16}[model]
+    assert seen == [(width << place, 32 >> place, 32 >> place) for place in range(len(stages))]
 
 
 def test_resnet20_is_the_parameter_set_of_that_name():

@@ -18,12 +18,18 @@ from edsl.lab.results.result_tables import figure_text
 from edsl.lab.results.results import Effect, ResultRow, Results, results
 
 
-def raced(race: Race, folder: Path) -> tuple[Results, Sequence[Mapping[str, Any]], tuple[Path, ...]]:
-    """A race's results, its trials, and the pictures of its report; what the folder holds is not run again."""
+def raced(
+    race: Race, folder: Path, targets: Sequence[float] = ()
+) -> tuple[Results, Sequence[Mapping[str, Any]], tuple[Path, ...]]:
+    """A race's results, its trials, and the pictures of its report; what the folder holds is not run again.
+
+    Args:
+        targets: of the metric, to which steps are judged.
+    """
     record = open_record(race, folder, resume=True)
     jobs = min(os.cpu_count() or 1, max(1, race.planned // 4))
     run(race, record, executor("local", jobs), lambda progress: None)
-    found = results(race, record.finished)
+    found = results(race, record.finished, targets)
     written = write([(race, found, record.finished, folder)], folder)
     return found, record.finished, tuple(place for place in written.others if place.suffix == ".png")
 

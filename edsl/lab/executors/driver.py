@@ -17,7 +17,8 @@ from edsl.lab.results.results import Results, is_decided, results
 class Progress:
     """Where a race is: `done` trials of at most `planned`, and what goes on now: whose trial, and which.
 
-    `step` of `steps` is known where one trial runs at a time, else both are 0.
+    `step` of `steps` is known where one trial runs at a time, else both are 0. `begun` counts the trials that have
+    begun, those that are done among them.
     """
 
     done: int
@@ -26,6 +27,7 @@ class Progress:
     trial: str
     step: float = 0
     steps: float = 0
+    begun: int = 0
 
 
 def run(race: Race, record: Record, executor: Executor, watch: Callable[[Progress], None]) -> None:
@@ -43,7 +45,8 @@ def run(race: Race, record: Record, executor: Executor, watch: Callable[[Progres
                     break
                 if work.key not in running:
                     running[work.key] = work.name, race.tells(work)
-                    watch(Progress(len(finished), race.planned, *running[work.key]))
+                    begun = len(finished) + len(running)
+                    watch(Progress(len(finished), race.planned, *running[work.key], begun=begun))
                     executor.submit(work)
             if not running:
                 return

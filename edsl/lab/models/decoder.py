@@ -20,13 +20,23 @@ class Decoder(nn.Module):
     Args:
         fused: attention by a fused kernel, which torch can't differentiate twice on a CPU; without
             it, as `hutchinson` needs, by plain products.
+        experts: 0, or how many stand in each block in the place of one MLP, see `Experts`.
     """
 
-    def __init__(self, vocabulary: int, length: int, width: int, depth: int, heads: int, fused: bool = False) -> None:
+    def __init__(
+        self,
+        vocabulary: int,
+        length: int,
+        width: int,
+        depth: int,
+        heads: int,
+        fused: bool = False,
+        experts: int = 0,
+    ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, width)
         self.positions = nn.Embedding(length, width)
-        self.blocks = nn.ModuleList(Block(width, heads, fused) for _ in range(depth))
+        self.blocks = nn.ModuleList(Block(width, heads, fused, experts) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         for name, parameter in self.named_parameters():
             if parameter.ndim == 2:  # as GPT-2: what adds to the residual stream is smaller by its depth
@@ -46,12 +56,12 @@ class Decoder(nn.Module):
 class Block(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x))."""
 
-    def __init__(self, width: int, heads: int, fused: bool) -> None:
+    def __init__(self, width: int, heads: int, fused: bool, experts: int = 0) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width)
         self.attention = Attention(width, heads, fused)
         self.norm2 = nn.LayerNorm(width)
-        self.mlp = Mlp(width)
+        self.mlp = Experts(width, experts) if experts else Mlp(width)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attention(self.norm1(x))
@@ -89,3 +99,31 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.out(gelu(self.inner(x)))
+
+
+class Experts(nn.Module):
+    """A sparse mixture: each token goes to the two MLPs that a router prefers, weighted by its shares of the two.
+
+    It adds to a block's MLP of 8 w² + 5 w parameters as many for each further expert, and w for each in the router.
+    No loss keeps the experts equally busy, so that some may starve in long training.
+
+    Source: Shazeer et al. 2017; Jiang et al. 2024, section 2.1.
+    """
+
+    CHOSEN = 2
+
+    def __init__(self, width: int, experts: int) -> None:
+        super().__init__()
+        self.router = nn.Linear(width, experts, bias=False)
+        self.experts = nn.ModuleList(Mlp(width) for _ in range(experts))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(rows, length, width) → the same shape."""
+        tokens = x.flatten(0, 1)
+        preferred, chosen = self.router(tokens).topk(self.CHOSEN)
+        shares = preferred.softmax(-1)
+        mixed = torch.zeros_like(tokens)
+        for number, expert in enumerate(self.experts):
+            token, place = (chosen == number).nonzero(as_tuple=True)
+            mixed = mixed.index_add(0, token, shares[token, place, None] * expert(tokens[token]))
+        return mixed.view_as(x)

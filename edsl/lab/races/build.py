@@ -13,7 +13,7 @@ from edsl.errors import EdslError, either, nearest, shown
 from edsl.lab.data.seeded import seeded
 from edsl.lab.races.controls import controls_of
 from edsl.lab.races.entrant import Entrant
-from edsl.lab.races.learning_rate import learning_rates
+from edsl.lab.races.learning_rate import learning_rates, scaled
 from edsl.lab.races.race import METRICS, Race, Tuning
 from edsl.lab.races.record import Record
 from edsl.lab.races.tuning.rates import check_tuner
@@ -221,6 +221,25 @@ def _entrant(spec: str, taken: Collection[str]) -> Entrant:
         count += 1
         name = f"{line} ({count})"
     return Entrant(name, str(parse(spec)))
+
+
+def scaled_entrants(specs: Sequence[str], factor: float) -> list[Entrant]:
+    """Specs as entrants under their own names, with every learning rate times a factor.
+
+    Raises:
+        EdslError: for one without a plain learning rate.
+    """
+    found: list[Entrant] = []
+    for spec in specs:
+        entrant = _entrant(spec, {one.name for one in found})
+        pipeline = parse(entrant.spec)
+        keys = [key for key in pipeline.schedules if key == "lr" or key.endswith("_lr")]
+        if keys and factor != 1:
+            raise EdslError(
+                f"--scale-lr can't scale {keys[0]} of {entrant.name}, a schedule of its own: give --schedule"
+            )
+        found.append(replace(entrant, spec=str(scaled(pipeline, factor))))
+    return found
 
 
 def _budget(task: Task, amounts: dict[str, float | None], batch: int, examples: int) -> tuple[float, str]:

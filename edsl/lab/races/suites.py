@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edsl.errors import EdslError, nearest, shown
+from edsl.errors import EdslError, either, nearest, shown
 
 SUITE = "suite.json"
+SCALING = {"linear": 1.0, "sqrt": 0.5, "tuned": 0.0}  # rule: the power of the batch that learning rates follow
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,27 @@ class Suite:
 
     Attributes:
         budget: further settings of its races, as `edsl.lab.races.build.race` takes them.
+        targets: of one task at several batches, as `--targets` has them: "20%,40%".
+        scale_lr: of one task at several batches, how learning rates follow the batch: one of SCALING, "" for not.
     """
 
     name: str
     about: str
     workloads: tuple[Workload, ...]
     budget: tuple[tuple[str, Any], ...] = ()
+    targets: str = ""
+    scale_lr: str = ""
+
+    @property
+    def by_batch(self) -> bool:
+        """Whether it is one task at several batches, which makes no score."""
+        return not self.name and len({one.task for one in self.workloads}) < len(self.workloads)
+
+    def rate_factor(self, workload: Workload) -> float:
+        """What the specs' learning rates, which are meant for the first batch, are times at a workload's."""
+        first = self.workloads[0].batch
+        ratio = workload.batch / first if workload.batch and first else 1.0
+        return ratio ** SCALING.get(self.scale_lr, 0.0)
 
 
 SMALL = Suite(
@@ -112,6 +128,37 @@ def suite_of(tasks: str) -> Suite:
     return Suite("", "", tuple(Workload(name) for name in names))
 
 
+def read_batches(text: str | None) -> tuple[int, ...]:
+    """Batches from "128,1024,8192", from the smallest to the largest; nothing for None.
+
+    Raises:
+        EdslError: for what is no whole number of examples, or one that is given twice.
+    """
+    found: list[int] = []
+    for part in [] if text is None else text.split(","):
+        if not part.strip().isdecimal():
+            raise EdslError(f"--batch takes whole numbers of examples, such as 128 or 128,1024,8192, got {shown(text)}")
+        if int(part) in found:
+            raise EdslError(f"--batch {text}: {part.strip()} is given twice; give each batch once")
+        found.append(int(part))
+    return tuple(sorted(found))
+
+
+def suite_by_batch(task: str, batches: Sequence[int], targets: str | None, rule: str | None) -> Suite:
+    """One task at several batches.
+
+    Args:
+        targets: as `--targets` has them. rule: how learning rates follow the batch, one of SCALING; None for not.
+
+    Raises:
+        EdslError: for an unknown rule.
+    """
+    if rule is not None and rule not in SCALING:
+        raise EdslError(f"--scale-lr must be {either(SCALING)}, got {shown(rule)}")
+    workloads = tuple(Workload(task, batch=batch, folder=f"batch-{batch}") for batch in batches)
+    return Suite("", "", workloads, targets=targets or "", scale_lr=rule or "")
+
+
 def record_suite(folder: Path, suite: Suite, resume: bool) -> None:
     """Write which races a folder holds, or see that it holds these.
 
@@ -119,7 +166,10 @@ def record_suite(folder: Path, suite: Suite, resume: bool) -> None:
         EdslError: where it can't be written, holds another suite, or holds this one and `resume` is not said.
     """
     place = folder / SUITE
-    text = json.dumps({"name": suite.name, "workloads": [asdict(one) for one in suite.workloads]}, indent=2) + "\n"
+    held: dict[str, Any] = {"name": suite.name, "workloads": [asdict(one) for one in suite.workloads]}
+    if suite.by_batch:
+        held |= {"targets": suite.targets, "scale_lr": suite.scale_lr}
+    text = json.dumps(held, indent=2) + "\n"
     if place.exists():
         if place.read_text() != text:
             raise EdslError(f"{folder} holds another suite; choose another --out")
@@ -140,7 +190,9 @@ def suite_in(folder: Path) -> Suite | None:
         return None
     try:
         held = json.loads(place.read_text())
-        return Suite(held["name"], "", tuple(Workload(**one) for one in held["workloads"]))
+        workloads = tuple(Workload(**one) for one in held["workloads"])
+        how = {name: held.get(name, "") for name in ("targets", "scale_lr")}
+        return Suite(held["name"], "", workloads, **how)
     except (OSError, ValueError, KeyError, TypeError):
         raise EdslError(f"{place} is damaged: restore it, or run the suite again in another folder") from None
 

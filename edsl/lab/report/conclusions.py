@@ -8,6 +8,7 @@ from edsl.lab.races.controls import TWIN, WITHOUT, why_no_twin
 from edsl.lab.races.race import Race
 from edsl.lab.results.result_tables import MISSING, difference_texts, metric_scale
 from edsl.lab.results.results import FINAL, NAMES, Effect, ResultRow, Results
+from edsl.lab.results.scaling import findings
 from edsl.lab.results.sequential import seeds_to_show
 from edsl.lab.results.statistics import BETTER, FEWEST, UNDECIDED, WORSE
 from edsl.lab.trials.hopeless import RULE
@@ -75,7 +76,8 @@ def conclusions(race: Race, found: Results) -> list[str]:
         for effect in row.effects
         if effect.against == race.baseline
     ]
-    return [*to_baseline, *effects_of_e(race, found)]
+    timed = any(one.difference for row in found.rows for one in row.targets)
+    return [*to_baseline, *effects_of_e(race, found), *(findings([(race, found)]) if timed else ())]
 
 
 def effects_of_e(race: Race, found: Results) -> Iterator[str]:

@@ -12,11 +12,11 @@ from typing import Any
 from edsl.lab.races.race import Race
 from edsl.lab.report import conclusions, pictures, tables
 from edsl.lab.report.matched_loss import picture
+from edsl.lab.report.overview import Overview
 from edsl.lab.report.space import space
 from edsl.lab.report.stability import stability
-from edsl.lab.results import level_tables, matched_loss, result_tables, score_tables
+from edsl.lab.results import level_tables, matched_loss, result_tables
 from edsl.lab.results.results import Results
-from edsl.lab.results.scores import Scores
 from edsl.lab.trials.levels import END
 
 CAPTIONS = {
@@ -26,6 +26,7 @@ CAPTIONS = {
     "stability": "Darker: unstable at smaller curvatures, as the exact linear recurrence says; blank: at any.",
     "tuning": "Every learning rate tried.",
     "space": "Every point tried, without those that diverged; ★ chosen. Shares of variance by fANOVA, means.",
+    "scaling": "Medians of the trials that came to the target; grey: half the steps for twice the batch.",
     "measured": "Measurements during training: medians, bands from minimum to maximum.",
     "sharpness": "At matched training loss, whatever the step: medians, bands from minimum to maximum.",
 }
@@ -40,12 +41,14 @@ class Written:
 
 
 def write(
-    races: Sequence[tuple[Race, Results, Sequence[Mapping[str, Any]], Path]], folder: Path, scores: Scores | None = None
+    races: Sequence[tuple[Race, Results, Sequence[Mapping[str, Any]], Path]],
+    folder: Path,
+    overview: Overview | None = None,
 ) -> Written:
     """Write report.html into a folder, and each race's pictures and tables into its own.
 
     Args:
-        scores: of all races together, told before each.
+        overview: of all races together, told before each.
 
     Raises:
         EdslError: without matplotlib.
@@ -64,15 +67,23 @@ def write(
             others += [_saved(figure, place / f"{name}.{kind}") for kind in ("png", "svg")]
             shown.append({"svg": Markup(_svg(figure, name, len(parts))), "caption": CAPTIONS[name]})
         parts.append({**_part(race, found, shown), **_levels(race, finished), "missing": _missing(race, finished)})
-    profile = pictures.profiles([(race, found) for race, found, *_ in races]) if len(races) > 1 else None
+    alone = overview is None or not overview.by_batch
+    profile = pictures.profiles([(race, found) for race, found, *_ in races]) if len(races) > 1 and alone else None
+    drawn = []
+    for name, figure in overview.pictures.items() if overview is not None else ():
+        others += [_saved(figure, folder / f"{name}.{kind}") for kind in ("png", "svg")]
+        drawn.append({"svg": Markup(_svg(figure, name, len(parts))), "caption": CAPTIONS[name]})
+    for name, rows in overview.files.items() if overview is not None else ():
+        others += tables.write(folder, {name: rows})
     if profile is not None:
         others += [_saved(profile, folder / f"profile.{kind}") for kind in ("png", "svg")]
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
         (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
     )
     text = template.render(
-        title=parts[0]["question"] if scores is None else f"{len(races)} tasks, one score",
-        score=None if scores is None else _scored(scores),
+        title=parts[0]["question"] if overview is None else overview.title,
+        overview=overview,
+        drawn=drawn,
         parts=parts,
         profile=Markup(_svg(profile, "profile", 0)) if profile is not None else "",
         version=__version__,
@@ -80,16 +91,6 @@ def write(
     page = folder / "report.html"
     page.write_text(text, encoding="utf-8")
     return Written(page, tuple(others))
-
-
-def _scored(found: Scores) -> dict[str, Any]:
-    """The score over all tasks: what is concluded, tables, how to read them."""
-    return {
-        "baseline": found.baseline,
-        "findings": [*score_tables.findings(found)] or ["There is one optimizer: nothing is compared."],
-        "tables": [score_tables.score_table(found), score_tables.by_task(found)],
-        "notes": [*score_tables.notes(found)],
-    }
 
 
 def _figures(race: Race, found: Results, finished: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from edsl.errors import EdslError
 from edsl.lab.races.controls import TWIN, WITHOUT
 from edsl.lab.races.race import TUNING_SEEDS_FROM, Race
 from edsl.lab.report.legends import LINE, legend_below, wrapped
-from edsl.lab.results.results import ALONG, FINAL, NAMES, Results
+from edsl.lab.results.results import FINAL, NAMES, Results
 from edsl.lab.results.statistics import BETTER, WORSE, performance_profile
+from edsl.lab.results.targets import ALONG
 
 COLOURS = ("#1b6ca8", "#d1495b", "#2e933c", "#8f5fbf", "#e08e1d", "#00798c", "#7a5c3e", "#5c6b73")
 VERDICTS = {BETTER: "#2e933c", WORSE: "#d1495b"}
@@ -48,44 +49,50 @@ def _finals(race: Race, finished: Sequence[Mapping[str, Any]], spec: str) -> lis
 
 
 def curves(race: Race, found: Results, finished: Sequence[Mapping[str, Any]]) -> Any:
-    """The metric on the validation split, and the training loss, over steps: medians with bands from least to most."""
-    figure = figure_class()(figsize=(10, 4.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    """The metric on the validation split over steps and over seconds, and the training loss over steps.
+
+    Medians with bands from least to most.
+    """
+    figure = figure_class()(figsize=(13, 4.2), layout="constrained")
+    panels = figure.subplots(1, 3)
     style = styles(race)
     key = ALONG[race.metric] if race.metric != "train" else "validation_loss"
-    for axes, column in ((left, key), (right, "loss")):
+    for axes, column, over in zip(panels, (key, key, "loss"), ("steps", "seconds", "steps")):
         for row in found.rows:
             trials = [trial for trial in _finals(race, finished, row.spec) if trial["status"] == "ok"]
             steps, values = _aligned(trials, column)
             if not len(steps):
                 continue
+            places = np.median([[_spent(trial, over)[step] for step in steps] for trial in trials], axis=0)
             scale = 100 if column == "accuracy" else 1
             line = style[row.name]
-            axes.plot(steps, scale * np.median(values, axis=0), label=wrapped(row.name), linewidth=1.8, **line)
+            axes.plot(places, scale * np.median(values, axis=0), label=wrapped(row.name), linewidth=1.8, **line)
             if len(values) > 1:
                 low, high = scale * values.min(axis=0), scale * values.max(axis=0)
-                axes.fill_between(steps, low, high, color=line["color"], alpha=0.12, linewidth=0)
-        axes.set_xlabel("step")
+                axes.fill_between(places, low, high, color=line["color"], alpha=0.12, linewidth=0)
+        axes.set_xlabel("step" if over == "steps" else "seconds of training, medians")
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         if column != "accuracy":
             axes.set_yscale("log")
-    left.set_ylabel("validation accuracy, %" if key == "accuracy" else "validation loss")
-    right.set_ylabel("training loss, mean of batches")
-    if found.target is not None and key == ALONG[race.metric]:
-        scale = 100 if key == "accuracy" else 1
-        left.axhline(scale * found.target, color="0.5", linewidth=0.8, linestyle=(0, (1, 2)))
-        left.annotate(
-            "target",
-            (1, scale * found.target),
-            xycoords=("axes fraction", "data"),
-            ha="right",
-            va="bottom",
-            fontsize=8,
-            color="0.4",
-        )
-    legend_below(figure, left)
+    for axes in panels[:2]:
+        axes.set_ylabel("validation accuracy, %" if key == "accuracy" else "validation loss")
+        for target in found.targets if key == ALONG[race.metric] else ():
+            _draw_target(axes, target * (100 if key == "accuracy" else 1))
+    panels[2].set_ylabel("training loss, mean of batches")
+    legend_below(figure, panels[0])
     return figure
+
+
+def _spent(trial: Mapping[str, Any], unit: str) -> dict[float, float]:
+    """What was spent at each checkpoint, by its step."""
+    return {point["steps"]: point[unit] for point in trial["checkpoints"]}
+
+
+def _draw_target(axes: Any, height: float) -> None:
+    axes.axhline(height, color="0.5", linewidth=0.8, linestyle=(0, (1, 2)))
+    place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
+    axes.annotate("target", (1, height), fontsize=8, color="0.4", **place)
 
 
 def _aligned(trials: Sequence[Mapping[str, Any]], column: str) -> tuple[Any, Any]:
@@ -279,31 +286,33 @@ def measured(race: Race, found: Results, finished: Sequence[Mapping[str, Any]]) 
 
 
 def profiles(races: Sequence[tuple[Race, Results]]) -> Any:
-    """Over several races the share of tasks that each optimizer solves within τ times the least steps to target."""
+    """Over several races the share of targets that each optimizer reaches within τ times the least of all.
+
+    Of steps on the left, of seconds on the right; one counts as reached where every trial came to it.
+    """
     names = [row.name for row in races[0][1].rows if all(row.name in {r.name for r in f.rows} for _, f in races)]
     if len(races) < 2 or not names:
         return None
-    costs = []
-    for name in names:
-        line = []
-        for _, found in races:
-            target = next(row for row in found.rows if row.name == name).target
-            whole = target is not None and target.steps is not None and target.reached == target.trials
-            line.append(target.steps if whole and target is not None else np.inf)
-        costs.append(line)
-    figure = figure_class()(figsize=(6.2, 4.2), layout="constrained")
-    axes = figure.subplots()
-    lines = performance_profile(costs)
-    most = max(tau for line in lines for tau, _ in line)
-    for number, (name, line) in enumerate(zip(names, lines)):
-        taus, shares = zip(*line)
-        colour = COLOURS[number % len(COLOURS)]
-        axes.step([*taus, max(2.0, 1.1 * most)], [*shares, shares[-1]], where="post", label=wrapped(name), color=colour)
-    axes.set_xscale("log", base=2)
-    axes.set_ylim(0, 1.03)
-    axes.set_xlabel("τ, steps to target over the least of all optimizers")
-    axes.set_ylabel(f"share of {len(races)} tasks")
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    legend_below(figure, axes)
+    rows = {name: [next(row for row in found.rows if row.name == name) for _, found in races] for name in names}
+    figure = figure_class()(figsize=(10, 4.2), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, unit in zip(panels, ("steps", "seconds")):
+        costs = [
+            [getattr(one, unit) if one.reached == one.trials else np.inf for row in rows[name] for one in row.targets]
+            for name in names
+        ]
+        lines = performance_profile([[np.inf if cost is None else cost for cost in line] for line in costs])
+        most = max(tau for line in lines for tau, _ in line)
+        for number, (name, line) in enumerate(zip(names, lines)):
+            taus, shares = zip(*line)
+            style = {"label": wrapped(name), "color": COLOURS[number % len(COLOURS)]}
+            axes.step([*taus, max(2.0, 1.1 * most)], [*shares, shares[-1]], where="post", **style)
+        axes.set_xscale("log", base=2)
+        axes.set_ylim(0, 1.03)
+        axes.set_xlabel(f"τ, {unit} to target over the least of all optimizers")
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    count = sum(len(found.targets) for _, found in races)
+    panels[0].set_ylabel(f"share of {count} {'tasks' if count == len(races) else 'targets'}")
+    legend_below(figure, panels[0])
     return figure

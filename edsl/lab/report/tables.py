@@ -53,6 +53,10 @@ def _flat(race: Race, row: Any) -> dict[str, Any]:
                 "verdict": effect.verdict,
                 "family_wise": effect.family_wise,
             }
+    for place, one in enumerate(row.targets):
+        end = "" if len(row.targets) == 1 else f"_{place + 1}"
+        flat |= {f"target{end}": one.target, f"reached{end}": one.reached}
+        flat |= {f"{unit}_to_target{end}": getattr(one, unit) for unit in ("steps", "evaluations", "seconds")}
     flat |= {name: getattr(row, name) for name in ("step_ms", "optimizer_ms", "first_step_s", "state_bytes")}
     return flat | {name: figure.mean for name, figure in row.measures.items()}
 

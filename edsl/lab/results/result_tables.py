@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edsl.lab.races.race import Race, shown_value
-from edsl.lab.results.results import FINAL, Figure, Reached, ResultRow, Results
+from edsl.lab.results.results import FINAL, Figure, ResultRow, Results
 from edsl.lab.results.statistics import FEWEST, FEWEST_RANKED, ConfidenceInterval
+from edsl.lab.results.targets import Reached, metric_text
 from edsl.lab.trials.trial import CHECKPOINTS
 
 MISSING = "–"
@@ -73,16 +74,20 @@ def summary(race: Race, found: Results) -> ResultTable:
 NARROWEST = 20  # columns of names beside figures; with fewer they stand above
 
 
-def as_text(table: ResultTable, width: int = 80) -> str:
-    """A table as plain text: names are folded, or stand above their figures, so that it fits the width where it can."""
+def as_text(table: ResultTable, width: int = 80, head: str = "optimizer") -> str:
+    """A table as plain text: names are folded, or stand above their figures, so that it fits the width where it can.
+
+    Args:
+        head: what the names are of.
+    """
     names = [line.name + (f"  {line.ended}" if line.ended else "") for line in table.lines]
     columns = list(zip(table.titles, *(line.cells for line in table.lines), strict=True))
     widths = [max(map(len, column)) for column in columns]
-    longest = max(map(len, ("optimizer", *names)))
+    longest = max(map(len, (head, *names)))
     room = min(longest, width - sum(widths) - 2 * len(widths))
     beside = room >= min(longest, NARROWEST)
     said = []
-    for name, cells in zip(("optimizer", *names), (table.titles, *(line.cells for line in table.lines)), strict=True):
+    for name, cells in zip((head, *names), (table.titles, *(line.cells for line in table.lines)), strict=True):
         first, *folded = textwrap.wrap(name, room if beside else width) or [""]
         figures = "  ".join(cell.rjust(wide) for cell, wide in zip(cells, widths))
         if beside:
@@ -100,12 +105,17 @@ def rest(race: Race, found: Results) -> ResultTable:
 
 
 def target_text(race: Race, found: Results) -> str:
-    """What `steps to target` counts to."""
+    """What `steps to target` counts to, and what the seconds are of."""
     times = "Times are medians, the optimizer’s part within the step’s; trials side by side disturb each other’s."
-    if found.target is None:
+    if not found.targets:
         return times
     whose = "" if race.metric == "train" else "validation "
-    return f"Target: {whose}{race.metric} {found.target:.4g}, read at {CHECKPOINTS} points of each trial. {times}"
+    aims = ", ".join(metric_text(race, target) for target in found.targets)
+    return (
+        f"Target{'s' * (len(found.targets) > 1)}: {whose}{race.metric} {aims}, read at {CHECKPOINTS} points of each "
+        "trial; seconds to a target are of training, the first step’s compilation among them, without the readings. "
+        f"{times}"
+    )
 
 
 def reading(race: Race, found: Results) -> list[str]:
@@ -119,6 +129,11 @@ def reading(race: Race, found: Results) -> list[str]:
         said.append(
             f"{found.verdicts} verdicts: each alone is wrong in at most 5 % of races without a difference, all "
             "family-wise ones together (Holm) in at most 5 %"
+        )
+    if found.timed > 1:
+        said.append(
+            f"{found.timed} differences in steps to targets are judged, in whole {CHECKPOINTS}ths of a trial, "
+            "family-wise among themselves (Holm); seconds are shown and not judged"
         )
     if race.looks:
         said.append(
@@ -160,6 +175,13 @@ def signed_text(value: float, scale: float = 1.0) -> str:
 def number_text(value: float | None, form: str) -> str:
     """A number, or a dash for none."""
     return MISSING if value is None else format(value, form)
+
+
+def steps_text(one: Reached) -> str:
+    """Median steps to a target, and how many trials came to it where not all did."""
+    if one.steps is None:
+        return f"never ({one.trials})"
+    return f"{one.steps:.0f}" + ("" if one.reached == one.trials else f" ({one.reached} of {one.trials})")
 
 
 def metric_scale(race: Race) -> float:
@@ -207,10 +229,15 @@ def _tuned_title(race: Race) -> str:
 
 def _costs(race: Race, found: Results) -> Iterator[tuple[str, list[str]]]:
     rows = found.rows
-    targets = [row.target for row in rows]
-    yield "steps to\ntarget", [_steps(target) for target in targets]
-    yield "evaluations", [number_text(target and target.evaluations, ".0f") for target in targets]
-    yield "seconds", [number_text(target and target.seconds, ".3g") for target in targets]
+    for place, target in enumerate(found.targets):
+        alone = len(found.targets) == 1
+        called = "target" if alone else metric_text(race, target)
+        end = "" if alone else f"\nto {called}"
+        reached = [row.targets[place] for row in rows]
+        yield f"steps to\n{called}", [steps_text(one) for one in reached]
+        if alone or any(one.evaluations != one.steps for one in reached):
+            yield f"evaluations{end}", [number_text(one.evaluations, ".0f") for one in reached]
+        yield f"seconds{end}", [number_text(one.seconds, ".3g") for one in reached]
     yield "step,\nms", [number_text(row.step_ms, ".3f") for row in rows]
     yield "optimizer’s,\nms", [number_text(row.optimizer_ms, ".3f") for row in rows]
     yield "first\nstep, s", [number_text(row.first_step_s, ".2f") for row in rows]
@@ -245,16 +272,6 @@ def _verdict(race: Race, row: ResultRow) -> str:
 def _family_wise(race: Race, row: ResultRow) -> str:
     judged = [effect for effect in row.effects if effect.interval is not None and effect.interval.p is not None]
     return next((effect.family_wise for effect in judged if effect.against == race.baseline), MISSING)
-
-
-def _steps(target: Reached | None) -> str:
-    if target is None:
-        return MISSING
-    if target.steps is None:
-        return f"never ({target.trials})"
-    return f"{target.steps:.0f}" + (
-        "" if target.reached == target.trials else f" ({target.reached} of {target.trials})"
-    )
 
 
 def _rates(row: ResultRow) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import mean, median, stdev
 from typing import Any
@@ -25,12 +24,11 @@ from edsl.lab.results.statistics import (
     holm,
     verdict,
 )
-from edsl.lab.trials.setting import UNITS
+from edsl.lab.results.targets import ALONG, Reached, checked_targets, reached
 from edsl.language.spec import parse
 
 Trials = Mapping[tuple[str, int], dict[str, Any]]
 FINAL = {"accuracy": "test_accuracy", "loss": "test_loss", "train": "train_loss"}  # what a metric reads at the end
-ALONG = {"accuracy": "accuracy", "loss": "validation_loss", "train": "loss"}  # and at checkpoints
 NAMES = {"accuracy": "test accuracy", "loss": "test loss", "train": "training loss"}
 
 
@@ -61,20 +59,6 @@ class Effect:
 
 
 @dataclass(frozen=True)
-class Reached:
-    """Medians of what was spent when the validation split first was as good as the target.
-
-    `reached` of `trials` trials came to it; the medians are over these.
-    """
-
-    reached: int
-    trials: int
-    steps: float | None
-    evaluations: float | None
-    seconds: float | None
-
-
-@dataclass(frozen=True)
 class ResultRow:
     """One entrant. Figures are None where no trial ended well.
 
@@ -87,6 +71,7 @@ class ResultRow:
         suboptimality: the training loss above the task's least, where that is known.
         default: the metric with the learning rate as given.
         effects: to the baseline, and of an entrant with E to each of its controls.
+        targets: what it took to each target.
         regret_fired: the share of steps at which q of Theorem 2 fell in some coordinate, and
             regret_variation NV/√T, both where the regret monitor watched.
     """
@@ -108,7 +93,7 @@ class ResultRow:
     suboptimality: Figure | None
     default: Figure | None
     effects: tuple[Effect, ...]
-    target: Reached | None
+    targets: tuple[Reached, ...]
     step_ms: float | None
     optimizer_ms: float | None
     first_step_s: float | None
@@ -126,71 +111,93 @@ class ResultRow:
 
 @dataclass(frozen=True)
 class Results:
-    """A race's rows, the target that time was taken to, and how many differences are judged with these."""
+    """A race's rows, the targets that time was taken to, and how many differences of the metric are judged with these.
+
+    Attributes:
+        timed: how many differences in steps to a target are judged with these; 0 where nobody asked for a target.
+    """
 
     rows: tuple[ResultRow, ...]
-    target: float | None
+    targets: tuple[float, ...]
     verdicts: int
+    timed: int = 0
 
 
-def results(race: Race, finished: Sequence[dict[str, Any]], target: float | None = None) -> Results:
+def results(race: Race, finished: Sequence[dict[str, Any]], targets: Sequence[float] = ()) -> Results:
     """The rows of a race in the order of its entrants; each planned trial counts once, others not at all.
 
     Args:
-        target: of the metric on the validation split; the baseline's mean at its end by default.
+        targets: of the metric on the validation split; the baseline's mean at its end by default.
 
     Raises:
         EdslError: for a target that the metric can't come to.
     """
     trials: Trials = {(trial["spec"], trial["seed"]): trial for trial in finished}
     finals = {entrant.name: finals_of(race, entrant, trials) for entrant in race.entrants}
-    if checked_target(race, target) is None:
-        target = _target(race, finals[race.baseline])
-    rows = [_row(race, entrant, trials, finals, target) for entrant in race.entrants]
-    return together([(race, Results(tuple(rows), target, 0))])[0]
+    aims = checked_targets(race, targets) or _own_target(race, finals[race.baseline])
+    rows = [_row(race, entrant, trials, finals, aims, bool(targets)) for entrant in race.entrants]
+    return together([(race, Results(tuple(rows), aims, 0))])[0]
 
 
 def together(found: Sequence[tuple[Race, Results]]) -> list[Results]:
-    """Results that are told on one page, their family-wise verdicts among all differences of all the races."""
-    probabilities = {
-        (number, frozenset((row.name, effect.against))): effect.interval.p
+    """Results that are told on one page, their family-wise verdicts among all differences of all the races.
+
+    Differences of the metric are one family, those in steps to targets another.
+    """
+    judged = _Family(
+        ((number, frozenset((row.name, effect.against))), effect.interval)
         for number, (_, one) in enumerate(found)
         for row in one.rows
         for effect in row.effects
-        if effect.interval is not None and effect.interval.p is not None
-    }
-    raised = dict(zip(probabilities, holm(list(probabilities.values()))))
+    )
+    timed = _Family(
+        ((number, row.name, place), aim.difference)
+        for number, (_, one) in enumerate(found)
+        for row in one.rows
+        for place, aim in enumerate(row.targets)
+    )
 
-    def judged(number: int, race: Race, row: ResultRow, effect: Effect) -> Effect:
-        p = raised.get((number, frozenset((row.name, effect.against))))
-        return effect if p is None else replace(effect, family_wise=verdict(effect.interval, race.higher_is_better, p))
+    def told(number: int, race: Race, row: ResultRow) -> ResultRow:
+        effects = tuple(
+            replace(effect, family_wise=judged.verdict(key, effect.interval, race.higher_is_better))
+            if (key := (number, frozenset((row.name, effect.against)))) in judged.raised
+            else effect
+            for effect in row.effects
+        )
+        targets = tuple(
+            replace(one, family_wise=timed.verdict(key, one.difference, False))
+            if (key := (number, row.name, place)) in timed.raised
+            else one
+            for place, one in enumerate(row.targets)
+        )
+        return replace(row, effects=effects, targets=targets)
 
     return [
-        Results(
-            tuple(replace(row, effects=tuple(judged(number, race, row, e) for e in row.effects)) for row in one.rows),
-            one.target,
-            len(raised),
+        replace(
+            one,
+            rows=tuple(told(number, race, row) for row in one.rows),
+            verdicts=len(judged.raised),
+            timed=len(timed.raised),
         )
         for number, (race, one) in enumerate(found)
     ]
+
+
+class _Family:
+    """Differences whose probabilities Holm raises together; one that is given twice, from both sides, counts once."""
+
+    def __init__(self, differences: Iterable[tuple[Any, ConfidenceInterval | None]]) -> None:
+        held = {key: one.p for key, one in differences if one is not None and one.p is not None}
+        self.raised = dict(zip(held, holm(list(held.values()))))
+
+    def verdict(self, key: Any, interval: ConfidenceInterval | None, higher_is_better: bool) -> str:
+        return verdict(interval, higher_is_better, self.raised[key])
 
 
 def is_decided(found: Results, baseline: str) -> bool:
     """Whether every difference to the baseline is one of the family-wise verdicts better or worse."""
     said = [effect.family_wise for row in found.rows for effect in row.effects if effect.against == baseline]
     return bool(said) and all(word in (BETTER, WORSE) for word in said)
-
-
-def checked_target(race: Race, target: float | None) -> float | None:
-    """A target that a metric can come to.
-
-    Raises:
-        EdslError: for one that is not finite, or no accuracy.
-    """
-    if target is None or (math.isfinite(target) and (race.metric != "accuracy" or 0 < target <= 1)):
-        return target
-    wanted = "an accuracy above 0 and at most 1, such as 0.9" if race.metric == "accuracy" else "a finite loss"
-    raise EdslError(f"target must be {wanted}, got {target:g}")
 
 
 def finals_of(race: Race, entrant: Entrant, trials: Trials, spec: str | None = None) -> dict[int, dict[str, Any]]:
@@ -207,10 +214,11 @@ def _figure(values: Sequence[float]) -> Figure | None:
     return Figure(mean(values), stdev(values) if len(values) > 1 else None) if values else None
 
 
-def _target(race: Race, baseline: Mapping[int, dict[str, Any]]) -> float | None:
+def _own_target(race: Race, baseline: Mapping[int, dict[str, Any]]) -> tuple[float, ...]:
+    """The baseline's mean at its end, where it has one."""
     ends = [trial["checkpoints"][-1][ALONG[race.metric]] for trial in _well(baseline).values() if trial["checkpoints"]]
     values = [end for end in ends if end is not None]
-    return mean(values) if values else None
+    return (mean(values),) if values else ()
 
 
 def _row(
@@ -218,9 +226,11 @@ def _row(
     entrant: Entrant,
     trials: Trials,
     finals: Mapping[str, Mapping[int, dict[str, Any]]],
-    target: float | None,
+    targets: Sequence[float],
+    asked: bool,
 ) -> ResultRow:
     own = finals[entrant.name]
+    against = finals[race.baseline] if asked and entrant.name != race.baseline else None
     well = list(_well(own).values())
     spec, edge, tried = race.chosen(entrant, trials)
 
@@ -256,7 +266,7 @@ def _row(
         effects=tuple(
             _effect(race, own, finals[other], other, control) for other, control in _others(race, entrant).items()
         ),
-        target=None if target is None else _reached(race, own, target),
+        targets=tuple(reached(race, own, target, against) for target in targets),
         step_ms=middle("step_ms"),
         optimizer_ms=middle("optimizer_ms"),
         first_step_s=max(values("first_step_s"), default=None),
@@ -328,23 +338,6 @@ def _resolution(race: Race, trials: Sequence[Mapping[str, Any]]) -> float:
         return 1 / examples
     sizes = [abs(end) for trial in trials if (end := _end(race, trial)) is not None]
     return RESOLUTION * max(sizes, default=0.0)
-
-
-def first_at(race: Race, trial: Mapping[str, Any], target: float) -> dict[str, Any] | None:
-    """A trial's first checkpoint that is at the target or beyond; None where there is none."""
-    for point in trial["checkpoints"]:
-        value = point[ALONG[race.metric]]
-        if value is not None and (value >= target if race.higher_is_better else value <= target):
-            return point
-    return None
-
-
-def _reached(race: Race, trials: Mapping[int, dict[str, Any]], target: float) -> Reached:
-    """Read off the checkpoints: the first that is at the target or beyond."""
-    points = [first_at(race, trial, target) for trial in trials.values()]
-    found = [point for point in points if point is not None]
-    medians = {unit: median(point[unit] for point in found) if found else None for unit in UNITS}
-    return Reached(len(found), len(trials), **medians)
 
 
 def _measures(trials: Sequence[dict[str, Any]]) -> dict[str, Figure]:

@@ -42,12 +42,14 @@ def findings(found: Scores) -> Iterator[str]:
         amount = f"{_ratio(row.steps)} times its steps to target"
         if row.steps.low is not None and row.steps.high is not None:
             amount += f" (95 % interval {row.steps.low:.2f} to {row.steps.high:.2f})"
+        if row.seconds is not None:
+            amount += f", {_ratio(row.seconds)} times its seconds"
         if row.verdict == BETTER:
-            said = f"{row.name} is faster than {found.baseline}: {amount}"
+            said = f"{row.name} takes fewer steps than {found.baseline}: {amount}"
         elif row.verdict == WORSE:
-            said = f"{row.name} is slower than {found.baseline}: {amount}"
+            said = f"{row.name} takes more steps than {found.baseline}: {amount}"
         elif row.verdict == UNDECIDED:
-            said = f"{row.name} and {found.baseline}: no difference in speed is shown, {amount}"
+            said = f"{row.name} and {found.baseline}: no difference in steps is shown, {amount}"
         else:
             said = f"{row.name} and {found.baseline}: {row.verdict}, {amount}"
         among = "" if row.family_wise == row.verdict else f"; among all verdicts here: {row.family_wise}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,9 @@ import numpy as np
 from edsl.errors import EdslError
 from edsl.lab.races.race import Race
 from edsl.lab.results.matched_loss import exponential
-from edsl.lab.results.results import ALONG, Trials, finals_of, first_at
+from edsl.lab.results.results import Trials, finals_of
 from edsl.lab.results.statistics import ConfidenceInterval, holm, paired, verdict
+from edsl.lab.results.targets import ALONG, first_at
 
 FARTHEST = 4.0  # τ, beyond which AlgoPerf counts a task as not solved
 PENALTY = 2.0  # times its budget is what a trial counts as that never comes to the target: PAR2
@@ -146,6 +148,24 @@ def scores(races: Sequence[tuple[Race, Sequence[Mapping[str, Any]]]], targets: S
         for row in rows
     ]
     return Scores(tuple(rows), tuple(times), baseline, tuple(left_out))
+
+
+def times_records(found: Scores) -> list[dict[str, Any]]:
+    """Median steps and seconds of each optimizer to each task's target; None where half of its trials never came."""
+    return [
+        {
+            "task": one.task,
+            "target": one.target,
+            "optimizer": row.name,
+            **{unit: _finite(median(one.spent[unit][row.name] or [math.inf])) for unit in UNITS},
+        }
+        for one in found.tasks
+        for row in found.rows
+    ]
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _in_common(races: Sequence[Race]) -> tuple[str, list[str]]:

@@ -34,15 +34,19 @@ TASKS = {
     "sine": ("edsl.lab.tasks.sine:SINE", "y = sin x + noise on [-10, 10], 32,768 training samples; model mlp"),
     "bytes": (
         "edsl.lab.tasks.python_bytes:BYTES",
-        "Python's standard library as text, 10 MB of bytes; models tiny, small, large: GPTs of 0.1M to 10M",
+        "Python's standard library as text, 10 MB of bytes; models tiny, small, large: GPTs of 0.1M to 10M; moe",
+    ),
+    "cartpole": (
+        "edsl.lab.tasks.cartpole:CARTPOLE",
+        "a pole is balanced by actor and critic, gymnasium's CartPole-v1 (extra rl), 16 episodes a step; model mlp",
     ),
     "cifar10": (
         "edsl.lab.tasks.cifar:cifar10",
-        "CIFAR-10 through datasets, or cifar10:FOLDER, 45,000 training images; models resnet20, vgg16",
+        "CIFAR-10 through datasets, or cifar10:FOLDER, 45,000 training images; models resnet20, resnet18, vgg16",
     ),
     "cifar100": (
         "edsl.lab.tasks.cifar:cifar100",
-        "CIFAR-100 through datasets, or cifar100:FOLDER, 45,000 training images; models resnet20, vgg16",
+        "CIFAR-100 through datasets, or cifar100:FOLDER, 45,000 training images; models resnet20, resnet18, vgg16",
     ),
     "text": (
         "edsl.lab.tasks.text:text",
@@ -122,7 +126,8 @@ def task(name: str | Task) -> Task:
         word, found = f"{word}:{part}", partial(found, part)
     if isinstance(found, Task):
         if colon:
-            raise EdslError(f"task {word} takes no folder, got {shown(name)}")
+            hint = f"; its model {folder} is --model {folder}" if folder in found.builders else ""
+            raise EdslError(f"task {word} takes no folder, got {shown(name)}{hint}")
         return found
     folder = folder if colon else os.environ.get("EDSL_DATA", "")
     if colon and not folder:

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy, pad
 
 from edsl.errors import EdslError
 from edsl.lab.data.hub import column, splits
-from edsl.lab.models.resnet import ResNet20
+from edsl.lab.models.resnet import ResNet18, ResNet20
 from edsl.lab.models.vgg import Vgg16
 from edsl.lab.tasks.catalogue import TASKS
 from edsl.lab.tasks.classification import accuracy
@@ -41,7 +41,11 @@ def _task(word: str, source: str, classes: int, folder: Path | None) -> Task:
     return Task(
         name=word if folder is None else f"{word}:{folder}",
         data=cache(partial(_data, word, source, classes, folder)),
-        models={"resnet20": partial(ResNet20, classes), "vgg16": partial(Vgg16, classes)},
+        models={
+            "resnet20": partial(ResNet20, classes),
+            "resnet18": partial(ResNet18, classes),
+            "vgg16": partial(Vgg16, classes),
+        },
         loss=cross_entropy,
         accuracy=accuracy,
         batch=128,
