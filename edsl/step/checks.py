@@ -9,6 +9,7 @@ from torch import Tensor
 from edsl.distributed.sharding import check_shards, check_whole, shards_of
 from edsl.errors import EdslError
 from edsl.language.pipeline import Pipeline
+from edsl.language.reductions import asks_of_all
 from edsl.step.layout import check_parameter
 from edsl.step.plan import GroupPlan, matrices_in
 
@@ -45,3 +46,33 @@ def check_flattened(pipeline: Pipeline, parameter: Tensor, name: str) -> None:
             f"{which} is part of a flat parameter of FullyShardedDataParallel (FSDP1), which hides the norms and "
             "matrices of layers: shard with fully_shard (FSDP2), or use an element-wise pipeline such as adamw"
         )
+
+
+def check_severable(pipeline: Pipeline, who: str) -> None:
+    """Raises EdslError where a step of one parameter needs others, or their gradients.
+
+    Args:
+        who: wants to step them one at a time.
+    """
+    estimator, update = pipeline.estimator, pipeline.update
+    reason = ""
+    if update.moves_weights:
+        reason = f"{update.name} is another package's optimizer, which steps all its parameters at once"
+    elif estimator.needs_closure:
+        reason = f"{estimator.name} evaluates the loss itself, around all parameters at once"
+    elif estimator.calls > 1:
+        reason = f"{estimator} adds up the gradients of several backward() calls, so that all must be kept"
+    elif not estimator.passes_grad:
+        reason = f"{estimator.name} makes its estimate from all gradients at once"
+    elif pipeline.nonfinite_policy:
+        reason = "guard looks at all gradients before any parameter may move"
+    else:
+        stages = [stage for branch in pipeline.branches.values() for stage in branch.stages[1:]]
+        whole = next((stage for stage in stages if stage.needs_total_norm), None)
+        asking = next((stage for stage in stages if asks_of_all(stage)), None)
+        if whole is not None:
+            reason = f"{whole} needs the norm over all parameters; clip(value=…) and the rule agc need none"
+        elif asking is not None:
+            reason = f"{asking.name} asks for a total over all parameters"
+    if reason:
+        raise EdslError(f"{who}: {reason}: use edsl.compile without it")
