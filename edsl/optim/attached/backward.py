@@ -51,6 +51,9 @@ class BackwardSteps:
         self._warned = False
         self._lost: list[Lost] = []
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _nothing, ()  # a pickled parameter's attributes go with it
+
     def take(self, parameter: Any) -> None:
         """Step a parameter on its gradient, and free that."""
         with self._lock:
@@ -137,3 +140,7 @@ class BackwardSteps:
         self._begun = self._looks = False
         self._lost = []
         self._stepped.clear()
+
+
+def _nothing() -> None:
+    """What is left of a parameter's steps where it is unpickled: its optimizer attaches it anew, if it is there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -13,14 +14,22 @@ from edsl.optim.attached.backward import BackwardSteps
 from edsl.optim.optimizer import PipelineOptimizer
 
 
+_KEPT_BY = "_edsl_attached"  # a parameter's attribute: the steps that it keeps alive
+
+
 class GradientHook:
-    """Called by autograd when a parameter's gradient is whole, with the gradients of all its uses added up."""
+    """Called by autograd when a parameter's gradient is whole, with the gradients of all its uses added up.
+
+    Python's garbage collector doesn't see what autograd holds: so it holds the steps weakly.
+    """
 
     def __init__(self, steps: BackwardSteps) -> None:
-        self.steps = steps
+        self._steps = weakref.ref(steps)
 
     def __call__(self, parameter: Any) -> None:
-        self.steps.take(parameter)
+        steps = self._steps()
+        if steps is not None:
+            steps.take(parameter)
 
 
 class AttachedOptimizer(PipelineOptimizer):
@@ -35,7 +44,7 @@ class AttachedOptimizer(PipelineOptimizer):
             added to the first; for backward(create_graph=True); and for what `PipelineOptimizer.step` refuses.
     """
 
-    _hook: GradientHook | None = None
+    _attached: BackwardSteps | None = None
 
     def _check_groups(self) -> None:
         super()._check_groups()
@@ -44,28 +53,31 @@ class AttachedOptimizer(PipelineOptimizer):
     @property
     def is_attached(self) -> bool:
         """Whether backward() steps; after `detach()`, `step()` does."""
-        return self._hook is not None
+        return self._attached is not None
 
     def detach(self) -> None:
         """Take the hooks away: from now on `step()` steps, as with `edsl.compile`, from the state that is there."""
-        if self._hook is None:
+        if self._attached is None:
             return
-        self._hook.steps.end(steps=False)
-        self._hook.steps.is_open = False
-        self._hook = None
+        self._attached.end(steps=False)
+        self._attached.is_open = False
+        for _, parameter in self._named():
+            if getattr(parameter, _KEPT_BY, None) is self._attached:
+                delattr(parameter, _KEPT_BY)
+        self._attached = None
         for handle in self._handles:
             handle.remove()
         self._handles = []
 
     def _attach(self) -> None:
         self._handles: list[Any] = []
-        hook = GradientHook(BackwardSteps(self))
         check_wrappers(self.engine.names.module)
         for name, parameter in self._named():
-            if any(isinstance(other, GradientHook) for other in _hooks(parameter)):
+            if getattr(parameter, _KEPT_BY, None) is not None:
                 raise EdslError(f"attach: parameter {name} is attached already: detach() that optimizer first")
-        self._averaged = step_behind_averaging(self.engine.names.module, hook.steps)
-        self._hook = hook
+        steps = BackwardSteps(self)
+        self._averaged = step_behind_averaging(self.engine.names.module, steps)
+        self._attached = steps
         self._hook_new()
 
     def _named(self) -> list[tuple[str, Any]]:
@@ -80,33 +92,35 @@ class AttachedOptimizer(PipelineOptimizer):
         """Hook the parameters that are new, or no longer frozen."""
         for group in self.param_groups:
             for parameter in group["params"]:
-                free = parameter.requires_grad and id(parameter) not in self._averaged
-                if free and self._hook not in _hooks(parameter):
-                    self._handles.append(parameter.register_post_accumulate_grad_hook(self._hook))
+                if parameter.requires_grad and getattr(parameter, _KEPT_BY, None) is not self._attached:
+                    setattr(parameter, _KEPT_BY, self._attached)
+                    if self._attached is not None and id(parameter) not in self._averaged:
+                        hook = GradientHook(self._attached)
+                        self._handles.append(parameter.register_post_accumulate_grad_hook(hook))
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         super().add_param_group(param_group)
-        if self._hook is not None:
+        if self._attached is not None:
             self._hook_new()
 
     # A compiled training step calls what is compiled here. (torch.compiler.disable would load Dynamo at import.)
     @torch._disable_dynamo  # pyright: ignore[reportPrivateImportUsage]
     def _step(self, closure: Callable[[], Any] | None) -> Any:
-        if self._hook is None:
+        if self._attached is None:
             return super()._step(closure)
         self._check_unscaled()
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        self._hook.steps.end(steps=True)
+        self._attached.end(steps=True)
         self._hook_new()
         return loss
 
     @property
     def _step_supports_amp_scaling(self) -> bool:
         """Asked by torch's GradScaler: a step that was taken can't be unscaled, so let it say its scale and be refused."""
-        return self._hook is not None or super()._step_supports_amp_scaling
+        return self._attached is not None or super()._step_supports_amp_scaling
 
     def _check_unscaled(self) -> None:
         told = [self.__dict__.pop(name, None) for name in ("grad_scale", "found_inf")]
@@ -118,8 +132,8 @@ class AttachedOptimizer(PipelineOptimizer):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """End a step, and forget the gradients that are there still."""
-        if self._hook is not None:
-            self._hook.steps.end(steps=False)
+        if self._attached is not None:
+            self._attached.end(steps=False)
         super().zero_grad(set_to_none)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -127,6 +141,3 @@ class AttachedOptimizer(PipelineOptimizer):
         if "_averaged" not in self.__dict__:  # unpickled or copied, not loaded
             self._attach()
 
-
-def _hooks(parameter: Any) -> list[Any]:
-    return list((getattr(parameter, "_post_accumulate_grad_hooks", None) or {}).values())
