@@ -53,8 +53,9 @@ def step_behind_averaging(module: nn.Module | None, steps: BackwardSteps) -> set
     """
     averaged: set[int] = set()
     for wrapper in _data_parallel(module):
+        averaging = AveragedSteps(wrapper, steps)
         try:
-            wrapper.register_comm_hook(None, AveragedSteps(wrapper, steps).reduce)
+            wrapper.register_comm_hook(averaging, lambda own, bucket: own.reduce(bucket))  # annotated it is refused
         except RuntimeError as reason:
             if "comm_hook" not in str(reason):
                 raise
@@ -95,7 +96,7 @@ class AveragedSteps:
         self._waiting: list[tuple[Any, list[Tensor], list[Tensor]]] = []
         self._ends = False  # autograd will call at the end of backward()
 
-    def reduce(self, _: Any, bucket: Any) -> Any:
+    def reduce(self, bucket: Any) -> Any:
         """The bucket's gradients, averaged by all processes: as DDP itself does it, divided first."""
         import torch.distributed as dist
 
