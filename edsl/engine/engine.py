@@ -102,6 +102,10 @@ class Engine:
         self._singly.forget()
         self._replay = None
 
+    def settle(self, groups: Groups, states: Any) -> None:
+        """Bring names in line with the groups, and wait until all state is whole where it is kept; here it always is."""
+        self.names.follow(groups)
+
     def plan(self, index: int, group: dict[str, Any], spared: Any) -> GroupPlan:
         """The plan of a group for its parameters that are, or are not, spared decay: see `GroupPlans.plan`."""
         return self._plans.plan(index, group, spared)
@@ -128,9 +132,7 @@ class Engine:
         self._plans.show_next(groups, items)
         return items
 
-    def _take(
-        self, groups: Groups, states: Any, slots: list[ParameterSlot], are_all: bool
-    ) -> list[ParameterStep]:
+    def _take(self, groups: Groups, states: Any, slots: list[ParameterSlot], are_all: bool) -> list[ParameterStep]:
         """Take the parameters of slots through their pipelines, all of them there are or a part."""
         items = list(self._parameters.begin(groups, states, slots, are_all))
         if items:

@@ -166,9 +166,7 @@ class GroupPlans:
 
         climbs = group.get("maximize", False)
         known = taken is not None
-        return ParameterSlot(
-            parameter, place.name, place.group, (taken or 0) + 1, known, memory, climbs, place.spared
-        )
+        return ParameterSlot(parameter, place.name, place.group, (taken or 0) + 1, known, memory, climbs, place.spared)
 
     def _estimator_memory(self, group: dict[str, Any], states: Any, slot: ParameterSlot) -> Any:
         plan, parameter = self.plan(slot.group, group, slot.spared), slot.parameter

@@ -48,17 +48,10 @@ def check_flattened(pipeline: Pipeline, parameter: Tensor, name: str) -> None:
         )
 
 
-def check_severable(pipeline: Pipeline, who: str) -> None:
-    """Raises EdslError where a step of one parameter needs others, or their gradients.
-
-    Args:
-        who: wants to step them one at a time.
-    """
-    estimator, update = pipeline.estimator, pipeline.update
-    reason = ""
-    if update.moves_weights:
-        reason = f"{update.name} is another package's optimizer, which steps all its parameters at once"
-    elif estimator.needs_closure:
+def check_severable(pipeline: Pipeline) -> None:
+    """Raises EdslError where a step inside backward() needs other gradients than its parameter's own."""
+    estimator, reason = pipeline.estimator, ""
+    if estimator.needs_closure:
         reason = f"{estimator.name} evaluates the loss itself, around all parameters at once"
     elif estimator.calls > 1:
         reason = f"{estimator} adds up the gradients of several backward() calls, so that all must be kept"
@@ -66,13 +59,27 @@ def check_severable(pipeline: Pipeline, who: str) -> None:
         reason = f"{estimator.name} makes its estimate from all gradients at once"
     elif pipeline.nonfinite_policy:
         reason = "guard looks at all gradients before any parameter may move"
-    else:
-        stages = [stage for branch in pipeline.branches.values() for stage in branch.stages[1:]]
-        whole = next((stage for stage in stages if stage.needs_total_norm), None)
-        asking = next((stage for stage in stages if asks_of_all(stage)), None)
-        if whole is not None:
-            reason = f"{whole} needs the norm over all parameters; clip(value=…) and the rule agc need none"
-        elif asking is not None:
-            reason = f"{asking.name} asks for a total over all parameters"
+    reason = reason or _needed_of_all(pipeline)
     if reason:
-        raise EdslError(f"{who}: {reason}: use edsl.compile without it")
+        raise EdslError(f"attach: {reason}: use edsl.compile, or leave it out")
+
+
+def check_offload(pipeline: Pipeline) -> None:
+    """Raises EdslError where a step needs more state on the GPU than that of a few layers at a time."""
+    reason = _needed_of_all(pipeline)
+    if not reason and type(pipeline.estimator.init(0.0))._fields:
+        reason = f"{pipeline.estimator} keeps buffers of its own, for all parameters at once"
+    if reason:
+        raise EdslError(f"offload: {reason}: compile without offload, or leave it out")
+
+
+def _needed_of_all(pipeline: Pipeline) -> str:
+    """What a step of one parameter asks of all the others, "" for nothing."""
+    if pipeline.update.moves_weights:
+        return f"{pipeline.update.name} is another package's optimizer, which steps all its parameters at once"
+    stages = [stage for branch in pipeline.branches.values() for stage in branch.stages[1:]]
+    whole = next((stage for stage in stages if stage.needs_total_norm), None)
+    if whole is not None:
+        return f"{whole} needs the norm over all parameters (clip(value=…) and the rule agc need none)"
+    asking = next((stage for stage in stages if asks_of_all(stage)), None)
+    return f"{asking.name} asks for a total over all parameters" if asking is not None else ""

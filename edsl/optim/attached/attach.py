@@ -47,6 +47,6 @@ def attach(
         True
     """
     check_mode(mode)
-    check_severable(as_pipeline(spec).override(**hyperparameters), "attach")
+    check_severable(as_pipeline(spec).override(**hyperparameters))
     options: dict[str, Any] = {"maximize": maximize, "state_dtype": state_dtype, "total_steps": total_steps}
-    return AttachedOptimizer(params, spec, mode=mode, exclude=exclude, **options, **hyperparameters)
+    return AttachedOptimizer(params, spec, mode=mode, exclude=exclude, offload=offload, **options, **hyperparameters)

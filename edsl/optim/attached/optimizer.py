@@ -140,4 +140,3 @@ class AttachedOptimizer(PipelineOptimizer):
         super().__setstate__(state)
         if "_averaged" not in self.__dict__:  # unpickled or copied, not loaded
             self._attach()
-
