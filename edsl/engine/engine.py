@@ -103,7 +103,7 @@ class Engine:
         self._replay = None
 
     def settle(self, groups: Groups, states: Any) -> None:
-        """Bring names in line with the groups, and wait until all state is whole where it is kept; here it always is."""
+        """Bring names in line with the groups, and wait until all state is whole where it is kept, as it is here."""
         self.names.follow(groups)
 
     def plan(self, index: int, group: dict[str, Any], spared: Any) -> GroupPlan:

@@ -1,6 +1,6 @@
 """Parameters that step one at a time, each as its gradient comes: which they are, and what each step repeats.
 
-A general step of one parameter asks some fifty microseconds' worth of questions. Where the parameter stepped before by one
+A general step of one parameter takes a hundred microseconds of questions. Where the parameter stepped before by one
 kernel on its own gradient, the next step asks a few of them at once and takes the same launch table: see
 `edsl.engine.replay`, which does so for all parameters together.
 """

@@ -67,7 +67,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
             buffers, as {"lamb.m": "bfloat16"}; arithmetic stays in the parameters' dtype, or in float32.
             bfloat16 state is rounded stochastically.
         total_steps: T, the steps of the whole training, for schedules that need it.
-        offload: keep the state of parameters on a GPU in the CPU's memory; it comes and goes beside the steps of others.
+        offload: keep the state of parameters on a GPU in the CPU's memory; it comes and goes beside others' steps.
         hyperparameters: override those of the spec.
 
     Raises:

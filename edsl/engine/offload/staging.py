@@ -1,8 +1,8 @@
 """State that lies in the CPU's memory, brought to the device for the time of its step.
 
-A load is what some parameters keep. While one steps, the next is on its way to the device and the one before on its way
-back, each in an arena of its own. Arenas are used in turn from the first with every step, so that a load of the same place
-in a step lies at the same addresses.
+A load is what some parameters keep. While one steps, the next is on its way to the device and the one before on its
+way back, each in an arena of its own. Every step uses the arenas in turn from the first, so that what keeps its place
+in a step keeps its addresses.
 """
 
 from __future__ import annotations

@@ -102,7 +102,9 @@ class AveragedSteps:
 
         buffer = bucket.buffer()
         buffer.mul_(1.0 / self._group.size())
-        future = dist.all_reduce(buffer, group=self._group, async_op=True).get_future()
+        work = dist.all_reduce(buffer, group=self._group, async_op=True)
+        assert work is not None  # this process is one of the group
+        future = work.get_future()
         before, self._waiting = self._waiting, [(future, bucket.parameters(), bucket.gradients())]
         self._take(before)
         if not self._ends:

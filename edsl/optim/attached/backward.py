@@ -100,7 +100,8 @@ class BackwardSteps:
             check_agreement(optimizer.pipeline, optimizer.param_groups, optimizer.state_dtype)
         optimizer.engine.begin_singly(optimizer.param_groups, optimizer.state)
         self._looks = is_due(self._taken + 1) and not self._warned and in_half_precision(optimizer.param_groups)
-        self._begun = optimizer._opt_called = True  # the second is for torch's schedulers, which ask for a step() first
+        setattr(optimizer, "_opt_called", True)  # noqa: B010 - torch's schedulers ask it for a step() before theirs
+        self._begun = True
 
     def _begin_again(self, parameter: Any) -> None:
         """End the step before, where a loop doesn't say so itself; refuse to where it does."""

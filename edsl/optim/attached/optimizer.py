@@ -13,7 +13,6 @@ from edsl.optim.attached.averaging import check_wrappers, step_behind_averaging
 from edsl.optim.attached.backward import BackwardSteps
 from edsl.optim.optimizer import PipelineOptimizer
 
-
 _KEPT_BY = "_edsl_attached"  # a parameter's attribute: the steps that it keeps alive
 
 
@@ -119,15 +118,15 @@ class AttachedOptimizer(PipelineOptimizer):
 
     @property
     def _step_supports_amp_scaling(self) -> bool:
-        """Asked by torch's GradScaler: a step that was taken can't be unscaled, so let it say its scale and be refused."""
+        """Asked by torch's GradScaler: a step can't be unscaled behind it, so let it say its scale and be refused."""
         return self._attached is not None or super()._step_supports_amp_scaling
 
     def _check_unscaled(self) -> None:
         told = [self.__dict__.pop(name, None) for name in ("grad_scale", "found_inf")]
         if told != [None, None]:
             raise EdslError(
-                "attach: a GradScaler unscales gradients after backward(), which has stepped on the scaled ones by then: "
-                "use bfloat16 autocast, which needs no scaler, or edsl.compile"
+                "attach: a GradScaler unscales gradients after backward(), which has stepped on the scaled ones: use "
+                " bfloat16 autocast, which needs no scaler, or edsl.compile"
             )
 
     def zero_grad(self, set_to_none: bool = True) -> None:
