@@ -36,8 +36,9 @@ PAGE = """\
 
 Written by `python docs/benchmarks/bytes.py` on {day}: {params}, {elements:,} parameters, one thread. *State* is all
 that an optimizer keeps between steps, with compensations and low halves of weights, but not the weights: bytes a
-parameter, measured. *Time* is the median of {rounds} ratios of a step by one of torch's fused AdamW on float32 weights in the same
-round, *beside* the same by a step of the optimizer named there. *Held* is the mean over 4,096 weights of 1 after 100
+parameter, measured. *Time* is the median of {rounds} ratios of a step by one of torch's fused AdamW on float32 weights
+in the same round; *beside* that by a step of the same spec with float32 state, or in bfloat16 with nearest weights.
+*Held* is the mean over 4,096 weights of 1 after 100
 steps of 10⁻⁴ along a gradient of 1, in the dtype of the column *weights*: .990 where no update is lost.
 
 | machine | |
