@@ -106,7 +106,7 @@ def built(entry: Entry, named: Sequence[tuple[str, Tensor]], lr: float, decay: f
     """The optimizer of an entry."""
     tensors = [tensor for _, tensor in named]
     if entry.package == "edsl":
-        own = {} if entry.spec == "alto" else {"weight_decay": decay}
+        own: dict[str, Any] = {} if entry.spec == "alto" else {"weight_decay": decay}
         return edsl.compile(f"{entry.spec}(lr={lr})", list(named), **entry.options, **own)
     if entry.package == "torch":
         return torch.optim.AdamW(tensors, lr=lr, weight_decay=decay, fused=True)
