@@ -3,7 +3,8 @@
     python docs/benchmarks/precision.py [--tasks digits,bytes] [--model large] [--steps 300] [--seeds 10] [--threads 2]
 
 Each finished training is a line of precision.jsonl beside this file (or in --kept): a run that is cut off goes on where
-it was. What this version of edsl can't do yet is named on the page.
+it was. What this version of edsl can't do yet is named on the page. A training of digits takes 1 s of a core; of bytes a
+step takes 3.2 s of a core with the large model (10M parameters), .5 s with the small one (1M).
 """
 
 from __future__ import annotations
@@ -125,6 +126,7 @@ class Sizes:
     model: str
     steps: int
     seeds: int
+    forms: tuple[str, ...] = ("",)  # those are trained that have one of these in their names, and float32
 
     def of(self, task: str) -> tuple[str | None, int]:
         """A task's model and steps."""
@@ -136,7 +138,8 @@ class Sizes:
             for seed in range(self.seeds):
                 for spec in SPECS[task]:
                     for form in FORMS:
-                        yield task, spec, form, seed
+                        if form is REFERENCE or any(part in form.name for part in self.forms):
+                            yield task, spec, form, seed
 
 
 def key_of(sizes: Sizes, task: str, spec: str, form: Form, seed: int) -> str:
@@ -218,6 +221,7 @@ def main(words: Sequence[str] | None = None) -> None:
     options.add_argument("--model", default="large", help="of bytes: tiny, small, large (10M parameters)")
     options.add_argument("--steps", type=int, default=300, help="of bytes")
     options.add_argument("--seeds", type=int, default=10)
+    options.add_argument("--forms", default="", help="parts of names, such as placebo,int8: what else than float32")
     options.add_argument("--threads", type=int, default=2)
     options.add_argument("--minutes", type=float, default=math.inf, help="when no further training begins")
     options.add_argument("--kept", type=Path, default=HERE / "precision.jsonl", help="file of finished trainings")
@@ -227,7 +231,7 @@ def main(words: Sequence[str] | None = None) -> None:
     if not set(tasks) <= set(SPECS) or min(asked.steps, asked.seeds, asked.threads) < 1:
         options.error("--tasks takes digits and bytes; --steps, --seeds and --threads must be at least 1")
     torch.set_num_threads(asked.threads)
-    sizes = Sizes(tasks, asked.model, asked.steps, asked.seeds)
+    sizes = Sizes(tasks, asked.model, asked.steps, asked.seeds, tuple(asked.forms.split(",")))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that updates round away is what this is about
         done, refused = run(sizes, asked.kept, 60 * asked.minutes)

@@ -96,6 +96,7 @@ class LoneReplay:
         self._gradient = item.raw.data_ptr()
         self._last_byte = item.count * item.raw.element_size() - 1
         self._batch = item.kernels[0][2].batch(0)
+        self._batch.place = (0, item.name)
         self._batch.add(item, ())
         self._counts = item.counts  # no kernel does
 
