@@ -3,8 +3,8 @@
     python docs/benchmarks/precision.py [--tasks digits,bytes] [--model large] [--steps 300] [--seeds 10] [--threads 2]
 
 Each finished training is a line of precision.jsonl beside this file (or in --kept): a run that is cut off goes on where
-it was. What this version of edsl can't do yet is named on the page. A training of digits takes 1 s of a core; of bytes a
-step takes 3.2 s of a core with the large model (10M parameters), .5 s with the small one (1M).
+it was. What this version of edsl can't do yet is named on the page. A training of digits takes 1 s of a core; a step of
+bytes takes 3.2 s of a core with the large model (10M parameters), .5 s with the small one (1M).
 """
 
 from __future__ import annotations
