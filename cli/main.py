@@ -48,6 +48,8 @@ def plan_command(
     bandwidth: Annotated[
         float | None, typer.Option(metavar="GB/s", help="Memory bandwidth, for a lower bound on step time.")
     ] = None,
+    attach: Annotated[bool, typer.Option("--attach", help="Steps inside backward(), which frees gradients.")] = False,
+    offload: Annotated[bool, typer.Option("--offload", help="State in the CPU's memory, for a GPU.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON, with the parameter names on each route.")
     ] = False,
@@ -61,7 +63,7 @@ def plan_command(
     """
     from edsl.cli.plan import plan
 
-    plan(specs, params, dtype, state_dtype, bandwidth, as_json)
+    plan(specs, params, dtype, state_dtype, bandwidth, as_json, attach, offload)
 
 
 def warm_command(

@@ -16,10 +16,18 @@ if TYPE_CHECKING:
 
 
 def plan(
-    specs: list[str], params: str, dtype: str, state_dtype: str | None, bandwidth: float | None, as_json: bool
+    specs: list[str],
+    params: str,
+    dtype: str,
+    state_dtype: str | None,
+    bandwidth: float | None,
+    as_json: bool,
+    attach: bool = False,
+    offload: bool = False,
 ) -> None:
     """Print a table of all specs, then each one's stages."""
     from edsl.costs.memory import memory
+    from edsl.costs.placement import placement
     from edsl.lab.benchmarks.parameter_sets import parameter_set
 
     if bandwidth is not None and not (math.isfinite(bandwidth) and bandwidth > 0):
@@ -27,6 +35,10 @@ def plan(
     shapes = parameter_set(params)
     made = [(line_of(spec), memory(spec, shapes, dtype, state_dtype)) for spec in specs]
     found = [{"given": given, **_described(one, bandwidth)} for given, one in made]
+    if attach or offload:
+        for plan, spec, (_, one) in zip(found, specs, made):
+            plan["placement"] = {"attach": attach, "offload": offload}
+            plan["placement"] |= asdict(placement(one, spec, shapes, attach, offload))
     if as_json:
         print_json({"params": params, "bandwidth": bandwidth, "plans": found})
     else:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edsl.language.rules.direction import direction
     from edsl.language.rules.texts import load_rules
     from edsl.language.spec import parse
+    from edsl.optim.attached.attach import attach
     from edsl.optim.classes import (
         ALTO,
         ESGD,
@@ -52,6 +53,7 @@ _PLACES = {
     "PipelineOptimizer": "edsl.optim.optimizer:PipelineOptimizer",
     "Rows": "edsl.lab.data.rows:Rows",
     "Task": "edsl.lab.tasks.task:Task",
+    "attach": "edsl.optim.attached.attach:attach",
     "compare": "edsl.lab.compare:compare",
     "compile": "edsl.optim.compile:compile",
     "convert": "edsl.optim.conversion.convert:convert",
@@ -89,6 +91,7 @@ __all__ = [
     "PipelineOptimizer",
     "Rows",
     "Task",
+    "attach",
     "compare",
     "compile",
     "convert",

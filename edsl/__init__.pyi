@@ -29,6 +29,7 @@ from edsl.language.rules.texts import load_rules as load_rules
 from edsl.language.spec import parse as parse
 from edsl.language.stage import Stage as _Stage
 from edsl.optim import classes as _classes
+from edsl.optim.attached.attach import attach as attach
 from edsl.optim.compile import compile as compile
 from edsl.optim.conversion.convert import convert as convert
 from edsl.optim.evaluation import evaluation_weights as evaluation_weights
@@ -78,6 +79,7 @@ __all__ = [
     "PipelineOptimizer",
     "Rows",
     "Task",
+    "attach",
     "compare",
     "compile",
     "convert",

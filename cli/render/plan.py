@@ -75,9 +75,24 @@ def _plan(page: Page, plan: dict[str, Any]) -> None:
     for one in plan["temporaries"] or ():
         on_cpu = "" if one["on_cpu"] == one["bytes"] else f", on a CPU {_bytes(one['on_cpu'])}"
         page.print(f"a step allocates at most {_bytes(one['bytes'])}{on_cpu}: {escape(one['what'])}", soft_wrap=True)
+    if "placement" in plan:
+        _placement(page, plan)
     if any(stage["buffers"] is None for route in plan["routes"] for stage in route["stages"]):
         page.print("its state belongs to the other package and is known only after its first step", soft_wrap=True)
     page.print()
+
+
+def _placement(page: Page, plan: dict[str, Any]) -> None:
+    """What lies where."""
+    found = plan["placement"]
+    if found["attach"]:
+        at_once, whole = _bytes(found["gradients"]), _bytes(plan["gradient_bytes"])
+        page.print(f"attached: gradients of at least {at_once} at once (the largest tensor's) instead of {whole}")
+    if found["offload"]:
+        host, device, bus = (_bytes(found[name]) for name in ("state_on_host", "state_on_device", "bus"))
+        page.print(
+            f"offloaded: {host} of state in the CPU's memory, at most {device} on the GPU; {bus} a step to and fro"
+        )
 
 
 def _kept(stage: dict[str, Any]) -> Iterator[tuple[str, str, int | None, float | None]]:

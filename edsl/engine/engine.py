@@ -28,6 +28,7 @@ from edsl.engine.parameter_steps import MemoryInUse, ParameterSteps
 from edsl.engine.paths import StepPath, paths_of
 from edsl.engine.plans import GroupPlans
 from edsl.engine.replay import Replay, can_replay
+from edsl.engine.singly import Singly
 from edsl.engine.stacks import step_stacks, step_whole
 from edsl.engine.torch_steps import TorchSteps
 from edsl.engine.totals import Totals, answer
@@ -68,6 +69,7 @@ class Engine:
         self._memory = MemoryInUse()
         self._before: list[ParameterStep] = []  # the items of the last general step
         self._replay: Replay | None = None
+        self._singly = Singly(self._plans)
 
     @property
     def kinds(self) -> Mapping[str, Sequence[str]]:
@@ -97,7 +99,12 @@ class Engine:
         """Read the groups anew, as after loading a checkpoint; what is compiled stays."""
         self._plans.forget()
         self._parameters.forget()
+        self._singly.forget()
         self._replay = None
+
+    def settle(self, groups: Groups, states: Any) -> None:
+        """Bring names in line with the groups, and wait until all state is whole where it is kept, as it is here."""
+        self.names.follow(groups)
 
     def plan(self, index: int, group: dict[str, Any], spared: Any) -> GroupPlan:
         """The plan of a group for its parameters that are, or are not, spared decay: see `GroupPlans.plan`."""
@@ -114,12 +121,9 @@ class Engine:
 
     def step(self, groups: Groups, states: Any, slots: list[ParameterSlot]) -> list[ParameterStep]:
         """One step of every parameter with a gradient; the items hold u if nothing updates θ."""
-        items = list(self._parameters.begin(groups, states, slots))
+        items = self._take(groups, states, slots, are_all=True)
         if not items:
             return []
-        self._memory.follow(self._parameters.active)
-        self._run_segments(items, self.torch_steps.step)
-        self._finish(self._parameters.active)
         shares_memory = bool(self._memory.map.shared)
         may_repeat = not self.pipeline.nonfinite_policy and not shares_memory
         if may_repeat and self._plans.estimator(groups).passes_grad and can_replay(items, self._before):
@@ -127,6 +131,45 @@ class Engine:
         self._before = items
         self._plans.show_next(groups, items)
         return items
+
+    def _take(self, groups: Groups, states: Any, slots: list[ParameterSlot], are_all: bool) -> list[ParameterStep]:
+        """Take the parameters of slots through their pipelines, all of them there are or a part."""
+        items = list(self._parameters.begin(groups, states, slots, are_all))
+        if items:
+            self._memory.follow(self._parameters.active)
+            self._run_segments(items, self.torch_steps.step)
+            self._finish(self._parameters.active)
+        return items
+
+    def begin_singly(self, groups: Groups, states: Any) -> None:
+        """Begin a step in which one parameter after another steps by `step_one`, until `end_singly`."""
+        check_no_fakes()
+        self._replay = None
+        self._singly.begin(groups, states)
+
+    def slot_of(self, groups: Groups, states: Any, parameter: Any) -> ParameterSlot | None:
+        """A parameter with its gradient before `step_one`; None where it is in no group, or has no gradient."""
+        return self._singly.slot(groups, states, parameter)
+
+    def step_one(self, groups: Groups, states: Any, parameter: Any) -> bool:
+        """Step a parameter on the gradient that it has; False where it is in no group, or has none.
+
+        The pipeline must ask nothing of all parameters.
+        """
+        if self._singly.repeat(groups, states, parameter):
+            return True
+        slot = self.slot_of(groups, states, parameter)
+        if slot is None:
+            return False
+        self._take(groups, states, [slot], are_all=False)
+        for item in self._parameters.active:
+            self._singly.note(item)
+        return True
+
+    def end_singly(self, groups: Groups) -> None:
+        """End the step: the groups show the scheduled values of the next."""
+        if self._singly.stepped:
+            self._plans.show_next(groups, self._singly.stepped)
 
     def _finish(self, items: list[ParameterStep]) -> None:
         """Tell autograd that θ has moved, and count the step where no kernel did."""
@@ -182,7 +225,7 @@ class Engine:
         look: Callable[[SegmentWork], None],
     ) -> None:
         """Let `look` see chosen items before each segment of the next step, which isn't taken."""
-        items = [item for item in self._parameters.begin(groups, states, slots) if chosen(item)]
+        items = [item for item in self._parameters.begin(groups, states, slots, are_all=False) if chosen(item)]
         self._run_segments(items, lambda works: [look(work) for work in works], natively=False)
 
     def _run_segments(

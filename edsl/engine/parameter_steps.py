@@ -51,14 +51,18 @@ class ParameterSteps:
         groups: list[dict[str, Any]],
         states: Any,
         slots: list[ParameterSlot],
+        are_all: bool = True,
     ) -> Iterator[ParameterStep]:
         """Those with a gradient, before a step, in order; of one that is several matrices its parts.
+
+        Args:
+            are_all: an item without a slot is forgotten.
 
         Raises:
             EdslError: for a parameter, a gradient or state that can't be stepped.
         """
         self.active = []
-        before, kept = self._kept, {}
+        before, kept = self._kept, {} if are_all else self._kept
         plans: dict[Choice, GroupPlan] = {}
         for slot in slots:
             place = id(slot.parameter)

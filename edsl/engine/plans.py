@@ -6,7 +6,7 @@ A plan follows its group: what a schedule has changed there is read into the pla
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from edsl.errors import EdslError, shown
 from edsl.groups.names import Names
@@ -23,6 +23,14 @@ from edsl.step.plan import GroupPlan
 from edsl.step.state_dtype import StateDtype
 
 Choice = tuple[int, Any]  # the number of a group, and which of its parameters: spared or not, or a Share
+
+
+class Place(NamedTuple):
+    """Where a parameter stands: the number of its group, its name, and whether it is spared, or its Share."""
+
+    group: int
+    name: str
+    spared: Any
 
 
 class GroupPlans:
@@ -138,18 +146,27 @@ class GroupPlans:
     def slots(self, groups: list[dict[str, Any]], states: Any) -> Iterator[ParameterSlot]:
         """All parameters that may step, for the estimator to fill in what it finds."""
         reads_grad = not self.pipeline.estimator.needs_closure
+        for parameter, place in self.places(groups):
+            if reads_grad or parameter.requires_grad:  # its closure may unfreeze one yet
+                yield self.slot(groups, states, parameter, place)
+
+    def places(self, groups: list[dict[str, Any]]) -> Iterator[tuple[Any, Place]]:
+        """Every parameter with the number of its group, its name, and whether it is spared."""
+        for index, (group, named) in enumerate(zip(groups, self.named(groups))):
+            for parameter, (name, spared) in zip(group["params"], named):
+                yield parameter, Place(index, name, spared)
+
+    def slot(self, groups: list[dict[str, Any]], states: Any, parameter: Any, place: Place) -> ParameterSlot:
+        """A parameter before its next step."""
+        group = groups[place.group]
+        taken = steps_taken(states.get(parameter), place.name)
 
         def memory(slot: ParameterSlot) -> Any:
-            return self._estimator_memory(groups[slot.group], states, slot)
+            return self._estimator_memory(group, states, slot)
 
-        for index, (group, named) in enumerate(zip(groups, self.named(groups))):
-            climbs = group.get("maximize", False)
-            for parameter, (name, spared) in zip(group["params"], named):
-                if reads_grad or parameter.requires_grad:  # its closure may unfreeze one yet
-                    taken = steps_taken(states.get(parameter), name)
-                    yield ParameterSlot(
-                        parameter, name, index, (taken or 0) + 1, taken is not None, memory, climbs, spared
-                    )
+        climbs = group.get("maximize", False)
+        known = taken is not None
+        return ParameterSlot(parameter, place.name, place.group, (taken or 0) + 1, known, memory, climbs, place.spared)
 
     def _estimator_memory(self, group: dict[str, Any], states: Any, slot: ParameterSlot) -> Any:
         plan, parameter = self.plan(slot.group, group, slot.spared), slot.parameter

@@ -127,10 +127,10 @@ class Replay:
 
 def can_replay(items: Sequence[ParameterStep], before: Sequence[ParameterStep]) -> bool:
     """Whether a step of these items is worth keeping: they stepped before, each by one kernel on its gradient."""
-    return len(items) == len(before) and all(map(is_, items, before)) and all(map(_is_replayable, items))
+    return len(items) == len(before) and all(map(is_, items, before)) and all(map(is_replayable, items))
 
 
-def _is_replayable(item: ParameterStep) -> bool:
+def is_replayable(item: ParameterStep) -> bool:
     """Whether one kernel took it all the way in this step, on its gradient as that lies."""
     _, _, kernel = item.kernels.get(0, (None, None, None))
     segment = item.plan.segments[0]

@@ -158,7 +158,7 @@ class CudaLaunchTable(LaunchTable):
         numbers = self._call.uploaded(torch.tensor(self._numbers, dtype=torch.float64, device="cpu"))
         for place, value in self._late:
             numbers[place].copy_(value, non_blocking=True)
-        self._call(self.table, self.number, numbers)
+        self._call(self.table, self.place, numbers)
 
     def _leading(self, item: ParameterStep, live: int) -> tuple[int, ...]:
         first = self._blocks

@@ -93,12 +93,17 @@ class Kernel(ABC):
 
 
 class LaunchTable(ABC):
-    """Layers that one call steps: a table with one row each, of leading entries and of where its tensors lie."""
+    """Layers that one call steps: a table with one row each, of leading entries and of where its tensors lie.
+
+    Attributes:
+        place: by which a later table of the same layers is known.
+    """
 
     leading: ClassVar[Sequence[str]]  # the names of the entries before the addresses
 
     def __init__(self, kernel: Kernel, number: int) -> None:
         self.number = number
+        self.place: Any = number
         self._kernel = kernel
         self._held: list[Any] = []  # what must outlive the call
         self._shared: dict[tuple[GroupPlan, int], int] = {}

@@ -11,6 +11,7 @@ from torch import Tensor
 from edsl.errors import EdslError
 from edsl.language.spec import as_pipeline
 from edsl.optim.optimizer import PipelineOptimizer, check_mode
+from edsl.step.checks import check_offload
 
 
 def compile(
@@ -22,6 +23,7 @@ def compile(
     maximize: bool = False,
     state_dtype: Any = None,
     total_steps: int | None = None,
+    offload: bool = False,
     **hyperparameters: Any,
 ) -> torch.optim.Optimizer:
     """The torch optimizer that a spec describes; see PipelineOptimizer for the arguments.
@@ -43,13 +45,17 @@ def compile(
     base = as_pipeline(spec)
     if not base.update.moves_weights:
         options: dict[str, Any] = {"maximize": maximize, "state_dtype": state_dtype, "total_steps": total_steps}
-        return PipelineOptimizer(params, spec, mode=mode, exclude=exclude, **options, **hyperparameters)
+        return PipelineOptimizer(
+            params, spec, mode=mode, exclude=exclude, offload=offload, **options, **hyperparameters
+        )
     pipeline = base.override(**hyperparameters)
     update = pipeline.update
     assert isinstance(update, Foreign)  # overriding keeps the stages
     alone = len(pipeline.stages) == 2 and not pipeline.estimator.needs_closure and pipeline.estimator.calls == 1
     if state_dtype is not None or (maximize and alone):
         raise EdslError(f"maximize and state_dtype apply to edsl's updates only; use {update.name}'s own arguments")
+    if offload:
+        check_offload(pipeline)
     if exclude:
         raise EdslError(f"exclude does not apply to {update.name}; use param groups instead")
     if alone:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from edsl.engine.engine import MODES, Engine
 from edsl.engine.monitoring.watching import Watched
+from edsl.engine.offload.engine import OffloadedEngine
 from edsl.engine.paths import StepPath
 from edsl.errors import EdslError, shown
 from edsl.groups.exclusion import excluded_names, names_in_module
@@ -38,6 +39,7 @@ from edsl.optim.param_groups import (
 )
 from edsl.optim.restore import around_loading, completed, in_order_of_names, restore_state
 from edsl.optim.steps import StepCall, Steps, check_unscaled
+from edsl.step.checks import check_offload
 from edsl.step.oracle import ParameterSlot
 from edsl.step.plan import buffer_names
 from edsl.step.rehearsal import rehearse
@@ -65,6 +67,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
             buffers, as {"lamb.m": "bfloat16"}; arithmetic stays in the parameters' dtype, or in float32.
             bfloat16 state is rounded stochastically.
         total_steps: T, the steps of the whole training, for schedules that need it.
+        offload: keep the state of parameters on a GPU in the CPU's memory; it comes and goes beside others' steps.
         hyperparameters: override those of the spec.
 
     Raises:
@@ -80,7 +83,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
     """
 
     mode = "compiled"
-    _evaluating = False
+    offload = _evaluating = False
 
     def __init__(
         self,
@@ -92,6 +95,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         maximize: bool = False,
         state_dtype: Any = None,
         total_steps: int | None = None,
+        offload: bool = False,
         **hyperparameters: Any,
     ) -> None:
         check_mode(mode)
@@ -113,9 +117,8 @@ class PipelineOptimizer(torch.optim.Optimizer):
         self.mode, self.pipeline = mode, pipeline
         self.total_steps = read_total(total_steps)
         self.state_dtype = read_state_dtype(state_dtype, buffer_names(pipeline))
-        self.engine = Engine(pipeline, mode, self.state_dtype, names)
-        self.engine.kinds = self.kinds or {}
-        self._steps = Steps(self.engine)
+        self.offload = read_offload(offload, pipeline)
+        self.engine, self._steps = _running(self, names)
         defaults = {**plain_numbers(self._hyperparameters(pipeline)), **options_of(pipeline, exclude, maximize)}
         self.tensors = {k: v for k, v in hyperparameters.items() if k in pipeline.keys and isinstance(v, Tensor)}
         self.watchers: list[Callable[[list[Watched]], None]] = []
@@ -211,6 +214,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
             self._evaluating = False
 
     def _in_evaluation(self) -> AbstractContextManager[None]:
+        self.engine.settle(self.param_groups, self.state)
         return in_place_of_trained(evaluated(self.pipeline, self.param_groups, self.state))
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -275,24 +279,40 @@ class PipelineOptimizer(torch.optim.Optimizer):
         for group in self.param_groups:
             group.update({KEY: self.defaults[KEY]} if KEY in self.defaults else {})
         self.engine.forget_plans()
+        self.engine.settle(self.param_groups, self.state)
 
     def state_dict(self) -> dict[str, Any]:
         """Hyper-parameters, names and state, as torch's optimizers give them; see `load_state_dict`."""
-        self.engine.names.follow(self.param_groups)  # which may have been edited since the last step
+        self.engine.settle(self.param_groups, self.state)  # which may have been edited since the last step
         return super().state_dict()
 
     def __getstate__(self) -> dict[str, Any]:
-        self.engine.names.follow(self.param_groups)
-        own = ("mode", "pipeline", "kinds", "state_dtype", "tensors", "total_steps", "layers")
+        self.engine.settle(self.param_groups, self.state)
+        own = ("mode", "pipeline", "kinds", "state_dtype", "tensors", "total_steps", "layers", "offload")
         return {**super().__getstate__(), **{key: getattr(self, key) for key in own}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if "engine" not in self.__dict__:  # unpickled or copied, not loaded
-            self.engine = Engine(self.pipeline, self.mode, self.state_dtype)
-            self.engine.kinds = self.kinds or {}
-            self._steps = Steps(self.engine)
+            self.engine, self._steps = _running(self)
             self.watchers = []
+
+
+def _running(optimizer: PipelineOptimizer, names: Names | None = None) -> tuple[Engine, Steps]:
+    """What runs an optimizer's pipeline, and what takes its steps."""
+    kind = OffloadedEngine if optimizer.offload else Engine
+    engine = kind(optimizer.pipeline, optimizer.mode, optimizer.state_dtype, names)
+    engine.kinds = optimizer.kinds or {}
+    return engine, Steps(engine)
+
+
+def read_offload(offload: Any, pipeline: Pipeline) -> bool:
+    """Whether state is kept in the CPU's memory; raises EdslError for anything but a bool, or where that can't be."""
+    if not isinstance(offload, bool):
+        raise EdslError(f"offload must be True or False, got {shown(offload)}")
+    if offload:
+        check_offload(pipeline)
+    return offload
 
 
 def check_mode(mode: Any) -> None:

@@ -38,6 +38,26 @@ def test_plan_as_json_names_every_buffer_and_the_tensors_of_each_route(tmp_path)
     assert muon["buffers"] == [{"name": "m", "dtype": "float32", "bytes": 48, "bytes_per_parameter": 4.0}]
 
 
+def test_plan_says_where_gradients_and_state_lie():
+    words = ["plan", "eadamw", "--params", "gpt2", "--attach", "--offload", "--json"]
+    code, out, _ = run(*words)
+    found = json.loads(out)["plans"][0]
+    assert code == 0
+    largest, all_of_them = 50257 * 768, found["parameters"]
+    assert found["placement"] == {
+        "attach": True,
+        "offload": True,
+        "gradients": 4 * largest,
+        "state_on_device": found["placement"]["state_on_device"],
+        "state_on_host": 12 * all_of_them,
+        "bus": 24 * all_of_them,
+    }
+    assert 12 * largest < found["placement"]["state_on_device"] < 12 * all_of_them
+    _, said, _ = run(*words[:-1], env=WIDE)
+    assert "attached: gradients of at least 154 MB at once" in said
+    assert "offloaded: 1.49 GB of state in the CPU's memory" in said
+
+
 BAD = [
     (("plan",), "Missing argument 'SPEC'"),
     (("plan", "alto", "--params", "gpt9"), "unknown parameter set 'gpt9'"),
@@ -48,6 +68,8 @@ BAD = [
     (("plan", "alto", "--state-dtype", ""), "state_dtype must be float32"),
     (("plan", "alto", "--bandwidth", "0"), "--bandwidth must be a number of GB/s > 0, got 0"),
     (("plan", "alto", "--bandwidth", "nan"), "--bandwidth must be a number of GB/s > 0, got nan"),
+    (("plan", "grad | clip(norm=1) | alto", "--attach"), "attach: clip(norm=1) needs the norm over all parameters"),
+    (("plan", "prodigy", "--offload"), "offload: prodigy asks for a total over all parameters"),
     (("warm",), "Missing argument 'SPEC'"),
     (("warm", "muon"), "muon takes matrices"),
     (("warm", "alto", "--device", "toaster"), "device 'toaster' can't be used"),

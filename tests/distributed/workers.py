@@ -410,3 +410,68 @@ def resumed(rank, folder, specs, full=False):
         set_state_dict(model, optimizer, model_state_dict=weights_then, optim_state_dict=state, options=options)
         found[spec] = train(model, optimizer, rank, dist.get_world_size(), 4)
     return found
+
+
+def attached(rank, spec, how, steps=4):
+    """Training attached and not: whether both end with the same bits on every process, and no gradient is left."""
+    ends = []
+    for make in (edsl.attach, edsl.compile):
+        if how == "fsdp":
+            model = sharded_model()
+        else:
+            model = nn.parallel.DistributedDataParallel(
+                network(), bucket_cap_mb=1e-4, gradient_as_bucket_view=how == "views"
+            )
+        optimizer = make(spec, model, mode="eager")
+        trained = train(model, optimizer, rank, dist.get_world_size(), steps)
+        left = [p for p in model.parameters() if p.grad is not None]
+        if make is edsl.attach:
+            assert not left
+            optimizer.detach()
+        trained = train(model, optimizer, rank, dist.get_world_size(), steps)
+        ends.append(trained)
+    found = [None] * dist.get_world_size()
+    dist.all_gather_object(found, all(map(torch.equal, *ends)))
+    return found
+
+
+def accumulated(rank, spec):
+    """The same where gradients are added up without communication, under no_sync()."""
+    ends = []
+    for make in (edsl.attach, edsl.compile):
+        model = nn.parallel.DistributedDataParallel(network())
+        optimizer = make(spec, model, mode="eager")
+        for first, second in zip(batches(6)[::2], batches(6)[1::2]):
+            optimizer.zero_grad()
+            with model.no_sync():
+                model(first.chunk(2)[rank]).square().mean().backward()
+            model(second.chunk(2)[rank]).square().mean().backward()
+            optimizer.step()
+        ends.append(weights(model))
+    return all(map(torch.equal, *ends))
+
+
+def unattachable(rank, how):
+    """What attaching says where gradients come together otherwise."""
+    from torch.distributed.fsdp import FullyShardedDataParallel
+
+    wrap = nn.parallel.DistributedDataParallel
+    try:
+        if how == "unused":
+            edsl.attach("sgd", wrap(network(), find_unused_parameters=True))
+        elif how == "hooked":
+            model = wrap(network())
+            model.register_comm_hook(None, lambda _, bucket: torch.futures.Future().set_result(bucket.buffer()))
+            edsl.attach("sgd", model)
+        elif how == "inner":
+            model = wrap(network())
+            edsl.attach("sgd", model.module, mode="eager")
+            model(batches(1)[0]).square().mean().backward()
+        elif how == "flat":
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # FSDP1 is deprecated
+                model = FullyShardedDataParallel(network(), use_orig_params=True, device_id=torch.device("cpu"))
+            edsl.attach("sgd", model)
+    except edsl.EdslError as error:
+        return str(error)
+    return ""

@@ -112,6 +112,8 @@ def check(run: Run, spec: str, dtype: str) -> Row:
         recompiled: after the second step, while lr changes in each.
         scaled: with GradScaler the same bits as without, and nothing moved by a step that overflowed; None in half
             precision, whose gradients it refuses to unscale, and for closures.
+        offloaded, attached: the same bits with state in the CPU's memory, and stepped one parameter at a time; None
+            without a GPU and where a pipeline refuses it, and for matrices that would no longer step in a stack.
     """
     pipeline = edsl.parse(spec)
     steps = 6 if run.quick else STEPS
@@ -149,8 +151,13 @@ def check(run: Run, spec: str, dtype: str) -> Row:
         "reasons": list(walked.optimizer.engine.cuda.reasons),
         "fallbacks": list(walked.optimizer.fallbacks),
         "scaled": _scaled(run, problem, build) if dtype == "float32" and _is_plain(pipeline) else None,
+        "offloaded": _same_with(run, problem, ours, lambda params: edsl.compile(spec, params, offload=True)),
+        "attached": None
+        if _takes_matrices(spec)
+        else _same_with(run, problem, ours, lambda params: edsl.attach(spec, params)),
     }
-    right = row["error"] <= bound and row["repeats"] and row["resumes"] and row["moves"] and row["scaled"] is not False
+    right = row["error"] <= bound and row["repeats"] and row["resumes"] and row["moves"]
+    right = right and all(row[name] is not False for name in ("scaled", "offloaded", "attached"))
     compiled = row["kernels"] > 0 or not row["expects_kernels"]
     return {**row, "ok": bool(right and compiled and row["recompiled"] == 0 and not row["fallbacks"])}
 
@@ -304,6 +311,17 @@ def _scaled(run: Run, problem: Problem, build: Callable[[Any], Any]) -> bool:
     return same(*ends)
 
 
+def _same_with(run: Run, problem: Problem, ours: Sequence[Tensor], build: Callable[[Any], Any]) -> bool | None:
+    """Whether another way of stepping gives the same bits on a GPU; None where there is none, or it is refused."""
+    if not run.on_gpu:
+        return None
+    try:
+        build([(name, Parameter(value.to(run.device, problem.dtype))) for name, value in problem.values.items()])
+    except edsl.EdslError:
+        return None
+    return same(ours, problem.walk(run.device, build))
+
+
 @contextlib.contextmanager
 def _stream(run: Run) -> Iterator[None]:
     """A stream beside the default one."""
@@ -341,7 +359,8 @@ def summary(rows: Sequence[Row]) -> str:
 
 
 def _what_is_wrong(row: Row) -> str:
-    said = [f"{name}: no" for name in ("repeats", "resumes", "moves", "scaled") if row[name] is False]
+    kept = ("repeats", "resumes", "moves", "scaled", "offloaded", "attached")
+    said = [f"{name}: no" for name in kept if row.get(name) is False]
     error = float("inf") if row["error"] is None else row["error"]  # as JSON has what is not finite
     if not error <= row["bound"]:
         said.append(f"error {error:.2g} over {row['bound']:.2g}")

@@ -1,0 +1,271 @@
+"""Measures bytes of state, time and stalled updates of optimizers that save memory, and writes bytes.md.
+
+    python docs/benchmarks/bytes.py [--params gpt2] [--rounds 12] [--only TEXT] [--out FOLDER]
+
+Each optimizer has a process of its own, in which it steps in turn with torch's fused AdamW in float32, and with what
+it is to be compared with. One that can't be built or doesn't end in time is named below the table, with the reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+from write import described, installed, markdown  # the same folder's
+
+import edsl
+from edsl.lab.benchmarks.parameter_sets import parameter_set
+from edsl.optim.optimizer import PipelineOptimizer
+from edsl.optim.state import state_bytes
+
+PAGE = """\
+# Bytes of state
+
+Written by `python docs/benchmarks/bytes.py` on {day}: {params}, {elements:,} parameters, one thread. *State* is all
+that an optimizer keeps between steps, with compensations and low halves of weights, but not the weights: bytes a
+parameter, measured. *Time* is the median of {rounds} ratios of a step by one of torch's fused AdamW on float32 weights
+in the same round; *beside* that by a step of the same spec with float32 state, or in bfloat16 with nearest weights.
+*Held* is the mean over 4,096 weights of 1 after 100
+steps of 10⁻⁴ along a gradient of 1, in the dtype of the column *weights*: .990 where no update is lost.
+
+| machine | |
+|---|---|
+{machine}
+
+{table}
+
+{absent}
+"""
+PACKAGES = ("torch", "torchao", "bitsandbytes", "heavyball", "torch-optimi")
+MOST_SECONDS = 600.0  # of one optimizer's process
+STALL = (100, 1e-4, (64, 64))  # steps, their length, weights
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An optimizer of the table.
+
+    Attributes:
+        package: "edsl", or another's name.
+        spec: of edsl, or a class of the package.
+        dtype: of the weights.
+        options: how it is built beside lr.
+        beside: the number of the entry that its time is divided by, too.
+    """
+
+    package: str
+    spec: str
+    dtype: str = "float32"
+    options: dict[str, Any] = field(default_factory=dict)
+    beside: int | None = None
+
+    @property
+    def name(self) -> str:
+        said = ", ".join(f"{key}={value!r}" for key, value in self.options.items())
+        return f"{self.package} {self.spec}" + (f" ({said})" if said else "")
+
+
+def entries() -> list[Entry]:
+    """All optimizers, each behind what it is compared with."""
+    found: list[Entry] = []
+    for spec in ("adamw", "eadamw", "alto"):
+        first = len(found)
+        found.append(Entry("edsl", spec))
+        kept = ("bfloat16", "int8", "int4", "float8_e4m3fn")
+        found += [Entry("edsl", spec, options={"state_dtype": one}, beside=first) for one in kept]
+        nearest = len(found)
+        found.append(Entry("edsl", spec, "bfloat16", {"weights": "nearest"}))
+        forms = ("stochastic", "kahan", "split")
+        found += [Entry("edsl", spec, "bfloat16", {"weights": one}, nearest) for one in forms]
+        found.append(Entry("edsl", spec, "bfloat16", {"weights": "split", "state_dtype": "int8"}, nearest))
+    found += [Entry("torch", "AdamW"), Entry("torch", "AdamW", "bfloat16")]
+    found += [Entry("torchao", name) for name in ("AdamW8bit", "AdamW4bit", "AdamWFp8")]
+    found.append(Entry("torchao", "AdamW8bit", "bfloat16", {"bf16_stochastic_round": True}))
+    found += [Entry("bitsandbytes", "AdamW8bit"), Entry("bitsandbytes", "AdamW8bit", "bfloat16")]
+    found.append(Entry("heavyball", "AdamW"))
+    found.append(Entry("heavyball", "AdamW", options={"ecc": "bf16+8"}))
+    found.append(Entry("heavyball", "AdamW", "bfloat16", {"ecc": "bf16+8", "param_ecc": "bf16+8"}))
+    found.append(Entry("torch-optimi", "AdamW", "bfloat16", {"kahan_sum": True}))
+    return found
+
+
+def built(entry: Entry, named: Sequence[tuple[str, Tensor]], lr: float, decay: float = 0.01) -> Any:
+    """The optimizer of an entry."""
+    tensors = [tensor for _, tensor in named]
+    if entry.package == "edsl":
+        own: dict[str, Any] = {} if entry.spec == "alto" else {"weight_decay": decay}
+        return edsl.compile(f"{entry.spec}(lr={lr})", list(named), **entry.options, **own)
+    if entry.package == "torch":
+        return torch.optim.AdamW(tensors, lr=lr, weight_decay=decay, fused=True)
+    modules = {"torchao": "torchao.optim", "bitsandbytes": "bitsandbytes.optim", "torch-optimi": "optimi"}
+    module = __import__(modules.get(entry.package, entry.package), fromlist=[entry.spec])
+    return getattr(module, entry.spec)(tensors, lr=lr, weight_decay=decay, **entry.options)
+
+
+class Contender:
+    """An optimizer on parameters of its own."""
+
+    def __init__(self, entry: Entry, shapes: dict[str, Any]) -> None:
+        dtype = getattr(torch, entry.dtype)
+        generator = torch.Generator().manual_seed(0)
+        self.named = [
+            (name, torch.nn.Parameter(torch.randn(shape, generator=generator).mul_(0.02).to(dtype)))
+            for name, shape in shapes.items()
+        ]
+        self.gradients = [torch.randn(shape, generator=generator).mul_(0.01).to(dtype) for shape in shapes.values()]
+        self.optimizer = built(entry, self.named, lr=1e-3)
+
+    def step(self) -> float:
+        """Seconds of a step."""
+        for (_, parameter), gradient in zip(self.named, self.gradients):
+            parameter.grad = gradient
+        began = time.perf_counter()
+        self.optimizer.step()
+        return time.perf_counter() - began
+
+    @property
+    def bytes(self) -> float:
+        return state_bytes(self.optimizer) / sum(parameter.numel() for _, parameter in self.named)
+
+
+def measure(entry: Entry, beside: Entry | None, params: str, rounds: int) -> dict[str, Any]:
+    """One optimizer's state, ratios of time, and what it holds in the stall test."""
+    shapes = parameter_set(params)
+    found: dict[str, Any] = {"held": stalled(entry)}
+    runners = {"own": Contender(entry, shapes), "torch": Contender(Entry("torch", "AdamW"), shapes)}
+    if beside is not None:
+        runners["beside"] = Contender(beside, shapes)
+    took: dict[str, list[float]] = {name: [] for name in runners}
+    names = list(runners)
+    for number in range(rounds + 2):
+        first = number % len(names)
+        for name in (*names[first:], *names[:first]):
+            seconds = runners[name].step()
+            if number >= 2:
+                took[name].append(seconds)
+    found["bytes"] = runners["own"].bytes
+    for other in names[1:]:
+        found[other] = median(own / theirs for own, theirs in zip(took["own"], took[other]))
+    return found
+
+
+def stalled(entry: Entry) -> float:
+    """The mean of the weights that an optimizer holds after many short steps."""
+    steps, length, shape = STALL
+    weight = torch.nn.Parameter(torch.ones(shape, dtype=getattr(torch, entry.dtype)))
+    optimizer = built(entry, [("weight", weight)], lr=length, decay=0.0)
+    for _ in range(steps):
+        weight.grad = torch.ones_like(weight)
+        optimizer.step()
+    return float(held(entry, optimizer, weight).double().mean())
+
+
+def held(entry: Entry, optimizer: Any, weight: Tensor) -> Tensor:
+    """Weights with what is kept beside them, where it is known how they go together."""
+    value, state = weight.detach().float(), optimizer.state[weight]
+    if isinstance(optimizer, PipelineOptimizer) and "weights" in entry.options:
+        from edsl.numerics.weights.forms import form_of  # pyright: ignore[reportMissingImports]
+
+        form = form_of(entry.options["weights"], weight.dtype)
+        return form.join(weight.detach(), state.get(form.buffer))
+    if "kahan_comp" in state:
+        return value + state["kahan_comp"].float()
+    return value
+
+
+def main() -> None:
+    asked = _asked()
+    all_of_them = entries()
+    torch.set_num_threads(1)
+    if asked.entry is not None:
+        entry = all_of_them[asked.entry]
+        beside = None if entry.beside is None else all_of_them[entry.beside]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # another package's are about itself
+            print(json.dumps(measure(entry, beside, asked.params, asked.rounds)))
+        return
+    chosen = [place for place, entry in enumerate(all_of_them) if asked.only in entry.name]
+    results: dict[int, dict[str, Any]] = {}
+    for place in chosen:  # the page is whole at every moment
+        results[place] = _in_a_process(place, asked)
+        (asked.out / "bytes.md").write_text(page(all_of_them, results, asked.params, asked.rounds), encoding="utf-8")
+
+
+def _asked() -> argparse.Namespace:
+    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options.add_argument("--params", default="gpt2", help="a set of parameters, as of edsl bench")
+    options.add_argument("--rounds", type=int, default=12, help="steps of each that are timed")
+    options.add_argument("--only", default="", help="optimizers whose names have this in them")
+    options.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder of bytes.md")
+    options.add_argument("--entry", type=int, help=argparse.SUPPRESS)
+    asked = options.parse_args()
+    if asked.rounds < 1:
+        options.error(f"--rounds must be at least 1, got {asked.rounds}")
+    return asked
+
+
+def _in_a_process(place: int, asked: argparse.Namespace) -> dict[str, Any]:
+    """What one optimizer's process found, or why it found nothing."""
+    words = ["--entry", str(place), "--params", asked.params, "--rounds", str(asked.rounds)]
+    print(entries()[place].name, file=sys.stderr, flush=True)
+    try:
+        done = subprocess.run(
+            [sys.executable, __file__, *words], capture_output=True, text=True, timeout=MOST_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return {"failed": f"did not end within {MOST_SECONDS:g} s"}
+    if done.returncode == 0:
+        return json.loads(done.stdout.strip().splitlines()[-1])
+    lines = [line for line in done.stderr.strip().splitlines() if not line.startswith(" ")]
+    said = next((line for line in reversed(lines) if "Error" in line), lines[-1] if lines else "")
+    return {"failed": said[:200] or f"ended with code {done.returncode}"}
+
+
+def page(all_of_them: Sequence[Entry], results: dict[int, dict[str, Any]], params: str, rounds: int) -> str:
+    """The page of what was found."""
+    titles = ["optimizer", "weights", "state B/param", "time", "beside", "held"]
+    rows = [
+        [
+            f"`{all_of_them[place].name}`",
+            all_of_them[place].dtype,
+            f"{found['bytes']:.2f}",
+            f"{found['torch']:.2f}",
+            f"{found['beside']:.2f}" if "beside" in found else "–",
+            f"{found['held']:.4f}",
+        ]
+        for place, found in results.items()
+        if "failed" not in found
+    ]
+    failed = {place: found["failed"] for place, found in results.items() if "failed" in found}
+    absent = [f"- `{all_of_them[place].name}`, {all_of_them[place].dtype}: {why}" for place, why in failed.items()]
+    versions = {"edsl": edsl.__version__, **{name: installed(name) for name in PACKAGES}}
+    machine = "\n".join(f"| {name} | {value} |" for name, value in {**described(), **versions}.items())
+    return (
+        PAGE.format(
+            day=date.today(),
+            params=params,
+            elements=sum(map(math.prod, parameter_set(params).values())),
+            rounds=rounds,
+            machine=machine,
+            table=markdown(titles, rows, left=2),
+            absent="Not measured:\n\n" + "\n".join(absent) if absent else "",
+        ).rstrip()
+        + "\n"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Optimizers that step inside backward(). Imports what edsl.optim may."""
