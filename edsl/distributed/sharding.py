@@ -71,6 +71,15 @@ class Shards:
             local, self.mesh, self.placements, run_check=False, shape=torch.Size(self.shape), stride=self.stride
         )
 
+    def beside(self, local: Tensor, shape: tuple[int, ...]) -> Any:
+        """The DTensor of another shape with as many rows, of which `local` is this process's shard."""
+        from torch.distributed.tensor import DTensor
+
+        stride = (shape[1], 1)
+        return DTensor.from_local(
+            local, self.mesh, self.placements, run_check=False, shape=torch.Size(shape), stride=stride
+        )
+
     def zeros(self, shape: tuple[int, ...], dtype: torch.dtype) -> Any:
         """A DTensor of another shape, cut along its last dimension but one over the same processes."""
         from torch.distributed.tensor import zeros
@@ -130,6 +139,13 @@ class Copies:
     def divide(self, whole: Tensor) -> Sequence[Tensor]:
         """A copy for each process."""
         return [whole for _ in self._beside.pieces()]
+
+
+def cut_in_rows(tensor: Any) -> bool:
+    """Whether each process has whole rows of a DTensor, the indices of its first dimension."""
+    from torch.distributed.tensor import Shard
+
+    return all(placement.is_replicate() or placement == Shard(0) for placement in tensor.placements)
 
 
 def placed(buffer: Tensor, parameter: Tensor) -> Any:

@@ -215,6 +215,8 @@ class Engine:
                 if lot[:1] and lot[0].copied_from is not None:
                     for part in lot:
                         part.write_back()
+                    if natively and lot[0].copied_from.coded:
+                        lot[0].copied_from.encode(lot[0].plan.segments[number])
 
     def _run_kernels(self, items: list[ParameterStep], number: int, totals: Totals) -> list[ParameterStep]:
         """Take items through a segment where kernels can; the others are left."""

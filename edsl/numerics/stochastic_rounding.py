@@ -69,6 +69,17 @@ def key_of(name: str, k: int) -> int:
     return (zlib.crc32(name.encode()) + k * STEP) & WORD
 
 
+def noise_like(x: Tensor, key: Tensor, place: int) -> Tensor:
+    """16 random bits for each element, as int32; its arguments are those of `rounded`."""
+    own = x.shape[key.dim() :]
+    i = torch.arange(own.numel(), device=x.device).view(own)
+    key = key.view(*key.shape, *(1 for _ in own))
+    h = ((i * SPREAD) & WORD) ^ ((key + place * PLACE) & WORD)
+    for _ in range(2):
+        h = ((h ^ (h >> 16)) * MIX) & WORD
+    return ((h ^ (h >> 16)) & 0xFFFF).to(torch.int32)
+
+
 def rounded(x: Tensor, key: Tensor, place: int) -> Tensor:
     """x in bfloat16, rounded up or down at random, right on average.
 
@@ -76,13 +87,7 @@ def rounded(x: Tensor, key: Tensor, place: int) -> Tensor:
         key: from `key_of`, as a scalar tensor, so that it never recompiles; of a stack, one for each of its tensors.
         place: the number of the buffer.
     """
-    own = x.shape[key.dim() :]
-    i = torch.arange(own.numel(), device=x.device).view(own)
-    key = key.view(*key.shape, *(1 for _ in own))
-    h = ((i * SPREAD) & WORD) ^ ((key + place * PLACE) & WORD)
-    for _ in range(2):
-        h = ((h ^ (h >> 16)) * MIX) & WORD
-    noise = ((h ^ (h >> 16)) & 0xFFFF).to(torch.int32)
+    noise = noise_like(x, key, place)
     single = x.to(torch.float32)
     bits = (single.view(torch.int32) + noise) & -0x10000
     return torch.where(single.isnan(), single, bits.view(torch.float32)).to(torch.bfloat16)

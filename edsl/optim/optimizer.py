@@ -39,7 +39,7 @@ from edsl.optim.param_groups import (
 from edsl.optim.restore import around_loading, completed, in_order_of_names, restore_state
 from edsl.optim.steps import StepCall, Steps, check_unscaled
 from edsl.step.oracle import ParameterSlot
-from edsl.step.plan import buffer_names
+from edsl.step.plan import buffer_names, elementwise_buffers
 from edsl.step.rehearsal import rehearse
 from edsl.step.state_dtype import read_state_dtype
 
@@ -112,7 +112,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         params, self.layers = listed(params, names.module) if pipeline.layerwise else (params, None)
         self.mode, self.pipeline = mode, pipeline
         self.total_steps = read_total(total_steps)
-        self.state_dtype = read_state_dtype(state_dtype, buffer_names(pipeline))
+        self.state_dtype = read_state_dtype(state_dtype, buffer_names(pipeline), elementwise_buffers(pipeline))
         self.engine = Engine(pipeline, mode, self.state_dtype, names)
         self.engine.kinds = self.kinds or {}
         self._steps = Steps(self.engine)

@@ -13,7 +13,7 @@ from edsl.distributed.sharding import placed
 from edsl.groups.param_groups import route_in
 from edsl.language.pipeline import Pipeline
 from edsl.optim.checkpoint import counts, plan_of
-from edsl.step.state_dtype import dtype_of_state
+from edsl.step.state_dtype import StateDtype
 
 
 @contextmanager
@@ -98,7 +98,7 @@ def _reordered(saved: Any, group: dict[str, Any]) -> Any:
 
 
 def restore_state(
-    pipeline: Pipeline, state_dtype: Any, groups: Sequence[dict[str, Any]], states: Any, checkpoint: dict[str, Any]
+    pipeline: Pipeline, state_dtype: StateDtype, groups: Sequence[dict[str, Any]], states: Any, checkpoint: dict[str, Any]
 ) -> None:
     """Copy a checkpoint's state in dtypes of its own, where torch has cast it to the parameter's.
 
@@ -115,6 +115,6 @@ def restore_state(
             state["step"] = saved["step"].to(torch.int64, copy=True)  # once a float32, which stops at 2²⁴
             plan = plan_on(route_in(pipeline, group, parameter))
             for name in plan.buffers:
-                dtype = dtype_of_state(state_dtype, name, parameter.dtype, name in plan.scalars)
+                dtype = plan.dtype_of(name, parameter.dtype)
                 loaded = saved[name].to(device=parameter.device, dtype=dtype, copy=True)
                 state[name] = loaded if name in plan.scalars else placed(loaded, parameter)

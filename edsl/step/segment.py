@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import torch
@@ -14,7 +15,8 @@ from edsl.language.reductions import StepAnalysis, Total, analyse, totals_of
 from edsl.language.rules.names import state_name
 from edsl.language.stage import BaseUpdate, Stage
 from edsl.numerics.dtypes import working_dtype
-from edsl.numerics.stochastic_rounding import key_of, rounded
+from edsl.numerics.formats.format import StateFormat, uniform
+from edsl.numerics.stochastic_rounding import key_of, noise_like, rounded
 from edsl.step.contexts import AskingContext, ShardContext, TorchContext
 from edsl.step.inputs import LiveLayout, StepInputs
 
@@ -33,6 +35,7 @@ class Segment:
     places: tuple[tuple[tuple[str, int], ...], ...]
     live_layout: LiveLayout
     updates: bool  # the last stage is the pipeline's last, so θ moves
+    formats: tuple[StateFormat | None, ...] = ()  # those of buffers that may be in codes, by their places
     scalars: frozenset[int] = field(init=False, compare=False)  # the places of buffers of one number a layer
     drawn: tuple[int, ...] = field(init=False, compare=False)  # how many noises each stage draws
 
@@ -90,7 +93,7 @@ class Segment:
     def key(self) -> tuple[Any, ...]:
         """What a compiled function depends on besides its tensors."""
         stages = tuple((type(stage), stage.structure(), stage.live_fields()) for stage in self.stages)
-        return stages, self.memory, self.places, self.live_layout, self.updates
+        return stages, self.memory, self.places, self.live_layout, self.updates, self.formats
 
     @cached_property
     def buffers(self) -> tuple[str, ...]:
@@ -115,9 +118,28 @@ class Segment:
     def _read(self, buffers: Sequence[Tensor], at: TorchContext) -> list[Tensor]:
         """Its first buffers as its stages take them."""
         return [
-            at.of_scalar(buffer) if place in self.scalars else buffer.to(at.theta.dtype)
+            at.of_scalar(buffer) if place in self.scalars else self.opened(place, buffer, at.theta.shape, at.theta.dtype)
             for place, buffer in enumerate(buffers)
         ]
+
+    def opened(self, place: int, buffer: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """The values of a buffer in a dtype; codes are decoded, to a tensor of this shape."""
+        if buffer.dtype is not torch.uint8:
+            return buffer.to(dtype)
+        form = self.formats[place]
+        assert form is not None  # nothing else is kept in bytes
+        return form.unpacked(buffer, prod(shape), dtype).view(shape)
+
+    def write(self, place: int, buffer: Tensor, new: Tensor, key: Tensor | None) -> None:
+        """Write what becomes of a buffer, rounded as it is kept."""
+        if buffer.dtype is torch.uint8:
+            form = self.formats[place]
+            assert form is not None and key is not None  # codes are always rounded
+            noise = uniform(noise_like(new.reshape(-1), key, place))
+            new = form.packed(new.reshape(-1), buffer.shape[0], noise)
+        elif key is not None and buffer.dtype is torch.bfloat16:
+            new = rounded(new, key, place)
+        buffer.copy_(new)
 
     def flow(
         self, bound: Sequence[Any], u: Any, buffers: Sequence[Any], normals: Sequence[Any], at: Any
@@ -153,7 +175,7 @@ class Segment:
     ) -> None:
         """Bring the first stage's memory up to date before step k, in place."""
         for place, new in self.refreshed(at_type, k, theta, x, inputs, *buffers).items():
-            buffers[place].copy_(new)
+            self.write(place, buffers[place], new, inputs.key)
 
     def refreshed(
         self, at_type: type[TorchContext], k: int, theta: Tensor, x: Tensor, inputs: StepInputs, *buffers: Tensor
@@ -223,14 +245,16 @@ class Segment:
         """(θ, x, given, *memory) → u, or None when θ was updated."""
 
         def run(theta: Tensor, x: Tensor, inputs: StepInputs, *buffers: Tensor) -> Tensor | None:
-            u, after, at = self.evaluate(TorchContext, theta, x, inputs, *buffers)
+            u, at, bound = self._begin(TorchContext, theta, x, inputs)
+            read = self._read(buffers, at)
+            u, after = self.flow(bound, u, read, inputs.normals, at)
+            changed = [new is not old for new, old in zip(after, read)]
             # A new buffer may be an old one, or θ itself: copy those before anything is written.
             old = [*buffers, theta]
             after = [new.clone() if any(new is o for o in old) else new for new in after]
             for place, (buffer, new) in enumerate(zip(buffers, after)):
-                if inputs.key is not None and buffer.dtype is torch.bfloat16 and new is not old[place]:
-                    new = rounded(new, inputs.key, place)
-                buffer.copy_(new)
+                if changed[place]:
+                    self.write(place, buffer, new, inputs.key)
             if not self.updates:
                 return u
             theta.copy_(at.theta + u)
