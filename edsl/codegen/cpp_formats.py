@@ -9,9 +9,16 @@ from collections.abc import Iterable, Sequence
 
 from edsl.numerics.formats.format import NOT_FINITE, StateFormat
 from edsl.numerics.formats.layout import BLOCK
-from edsl.numerics.stochastic_rounding import PLACE
+from edsl.numerics.stochastic_rounding import odd_of
 
 CODES = f"""\
+template <class T> struct bits_of;
+template <> struct bits_of<float> {{
+  typedef int32_t type; static constexpr int32_t size = 0x7fffffff, infinity = 0x7f800000;
+}};
+template <> struct bits_of<double> {{
+  typedef int64_t type; static constexpr int64_t size = 0x7fffffffffffffffll, infinity = 0x7ff0000000000000ll;
+}};
 template <class T> static inline T power_of_two(int e);
 template <> inline float power_of_two<float>(int e) {{
   const uint32_t bits = uint32_t(e + 127) << 23; float y; std::memcpy(&y, &bits, 4); return y;
@@ -30,22 +37,23 @@ static inline int exponent_of(double largest) {{
   return largest == 0 ? 0 : e < -1022 ? -1022 : e > 1022 ? 1022 : e;
 }}
 static inline int header_of(const uint8_t* at) {{ return int(int16_t(uint16_t(at[0] | at[1] << 8))); }}
-template <class T, float (*value)(int, bool), bool is_unsigned>
+template <class T, class format>
 static inline void values_of(const uint8_t* codes, T* to, int64_t n, T scale) {{
   #pragma omp simd
-  for (int64_t i = 0; i < n; i++) to[i] = T(value(codes[i], is_unsigned)) * scale;
+  for (int64_t i = 0; i < n; i++) to[i] = T(format::value(codes[i])) * scale;
 }}
-template <class T, int (*code)(float, float, bool), bool is_unsigned>
-static inline void codes_of(const T* from, uint8_t* codes, int64_t n, T inverse, uint32_t first, uint32_t key) {{
+template <class T, class format>
+static inline void codes_of(const T* from, uint8_t* codes, int64_t n, T inverse, const uint32_t* words, uint32_t odd) {{
   #pragma omp simd
   for (int64_t i = 0; i < n; i++) {{
-    float y = float(from[i] * inverse);
-    y = y < -1.0f ? -1.0f : y > 1.0f ? 1.0f : y == y ? y : 0.0f;
-    const float u = (float(noise_of(first + uint32_t(i), key)) + 0.5f) * 0x1p-16f;
-    codes[i] = uint8_t(code(y, u, is_unsigned));
+    codes[i] = uint8_t(format::code(float(from[i] * inverse), words[i] * odd));
   }}
 }}
-template <class T, float (*value)(int, bool), int bits>
+static inline void words_of(uint32_t first, uint32_t key, uint32_t* words, int64_t n) {{
+  #pragma omp simd
+  for (int64_t i = 0; i < n; i++) words[i] = word_of(first + uint32_t(i), key);
+}}
+template <class T, template <bool> class format, int bits>
 static inline void read_block(const uint8_t* codes, const uint8_t* header, T* to, int64_t n) {{
   uint8_t single[{BLOCK}];
   if (bits == 4) {{
@@ -54,26 +62,29 @@ static inline void read_block(const uint8_t* codes, const uint8_t* header, T* to
   }}
   const int h = header_of(header);
   const T scale = h >> 1 == {NOT_FINITE} ? T(NAN) : power_of_two<T>(h >> 1);
-  if (h & 1) values_of<T, value, true>(codes, to, n, scale); else values_of<T, value, false>(codes, to, n, scale);
+  if (h & 1) values_of<T, format<true>>(codes, to, n, scale); else values_of<T, format<false>>(codes, to, n, scale);
 }}
-template <class T, int (*code)(float, float, bool), int bits>
-static inline void write_block(uint8_t* codes, uint8_t* header, const T* from, int64_t n, uint32_t first, uint32_t key) {{
-  T largest = 0, least = 0, strange = 0;
-  #pragma omp simd reduction(max:largest) reduction(min:least) reduction(+:strange)
+template <class T, template <bool> class format, int bits>
+static inline void write_block(
+    uint8_t* codes, uint8_t* header, const T* from, int64_t n, const uint32_t* words, uint32_t odd, T unsigned_top, T top) {{
+  typedef typename bits_of<T>::type B;
+  B most = 0, signs = 0;
+  #pragma omp simd reduction(max:most) reduction(|:signs)
   for (int64_t i = 0; i < n; i++) {{
-    const T x = from[i], size = std::fabs(x);
-    largest = size > largest ? size : largest;
-    least = x < least ? x : least;
-    strange += x - x;
+    B x; std::memcpy(&x, from + i, sizeof(T));
+    const B size = x & bits_of<T>::size;
+    most = size > most ? size : most;
+    signs |= x;
   }}
-  const bool is_unsigned = !(least < 0), is_finite = strange == 0;
-  const int e = is_finite ? exponent_of(largest) : 0, h = ((is_finite ? e : {NOT_FINITE}) << 1) + is_unsigned;
+  T largest; std::memcpy(&largest, &most, sizeof(T));
+  const bool is_unsigned = signs >= 0, is_finite = most < bits_of<T>::infinity;
+  const int e = is_finite ? exponent_of(largest * (is_unsigned ? unsigned_top : top)) : 0, h = ((is_finite ? e : {NOT_FINITE}) << 1) + is_unsigned;
   const T inverse = power_of_two<T>(-e);
   uint8_t single[{BLOCK}];
   uint8_t* const to = bits == 8 ? codes : single;
   if (bits == 4) single[n < {BLOCK} ? n : 0] = 0;
-  if (is_unsigned) codes_of<T, code, true>(from, to, n, inverse, first, key);
-  else codes_of<T, code, false>(from, to, n, inverse, first, key);
+  if (is_unsigned) codes_of<T, format<true>>(from, to, n, inverse, words, odd);
+  else codes_of<T, format<false>>(from, to, n, inverse, words, odd);
   if (bits == 4)
     for (int64_t i = 0; i < (n + 1) / 2; i++) codes[i] = uint8_t(single[2 * i] | single[2 * i + 1] << 4);
   header[0] = uint8_t(h); header[1] = uint8_t(h >> 8);
@@ -118,15 +129,21 @@ def opening(number: int, formats: dict[int, StateFormat], read: Sequence[int], t
         ]
         if i in read:
             lines.append(
-                f"    read_block<W, value_{form.name}, {form.bits}>(codes{i}, header{i}, value{i}, end - begin);"
+                f"    read_block<W, format_{form.name}, {form.bits}>(codes{i}, header{i}, value{i}, end - begin);"
             )
     return lines
 
 
 def closing(formats: dict[int, StateFormat], written: Sequence[int], places: Sequence[int]) -> list[str]:
     """Lines behind a loop over a block: what it has written becomes codes."""
-    return [
-        f"    write_block<W, code_{formats[i].name}, {formats[i].bits}>(codes{i}, header{i}, value{i}, end - begin, "
-        f"uint32_t(begin), key + {places[i] * PLACE & 0xFFFFFFFF}u);"
-        for i in written
-    ]
+    if not written:
+        return []
+    lines = [f"    uint32_t words[{BLOCK}];", "    words_of(uint32_t(begin), key, words, end - begin);"]
+    for i in written:
+        form = formats[i]
+        unsigned, signed = (1 / top for top in form.tops)
+        lines.append(
+            f"    write_block<W, format_{form.name}, {form.bits}>(codes{i}, header{i}, value{i}, end - begin, words, "
+            f"{odd_of(places[i])}u, W({unsigned!r}), W({signed!r}));"
+        )
+    return lines

@@ -19,11 +19,12 @@ SPREAD, MIX, STEP, PLACE = 0x1E3779B1, 0x45D9F3B, 0x2545F491, 0x632BE5AB  # odd,
 
 # The same as `rounded` below, word for word; `put` with the bits is its last line.
 CXX = f"""\
-static inline uint32_t noise_of(uint32_t i, uint32_t key) {{
+static inline uint32_t word_of(uint32_t i, uint32_t key) {{
   uint32_t h = (i * {SPREAD:#x}u) ^ key;
-  h ^= h >> 16; h *= {MIX:#x}u; h ^= h >> 16; h *= {MIX:#x}u; h ^= h >> 16;
-  return h & 0xffffu;
+  h ^= h >> 16; h *= {MIX:#x}u; h ^= h >> 16; h *= {MIX:#x}u;
+  return h ^ (h >> 16);
 }}
+static inline uint32_t noise_of(uint32_t i, uint32_t key) {{ return word_of(i, key) & 0xffffu; }}
 static inline void put_rounded(bfloat16& to, float x, uint32_t noise) {{
   uint32_t bits; std::memcpy(&bits, &x, 4);
   to.bits = uint16_t(x == x ? (bits + noise) >> 16 : 0x7fc0u);
@@ -71,13 +72,28 @@ def key_of(name: str, k: int) -> int:
 
 def noise_like(x: Tensor, key: Tensor, place: int) -> Tensor:
     """16 random bits for each element, as int32; its arguments are those of `rounded`."""
+    return (_words(x, (key + place * PLACE) & WORD) & 0xFFFF).to(torch.int32)
+
+
+def words_like(x: Tensor, key: Tensor, place: int) -> Tensor:
+    """32 random bits for each element, as int64; buffers share one hash, each multiplies it by an odd number."""
+    return (_words(x, key & WORD) * odd_of(place)) & WORD
+
+
+def odd_of(place: int) -> int:
+    """By what a hash is multiplied for one buffer."""
+    return ((place + 1) * 0x9E3779B2 | 1) & WORD
+
+
+def _words(x: Tensor, key: Tensor) -> Tensor:
+    """32 random bits for each element."""
     own = x.shape[key.dim() :]
     i = torch.arange(own.numel(), device=x.device).view(own)
     key = key.view(*key.shape, *(1 for _ in own))
-    h = ((i * SPREAD) & WORD) ^ ((key + place * PLACE) & WORD)
+    h = ((i * SPREAD) & WORD) ^ key
     for _ in range(2):
         h = ((h ^ (h >> 16)) * MIX) & WORD
-    return ((h ^ (h >> 16)) & 0xFFFF).to(torch.int32)
+    return h ^ (h >> 16)
 
 
 def rounded(x: Tensor, key: Tensor, place: int) -> Tensor:

@@ -15,8 +15,8 @@ from edsl.language.reductions import StepAnalysis, Total, analyse, totals_of
 from edsl.language.rules.names import state_name
 from edsl.language.stage import BaseUpdate, Stage
 from edsl.numerics.dtypes import working_dtype
-from edsl.numerics.formats.format import StateFormat, uniform
-from edsl.numerics.stochastic_rounding import key_of, noise_like, rounded
+from edsl.numerics.formats.format import StateFormat
+from edsl.numerics.stochastic_rounding import key_of, words_like, rounded
 from edsl.step.contexts import AskingContext, ShardContext, TorchContext
 from edsl.step.inputs import LiveLayout, StepInputs
 
@@ -135,8 +135,8 @@ class Segment:
         if buffer.dtype is torch.uint8:
             form = self.formats[place]
             assert form is not None and key is not None  # codes are always rounded
-            noise = uniform(noise_like(new.reshape(-1), key, place))
-            new = form.packed(new.reshape(-1), buffer.shape[0], noise)
+            flat = new.reshape(-1)
+            new = form.packed(flat, buffer.shape[0], words_like(flat, key, place))
         elif key is not None and buffer.dtype is torch.bfloat16:
             new = rounded(new, key, place)
         buffer.copy_(new)

@@ -49,8 +49,8 @@ class Float8(StateFormat):
         y = torch.where(size >> self.mantissa > 0, normal, size.to(torch.float32) * self._quantum)
         return torch.where(code > 0x7F, -y, y)
 
-    def code(self, y: Tensor, u: Tensor, is_unsigned: Tensor) -> Tensor:
-        size = y.abs()
+    def code(self, y: Tensor, words: Tensor, is_unsigned: Tensor) -> Tensor:
+        size, u = y.abs().clamp(max=1.0).nan_to_num(0.0), ((words >> 9).to(torch.float32) + 0.5) * 2.0**-23
         binade = (size.view(torch.int32) & 0x7F800000).view(torch.float32)
         quantum = (binade * 2.0**-self.mantissa).clamp(min=self._quantum)
         q = (size / quantum).floor()
@@ -59,34 +59,42 @@ class Float8(StateFormat):
         normal = (rounded.view(torch.int32) + (self._offset << 23)) >> self._shift
         found = (rounded / self._quantum).clamp(max=1 << self.mantissa).to(torch.int32)
         found = torch.where(found >> self.mantissa > 0, normal, found)
-        return torch.where(y < 0, found | 0x80, found)
+        return torch.where(y.signbit(), found | 0x80, found)
 
     @property
-    def cxx(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def tops(self) -> tuple[float, float]:
+        return 1.0, 1.0
+
+    @property
+    def cxx(self) -> str:
         return f"""\
-static inline float value_{self.name}(int code, bool) {{
-  const int size = code & 0x7f, bits = (size << {self._shift}) - ({self._offset} * (1 << 23));
-  float normal; std::memcpy(&normal, &bits, 4);
-  const float y = size >> {self.mantissa} > 0 ? normal : float(size) * {self._quantum!r}f;
-  return code > 0x7f ? -y : y;
-}}
-static inline int code_{self.name}(float y, float u, bool is_unsigned) {{
-  const float size = std::fabs(y);
-  int bits; std::memcpy(&bits, &size, 4); bits &= 0x7f800000;
-  float binade; std::memcpy(&binade, &bits, 4);
-  float quantum = binade * {2.0**-self.mantissa!r}f; quantum = quantum < {self._quantum!r}f ? {self._quantum!r}f : quantum;
-  const float scaled = size / quantum, q = float(int(scaled));
-  float rounded = (scaled - q > u ? q + 1 : q) * quantum;
-  rounded = is_unsigned && size > 0 && rounded < {self._quantum!r}f ? {self._quantum!r}f : rounded;
-  int normal; std::memcpy(&normal, &rounded, 4); normal = (normal + {self._offset} * (1 << 23)) >> {self._shift};
-  const int few = int(rounded < {2.0 ** (2 - self.bias - self.top)!r}f ? rounded * {1 / self._quantum!r}f : 0.0f);
-  const int found = rounded < {2.0 ** (1 - self.bias - self.top)!r}f ? few : normal;
-  return y < 0 ? found | 0x80 : found;
-}}
+template <bool is_unsigned> struct format_{self.name} {{
+  static constexpr float least = {self._quantum!r}f, normal = {2.0 ** (1 - self.bias - self.top)!r}f;
+  static inline float value(int c) {{
+    const int size = c & 0x7f, bits = (size << {self._shift}) - ({self._offset} * (1 << 23));
+    float y; std::memcpy(&y, &bits, 4);
+    y = size >> {self.mantissa} > 0 ? y : float(size) * least;
+    return c > 0x7f ? -y : y;
+  }}
+  static inline int code(float y, uint32_t word) {{
+    float size = std::fabs(y); size = size < 1 ? size : 1;
+    int32_t sign; std::memcpy(&sign, &y, 4);
+    int32_t bits; std::memcpy(&bits, &size, 4); bits &= 0x7f800000;
+    float quantum; std::memcpy(&quantum, &bits, 4);
+    quantum *= {2.0**-self.mantissa!r}f; quantum = quantum < least ? least : quantum;
+    const float scaled = size / quantum, q = float(int(scaled)), u = (float(int(word >> 9)) + 0.5f) * 0x1p-23f;
+    float rounded = (scaled - q > u ? q + 1 : q) * quantum;
+    rounded = is_unsigned && size > 0 && rounded < least ? least : rounded;
+    std::memcpy(&bits, &rounded, 4);
+    const int few = int((rounded < normal ? rounded : 0.0f) * {1 / self._quantum!r}f);
+    const int c = rounded < normal ? few : (bits + {self._offset} * (1 << 23)) >> {self._shift};
+    return c | (sign >> 24 & 0x80);
+  }}
+}};
 """
 
     @property
-    def triton(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def triton(self) -> str:
         return f'''\
 @triton.jit
 def value_{self.name}(code, is_unsigned):
@@ -98,9 +106,9 @@ def value_{self.name}(code, is_unsigned):
 
 
 @triton.jit
-def code_{self.name}(y, u, is_unsigned):
-    """The codes of y, rounded up or down by u."""
-    size = tl.abs(y)
+def code_{self.name}(y, word, is_unsigned):
+    """The codes of y, rounded up or down by 32 random bits."""
+    size, u = tl.minimum(tl.abs(y), 1.0), ((word >> 9).to(tl.float32) + 0.5) * {2.0**-23!r}
     binade = (size.to(tl.int32, bitcast=True) & 0x7F800000).to(tl.float32, bitcast=True)
     quantum = tl.maximum(binade * {2.0**-self.mantissa!r}, {self._quantum!r})
     scaled = tl.div_rn(size, quantum)
@@ -110,5 +118,5 @@ def code_{self.name}(y, u, is_unsigned):
     normal = (rounded.to(tl.int32, bitcast=True) + {self._offset << 23}) >> {self._shift}
     few = tl.minimum(rounded * {1 / self._quantum!r}, {float(1 << self.mantissa)!r}).to(tl.int32)
     found = tl.where(few >> {self.mantissa} > 0, normal, few)
-    return tl.where(y < 0, found | 0x80, found)
+    return tl.where(y.to(tl.int32, bitcast=True) < 0, found | 0x80, found)
 '''

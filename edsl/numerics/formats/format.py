@@ -1,7 +1,7 @@
 """A format of coded elements: what its codes mean within a block, in torch, C++ and Triton.
 
-A block of elements x has a scale 2^e, the least power of two that no |x| exceeds, and is *unsigned* where no x is
-negative. Its codes c stand for y = x / 2^e in [−1, 1]:
+A block of elements x is *unsigned* where no x has a sign, and has a scale 2^e, the least power of two with which all
+y = x / 2^e are values of codes, or between two. Its codes c stand for y:
 
     x = 2^e · value(c)        c = one of the two codes around y, at random, so that E[value(c)] = y
 
@@ -16,7 +16,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -25,7 +24,6 @@ from torch.nn.functional import pad
 from edsl.numerics.formats.layout import BLOCK, RowLayout, width_of
 
 NOT_FINITE = 16383  # the exponent of a block with an element that is not finite
-_LEAST, _MOST = {torch.float32: (-126, 127), torch.float64: (-1022, 1023)}, 0
 
 
 @dataclass(frozen=True)
@@ -35,23 +33,33 @@ class StateFormat(ABC):
     Attributes:
         name: as users choose it.
         bits: of a code, 8 or 4.
-        cxx: the text of two C++ functions, `value_NAME(c, is_unsigned)` and `code_NAME(y, u, is_unsigned)`; u is uniform
-            in (0, 1).
-        triton: the same as Triton functions of blocks.
     """
 
     name: str
     bits: int
-    cxx: ClassVar[str]
-    triton: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def cxx(self) -> str:
+        """The text of a C++ template `format_NAME<is_unsigned>` with static functions `value(c)` and `code(y, word)`."""
+
+    @property
+    @abstractmethod
+    def triton(self) -> str:
+        """The text of Triton functions `value_NAME(c, is_unsigned)` and `code_NAME(y, word, is_unsigned)` of blocks."""
+
+    @property
+    @abstractmethod
+    def tops(self) -> tuple[float, float]:
+        """The largest |y| in an unsigned block, and in a signed one."""
 
     @abstractmethod
     def value(self, code: Tensor, is_unsigned: Tensor) -> Tensor:
         """y of codes in 0 … 2^bits − 1, as float32."""
 
     @abstractmethod
-    def code(self, y: Tensor, u: Tensor, is_unsigned: Tensor) -> Tensor:
-        """The codes of y in [−1, 1]; u is uniform in (0, 1)."""
+    def code(self, y: Tensor, words: Tensor, is_unsigned: Tensor) -> Tensor:
+        """The codes of y, rounded up or down by 32 random bits each."""
 
     def layout(self, width: int) -> RowLayout:
         """How a row of so many elements lies."""
@@ -84,11 +92,11 @@ class StateFormat(ABC):
         scale = torch.where(exponent == NOT_FINITE, torch.nan, _power_of_two(exponent, dtype))
         return (y * scale.unsqueeze(-1)).view(rows, -1)[:, :width].reshape(-1)
 
-    def packed(self, x: Tensor, rows: int, u: Tensor) -> Tensor:
+    def packed(self, x: Tensor, rows: int, words: Tensor) -> Tensor:
         """Elements as codes.
 
         Args:
-            x, u: all elements one after another, and for each a number that is uniform in (0, 1).
+            x, words: all elements one after another, and 32 random bits for each, as int64.
         """
         width = x.numel() // max(1, rows)
         own = self.layout(width)
@@ -96,12 +104,11 @@ class StateFormat(ABC):
             return torch.zeros((rows, own.bytes), dtype=torch.uint8, device=x.device)
         blocks = _in_blocks(x.reshape(rows, width), own.blocks)
         largest = blocks.abs().amax(-1)  # NaN where one is
-        is_unsigned = ~(blocks < 0).any(-1)
-        exponent = _exponent(largest)
+        is_unsigned = ~blocks.signbit().any(-1)
+        unsigned, signed = (1 / top for top in self.tops)
+        exponent = _exponent(largest * torch.where(is_unsigned, unsigned, signed).to(x.dtype))
         y = blocks * _power_of_two(-exponent, x.dtype).unsqueeze(-1)
-        y = y.to(torch.float32).clamp(-1, 1).nan_to_num(0.0)
-        noise = _in_blocks(u.reshape(rows, width), own.blocks)
-        codes = self.code(y, noise, is_unsigned.unsqueeze(-1)).view(rows, -1)[:, :width]
+        codes = self.code(y.to(torch.float32), _in_blocks(words.reshape(rows, width), own.blocks), is_unsigned.unsqueeze(-1)).view(rows, -1)[:, :width]
         exponent = torch.where(largest.isfinite(), exponent, NOT_FINITE)
         header = ((exponent << 1) + is_unsigned) & 0xFFFF
         header = torch.stack([header & 0xFF, header >> 8], -1).view(rows, -1).to(torch.uint8)
@@ -119,11 +126,6 @@ class StateFormat(ABC):
             return codes
         pairs = codes.view(codes.shape[0], -1, 2)
         return pairs[..., 0] | (pairs[..., 1] << 4)
-
-
-def uniform(noise: Tensor) -> Tensor:
-    """Numbers in (0, 1), of 16 random bits each."""
-    return (noise.to(torch.float32) + 0.5) * 2.0**-16
 
 
 def _in_blocks(x: Tensor, blocks: int) -> Tensor:
