@@ -14,18 +14,19 @@ from itertools import chain
 
 import torch
 
-from edsl.codegen.expression import Expression, postorder
+from edsl.codegen.expression import Expression, operation, postorder
 from edsl.codegen.loops import SUMS, Loop, is_wide, scalars_met, schedule
 from edsl.codegen.signature import KernelSignature, tensors
 from edsl.codegen.trace import Trace
-from edsl.language.operations import OPERATIONS
-from edsl.numerics.stochastic_rounding import PLACE, TRITON
+from edsl.numerics.stochastic_rounding import PLACE, TRITON, WORD
+from edsl.numerics.weights.form import REST, WEIGHT
 
 TYPES = {
     torch.float32: "tl.float32",
     torch.float64: "tl.float64",
     torch.bfloat16: "tl.bfloat16",
     torch.float16: "tl.float16",
+    torch.int16: "tl.int16",
 }
 BLOCK = 1024  # elements that one program steps, where nothing else is asked for
 PARTS = 4096  # parts of a sum that are added at once: one program adds up those of the largest layer
@@ -121,6 +122,7 @@ def kernels(recording: Trace, signature: KernelSignature, normals: int, k: int, 
     writer = _Writer(recording, types, TYPES[signature.work], torch.finfo(signature.work).max, k, slots, block)
     parts = [
         PRELUDE,
+        recording.weights.triton(signature.theta),
         _total(block),
         *chain.from_iterable(writer.round(one, number) for number, one in enumerate(passes)),
         *writer.end(len(passes)),
@@ -322,13 +324,18 @@ class _Writer:
     def _stored(self, tensor: str, place: int, value: str) -> str:
         """A value as its tensor holds it; memory in bfloat16 is rounded stochastically."""
         kind = self.types[tensor]
+        if tensor == "out" and self.recording.cuts_weights:
+            return f"weight_of({value}, word_of(begin, lane, {self._key(WEIGHT)}))"
+        if tensor == f"buffer{self.recording.rest}":
+            return f"stored_rest({value}, word_of(begin, lane, {self._key(REST)}))"
         if kind != "tl.bfloat16":
             return f"{value}.to({kind})"
-        if tensor == "out":
-            return f"nearest({value})"
+        return f"nearest({value})" if tensor == "out" else f"rounded({value}, begin, lane, {self._key(place)})"
+
+    def _key(self, place: int) -> str:
+        """The key of noise by the number of a buffer."""
         step = f"tl.load(numbers + tl.load(row + {LEADING.index('live')}) + {self.k})"
-        key = f"key_of(tl.load(row + {LEADING.index('name')}), {step}, {place * PLACE & 0xFFFFFFFF})"
-        return f"rounded({value}, begin, lane, {key})"
+        return f"key_of(tl.load(row + {LEADING.index('name')}), {step}, {place * PLACE & WORD})"
 
     def _sum(self, total: Expression, place: int, value: str) -> list[str]:
         """Lines that write a block's part of a sum."""
@@ -366,7 +373,7 @@ def _call(node: Expression, parts: Sequence[str], dtype: str, largest: float) ->
     """What an operator makes of its parts; in float32 too rounded as the standard says."""
     if node.op == "pow" and node.parts[1].op == "constant" and node.parts[1].parts[0] == 2:
         return f"{parts[0]} * {parts[0]}"
-    row = OPERATIONS[node.op]
+    row = operation(node.op)
     text = row.single if row.single and dtype == "tl.float32" else row.triton
     return text.format(*parts, dtype=dtype, largest=largest)
 

@@ -337,7 +337,8 @@ class KernelCache(ABC):
         x, gradient, hessian, difference = dtypes
         work = working_dtype(theta.dtype)
         extra = (gradient or torch.float32, hessian or torch.float32, difference or torch.float32)
-        if any(dtype not in DTYPES for dtype in (theta.dtype, x, *extra, *buffers)):
+        own = buffers[: len(buffers) - len(segment.rests)]
+        if any(dtype not in DTYPES for dtype in (theta.dtype, x, *extra, *own)):
             return None
         conditions = Conditions(hessian is not None, difference is not None, gradient is not None)
         try:

@@ -23,6 +23,7 @@ from edsl.language.pipeline import Pipeline
 from edsl.language.registry.provenance import KEY
 from edsl.language.schedules.group import read_total
 from edsl.language.spec import as_pipeline
+from edsl.numerics.weights.forms import read_weights
 from edsl.optim.checkpoint import check_checkpoint
 from edsl.optim.evaluation import evaluated, in_place_of_trained
 from edsl.optim.param_groups import (
@@ -36,7 +37,7 @@ from edsl.optim.param_groups import (
     shared_hyperparameters,
     with_schedules,
 )
-from edsl.optim.restore import around_loading, completed, in_order_of_names, restore_state
+from edsl.optim.restore import around_loading, completed, in_order_of_names, in_own_form, restore_state
 from edsl.optim.steps import StepCall, Steps, check_unscaled
 from edsl.step.oracle import ParameterSlot
 from edsl.step.plan import buffer_names
@@ -64,6 +65,11 @@ class PipelineOptimizer(torch.optim.Optimizer):
         state_dtype: "float32", "bfloat16", … for all state, whatever the parameters' dtype, or for some
             buffers, as {"lamb.m": "bfloat16"}; arithmetic stays in the parameters' dtype, or in float32.
             bfloat16 state is rounded stochastically.
+        weights: how bfloat16 and float16 parameters keep what their steps compute; param groups can override this.
+            "stochastic", the default: rounded up or down at random, right on average; "kahan": with a compensation
+            of 2 B in their state; "split": with the low half of their float32, 2 B, of bfloat16; "nearest", as torch.
+        reformat: `load_state_dict` takes checkpoints whose weights were kept otherwise; what this form keeps beside
+            weights begins at 0 then.
         total_steps: T, the steps of the whole training, for schedules that need it.
         hyperparameters: override those of the spec.
 
@@ -80,6 +86,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
     """
 
     mode = "compiled"
+    reformat = False
     _evaluating = False
 
     def __init__(
@@ -91,12 +98,13 @@ class PipelineOptimizer(torch.optim.Optimizer):
         exclude: Sequence[str] | None = None,
         maximize: bool = False,
         state_dtype: Any = None,
+        weights: str | None = None,
+        reformat: bool = False,
         total_steps: int | None = None,
         **hyperparameters: Any,
     ) -> None:
         check_mode(mode)
-        if not isinstance(maximize, bool):
-            raise EdslError(f"maximize must be True or False, got {shown(maximize)}")
+        self.reformat, maximize = read_flag("reformat", reformat), read_flag("maximize", maximize)
         base = as_pipeline(spec)
         pipeline = base.override(**hyperparameters)
         warn_user(_doubts(spec, base, pipeline), ("edsl.optim.",))
@@ -116,7 +124,8 @@ class PipelineOptimizer(torch.optim.Optimizer):
         self.engine = Engine(pipeline, mode, self.state_dtype, names)
         self.engine.kinds = self.kinds or {}
         self._steps = Steps(self.engine)
-        defaults = {**plain_numbers(self._hyperparameters(pipeline)), **options_of(pipeline, exclude, maximize)}
+        own = options_of(pipeline, exclude, maximize, read_weights(weights))
+        defaults = {**plain_numbers(self._hyperparameters(pipeline)), **own}
         self.tensors = {k: v for k, v in hyperparameters.items() if k in pipeline.keys and isinstance(v, Tensor)}
         self.watchers: list[Callable[[list[Watched]], None]] = []
         super().__init__(params, defaults | {k: tensor for k, tensor in self.tensors.items() if k in defaults})
@@ -261,8 +270,8 @@ class PipelineOptimizer(torch.optim.Optimizer):
         """A checkpoint as this optimizer would have written it; raises EdslError for one that it can't load."""
         checkpoint = completed(in_order_of_names(checkpoint, self.param_groups), self._options())
         keys = [key for key in self.defaults if key != "differentiable"]  # which torch adds on loading
-        check_checkpoint(checkpoint, self.pipeline, keys, self.param_groups, self.kinds)
-        return checkpoint
+        check_checkpoint(checkpoint, self.pipeline, keys, self.param_groups, self.kinds, self.reformat)
+        return in_own_form(checkpoint, self.param_groups)
 
     def _options(self) -> dict[str, Any]:
         """What groups hold beside hyper-parameters, with the defaults: a checkpoint from before one may lack it."""
@@ -283,7 +292,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         self.engine.names.follow(self.param_groups)
-        own = ("mode", "pipeline", "kinds", "state_dtype", "tensors", "total_steps", "layers")
+        own = ("mode", "pipeline", "kinds", "state_dtype", "reformat", "tensors", "total_steps", "layers")
         return {**super().__getstate__(), **{key: getattr(self, key) for key in own}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -293,6 +302,13 @@ class PipelineOptimizer(torch.optim.Optimizer):
             self.engine.kinds = self.kinds or {}
             self._steps = Steps(self.engine)
             self.watchers = []
+
+
+def read_flag(name: str, value: Any) -> bool:
+    """An argument that is True or False; raises EdslError for anything else."""
+    if not isinstance(value, bool):
+        raise EdslError(f"{name} must be True or False, got {shown(value)}")
+    return value
 
 
 def check_mode(mode: Any) -> None:

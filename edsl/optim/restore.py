@@ -12,7 +12,9 @@ import torch
 from edsl.distributed.sharding import placed
 from edsl.groups.param_groups import route_in
 from edsl.language.pipeline import Pipeline
-from edsl.optim.checkpoint import counts, plan_of
+from edsl.numerics.dtypes import HALF
+from edsl.numerics.weights.forms import RESTS
+from edsl.optim.checkpoint import counts, plan_of, rest_kept
 from edsl.step.state_dtype import dtype_of_state
 
 
@@ -40,6 +42,21 @@ def around_loading(
     finally:
         last.remove()
         first.remove()
+
+
+def in_own_form(checkpoint: dict[str, Any], groups: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A checkpoint that was accepted, as if its weights had been kept as this optimizer keeps them.
+
+    State loses the rests of other forms; what it lacks is made, as zeros, at the next step.
+    """
+    saved_groups, states = [], dict(checkpoint["state"])
+    for group, saved in zip(groups, checkpoint["param_groups"]):
+        saved_groups.append({**saved, **{key: group[key] for key in ("weights",) if key in group}})
+        for parameter, number in zip(group["params"], saved["params"]):
+            kept = {rest_kept(saved, group, parameter)}
+            if number in states:
+                states[number] = {key: v for key, v in states[number].items() if key not in RESTS or key in kept}
+    return {**checkpoint, "param_groups": saved_groups, "state": states}
 
 
 def completed(checkpoint: Any, options: dict[str, Any]) -> Any:
@@ -113,8 +130,11 @@ def restore_state(
                 continue
             state = states[parameter]
             state["step"] = saved["step"].to(torch.int64, copy=True)  # once a float32, which stops at 2²⁴
-            plan = plan_on(route_in(pipeline, group, parameter))
+            plan = plan_on(route_in(pipeline, group, parameter), parameter.dtype in HALF)
+            own = plan.rest_dtypes(parameter.dtype)
             for name in plan.buffers:
-                dtype = dtype_of_state(state_dtype, name, parameter.dtype, name in plan.scalars)
+                if name in own and name not in saved:
+                    continue  # it begins at 0
+                dtype = own.get(name) or dtype_of_state(state_dtype, name, parameter.dtype, name in plan.scalars)
                 loaded = saved[name].to(device=parameter.device, dtype=dtype, copy=True)
                 state[name] = loaded if name in plan.scalars else placed(loaded, parameter)

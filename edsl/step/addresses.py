@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain, repeat
 from operator import and_
 from typing import Any, NamedTuple
@@ -81,11 +81,18 @@ def check_no_state(state: dict[str, Any], buffers: Iterable[str], which: str) ->
         raise EdslError(f"{which}: its state has {found}, but no step; delete its state to start over")
 
 
-def check_state(state: dict[str, Any], shapes: dict[str, tuple[int, ...]], parameter: Tensor, which: str) -> None:
+def check_state(
+    state: dict[str, Any],
+    shapes: dict[str, tuple[int, ...]],
+    parameter: Tensor,
+    which: str,
+    fixed: Mapping[str, torch.dtype],
+) -> None:
     """Raises EdslError for state that a step can't go on with.
 
     Args:
         shapes: of each buffer that the step reads.
+        fixed: the dtypes of those that can't be of another.
     """
     for name, shape in shapes.items():
         buffer = state.get(name)
@@ -97,13 +104,15 @@ def check_state(state: dict[str, Any], shapes: dict[str, tuple[int, ...]], param
                 f"{which} has shape {tuple(parameter.shape)}, its state {name} {tuple(buffer.shape)}: "
                 "build a new optimizer after changing shapes"
             )
-        found = _flaw_of_buffer(buffer, parameter)
+        found = _flaw_of_buffer(buffer, parameter, fixed.get(name))
         if found:
             raise EdslError(f"{which}: its state {name} {found}")
 
 
-def _flaw_of_buffer(buffer: Tensor, parameter: Tensor) -> str | None:
-    if buffer.dtype not in FLOATING:
+def _flaw_of_buffer(buffer: Tensor, parameter: Tensor, dtype: torch.dtype | None) -> str | None:
+    if dtype is not None and buffer.dtype is not dtype:
+        return f"is {buffer.dtype}; expected {dtype}"
+    if dtype is None and buffer.dtype not in FLOATING:
         return f"is {buffer.dtype}; expected float32, float64, bfloat16 or float16"
     if buffer.device != parameter.device:
         return f"is on {buffer.device}, the parameter on {parameter.device}: bring it back before the step"

@@ -18,6 +18,8 @@ from edsl.language.reductions import segments
 from edsl.language.rules.names import state_name
 from edsl.language.schedules.group import Following, StepClock
 from edsl.language.stage import Estimator, Stage
+from edsl.numerics.weights.form import WeightForm
+from edsl.numerics.weights.forms import NEAREST, RESTS
 from edsl.step.inputs import LiveLayout
 from edsl.step.parts.matrices import Matrices, matrices_of, packed_shape
 from edsl.step.segment import Segment
@@ -38,8 +40,10 @@ class GroupPlan:
         route: str = "",
         state_dtype: StateDtype = None,
         following: Following | None = None,
+        weights: WeightForm = NEAREST,
     ) -> None:
         self.base = base.unscheduled()
+        self.weights = weights
         self.following = following or Following({}, {}, StepClock())
         self.route = route
         self.state_dtype = state_dtype
@@ -114,6 +118,7 @@ class GroupPlan:
                 ),
                 live_layout=self.live_layout,
                 updates=end == len(stages),
+                weights=self.weights,
             )
 
     def change(self, values: dict[str, Any]) -> None:
@@ -204,13 +209,15 @@ class GroupPlan:
     @cached_property
     def buffers(self) -> tuple[str, ...]:
         """The names of all state of one parameter, but for its step."""
-        return (*self.estimated, *(name for segment in self.segments for name in segment.buffers))
+        found = (*self.estimated, *(name for segment in self.segments for name in segment.buffers))
+        return tuple(dict.fromkeys(found))  # every segment reads the rest of θ
 
     @cached_property
     def rounds_stochastically(self) -> bool:
-        """Whether some state is bfloat16 by choice, and so rounded stochastically."""
+        """Whether weights are, or some state is bfloat16 by choice."""
         chosen = self.state_dtype
-        return torch.bfloat16 in chosen.values() if isinstance(chosen, dict) else chosen is torch.bfloat16
+        rounds = torch.bfloat16 in chosen.values() if isinstance(chosen, dict) else chosen is torch.bfloat16
+        return rounds or self.weights.rounds
 
     @cached_property
     def factor_buffers(self) -> frozenset[str]:
@@ -227,6 +234,8 @@ class GroupPlan:
 
     def dtype_of(self, name: str, dtype: torch.dtype) -> torch.dtype:
         """The dtype of one buffer of a parameter of some dtype."""
+        if name == self.weights.buffer:
+            return self.weights.rest_dtype(dtype)
         return dtype_of_state(self.state_dtype, name, dtype, name in self.scalars)
 
     def matrices(self, shape: Sequence[int], name: str, kinds: Sequence[str] | None) -> Matrices | None:
@@ -268,6 +277,19 @@ class GroupPlan:
             else:
                 state[name] = torch.zeros_like(parameter, dtype=dtype, requires_grad=False)
         return state
+
+    def rest_dtypes(self, dtype: torch.dtype) -> dict[str, torch.dtype]:
+        """The dtype of the rest of weights of some dtype, by its name, if there is one."""
+        return {self.weights.buffer: self.weights.rest_dtype(dtype)} if self.weights.buffer else {}
+
+    def fit_rest(self, state: dict[str, Any], parameter: Tensor) -> None:
+        """Give state that was made for weights of another form or dtype the rest of this one, which begins at 0."""
+        own = self.weights.buffer
+        for name in RESTS.intersection(state) - {own}:
+            del state[name]
+        if own and own not in state:
+            dtype = self.weights.rest_dtype(parameter.dtype)
+            state[own] = torch.zeros_like(parameter, dtype=dtype, requires_grad=False)
 
 
 def matrices_in(pipeline: Pipeline, shape: Sequence[int], name: str, kinds: Sequence[str] | None) -> Matrices | None:
