@@ -20,7 +20,6 @@ from edsl.language.context import At, Branching, NotElementwise
 from edsl.language.operations import OPERATIONS, Operation, function_named
 from edsl.step.inputs import LiveLayout
 
-
 # What a form of weights makes of θ and its rest, and of the next value; its text defines both.
 OF_WEIGHTS = {
     "joined": Operation("joined({0}, {1})", "joined({0}, {1})"),

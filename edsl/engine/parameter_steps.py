@@ -6,9 +6,14 @@ from collections.abc import Iterator, Sequence
 from operator import is_
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from edsl.engine.plans import Choice, GroupPlans
 from edsl.errors import EdslError
 from edsl.numerics.dtypes import HALF
+from edsl.numerics.weights.form import WeightForm
+from edsl.numerics.weights.forms import RESTS
 from edsl.step.addresses import MemoryMap, addresses, check_no_state
 from edsl.step.checks import check_flattened, check_steppable
 from edsl.step.oracle import ParameterSlot
@@ -96,7 +101,7 @@ class ParameterSteps:
             slot.k = 1
             state.clear()
             state.update(plan.fresh_state(slot.parameter, matrices))
-        plan.fit_rest(state, slot.parameter)
+        _fit_rest(state, slot.parameter, plan.weights)
         item = ParameterStep(slot, plan, state, matrices)
         item.parts = parts_of(item)
         return item
@@ -106,6 +111,15 @@ class ParameterSteps:
         own = {*plan.buffers}
         strange = {*buffer_names(self._plans.pipeline)} - own
         return not own <= state.keys() and not strange.isdisjoint(state)
+
+
+def _fit_rest(state: dict[str, Any], parameter: Tensor, weights: WeightForm) -> None:
+    """Give state that was made for weights of another form or dtype the rest of this one, which begins at 0."""
+    own = weights.rest_dtypes(parameter.dtype)
+    for name in RESTS.intersection(state) - own.keys():
+        del state[name]
+    for name in own.keys() - state:
+        state[name] = torch.zeros_like(parameter, dtype=own[name], requires_grad=False)
 
 
 class MemoryInUse:

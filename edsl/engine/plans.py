@@ -100,9 +100,7 @@ class GroupPlans:
 
     def estimator(self, groups: list[dict[str, Any]]) -> Estimator:
         """The estimator with the groups' values, in which they must agree."""
-        found = [
-            self.plan(index, group, False, _begins_in_half(group)).estimator for index, group in enumerate(groups)
-        ]
+        found = [self.plan(index, group, False, _begins_in_half(group)).estimator for index, group in enumerate(groups)]
         if any(other != found[0] for other in found[1:]):
             raise EdslError(f"all param groups must agree on the estimator, got {' and '.join(map(str, set(found)))}")
         return found[0] if found else self.pipeline.estimator

@@ -75,7 +75,7 @@ def check_checkpoint(
                     is_half = bool(rest) and rest in states[number]
                 plan = plan_on(route_in(pipeline, group, parameter), is_half)
                 matrices = plan.matrices(parameter.shape, name, kinds.get(name) if kinds else None)
-                fixed = plan.rest_dtypes(parameter.dtype)
+                fixed = plan.weights.rest_dtypes(parameter.dtype)
                 _check_state(states[number], parameter, plan.shapes(parameter, matrices), matrices, fixed)
     warn_user(edited, _WITHIN)
 

@@ -65,11 +65,9 @@ class PipelineOptimizer(torch.optim.Optimizer):
         state_dtype: "float32", "bfloat16", … for all state, whatever the parameters' dtype, or for some
             buffers, as {"lamb.m": "bfloat16"}; arithmetic stays in the parameters' dtype, or in float32.
             bfloat16 state is rounded stochastically.
-        weights: how bfloat16 and float16 parameters keep what their steps compute; param groups can override this.
-            "stochastic", the default: rounded up or down at random, right on average; "kahan": with a compensation
-            of 2 B in their state; "split": with the low half of their float32, 2 B, of bfloat16; "nearest", as torch.
-        reformat: `load_state_dict` takes checkpoints whose weights were kept otherwise; what this form keeps beside
-            weights begins at 0 then.
+        weights: how half-precision parameters keep what a step computes, or param groups theirs: "stochastic", rounded
+            at random, right on average; "kahan", with a compensation; "split", with a low half; "nearest", as torch.
+        reformat: load checkpoints whose weights were kept in another form, too.
         total_steps: T, the steps of the whole training, for schedules that need it.
         hyperparameters: override those of the spec.
 
@@ -109,13 +107,11 @@ class PipelineOptimizer(torch.optim.Optimizer):
         pipeline = base.override(**hyperparameters)
         warn_user(_doubts(spec, base, pipeline), ("edsl.optim.",))
         rehearse(pipeline)
-        self.kinds: dict[str, tuple[str, ...]] | None = None  # by name, where it is built from a module
         names = Names()
+        self.kinds: dict[str, tuple[str, ...]] | None = None  # by name, where it is built from a module
         if isinstance(params, nn.Module):
-            names = Names(params, exclude)
-            exclude = names_in_module(params, exclude)
-            self.kinds = kinds_in_module(params)
-            params = list(params.named_parameters())
+            names, self.kinds = Names(params, exclude), kinds_in_module(params)
+            exclude, params = names_in_module(params, exclude), list(params.named_parameters())
             check_patterns(tuple(pipeline.branches), [name for name, _ in params])
         params, self.layers = listed(params, names.module) if pipeline.layerwise else (params, None)
         self.mode, self.pipeline = mode, pipeline

@@ -131,7 +131,7 @@ def restore_state(
             state = states[parameter]
             state["step"] = saved["step"].to(torch.int64, copy=True)  # once a float32, which stops at 2²⁴
             plan = plan_on(route_in(pipeline, group, parameter), parameter.dtype in HALF)
-            own = plan.rest_dtypes(parameter.dtype)
+            own = plan.weights.rest_dtypes(parameter.dtype)
             for name in plan.buffers:
                 if name in own and name not in saved:
                     continue  # it begins at 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, repeat
 from operator import and_
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from edsl.distributed.sharding import is_sharded
 from edsl.errors import EdslError, shown
 from edsl.numerics.dtypes import HALF
+from edsl.numerics.weights.form import WeightForm
 from edsl.step.layout import overlaps
 
 FLOATING = (torch.float32, torch.float64, *HALF)
@@ -86,14 +87,15 @@ def check_state(
     shapes: dict[str, tuple[int, ...]],
     parameter: Tensor,
     which: str,
-    fixed: Mapping[str, torch.dtype],
+    weights: WeightForm,
 ) -> None:
     """Raises EdslError for state that a step can't go on with.
 
     Args:
         shapes: of each buffer that the step reads.
-        fixed: the dtypes of those that can't be of another.
+        weights: how the parameter keeps its value.
     """
+    fixed = weights.rest_dtypes(parameter.dtype)
     for name, shape in shapes.items():
         buffer = state.get(name)
         if not isinstance(buffer, Tensor):

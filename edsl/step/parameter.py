@@ -68,8 +68,7 @@ class ParameterStep:
         which = f"parameter {self.name}"
         check_gradient(slot.gradient, slot.parameter, which)
         check_parameter_memory(self._local(self.parameter), which)
-        fixed = plan.rest_dtypes(slot.parameter.dtype)
-        check_state(state, plan.shapes(self.parameter, matrices), self.parameter, which, fixed)
+        check_state(state, plan.shapes(self.parameter, matrices), self.parameter, which, plan.weights)
         self.dense = is_dense(self.local) and (not plan.is_matrix or self.local.is_contiguous())
         self.strides = self.local.stride()
         self.steps_in_place = self.dense and self.shards is None  # it may take another step

@@ -19,7 +19,7 @@ from edsl.language.rules.names import state_name
 from edsl.language.schedules.group import Following, StepClock
 from edsl.language.stage import Estimator, Stage
 from edsl.numerics.weights.form import WeightForm
-from edsl.numerics.weights.forms import NEAREST, RESTS
+from edsl.numerics.weights.forms import NEAREST
 from edsl.step.inputs import LiveLayout
 from edsl.step.parts.matrices import Matrices, matrices_of, packed_shape
 from edsl.step.segment import Segment
@@ -277,19 +277,6 @@ class GroupPlan:
             else:
                 state[name] = torch.zeros_like(parameter, dtype=dtype, requires_grad=False)
         return state
-
-    def rest_dtypes(self, dtype: torch.dtype) -> dict[str, torch.dtype]:
-        """The dtype of the rest of weights of some dtype, by its name, if there is one."""
-        return {self.weights.buffer: self.weights.rest_dtype(dtype)} if self.weights.buffer else {}
-
-    def fit_rest(self, state: dict[str, Any], parameter: Tensor) -> None:
-        """Give state that was made for weights of another form or dtype the rest of this one, which begins at 0."""
-        own = self.weights.buffer
-        for name in RESTS.intersection(state) - {own}:
-            del state[name]
-        if own and own not in state:
-            dtype = self.weights.rest_dtype(parameter.dtype)
-            state[own] = torch.zeros_like(parameter, dtype=dtype, requires_grad=False)
 
 
 def matrices_in(pipeline: Pipeline, shape: Sequence[int], name: str, kinds: Sequence[str] | None) -> Matrices | None:

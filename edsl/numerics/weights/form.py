@@ -35,6 +35,10 @@ class WeightForm:
         """That of the rest of weights of a dtype."""
         return dtype
 
+    def rest_dtypes(self, dtype: torch.dtype) -> dict[str, torch.dtype]:
+        """The same by the name of the rest, if there is one."""
+        return {self.buffer: self.rest_dtype(dtype)} if self.buffer else {}
+
     def join(self, theta: Tensor, rest: Tensor | None) -> Tensor:
         """The value of weights, in the dtype of arithmetic."""
         return theta.to(working_dtype(theta.dtype))

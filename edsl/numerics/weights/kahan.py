@@ -20,7 +20,8 @@ _LEAST = {torch.bfloat16: 2.0**-133, torch.float16: 2.0**-24}
 class Kahan(WeightForm):
     """x = θ + c;   θ ← nearest(x),   c ← x − θ, rounded up or down at random: E (θ + c) = x.
 
-    A compensation of more than half of θ's last bit is not that of this θ, which somebody has set since; it counts as 0.
+    A compensation of more than half of θ's last bit is not that of this θ, which somebody has set since: it counts
+    as 0.
     """
 
     name = "kahan"
@@ -41,10 +42,11 @@ class Kahan(WeightForm):
 
     def cpp(self, dtype: torch.dtype) -> str:
         kind = "bfloat16" if dtype is torch.bfloat16 else "float16"
+        share, least = f"{_SHARE[dtype]!r}f", f"{_LEAST[dtype]!r}f"
         return f"""\
 static inline float joined(float theta, float rest) {{
-  const float share = std::fabs(theta) * {_SHARE[dtype]!r}f, most = share < {_LEAST[dtype]!r}f ? {_LEAST[dtype]!r}f : share;
-  return std::fabs(rest) <= most ? theta + rest : theta;
+  const float share = std::fabs(theta) * {share};
+  return std::fabs(rest) <= (share < {least} ? {least} : share) ? theta + rest : theta;
 }}
 static inline float rest_of(float x) {{
   {kind} near; put(near, x);
