@@ -197,14 +197,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         """A context in which the parameters are the weights for evaluation, such as those of `ema_weights`.
 
         On exit the trained weights are restored, bit for bit. Without a stage that keeps such
-        weights, and before the first step, nothing changes.
-
-        Example:
-            >>> import torch, edsl
-            >>> model = torch.nn.Linear(3, 1)
-            >>> optimizer = edsl.compile("sgd(lr=0.1) | ema_weights(decay=0.9)", model)
-            >>> with optimizer.evaluation_weights():
-            ...     _ = model(torch.ones(2, 3))
+        weights, and before the first step, nothing changes. `edsl.evaluation_weights` does so for any optimizer.
         """
         if self._evaluating:
             raise EdslError("evaluation_weights() is already active: leave it before entering it again")
