@@ -37,7 +37,7 @@ from edsl.optim.param_groups import (
     shared_hyperparameters,
     with_schedules,
 )
-from edsl.optim.restore import around_loading, completed, in_order_of_names, in_own_form, restore_state
+from edsl.optim.restore import around_loading, completed, in_order_of_names, in_own_form, received, restore_state, sent
 from edsl.optim.steps import StepCall, Steps, check_unscaled
 from edsl.step.oracle import ParameterSlot
 from edsl.step.plan import buffer_names
@@ -259,6 +259,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         """A checkpoint as this optimizer would have written it; raises EdslError for one that it can't load."""
         checkpoint = completed(in_order_of_names(checkpoint, self.param_groups), self._options())
         keys = [key for key in self.defaults if key != "differentiable"]  # which torch adds on loading
+        checkpoint = received(checkpoint)
         check_checkpoint(checkpoint, self.pipeline, keys, self.param_groups, self.kinds, self.reformat)
         return in_own_form(checkpoint, self.param_groups)
 
@@ -277,7 +278,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
     def state_dict(self) -> dict[str, Any]:
         """Hyper-parameters, names and state, as torch's optimizers give them; see `load_state_dict`."""
         self.engine.names.follow(self.param_groups)  # which may have been edited since the last step
-        return super().state_dict()
+        return sent(super().state_dict())
 
     def __getstate__(self) -> dict[str, Any]:
         self.engine.names.follow(self.param_groups)
