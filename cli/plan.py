@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 
 def plan(
-    specs: list[str], params: str, dtype: str, state_dtype: str | None, bandwidth: float | None, as_json: bool
+    specs: list[str],
+    params: str,
+    dtype: str,
+    state_dtype: str | None,
+    weights: str | None,
+    bandwidth: float | None,
+    as_json: bool,
 ) -> None:
     """Print a table of all specs, then each one's stages."""
     from edsl.costs.memory import memory
@@ -25,7 +31,7 @@ def plan(
     if bandwidth is not None and not (math.isfinite(bandwidth) and bandwidth > 0):
         raise EdslError(f"--bandwidth must be a number of GB/s > 0, got {bandwidth:g}")
     shapes = parameter_set(params)
-    made = [(line_of(spec), memory(spec, shapes, dtype, state_dtype)) for spec in specs]
+    made = [(line_of(spec), memory(spec, shapes, dtype, state_dtype, weights)) for spec in specs]
     found = [{"given": given, **_described(one, bandwidth)} for given, one in made]
     if as_json:
         print_json({"params": params, "bandwidth": bandwidth, "plans": found})

@@ -13,15 +13,21 @@ from collections.abc import Sequence
 import torch
 
 from edsl.codegen.cpp_formats import block_begin, block_bounds, closing, opening, prelude
-from edsl.codegen.expression import Expression, postorder
+from edsl.codegen.expression import Expression, operation, postorder
 from edsl.codegen.loops import SUMS, Loop, LoopSchedule, is_wide, scalars_met, schedule
 from edsl.codegen.signature import KernelSignature, tensors
 from edsl.codegen.trace import Trace
-from edsl.language.operations import OPERATIONS
 from edsl.numerics.formats.format import StateFormat
-from edsl.numerics.stochastic_rounding import CXX, PLACE
+from edsl.numerics.stochastic_rounding import CXX, CXX_WITHIN, CXX_WITHIN_FLOAT16, PLACE, WORD
+from edsl.numerics.weights.form import REST, WEIGHT
 
-TYPES = {torch.float32: "float", torch.float64: "double", torch.bfloat16: "bfloat16", torch.float16: "float16"}
+TYPES = {
+    torch.float32: "float",
+    torch.float64: "double",
+    torch.bfloat16: "bfloat16",
+    torch.float16: "float16",
+    torch.int16: "int16_t",
+}
 BLOCK = 1024  # elements that are added in the working dtype
 SMALL = 1 << 16  # layers below this many elements run one on each thread
 SCRATCH = 1 << 20  # layers up to this many elements keep values aside
@@ -40,6 +46,7 @@ static inline float widened(bfloat16 x) {
 }
 static inline float widened(float x) { return x; }
 static inline double widened(double x) { return x; }
+static inline float widened(int16_t x) { return float(x); }
 static inline void put(float& to, float x) { to = x; }
 static inline void put(float& to, double x) { to = float(x); }
 static inline void put(double& to, double x) { to = x; }
@@ -76,13 +83,14 @@ def columns(buffers: int, normals: int) -> tuple[str, ...]:
 def source(parts: Sequence[tuple[Trace, KernelSignature]], normals: int) -> tuple[str, list[int]]:
     """The C++ text of steps, step0, step1, …, and how many values an element each keeps aside."""
     dtypes = {dtype for _, signature in parts for dtype in signature.all}
+    recording, signature = parts[0]
     text = [PRELUDE]
     formats = [form for _, signature in parts for form in signature.formats.values()]
-    if torch.bfloat16 in dtypes or formats:
-        text.append(CXX)
+    if torch.bfloat16 in dtypes or recording.weights.rounds or formats:
+        text += [CXX, CXX_WITHIN]
     if torch.float16 in dtypes:
-        text.append(HALF)
-    text += [OPENMP, prelude(formats)]
+        text += [HALF, CXX_WITHIN_FLOAT16]
+    text += [OPENMP, recording.weights.cpp(signature.theta), prelude(formats)]
     kept = []
     for number, (recording, signature) in enumerate(parts):
         body, spilled = _step(number, recording, signature, normals)
@@ -208,10 +216,16 @@ def _pass(
     values = {**elements, **{node: scalars.beside_elements(node) for node in met}}
     for i in one.buffers:
         value = _value(recording.after[i], values)
-        written = f"value{i}[i - begin] = {value};" if i in formats else _write(i, recording.places[i], types[f"buffer{i}"], value)
-        body.append(written)
+        if i == recording.rest:
+            body.append(f"put_rest(buffer{i}[i], {value}, {_word(REST)});")
+        elif i in formats:
+            body.append(f"value{i}[i - begin] = {value};")
+        else:
+            body.append(_write(i, recording.places[i], types[f"buffer{i}"], value))
     if one.moves:
-        body += [f"put(out[i], {_value(made, values)});" for made in recording.moved]
+        ends = f"{'put_weight' if recording.cuts_weights else 'put'}(out[i], {{}}{{}});"
+        word = f", {_word(WEIGHT)}" if recording.cuts_weights else ""
+        body += [ends.format(_value(made, values), word) for made in recording.moved]
     for place, total in enumerate(one.sums):
         value = values[total.parts[0]]
         one_of = f"double({value})" if is_wide(total) else value
@@ -305,12 +319,17 @@ def _write(i: int, place: int, dtype: str, value: str) -> str:
     return f"put_rounded(buffer{i}[i], {value}, noise_of(uint32_t(i), key + {place * PLACE & 0xFFFFFFFF}u));"
 
 
+def _word(place: int) -> str:
+    """The noise of an element by which a form of weights rounds."""
+    return f"word_of(uint32_t(i), key + {place * PLACE & WORD}u)"
+
+
 def _value(node: Expression, values: dict[Expression, str]) -> str:
     return f"W({_number(node)})" if node.op == "constant" else values[node]
 
 
 def _call(node: Expression, parts: Sequence[str]) -> str:
-    return OPERATIONS[node.op].cpp.format(*parts)
+    return operation(node.op).cpp.format(*parts)
 
 
 def _number(node: Expression) -> str:

@@ -16,20 +16,21 @@ from typing import Any
 import torch
 
 from edsl.codegen import triton_formats
-from edsl.codegen.expression import Expression, postorder
+from edsl.codegen.expression import Expression, operation, postorder
 from edsl.codegen.loops import SUMS, Loop, is_wide, scalars_met, schedule
 from edsl.codegen.signature import KernelSignature, tensors
 from edsl.codegen.trace import Trace
-from edsl.language.operations import OPERATIONS
 from edsl.numerics.formats.format import StateFormat
 from edsl.numerics.formats.layout import BLOCK as CODES_IN_BLOCK
-from edsl.numerics.stochastic_rounding import PLACE, TRITON
+from edsl.numerics.stochastic_rounding import PLACE, TRITON, WORD
+from edsl.numerics.weights.form import REST, WEIGHT
 
 TYPES = {
     torch.float32: "tl.float32",
     torch.float64: "tl.float64",
     torch.bfloat16: "tl.bfloat16",
     torch.float16: "tl.float16",
+    torch.int16: "tl.int16",
 }
 BLOCK = 1024  # elements that one program steps, where nothing else is asked for
 PARTS = 4096  # parts of a sum that are added at once: one program adds up those of the largest layer
@@ -136,6 +137,7 @@ def kernels(recording: Trace, signature: KernelSignature, normals: int, k: int, 
     writer = _Writer(recording, types, TYPES[signature.work], torch.finfo(signature.work).max, k, slots, block, formats)
     parts = [
         PRELUDE,
+        recording.weights.triton(signature.theta),
         *triton_formats.prelude(formats.values()),
         _total(block, bool(formats)),
         *chain.from_iterable(writer.round(one, number) for number, one in enumerate(passes)),
@@ -367,16 +369,18 @@ class _Writer:
     def _stored(self, tensor: str, place: int, value: str) -> str:
         """A value as its tensor holds it; memory in bfloat16 is rounded stochastically."""
         kind = self.types[tensor]
+        if tensor == "out" and self.recording.cuts_weights:
+            return f"weight_of({value}, word_of(begin, lane, {self._key(WEIGHT)}))"
+        if tensor == f"buffer{self.recording.rest}":
+            return f"stored_rest({value}, word_of(begin, lane, {self._key(REST)}))"
         if kind != "tl.bfloat16":
             return f"{value}.to({kind})"
-        if tensor == "out":
-            return f"nearest({value})"
-        return f"rounded({value}, begin, lane, {self._key(place)})"
+        return f"nearest({value})" if tensor == "out" else f"rounded({value}, begin, lane, {self._key(place)})"
 
     def _key(self, place: int) -> str:
-        """The key of stochastic rounding for one buffer."""
+        """The key of noise by the number of a buffer."""
         step = f"tl.load(numbers + tl.load(row + {LEADING.index('live')}) + {self.k})"
-        return f"key_of(tl.load(row + {LEADING.index('name')}), {step}, {place * PLACE & 0xFFFFFFFF})"
+        return f"key_of(tl.load(row + {LEADING.index('name')}), {step}, {place * PLACE & WORD})"
 
     def _coded(self, tensor: str) -> int | None:
         """The number of a buffer that is kept in codes, None for another tensor."""
@@ -423,7 +427,7 @@ def _call(node: Expression, parts: Sequence[str], dtype: str, largest: float) ->
     """What an operator makes of its parts; in float32 too rounded as the standard says."""
     if node.op == "pow" and node.parts[1].op == "constant" and node.parts[1].parts[0] == 2:
         return f"{parts[0]} * {parts[0]}"
-    row = OPERATIONS[node.op]
+    row = operation(node.op)
     text = row.single if row.single and dtype == "tl.float32" else row.triton
     return text.format(*parts, dtype=dtype, largest=largest)
 

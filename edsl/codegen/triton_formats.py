@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from edsl.numerics.formats.format import NOT_FINITE, StateFormat
 from edsl.numerics.formats.layout import BLOCK, HEADER
-from edsl.numerics.stochastic_rounding import MIX, SPREAD, odd_of
+from edsl.numerics.stochastic_rounding import odd_of
 
 CODES = f'''\
 @triton.jit
@@ -90,15 +90,6 @@ def scale_of(x, mask, unsigned, signed):
 
 
 @triton.jit
-def words_of(begin, lane, key):
-    """32 random bits for each element of a block."""
-    h = ((begin + lane).to(tl.uint32) * {SPREAD:#x}) ^ key
-    h = (h ^ (h >> 16)) * {MIX:#x}
-    h = (h ^ (h >> 16)) * {MIX:#x}
-    return h ^ (h >> 16)
-
-
-@triton.jit
 def put_header(pointer, e, is_unsigned, is_finite):
     """Write a block's header."""
     h = (tl.where(is_finite, e, {NOT_FINITE}) << 1) + is_unsigned
@@ -142,7 +133,7 @@ def write(i: int, form: StateFormat, place: int, value: str, key: str) -> list[s
     unsigned, signed = (1 / top for top in form.tops)
     return [
         f"e{i}_, unsigned{i}_, finite{i}_, inverse{i}_ = scale_of({value}, mask, {unsigned!r}, {signed!r})",
-        f"words{i}_ = words_of(begin, lane, {key}) * tl.full((), {odd_of(place)}, tl.uint32)",
+        f"words{i}_ = word_of(begin, lane, {key}) * tl.full((), {odd_of(place)}, tl.uint32)",
         f"new{i}_ = code_{form.name}(({value} * inverse{i}_).to(tl.float32), words{i}_, unsigned{i}_)",
         f"put_codes(codes{i}, new{i}_, lane, left, {form.bits})",
         f"put_header(header{i}, e{i}_, unsigned{i}_, finite{i}_)",

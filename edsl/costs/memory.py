@@ -21,6 +21,8 @@ from edsl.language.pipeline import Pipeline
 from edsl.language.spec import as_pipeline
 from edsl.language.stage import Stage
 from edsl.numerics.dtypes import read_dtype, working_dtype
+from edsl.numerics.weights.form import WeightForm
+from edsl.numerics.weights.forms import NEAREST, form_of, read_weights
 from edsl.optim.foreign.build import build, parameters_for
 from edsl.optim.foreign.probe import probing
 from edsl.optim.state import state_tensors
@@ -116,7 +118,9 @@ class Memory:
         return _seconds(self.traffic_of_loops, bandwidth)
 
 
-def memory(spec: Any, shapes: Shapes, dtype: Any = "float32", state_dtype: Any = None) -> Memory:
+def memory(
+    spec: Any, shapes: Shapes, dtype: Any = "float32", state_dtype: Any = None, weights: str | None = None
+) -> Memory:
     """What a pipeline needs for parameters of these names and shapes.
 
     Biases and norms are excluded from weight decay by name, and routes are decided by name, as far as names
@@ -125,6 +129,7 @@ def memory(spec: Any, shapes: Shapes, dtype: Any = "float32", state_dtype: Any =
     Args:
         dtype: of the parameters and gradients.
         state_dtype: of all state, as in `edsl.compile`.
+        weights: how parameters in half precision keep their values, as there.
 
     Raises:
         EdslError: for a bad spec or dtype, or a parameter that the pipeline can't take.
@@ -139,9 +144,13 @@ def memory(spec: Any, shapes: Shapes, dtype: Any = "float32", state_dtype: Any =
     given, kept = read_dtype(dtype, "dtype") or torch.float32, read_dtype(state_dtype)
     if kept is not None and pipeline.update.moves_weights:
         raise EdslError(f"state_dtype applies to edsl's updates only; {pipeline.update.name} chooses its own")
+    if weights is not None and pipeline.update.moves_weights:
+        raise EdslError(f"weights apply to edsl's updates only; {pipeline.update.name} moves the weights itself")
+    form = NEAREST if pipeline.update.moves_weights else form_of(read_weights(weights), given)
+    form.check(given, "the dtype")
     own = routes(pipeline, shapes)
     excluded = frozenset(excluded_names(None, tuple(shapes)))
-    dtypes = (given, kept or working_dtype(given), kept)
+    dtypes = (given, kept or working_dtype(given), kept, form)
     shares = [
         _Share(route, pipeline.branch(route), {name: tuple(shapes[name]) for name in names}, excluded, *dtypes)
         for route, names in own.items()
@@ -162,7 +171,7 @@ def memory(spec: Any, shapes: Shapes, dtype: Any = "float32", state_dtype: Any =
         state=state,
         traffic=moved,
         traffic_of_loops=_total(share.moved_by_loops for share in shares),
-        temporaries=None if _is_bare(pipeline) else temporaries(branches, given, kept),
+        temporaries=None if _is_bare(pipeline) else temporaries(branches, given, kept, form),
         routes=tuple(share.memory() for share in shares),
     )
 
@@ -196,10 +205,19 @@ class _Share:
     dtype: torch.dtype
     state_dtype: torch.dtype
     kept_as: torch.dtype | None  # what was asked of the state
+    weights: WeightForm
 
     @cached_property
     def stages(self) -> tuple[StageMemory, ...]:
-        return tuple(self._stage(index) for index in range(len(self.pipeline.stages)))
+        return (*(self._stage(index) for index in range(len(self.pipeline.stages))), *self._rest())
+
+    def _rest(self) -> Iterator[StageMemory]:
+        """What is kept beside weights."""
+        label, _, name = self.weights.buffer.partition(".")
+        if name:
+            dtype = self.weights.rest_dtype(self.dtype)
+            size = sum(map(prod, self.shapes.values())) * dtype.itemsize
+            yield StageMemory(label, "form of weights", (BufferMemory(name, _name(dtype), size),))
 
     @cached_property
     def taken(self) -> dict[str, Matrices | None]:
@@ -240,7 +258,7 @@ class _Share:
     def moved_by_loops(self) -> int | None:
         """Bytes that the loops of a step move for all parameters."""
         plans = [
-            GroupPlan(self.pipeline, spared, self.pipeline.hyperparameters, "", self.kept_as)
+            GroupPlan(self.pipeline, spared, self.pipeline.hyperparameters, "", self.kept_as, weights=self.weights)
             for spared in (False, True)
         ]
         each = [_moved_by_loops(plan, self.dtype) for plan in plans] if self.shapes else [0, 0]

@@ -26,6 +26,8 @@ from edsl.kernels.matrices import MatrixInputs, MatrixSteps
 from edsl.language.context import NotElementwise
 from edsl.language.pipeline import Pipeline
 from edsl.numerics.dtypes import working_dtype
+from edsl.numerics.weights.form import WeightForm
+from edsl.numerics.weights.forms import NEAREST
 from edsl.step.contexts import TorchContext
 from edsl.step.inputs import StepInputs
 from edsl.step.parts.matrices import Matrices, one_matrix
@@ -48,10 +50,11 @@ def temporaries(
     branches: Sequence[tuple[Pipeline, Sequence[Shape], Sequence[Matrices]]],
     dtype: torch.dtype,
     state_dtype: torch.dtype | None,
+    weights: WeightForm = NEAREST,
 ) -> tuple[Temporary, ...]:
     """What a step allocates, for pipelines, the shapes that take each, and the matrices that they are taken as."""
     found = [
-        (GroupPlan(one, False, one.hyperparameters, "", state_dtype), shapes, matrices)
+        (GroupPlan(one, False, one.hyperparameters, "", state_dtype, weights=weights), shapes, matrices)
         for one, shapes, matrices in branches
         if shapes
     ]

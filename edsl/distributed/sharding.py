@@ -46,6 +46,12 @@ class Shards:
             d for d, placement in enumerate(self.placements) if not placement.is_replicate() and self.mesh.size(d) > 1
         )
 
+    @property
+    def place(self) -> tuple[int, ...]:
+        """Which of the shards this process has, along each dimension over which the tensor is cut."""
+        own = self.mesh.get_coordinate() or ()
+        return tuple(own[cut] for cut in self.cuts)
+
     @cached_property
     def groups(self) -> tuple[Any, ...]:
         """The process groups whose members together hold the whole."""

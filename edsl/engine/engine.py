@@ -99,9 +99,9 @@ class Engine:
         self._parameters.forget()
         self._replay = None
 
-    def plan(self, index: int, group: dict[str, Any], spared: Any) -> GroupPlan:
+    def plan(self, index: int, group: dict[str, Any], spared: Any, is_half: bool = False) -> GroupPlan:
         """The plan of a group for its parameters that are, or are not, spared decay: see `GroupPlans.plan`."""
-        return self._plans.plan(index, group, spared)
+        return self._plans.plan(index, group, spared, is_half)
 
     def oracle(self, groups: Groups, states: Any, closure: Callable[[], Any] | None) -> Oracle:
         """The model as the estimator sees it at the next step."""

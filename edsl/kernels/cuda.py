@@ -50,7 +50,8 @@ class CudaKernel(Kernel):
     def __init__(self, part: Part, normals: int, live: LiveLayout, device: torch.device, tile: Tile) -> None:
         super().__init__(part, normals, live)
         self.device, self.warps = device, tile.warps
-        self.rounds = torch.bfloat16 in part.signature.buffers or bool(part.signature.formats)
+        rounds = torch.bfloat16 in part.signature.buffers or bool(part.signature.formats)
+        self.rounds = rounds or part.recording.weights.rounds
         self.made = kernels(*part, normals, live.k, tile.block)
         module = import_source(self.made.text)
         self._functions: list[tuple[Any, bool]] = [

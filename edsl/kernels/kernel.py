@@ -345,7 +345,8 @@ class KernelCache(ABC):
         x, gradient, hessian, difference = dtypes
         work = working_dtype(theta.dtype)
         extra = (gradient or torch.float32, hessian or torch.float32, difference or torch.float32)
-        kept = [kind for kind in buffers if not isinstance(kind, StateFormat)]
+        own = buffers[: len(buffers) - len(segment.rests)]
+        kept = [kind for kind in own if not isinstance(kind, StateFormat)]
         if any(dtype not in DTYPES for dtype in (theta.dtype, x, *extra, *kept)):
             return None
         conditions = Conditions(hessian is not None, difference is not None, gradient is not None)

@@ -21,6 +21,8 @@ def compile(
     exclude: Sequence[str] | None = None,
     maximize: bool = False,
     state_dtype: Any = None,
+    weights: str | None = None,
+    reformat: bool = False,
     total_steps: int | None = None,
     **hyperparameters: Any,
 ) -> torch.optim.Optimizer:
@@ -43,6 +45,7 @@ def compile(
     base = as_pipeline(spec)
     if not base.update.moves_weights:
         options: dict[str, Any] = {"maximize": maximize, "state_dtype": state_dtype, "total_steps": total_steps}
+        options |= {"weights": weights, "reformat": reformat}
         return PipelineOptimizer(params, spec, mode=mode, exclude=exclude, **options, **hyperparameters)
     pipeline = base.override(**hyperparameters)
     update = pipeline.update
@@ -50,6 +53,8 @@ def compile(
     alone = len(pipeline.stages) == 2 and not pipeline.estimator.needs_closure and pipeline.estimator.calls == 1
     if state_dtype is not None or (maximize and alone):
         raise EdslError(f"maximize and state_dtype apply to edsl's updates only; use {update.name}'s own arguments")
+    if weights is not None or reformat:
+        raise EdslError(f"weights and reformat apply to edsl's updates only; {update.name} moves the weights itself")
     if exclude:
         raise EdslError(f"exclude does not apply to {update.name}; use param groups instead")
     if alone:

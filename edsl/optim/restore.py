@@ -9,10 +9,13 @@ from typing import Any
 
 import torch
 
-from edsl.distributed.sharding import placed
+from edsl.distributed.sharding import placed, shards_of
 from edsl.groups.param_groups import route_in
 from edsl.language.pipeline import Pipeline
-from edsl.optim.checkpoint import counts, plan_of
+from edsl.numerics.dtypes import HALF
+from edsl.numerics.weights.forms import RESTS
+from edsl.numerics.weights.split import Split
+from edsl.optim.checkpoint import counts, plan_of, rest_kept
 from edsl.step.state_dtype import StateDtype
 
 
@@ -40,6 +43,47 @@ def around_loading(
     finally:
         last.remove()
         first.remove()
+
+
+def sent(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """A state_dict whose sharded rests of int16 are the same bits as bfloat16: neither gloo nor NCCL gathers int16."""
+    states = {number: _each_rest(state, torch.int16, torch.bfloat16) for number, state in checkpoint["state"].items()}
+    return {**checkpoint, "state": states}
+
+
+def received(checkpoint: Any) -> Any:
+    """The same checkpoint with these bits as int16 again, sharded or not."""
+    states = checkpoint.get("state") if isinstance(checkpoint, dict) else None
+    if not isinstance(states, dict):
+        return checkpoint
+    found = {number: _each_rest(state, torch.bfloat16, torch.int16) for number, state in states.items()}
+    return {**checkpoint, "state": found}
+
+
+def _each_rest(state: Any, dtype: torch.dtype, other: torch.dtype) -> Any:
+    """State whose rests of whole numbers, where they are of one dtype, are views of another."""
+    rest = state.get(Split.buffer) if isinstance(state, dict) else None
+    shards = shards_of(rest)
+    if not isinstance(rest, torch.Tensor) or rest.dtype is not dtype or (shards is None and dtype is torch.int16):
+        return state
+    local = rest if shards is None else shards.local(rest)
+    viewed = local.view(other)
+    return {**state, Split.buffer: viewed if shards is None else shards.wrap(viewed)}
+
+
+def in_own_form(checkpoint: dict[str, Any], groups: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A checkpoint that was accepted, as if its weights had been kept as this optimizer keeps them.
+
+    State loses the rests of other forms; what it lacks is made, as zeros, at the next step.
+    """
+    saved_groups, states = [], dict(checkpoint["state"])
+    for group, saved in zip(groups, checkpoint["param_groups"]):
+        saved_groups.append({**saved, **{key: group[key] for key in ("weights",) if key in group}})
+        for parameter, number in zip(group["params"], saved["params"]):
+            kept = {rest_kept(saved, group, parameter)}
+            if number in states:
+                states[number] = {key: v for key, v in states[number].items() if key not in RESTS or key in kept}
+    return {**checkpoint, "param_groups": saved_groups, "state": states}
 
 
 def completed(checkpoint: Any, options: dict[str, Any]) -> Any:
@@ -113,8 +157,11 @@ def restore_state(
                 continue
             state = states[parameter]
             state["step"] = saved["step"].to(torch.int64, copy=True)  # once a float32, which stops at 2²⁴
-            plan = plan_on(route_in(pipeline, group, parameter))
+            plan = plan_on(route_in(pipeline, group, parameter), parameter.dtype in HALF)
+            own = plan.weights.rest_dtypes(parameter.dtype)
             for name in plan.buffers:
+                if name in own and name not in saved:
+                    continue  # it begins at 0
                 dtype = plan.dtype_of(name, parameter.dtype)
                 loaded = saved[name].to(device=parameter.device, dtype=dtype, copy=True)
                 state[name] = loaded if name in plan.scalars else placed(loaded, parameter)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from edsl.distributed.sharding import is_sharded
 from edsl.errors import EdslError, shown
 from edsl.numerics.dtypes import HALF
+from edsl.numerics.weights.form import WeightForm
 from edsl.step.layout import overlaps
 
 FLOATING = (torch.float32, torch.float64, *HALF)
@@ -87,13 +88,16 @@ def check_state(
     parameter: Tensor,
     which: str,
     coded: Mapping[str, Any],
+    weights: WeightForm,
 ) -> None:
     """Raises EdslError for state that a step can't go on with.
 
     Args:
         shapes: of each buffer that the step reads.
         coded: those that are kept in codes, and their formats.
+        weights: how the parameter keeps its value.
     """
+    fixed = weights.rest_dtypes(parameter.dtype)
     for name, shape in shapes.items():
         buffer = state.get(name)
         if not isinstance(buffer, Tensor):
@@ -109,13 +113,15 @@ def check_state(
                 f"{which} has shape {tuple(parameter.shape)}, its state {name} {tuple(buffer.shape)}: "
                 "build a new optimizer after changing shapes"
             )
-        found = _flaw_of_buffer(buffer, parameter, name in coded)
+        found = _flaw_of_buffer(buffer, parameter, torch.uint8 if name in coded else fixed.get(name))
         if found:
             raise EdslError(f"{which}: its state {name} {found}")
 
 
-def _flaw_of_buffer(buffer: Tensor, parameter: Tensor, in_codes: bool) -> str | None:
-    if not in_codes and buffer.dtype not in FLOATING:
+def _flaw_of_buffer(buffer: Tensor, parameter: Tensor, dtype: torch.dtype | None) -> str | None:
+    if dtype is not None and buffer.dtype is not dtype:
+        return f"is {buffer.dtype}; expected {dtype}"
+    if dtype is None and buffer.dtype not in FLOATING:
         return f"is {buffer.dtype}; expected float32, float64, bfloat16 or float16"
     if buffer.device != parameter.device:
         return f"is on {buffer.device}, the parameter on {parameter.device}: bring it back before the step"

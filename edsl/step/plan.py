@@ -18,6 +18,8 @@ from edsl.language.reductions import segments
 from edsl.language.rules.names import state_name
 from edsl.language.schedules.group import Following, StepClock
 from edsl.language.stage import Estimator, Stage
+from edsl.numerics.weights.form import WeightForm
+from edsl.numerics.weights.forms import NEAREST
 from edsl.step.inputs import LiveLayout
 from edsl.step.parts.matrices import Matrices, matrices_of, packed_shape
 from edsl.step.segment import Segment
@@ -39,8 +41,10 @@ class GroupPlan:
         route: str = "",
         state_dtype: StateDtype = None,
         following: Following | None = None,
+        weights: WeightForm = NEAREST,
     ) -> None:
         self.base = base.unscheduled()
+        self.weights = weights
         self.following = following or Following({}, {}, StepClock())
         self.route = route
         self.state_dtype = state_dtype
@@ -116,17 +120,19 @@ class GroupPlan:
                 live_layout=self.live_layout,
                 updates=end == len(stages),
                 formats=self._formats(begin, end),
+                weights=self.weights,
             )
 
     def _formats(self, begin: int, end: int) -> tuple[StateFormat | None, ...]:
-        """The formats that were chosen for the element-wise buffers of some stages."""
+        """The formats that were chosen for the element-wise buffers of some stages, and none for the rest of θ."""
         names = [
             state_name(self._pipeline.labels[index], name)
             for index in range(begin, end)
             for name in self.memory[index]._fields
         ]
         chosen = [None if name in self.factor_buffers else chosen_for(self.state_dtype, name) for name in names]
-        return tuple(one if isinstance(one, StateFormat) else None for one in chosen)
+        rest = (None,) if self.weights.buffer else ()
+        return (*(one if isinstance(one, StateFormat) else None for one in chosen), *rest)
 
     def change(self, values: dict[str, Any]) -> None:
         """Set new values of some hyper-parameters for the next steps, all of them or, on an error, none.
@@ -216,14 +222,15 @@ class GroupPlan:
     @cached_property
     def buffers(self) -> tuple[str, ...]:
         """The names of all state of one parameter, but for its step."""
-        return (*self.estimated, *(name for segment in self.segments for name in segment.buffers))
+        found = (*self.estimated, *(name for segment in self.segments for name in segment.buffers))
+        return tuple(dict.fromkeys(found))  # every segment reads the rest of θ
 
     @cached_property
     def rounds_stochastically(self) -> bool:
-        """Whether some state is bfloat16 or codes by choice, and so rounded stochastically."""
+        """Whether weights are, or some state is bfloat16 or codes by choice."""
         chosen = self.state_dtype
         found = chosen.values() if isinstance(chosen, dict) else [chosen]
-        return any(one is torch.bfloat16 or isinstance(one, StateFormat) for one in found)
+        return self.weights.rounds or any(one is torch.bfloat16 or isinstance(one, StateFormat) for one in found)
 
     @cached_property
     def factor_buffers(self) -> frozenset[str]:
@@ -240,13 +247,15 @@ class GroupPlan:
 
     def dtype_of(self, name: str, dtype: torch.dtype) -> torch.dtype:
         """The dtype of one buffer of a parameter of some dtype, where it isn't in codes."""
+        if name == self.weights.buffer:
+            return self.weights.rest_dtype(dtype)
         if name in self.scalars:
             return scalar_dtype(self.state_dtype, name, dtype)
         return dtype_for(self.state_dtype, name, dtype, name in self.factor_buffers)
 
     def format_of(self, name: str, parameter: Any) -> StateFormat | None:
         """The format of codes in which a parameter's buffer is kept, None where it is kept in a dtype."""
-        if name in self.factor_buffers or name in self.estimated:
+        if name in self.factor_buffers or name in self.estimated or name == self.weights.buffer:
             return None
         return format_for(self.state_dtype, name, tuple(parameter.shape), parameter)
 
