@@ -66,7 +66,8 @@ static inline void read_block(const uint8_t* codes, const uint8_t* header, T* to
 }}
 template <class T, template <bool> class format, int bits>
 static inline void write_block(
-    uint8_t* codes, uint8_t* header, const T* from, int64_t n, const uint32_t* words, uint32_t odd, T unsigned_top, T top) {{
+    uint8_t* codes, uint8_t* header, const T* from, int64_t n, const uint32_t* words, uint32_t odd,
+    T unsigned_top, T signed_top) {{
   typedef typename bits_of<T>::type B;
   B most = 0, signs = 0;
   #pragma omp simd reduction(max:most) reduction(|:signs)
@@ -78,7 +79,8 @@ static inline void write_block(
   }}
   T largest; std::memcpy(&largest, &most, sizeof(T));
   const bool is_unsigned = signs >= 0, is_finite = most < bits_of<T>::infinity;
-  const int e = is_finite ? exponent_of(largest * (is_unsigned ? unsigned_top : top)) : 0, h = ((is_finite ? e : {NOT_FINITE}) << 1) + is_unsigned;
+  const int e = is_finite ? exponent_of(largest * (is_unsigned ? unsigned_top : signed_top)) : 0;
+  const int h = ((is_finite ? e : {NOT_FINITE}) << 1) + is_unsigned;
   const T inverse = power_of_two<T>(-e);
   uint8_t single[{BLOCK}];
   uint8_t* const to = bits == 8 ? codes : single;

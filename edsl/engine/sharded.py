@@ -115,7 +115,10 @@ def _whole_step(work: SegmentWork, wholes: Sequence[Tensor], step: Callable[...,
         for name, whole in zip(segment.buffers, wholes[count:])
     ]
     if item.is_cut:
-        work_dtype, coded = working_dtype(theta.dtype), {segment.buffers.index(name) for name in item.coded if name in segment.buffers}
+        work_dtype, coded = (
+            working_dtype(theta.dtype),
+            {segment.buffers.index(name) for name in item.coded if name in segment.buffers},
+        )
         opened = [
             segment.opened(place, buffer, theta.shape, work_dtype) if place in coded else buffer
             for place, buffer in enumerate(buffers)

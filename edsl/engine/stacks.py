@@ -168,7 +168,10 @@ def refresh_stack(segment: Segment, works: Sequence[SegmentWork]) -> None:
     dtype = working_dtype(theta.dtype)
     x = torch.stack([work.item.x for work in works])
     opened = [
-        [segment.opened(place, buffer, work.item.theta.shape, dtype) if buffer.dtype is torch.uint8 else buffer for place, buffer in enumerate(work.buffers)]
+        [
+            segment.opened(place, buffer, work.item.theta.shape, dtype) if buffer.dtype is torch.uint8 else buffer
+            for place, buffer in enumerate(work.buffers)
+        ]
         for work in works
     ]
     buffers = [torch.stack(found) for found in zip(*opened)]

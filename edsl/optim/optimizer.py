@@ -63,8 +63,9 @@ class PipelineOptimizer(torch.optim.Optimizer):
             names are known (a module or named parameters), and none for bare tensors.
         maximize: maximize the loss instead of minimizing it; param groups can override this.
         state_dtype: "float32", "bfloat16", … for all state, whatever the parameters' dtype, or for some
-            buffers, as {"lamb.m": "bfloat16"}; arithmetic stays in the parameters' dtype, or in float32.
-            bfloat16 state is rounded stochastically.
+            buffers, as {"lamb.m": "bfloat16"}; arithmetic stays in the parameters' dtype, or in float32. "int8",
+            "int4", "float8_e4m3fn" and "float8_e5m2" keep buffers of one value an element in codes, with a scale for each block
+            of 256, beside factors in bfloat16. All of these are rounded stochastically.
         weights: how half-precision parameters keep what a step computes, or param groups theirs: "stochastic", rounded
             at random, right on average; "kahan", with a compensation; "split", with a low half; "nearest", as torch.
         reformat: load checkpoints whose weights were kept in another form, too.
@@ -120,7 +121,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         self.engine = Engine(pipeline, mode, self.state_dtype, names)
         self.engine.kinds = self.kinds or {}
         self._steps = Steps(self.engine)
-        own = options_of(pipeline, exclude, maximize, read_weights(weights))
+        own = options_of(pipeline, exclude, maximize, read_weights(weights), self.state_dtype)
         defaults = {**plain_numbers(self._hyperparameters(pipeline)), **own}
         self.tensors = {k: v for k, v in hyperparameters.items() if k in pipeline.keys and isinstance(v, Tensor)}
         self.watchers: list[Callable[[list[Watched]], None]] = []
@@ -209,7 +210,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
             self._evaluating = False
 
     def _in_evaluation(self) -> AbstractContextManager[None]:
-        return in_place_of_trained(evaluated(self.pipeline, self.param_groups, self.state))
+        return in_place_of_trained(evaluated(self.pipeline, self.param_groups, self.state, self.state_dtype))
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with their own hyper-parameters; missing ones take the defaults.
@@ -258,14 +259,21 @@ class PipelineOptimizer(torch.optim.Optimizer):
     def _accepted(self, checkpoint: Any) -> dict[str, Any]:
         """A checkpoint as this optimizer would have written it; raises EdslError for one that it can't load."""
         checkpoint = completed(in_order_of_names(checkpoint, self.param_groups), self._options())
-        keys = [key for key in self.defaults if key != "differentiable"]  # which torch adds on loading
+        keys = [key for key in self.defaults if key not in ("differentiable", "state_dtype")]  # torch adds the first
         checkpoint = received(checkpoint)
-        check_checkpoint(checkpoint, self.pipeline, keys, self.param_groups, self.kinds, self.reformat)
-        return in_own_form(checkpoint, self.param_groups)
+        kept = (self.state_dtype, self.reformat)
+        check_checkpoint(checkpoint, self.pipeline, keys, self.param_groups, self.kinds, *kept)
+        return in_own_form(checkpoint, self.pipeline, self.state_dtype, self.param_groups)
 
     def _options(self) -> dict[str, Any]:
         """What groups hold beside hyper-parameters, with the defaults: a checkpoint from before one may lack it."""
-        others = {"pipeline", "route", "differentiable", *self._hyperparameters(self.pipeline)}  # the third is torch's
+        others = {
+            "pipeline",
+            "route",
+            "differentiable",
+            "state_dtype",
+            *self._hyperparameters(self.pipeline),
+        }  # the third is torch's
         return {**{key: value for key, value in self.defaults.items() if key not in others}, "exclude": ()}
 
     def _take_over(self, checkpoint: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ from edsl.language.schedules.layerwise import is_plain
 from edsl.step.checks import check_flattened, check_steppable
 from edsl.step.layout import check_parameter
 from edsl.step.plan import matrices_in
+from edsl.step.state_dtype import StateDtype, text_of
 
 Kinds = dict[str, tuple[str, ...]] | None  # of a module's parameters, by name
 
@@ -60,11 +61,15 @@ def with_schedules(
     return plain_numbers({**group, **scheduled_group(live, group, total)})
 
 
-def options_of(pipeline: Pipeline, exclude: Sequence[str] | None, maximize: bool, weights: str) -> dict[str, Any]:
+def options_of(
+    pipeline: Pipeline, exclude: Sequence[str] | None, maximize: bool, weights: str, state_dtype: StateDtype
+) -> dict[str, Any]:
     """What every param group holds beside hyper-parameters, with its first value."""
     options: dict[str, Any] = {"pipeline": str(pipeline), "exclude": exclude, "maximize": maximize}
     if not pipeline.update.moves_weights:
         options["weights"] = weights
+    if state_dtype is not None:
+        options["state_dtype"] = text_of(state_dtype)
     if pipeline.estimator.calls > 1:
         options["calls"] = 0
     if pipeline.nonfinite_policy:

@@ -13,10 +13,12 @@ from edsl.distributed.sharding import placed, shards_of
 from edsl.groups.param_groups import route_in
 from edsl.language.pipeline import Pipeline
 from edsl.numerics.dtypes import HALF
+from edsl.numerics.formats.format import StateFormat
 from edsl.numerics.weights.forms import RESTS
 from edsl.numerics.weights.split import Split
-from edsl.optim.checkpoint import counts, plan_of, rest_kept
-from edsl.step.state_dtype import StateDtype
+from edsl.optim.checkpoint import counts, plan_of, rest_kept, saved_choice
+from edsl.step.plan import GroupPlan
+from edsl.step.state_dtype import StateDtype, chosen_for, in_codes, opened
 
 
 @contextmanager
@@ -71,19 +73,42 @@ def _each_rest(state: Any, dtype: torch.dtype, other: torch.dtype) -> Any:
     return {**state, Split.buffer: viewed if shards is None else shards.wrap(viewed)}
 
 
-def in_own_form(checkpoint: dict[str, Any], groups: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """A checkpoint that was accepted, as if its weights had been kept as this optimizer keeps them.
+def in_own_form(
+    checkpoint: dict[str, Any], pipeline: Pipeline, state_dtype: StateDtype, groups: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """A checkpoint that was accepted, as if this optimizer had kept its weights and state.
 
-    State loses the rests of other forms; what it lacks is made, as zeros, at the next step.
+    State loses the rests of other forms; what it lacks is made, as zeros, at the next step. Codes of another format are
+    decoded, and what is kept in codes here becomes such.
     """
     saved_groups, states = [], dict(checkpoint["state"])
     for group, saved in zip(groups, checkpoint["param_groups"]):
-        saved_groups.append({**saved, **{key: group[key] for key in ("weights",) if key in group}})
+        own = {key: group[key] for key in ("weights", "state_dtype") if key in group}
+        saved_groups.append({**{key: value for key, value in saved.items() if key != "state_dtype"}, **own})
+        chosen, plan_on = saved_choice(saved), lru_cache(partial(plan_of, pipeline, saved, state_dtype=state_dtype))
         for parameter, number in zip(group["params"], saved["params"]):
             kept = {rest_kept(saved, group, parameter)}
             if number in states:
-                states[number] = {key: v for key, v in states[number].items() if key not in RESTS or key in kept}
+                state = {key: v for key, v in states[number].items() if key not in RESTS or key in kept}
+                plan = plan_on(route_in(pipeline, group, parameter), parameter.dtype in HALF)
+                states[number] = _in_own_codes(state, plan, chosen, parameter)
     return {**checkpoint, "param_groups": saved_groups, "state": states}
+
+
+def _in_own_codes(state: dict[str, Any], plan: GroupPlan, chosen: StateDtype, parameter: Any) -> dict[str, Any]:
+    """A parameter's state of which those buffers are in codes that are so in the plan."""
+    found = dict(state)
+    for name in plan.buffers:
+        buffer, here = state.get(name), plan.format_of(name, parameter)
+        if not isinstance(buffer, torch.Tensor) or (here is None and buffer.dtype is not torch.uint8):
+            continue
+        there = chosen_for(chosen, name) if buffer.dtype is torch.uint8 else None
+        if there is here:
+            continue
+        if isinstance(there, StateFormat):
+            buffer = opened(buffer, there, parameter)
+        found[name] = buffer if here is None else in_codes(placed(buffer, parameter), here, parameter)
+    return found
 
 
 def completed(checkpoint: Any, options: dict[str, Any]) -> Any:
@@ -142,7 +167,11 @@ def _reordered(saved: Any, group: dict[str, Any]) -> Any:
 
 
 def restore_state(
-    pipeline: Pipeline, state_dtype: StateDtype, groups: Sequence[dict[str, Any]], states: Any, checkpoint: dict[str, Any]
+    pipeline: Pipeline,
+    state_dtype: StateDtype,
+    groups: Sequence[dict[str, Any]],
+    states: Any,
+    checkpoint: dict[str, Any],
 ) -> None:
     """Copy a checkpoint's state in dtypes of its own, where torch has cast it to the parameter's.
 
@@ -150,7 +179,7 @@ def restore_state(
         groups, states: the optimizer's, after torch has loaded the checkpoint.
     """
     for group, saved_group in zip(groups, checkpoint["param_groups"]):
-        plan_on = lru_cache(partial(plan_of, pipeline, saved_group))
+        plan_on = lru_cache(partial(plan_of, pipeline, saved_group, state_dtype=state_dtype))
         for parameter, number in zip(group["params"], saved_group["params"]):
             saved = checkpoint["state"].get(number)
             if saved is None:
@@ -162,6 +191,7 @@ def restore_state(
             for name in plan.buffers:
                 if name in own and name not in saved:
                     continue  # it begins at 0
-                dtype = plan.dtype_of(name, parameter.dtype)
+                in_codes = saved[name].dtype is torch.uint8
+                dtype = None if in_codes else plan.dtype_of(name, parameter.dtype)
                 loaded = saved[name].to(device=parameter.device, dtype=dtype, copy=True)
                 state[name] = loaded if name in plan.scalars else placed(loaded, parameter)

@@ -18,12 +18,12 @@ from edsl.language.reductions import segments
 from edsl.language.rules.names import state_name
 from edsl.language.schedules.group import Following, StepClock
 from edsl.language.stage import Estimator, Stage
+from edsl.numerics.formats.format import StateFormat
 from edsl.numerics.weights.form import WeightForm
 from edsl.numerics.weights.forms import NEAREST
 from edsl.step.inputs import LiveLayout
 from edsl.step.parts.matrices import Matrices, matrices_of, packed_shape
 from edsl.step.segment import Segment
-from edsl.numerics.formats.format import StateFormat
 from edsl.step.state_dtype import StateDtype, chosen_for, dtype_for, format_for, scalar_dtype
 
 _FIXED = (float, int)  # values that nobody changes in place
@@ -315,7 +315,9 @@ def _zero_codes(shape: tuple[int, ...], parameter: Any) -> Any:
     shards = shards_of(parameter)
     if shards is None:
         return torch.zeros(shape, dtype=torch.uint8, device=parameter.device)
-    return shards.beside(torch.zeros((shards.local(parameter).shape[0], shape[1]), dtype=torch.uint8, device=parameter.device), shape)
+    return shards.beside(
+        torch.zeros((shards.local(parameter).shape[0], shape[1]), dtype=torch.uint8, device=parameter.device), shape
+    )
 
 
 def matrices_in(pipeline: Pipeline, shape: Sequence[int], name: str, kinds: Sequence[str] | None) -> Matrices | None:

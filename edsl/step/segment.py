@@ -130,7 +130,9 @@ class Segment:
     def _read(self, buffers: Sequence[Tensor], at: TorchContext) -> list[Tensor]:
         """Its first buffers as its stages take them, which see no rest."""
         return [
-            at.of_scalar(buffer) if place in self.scalars else self.opened(place, buffer, at.theta.shape, at.theta.dtype)
+            at.of_scalar(buffer)
+            if place in self.scalars
+            else self.opened(place, buffer, at.theta.shape, at.theta.dtype)
             for place, buffer in enumerate(buffers[: len(self.buffers) - len(self.rests)])
         ]
 
@@ -146,7 +148,8 @@ class Segment:
         """Write what becomes of a buffer, rounded as it is kept."""
         if buffer.dtype is torch.uint8:
             form = self.formats[place]
-            assert form is not None and key is not None  # codes are always rounded
+            assert form is not None  # nothing else is kept in bytes
+            assert key is not None  # codes are always rounded
             flat = new.reshape(-1)
             new = form.packed(flat, buffer.shape[0], words_of_codes(flat, key, place))
         elif key is not None and buffer.dtype is torch.bfloat16:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -61,10 +62,22 @@ def opened(buffer: Any, of: StateFormat | None, parameter: Any) -> Any:
     """A buffer's elements in the parameter's shape, decoded where it is in codes; of a sharded one as a DTensor."""
     if of is None or buffer.dtype is not torch.uint8:
         return buffer
+    shards, dtype = shards_of(parameter), working_dtype(parameter.dtype)
+    if shards is None or not is_sharded(buffer):
+        return of.unpacked(buffer, parameter.numel(), dtype).view(parameter.shape)
+    shape = shards.local(parameter).shape
+    return shards.wrap(of.unpacked(buffer.to_local(), prod(shape), dtype).view(shape))
+
+
+def in_codes(values: Any, form: StateFormat, parameter: Any) -> Any:
+    """Values of a parameter's shape as codes, each the next below or above; of a sharded one as a DTensor."""
     shards = shards_of(parameter)
-    local, packed = (parameter, buffer) if shards is None else (shards.local(parameter), buffer.to_local())
-    found = of.unpacked(packed, local.numel(), working_dtype(parameter.dtype)).view(local.shape)
-    return found if shards is None else shards.wrap(found)
+    local = values if shards is None else shards.local(values)
+    shape = form.shape(tuple(parameter.shape))
+    rows = shape[0] if shards is None else local.shape[0]
+    flat = local.to(working_dtype(parameter.dtype)).contiguous().view(-1)
+    packed = form.packed(flat, rows, torch.full(flat.shape, 1 << 31, dtype=torch.int64, device=flat.device))
+    return packed if shards is None else shards.beside(packed, shape)
 
 
 def read_state_dtype(value: Any, buffers: Sequence[str], coded: Collection[str] = ()) -> StateDtype:
@@ -106,14 +119,32 @@ def read_kept(value: Any) -> Kept | None:
     return found
 
 
-def text_of(chosen: StateDtype) -> Any:
-    """A choice as a checkpoint keeps it: a name, or names by buffer; None for none."""
+def text_of(chosen: StateDtype) -> str:
+    """A choice as a checkpoint keeps it: a name, or names by buffer, as "e.mean=int8, lamb.m=bfloat16"; "" for none."""
     if isinstance(chosen, dict):
-        return {name: _name(kept) for name, kept in chosen.items()}
-    return None if chosen is None else _name(chosen)
+        return ", ".join(f"{name}={name_of_kept(kept)}" for name, kept in chosen.items())
+    return "" if chosen is None else name_of_kept(chosen)
 
 
-def _name(kept: Kept) -> str:
+def from_text(text: Any) -> StateDtype:
+    """The choice that a checkpoint's text says, None for none.
+
+    Raises:
+        EdslError: for another text.
+    """
+    if text in (None, ""):
+        return None
+    if not isinstance(text, str):
+        raise EdslError(f"malformed checkpoint: state_dtype must be a text, got {shown(text)}")
+    if "=" not in text:
+        return read_kept(text)
+    pairs = [part.partition("=") for part in text.split(", ")]
+    found = {name: read_kept(kept) for name, _, kept in pairs}
+    return {name: kept for name, kept in found.items() if kept is not None}
+
+
+def name_of_kept(kept: Kept) -> str:
+    """The name of a dtype or a format."""
     return kept.name if isinstance(kept, StateFormat) else str(kept).removeprefix("torch.")
 
 

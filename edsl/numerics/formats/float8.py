@@ -1,7 +1,7 @@
 """Floating point in 8 bits, as torch's dtypes of the same names have it: a sign, an exponent, a mantissa.
 
-    e4m3fn: 17 binades down to 2⁻¹⁷ of the block's scale, neighbours 6 to 12 % apart
-    e5m2: 31 binades, neighbours 12 to 25 % apart
+e4m3fn: 17 binades down to 2⁻¹⁷ of the block's scale, neighbours 6 to 12 % apart
+e5m2: 31 binades, neighbours 12 to 25 % apart
 """
 
 from __future__ import annotations

@@ -39,9 +39,14 @@ class StateFormat(ABC):
     bits: int
 
     @property
+    def itemsize(self) -> float:
+        """The bytes of a code; of rows, headers included, `shape` tells them."""
+        return self.bits / 8
+
+    @property
     @abstractmethod
     def cxx(self) -> str:
-        """The text of a C++ template `format_NAME<is_unsigned>` with static functions `value(c)` and `code(y, word)`."""
+        """The text of a C++ template `format_NAME<is_unsigned>` with static `value(c)` and `code(y, word)`."""
 
     @property
     @abstractmethod
@@ -108,7 +113,9 @@ class StateFormat(ABC):
         unsigned, signed = (1 / top for top in self.tops)
         exponent = _exponent(largest * torch.where(is_unsigned, unsigned, signed).to(x.dtype))
         y = blocks * _power_of_two(-exponent, x.dtype).unsqueeze(-1)
-        codes = self.code(y.to(torch.float32), _in_blocks(words.reshape(rows, width), own.blocks), is_unsigned.unsqueeze(-1)).view(rows, -1)[:, :width]
+        codes = self.code(
+            y.to(torch.float32), _in_blocks(words.reshape(rows, width), own.blocks), is_unsigned.unsqueeze(-1)
+        ).view(rows, -1)[:, :width]
         exponent = torch.where(largest.isfinite(), exponent, NOT_FINITE)
         header = ((exponent << 1) + is_unsigned) & 0xFFFF
         header = torch.stack([header & 0xFF, header >> 8], -1).view(rows, -1).to(torch.uint8)
