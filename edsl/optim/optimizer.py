@@ -64,8 +64,8 @@ class PipelineOptimizer(torch.optim.Optimizer):
         maximize: maximize the loss instead of minimizing it; param groups can override this.
         state_dtype: "float32", "bfloat16", … for all state, whatever the parameters' dtype, or for some
             buffers, as {"lamb.m": "bfloat16"}; arithmetic stays in the parameters' dtype, or in float32. "int8",
-            "int4", "float8_e4m3fn" and "float8_e5m2" keep buffers of one value an element in codes, with a scale for each block
-            of 256, beside factors in bfloat16. All of these are rounded stochastically.
+            "int4", "float8_e4m3fn" and "float8_e5m2" keep buffers of one value an element in codes, with a scale for
+            each block of 256, beside factors in bfloat16. All of these are rounded stochastically.
         weights: how half-precision parameters keep what a step computes, or param groups theirs: "stochastic", rounded
             at random, right on average; "kahan", with a compensation; "split", with a low half; "nearest", as torch.
         reformat: load checkpoints whose weights were kept in another form, too.
