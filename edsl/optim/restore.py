@@ -76,6 +76,8 @@ def in_own_form(checkpoint: dict[str, Any], groups: Sequence[dict[str, Any]]) ->
 
     State loses the rests of other forms; what it lacks is made, as zeros, at the next step.
     """
+    if len(groups) != len(checkpoint["param_groups"]):  # torch will say so
+        return checkpoint
     saved_groups, states = [], dict(checkpoint["state"])
     for group, saved in zip(groups, checkpoint["param_groups"]):
         saved_groups.append({**saved, **{key: group[key] for key in ("weights",) if key in group}})
