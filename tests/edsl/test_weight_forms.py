@@ -3,8 +3,8 @@
 import copy
 import io
 import pickle
-from itertools import product
 from dataclasses import dataclass
+from itertools import product
 from typing import ClassVar
 
 import pytest
