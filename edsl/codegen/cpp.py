@@ -18,7 +18,7 @@ from edsl.codegen.loops import SUMS, Loop, LoopSchedule, is_wide, scalars_met, s
 from edsl.codegen.signature import KernelSignature, tensors
 from edsl.codegen.trace import Trace
 from edsl.numerics.formats.format import StateFormat
-from edsl.numerics.stochastic_rounding import CXX, CXX_WITHIN, CXX_WITHIN_FLOAT16, PLACE, WORD
+from edsl.numerics.stochastic_rounding import CXX, CXX_WITHIN, CXX_WITHIN_FLOAT16, PLACE, SPREAD, WORD
 from edsl.numerics.weights.form import REST, WEIGHT
 
 TYPES = {
@@ -265,8 +265,12 @@ def _loop(
     kinds = ["double" if is_wide(total) else "W" for total in one.sums]
     lines += [f"    {kind} sum{place} = 0;" for place, kind in enumerate(kinds)]
     sums = f" reduction(+:{', '.join(f'sum{place}' for place in range(count))})" if count else ""
+    draws = "word_at(spread" in text  # which is i times a constant, added up: a product of each i takes longer
+    if draws:
+        lines.append(f"    uint32_t spread = uint32_t(begin) * {SPREAD:#x}u;")
+    sums += f" linear(spread:{SPREAD:#x})" if draws else ""
     lines += [f"    #pragma omp simd{sums}", "    for (int64_t i = begin; i < end; i++) {"]
-    lines += [f"      {line}" for line in body]
+    lines += [f"      {line}" for line in [*body, *([f"spread += {SPREAD:#x}u;"] if draws else [])]]
     lines += ["    }", *closing(formats, [i for i in one.buffers if i in formats], places)]
     lines += [*(f"    totals[{place}] = double(sum{place});" for place in range(count)), "  };"]
     totals = f"totals{number} + {count} * block" if count else "nullptr"
@@ -321,7 +325,7 @@ def _write(i: int, place: int, dtype: str, value: str) -> str:
 
 def _word(place: int) -> str:
     """The noise of an element by which a form of weights rounds."""
-    return f"word_of(uint32_t(i), key + {place * PLACE & WORD}u)"
+    return f"word_at(spread, key + {place * PLACE & WORD}u)"
 
 
 def _value(node: Expression, values: dict[Expression, str]) -> str:

@@ -24,12 +24,12 @@ SPREAD, MIX, STEP, PLACE = 0x1E3779B1, 0x45D9F3B, 0x2545F491, 0x632BE5AB  # odd,
 
 # The same as `words` and `rounded` below, word for word; `put` with the bits is its last line.
 CXX = f"""\
-static inline uint32_t word_of(uint32_t i, uint32_t key) {{
-  uint32_t h = (i * {SPREAD:#x}u) ^ key;
+static inline uint32_t word_at(uint32_t spread, uint32_t key) {{
+  uint32_t h = spread ^ key;
   h ^= h >> 16; h *= {MIX:#x}u; h ^= h >> 16; h *= {MIX:#x}u; h ^= h >> 16;
   return h;
 }}
-static inline uint32_t noise_of(uint32_t i, uint32_t key) {{ return word_of(i, key) & 0xffffu; }}
+static inline uint32_t noise_of(uint32_t i, uint32_t key) {{ return word_at(i * {SPREAD:#x}u, key) & 0xffffu; }}
 static inline void put_rounded(bfloat16& to, float x, uint32_t noise) {{
   uint32_t bits; std::memcpy(&bits, &x, 4);
   to.bits = uint16_t(x == x ? (bits + noise) >> 16 : 0x7fc0u);
@@ -37,12 +37,12 @@ static inline void put_rounded(bfloat16& to, float x, uint32_t noise) {{
 static inline void put_rounded(bfloat16& to, double x, uint32_t noise) {{ put_rounded(to, float(x), noise); }}
 """
 
-# The same as `rounded_within` below.
+# The same as `rounded_within` below; of bfloat16, NaN that arithmetic made is one in its first half already.
 CXX_WITHIN = """\
 static inline void put_within(bfloat16& to, float x, uint32_t word) {
   uint32_t bits; std::memcpy(&bits, &x, 4);
-  const uint32_t beyond = (bits & 0x7fffffffu) - 0x7f7f0001u;
-  put_rounded(to, x, beyond < 0x7fffu ? 0u : word & 0xffffu);
+  const bool fits = (bits & 0x7fffffffu) < 0x7f7f0000u;
+  to.bits = uint16_t((bits + (fits ? word & 0xffffu : 0u)) >> 16);
 }
 """
 CXX_WITHIN_FLOAT16 = """\
@@ -87,14 +87,14 @@ def rounded(x, begin, lane, key):
 
 @triton.jit
 def rounded_to_bfloat16(x, word):
-    """The same by its words, with overflow where the nearest rounding has it."""
+    """The same by its words; what is finite stays so."""
     size = x.to(tl.uint32, bitcast=True) & 0x7FFFFFFF
-    return cut(x, tl.where((size > 0x7F7F0000) & (size < 0x7F7F8000), 0, word & 0xFFFF))
+    return cut(x, tl.where(size < 0x7F7F0000, word & 0xFFFF, 0))
 
 
 @triton.jit
 def rounded_to_float16(x, word):
-    """The same in float16."""
+    """The same in float16, but for infinity where the nearest is."""
     size = x.to(tl.uint32, bitcast=True) & 0x7FFFFFFF
     fits = size < 0x477FF000
     exponent = tl.where(fits & ((size >> 23) > 113), size >> 23, 113).to(tl.uint32)
@@ -161,7 +161,7 @@ def rounded(x: Tensor, key: Tensor, place: int) -> Tensor:
 def rounded_within(x: Tensor, word: Tensor, dtype: torch.dtype) -> Tensor:
     """x in half precision, rounded up or down at random, right on average; infinite only where the nearest is.
 
-    Between the largest number and what rounds to infinity, that number stays.
+    Beyond the largest number, that number stays: in bfloat16 for all that is finite, in float16 up to 65520.
 
     Args:
         x: in float32.
@@ -169,7 +169,7 @@ def rounded_within(x: Tensor, word: Tensor, dtype: torch.dtype) -> Tensor:
     """
     if dtype is torch.bfloat16:
         size = x.view(torch.int32) & 0x7FFFFFFF
-        return _cut(x, torch.where((size > 0x7F7F0000) & (size < 0x7F7F8000), 0, word & 0xFFFF))
+        return _cut(x, torch.where(size < 0x7F7F0000, word & 0xFFFF, 0))
     fits, count, step = _in_steps_of_float16(x)
     whole = count.floor()
     up = (((count - whole) * 2.0**24).to(torch.int64) + (word >> 8)) >> 24

@@ -81,6 +81,8 @@ def in_own_form(
     State loses the rests of other forms; what it lacks is made, as zeros, at the next step. Codes of another format are
     decoded, and what is kept in codes here becomes such.
     """
+    if len(groups) != len(checkpoint["param_groups"]):  # torch will say so
+        return checkpoint
     saved_groups, states = [], dict(checkpoint["state"])
     for group, saved in zip(groups, checkpoint["param_groups"]):
         own = {key: group[key] for key in ("weights", "state_dtype") if key in group}

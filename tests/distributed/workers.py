@@ -309,6 +309,8 @@ def said_of_another(rank, how, specs, **options):
     optimizer = edsl.compile(specs[rank], model, mode="eager", **options)
     if how == "rates":
         optimizer.param_groups[0]["lr"] = 0.1 * (rank + 1)
+    if how == "weights":
+        optimizer.param_groups[0]["weights"] = ("kahan", "split")[rank]
     said = ""
     try:
         train(wrapped, optimizer, rank, len(specs), steps=1)

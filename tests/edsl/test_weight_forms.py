@@ -4,6 +4,7 @@ import copy
 import io
 import pickle
 from dataclasses import dataclass
+from itertools import product
 from typing import ClassVar
 
 import pytest
@@ -72,8 +73,7 @@ def test_to_the_nearest_the_same_weights_stall():
         assert (stepped("sgd", "nearest", 100, lr=1e-4) == 1).all()
 
 
-@pytest.mark.parametrize("weights", KEEPING)
-@pytest.mark.parametrize("spec", slow_but(("lamb",), SCALED))
+@pytest.mark.parametrize(("spec", "weights"), slow_but([("lamb", "stochastic")], product(SCALED, KEEPING)))
 def test_scaled_steps_go_as_far_as_those_of_float32_weights_within_1_percent(spec, weights):
     first = (1 - stepped(spec, None, 20, lr=1e-4, dtype=torch.float32)).mean()
     lr = 1e-4 * float(0.02 / first)  # 100 steps go some .1
@@ -159,7 +159,7 @@ CASES = [(form, torch.bfloat16) for form in FORMS] + [("stochastic", torch.float
 @pytest.mark.parametrize("mode", ["compiled", pytest.param("inductor", marks=pytest.mark.slow)])
 def test_every_mode_keeps_the_same_bits_of_a_step(mode, weights, dtype):
     shapes = [(70, 50), (7,)]
-    for spec in SPECS if weights == "kahan" else SPECS[:1]:
+    for spec in SPECS[1:] if weights == "kahan" else SPECS[:1]:
         sides = []
         for one in (mode, "eager"):
             params = parameters(shapes, dtype)
@@ -213,7 +213,7 @@ def test_repeated_steps_draw_new_noise_and_are_general_ones_bit_for_bit(weights)
     assert all(map(torch.equal, *ends))
 
 
-@pytest.mark.parametrize("weights", KEEPING)
+@pytest.mark.parametrize("weights", ["stochastic", "kahan"])
 def test_any_number_of_threads_gives_the_same_bits(weights):
     ends, before = [], torch.get_num_threads()
     try:
@@ -238,9 +238,8 @@ class Seen(edsl.stage.Adaptor):
         return at.theta + 0 * g, memory
 
 
-@pytest.mark.parametrize("mode", ["compiled", "eager"])
-@pytest.mark.parametrize("weights", ["kahan", "split"])
-def test_stages_before_and_behind_a_norm_see_the_joined_value(weights, mode):
+@pytest.mark.parametrize(("mode", "weights"), [("compiled", "kahan"), ("eager", "split")])
+def test_stages_before_and_behind_a_norm_see_the_joined_value(mode, weights):
     theta = nn.Parameter(torch.ones(4096, dtype=torch.bfloat16))
     optimizer = edsl.compile(
         edsl.grad() | Seen() | edsl.clip(norm=1e9) | edsl.sgd(lr=1e-4), [theta], mode=mode, weights=weights
@@ -390,6 +389,12 @@ def test_what_can_not_be_kept_is_one_line(spec, options, said):
     with pytest.raises(edsl.EdslError, match=said) as told:
         edsl.compile(spec, parameters(dtype=torch.bfloat16), **options)
     assert "\n" not in str(told.value)
+
+
+def test_no_stage_is_called_as_what_is_kept_beside_weights():
+    rule = "@update\ndef weights(u, *, lr=0.1):\n    low = low + u\n    return -lr * low\n\nweights"
+    with pytest.raises(edsl.EdslError, match="can't be called weights"):
+        edsl.parse(rule)
 
 
 def test_split_of_float16_is_refused_by_name():

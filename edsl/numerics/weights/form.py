@@ -56,7 +56,7 @@ class WeightForm:
         """The same in C++, for weights of a dtype.
 
         Functions `put_weight(θ, x, word)`; with a rest `joined(θ, rest)`, `rest_of(x)` and `put_rest(rest, x, word)`;
-        a word is that of `word_of`.
+        a word is that of `word_at`.
         """
         return ""
 

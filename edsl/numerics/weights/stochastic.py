@@ -12,7 +12,7 @@ from edsl.numerics.weights.form import WEIGHT, WeightForm
 class Stochastic(WeightForm):
     """θ ← the number above x with probability (x − below)/(above − below), else that below: E θ = x.
 
-    Overflow is where the nearest rounding has it: below that, the largest number stays.
+    Infinite only where the nearest is; beyond the largest number that one stays.
     """
 
     name = "stochastic"
