@@ -45,6 +45,10 @@ def plan_command(
     state_dtype: Annotated[
         str | None, typer.Option(help="dtype of all state; default: float32 for half-precision parameters.")
     ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="How half-precision weights keep their values: stochastic, kahan, split or nearest."),
+    ] = None,
     bandwidth: Annotated[
         float | None, typer.Option(metavar="GB/s", help="Memory bandwidth, for a lower bound on step time.")
     ] = None,
@@ -63,7 +67,7 @@ def plan_command(
     """
     from edsl.cli.plan import plan
 
-    plan(specs, params, dtype, state_dtype, bandwidth, as_json, attach, offload)
+    plan(specs, params, dtype, state_dtype, weights, bandwidth, as_json, attach, offload)
 
 
 def warm_command(

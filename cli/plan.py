@@ -20,6 +20,7 @@ def plan(
     params: str,
     dtype: str,
     state_dtype: str | None,
+    weights: str | None,
     bandwidth: float | None,
     as_json: bool,
     attach: bool = False,
@@ -33,7 +34,7 @@ def plan(
     if bandwidth is not None and not (math.isfinite(bandwidth) and bandwidth > 0):
         raise EdslError(f"--bandwidth must be a number of GB/s > 0, got {bandwidth:g}")
     shapes = parameter_set(params)
-    made = [(line_of(spec), memory(spec, shapes, dtype, state_dtype)) for spec in specs]
+    made = [(line_of(spec), memory(spec, shapes, dtype, state_dtype, weights)) for spec in specs]
     found = [{"given": given, **_described(one, bandwidth)} for given, one in made]
     if attach or offload:
         for plan, spec, (_, one) in zip(found, specs, made):

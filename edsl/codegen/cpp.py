@@ -12,18 +12,26 @@ from collections.abc import Sequence
 
 import torch
 
-from edsl.codegen.expression import Expression, postorder
+from edsl.codegen.cpp_formats import block_begin, block_bounds, closing, opening, prelude
+from edsl.codegen.expression import Expression, operation, postorder
 from edsl.codegen.loops import SUMS, Loop, LoopSchedule, is_wide, scalars_met, schedule
 from edsl.codegen.signature import KernelSignature, tensors
 from edsl.codegen.trace import Trace
-from edsl.language.operations import OPERATIONS
-from edsl.numerics.stochastic_rounding import CXX, PLACE
+from edsl.numerics.formats.format import StateFormat
+from edsl.numerics.stochastic_rounding import CXX, CXX_WITHIN, CXX_WITHIN_FLOAT16, PLACE, SPREAD, WORD
+from edsl.numerics.weights.form import REST, WEIGHT
 
-TYPES = {torch.float32: "float", torch.float64: "double", torch.bfloat16: "bfloat16", torch.float16: "float16"}
+TYPES = {
+    torch.float32: "float",
+    torch.float64: "double",
+    torch.bfloat16: "bfloat16",
+    torch.float16: "float16",
+    torch.int16: "int16_t",
+}
 BLOCK = 1024  # elements that are added in the working dtype
 SMALL = 1 << 16  # layers below this many elements run one on each thread
 SCRATCH = 1 << 20  # layers up to this many elements keep values aside
-LEADING = ("count", "live", "step", "key")  # the entries of a row of the table before the addresses
+LEADING = ("count", "live", "step", "key", "width")  # the entries of a row of the table before the addresses
 
 PRELUDE = """\
 #include <cfloat>
@@ -38,6 +46,7 @@ static inline float widened(bfloat16 x) {
 }
 static inline float widened(float x) { return x; }
 static inline double widened(double x) { return x; }
+static inline float widened(int16_t x) { return float(x); }
 static inline void put(float& to, float x) { to = x; }
 static inline void put(float& to, double x) { to = float(x); }
 static inline void put(double& to, double x) { to = x; }
@@ -66,7 +75,7 @@ def columns(buffers: int, normals: int) -> tuple[str, ...]:
     """The entries of a row of the table: a number of elements, then addresses.
 
     That of the number of steps taken, an int64 which is counted up, is 0 where it is not to be; the key
-    is that of stochastic rounding.
+    is that of stochastic rounding; the width is that of a row of codes.
     """
     return (*LEADING, *tensors(buffers, normals))
 
@@ -74,12 +83,14 @@ def columns(buffers: int, normals: int) -> tuple[str, ...]:
 def source(parts: Sequence[tuple[Trace, KernelSignature]], normals: int) -> tuple[str, list[int]]:
     """The C++ text of steps, step0, step1, …, and how many values an element each keeps aside."""
     dtypes = {dtype for _, signature in parts for dtype in signature.all}
+    recording, signature = parts[0]
     text = [PRELUDE]
-    if torch.bfloat16 in dtypes:
-        text.append(CXX)
+    formats = [form for _, signature in parts for form in signature.formats.values()]
+    if torch.bfloat16 in dtypes or recording.weights.rounds or formats:
+        text += [CXX, CXX_WITHIN]
     if torch.float16 in dtypes:
-        text.append(HALF)
-    text.append(OPENMP)
+        text += [HALF, CXX_WITHIN_FLOAT16]
+    text += [OPENMP, recording.weights.cpp(signature.theta), prelude(formats)]
     kept = []
     for number, (recording, signature) in enumerate(parts):
         body, spilled = _step(number, recording, signature, normals)
@@ -92,19 +103,28 @@ def _step(number: int, recording: Trace, signature: KernelSignature, normals: in
     """One function over many layers, in a namespace of its own."""
     exact = tuple(dtype == signature.work for dtype in signature.buffers)
     keeping, lean = schedule(recording, exact, keep=True), schedule(recording, exact, keep=False)
-    types = {name: TYPES[dtype] for name, dtype in signature.behind(normals, recording.updates).items()}
+    kinds = signature.behind(normals, recording.updates)
+    types = {name: "uint8_t" if isinstance(kind, StateFormat) else TYPES[kind] for name, kind in kinds.items()}
+    formats = signature.formats
     names = columns(len(signature.buffers), normals)
     work = TYPES[signature.work]
     parts = [f"namespace part{number} {{"]
     parts.append(f"typedef {work} W;\nstatic const W largest = {'FLT_MAX' if work == 'float' else 'DBL_MAX'};\n")
-    parts.append(_layer("keeping", recording, keeping, names, types))
+    parts.append(_layer("keeping", recording, keeping, names, types, formats))
     if keeping.spilled:
-        parts.append(_layer("lean", recording, lean, names, types))
+        parts.append(_layer("lean", recording, lean, names, types, formats))
     parts += [_driver(number, len(names), keeping.spilled), "}"]
     return "\n".join(parts), keeping.spilled
 
 
-def _layer(name: str, recording: Trace, made: LoopSchedule, names: Sequence[str], types: dict[str, str]) -> str:
+def _layer(
+    name: str,
+    recording: Trace,
+    made: LoopSchedule,
+    names: Sequence[str],
+    types: dict[str, str],
+    formats: dict[int, StateFormat],
+) -> str:
     """The function that steps one layer."""
     lines = [
         f"static void {name}(const int64_t* row, W* aside, int64_t threads) {{",
@@ -112,12 +132,12 @@ def _layer(name: str, recording: Trace, made: LoopSchedule, names: Sequence[str]
         "  const double* live = (const double*)row[1];",
         "  const uint32_t key = uint32_t(row[3]);",
     ]
-    for place, column in enumerate(names[4:], start=4):
+    for place, column in enumerate(names[len(LEADING) :], start=len(LEADING)):
         lines.append(f"  {types[column]}* const {column}_ = ({types[column]}*)row[{place}];")
     lines.append("  (void)live; (void)aside; (void)key;")
     scalars = ScalarNames()
     for number, one in enumerate(made.passes):
-        lines += _pass(recording, one, number, scalars, types)
+        lines += _pass(recording, one, number, scalars, types, formats)
     lines += _behind(recording, scalars)
     lines += [f"((double*)out_)[{place}] = {scalars.of(total)};" for place, total in enumerate(recording.sums)]
     lines.append("}")
@@ -175,7 +195,14 @@ class ScalarNames:
         return self.names[node] if node.is_condition else self.cast[node]
 
 
-def _pass(recording: Trace, one: Loop, number: int, scalars: ScalarNames, types: dict[str, str]) -> list[str]:
+def _pass(
+    recording: Trace,
+    one: Loop,
+    number: int,
+    scalars: ScalarNames,
+    types: dict[str, str],
+    formats: dict[int, StateFormat],
+) -> list[str]:
     """The lines of one loop over a layer, with the scalars that it needs before and makes after."""
     roots = one.roots(recording)
     nodes = one.elements(roots)
@@ -183,19 +210,27 @@ def _pass(recording: Trace, one: Loop, number: int, scalars: ScalarNames, types:
     shared = [node for node in postorder(met) if not node.is_element and _known(node, scalars)]
     lines = scalars.declare([node for node in shared if node.op not in SUMS])
     lines += [line for node in met for line in scalars.widen(node)]
-    elements, body = _body(nodes, one, scalars)
+    elements, body = _body(nodes, one, scalars, formats)
     for place, value in enumerate(one.spilled):
         body.append(f"kept{place}[i] = {elements[value]};")
     values = {**elements, **{node: scalars.beside_elements(node) for node in met}}
     for i in one.buffers:
-        body.append(_write(i, recording.places[i], types[f"buffer{i}"], _value(recording.after[i], values)))
+        value = _value(recording.after[i], values)
+        if i == recording.rest:
+            body.append(f"put_rest(buffer{i}[i], {value}, {_word(REST)});")
+        elif i in formats:
+            body.append(f"value{i}[i - begin] = {value};")
+        else:
+            body.append(_write(i, recording.places[i], types[f"buffer{i}"], value))
     if one.moves:
-        body += [f"put(out[i], {_value(made, values)});" for made in recording.moved]
+        ends = f"{'put_weight' if recording.cuts_weights else 'put'}(out[i], {{}}{{}});"
+        word = f", {_word(WEIGHT)}" if recording.cuts_weights else ""
+        body += [ends.format(_value(made, values), word) for made in recording.moved]
     for place, total in enumerate(one.sums):
         value = values[total.parts[0]]
         one_of = f"double({value})" if is_wide(total) else value
         body.append(f"sum{place} += {one_of} * {one_of};" if total.op == "norm" else f"sum{place} += {one_of};")
-    lines += _loop(body, one, number, types)
+    lines += _loop(body, one, number, types, formats, recording.places)
     for place, total in enumerate(one.sums):
         whole = f"total{number}[{place}]"
         scalars.names[total] = f"s{len(scalars.names)}"
@@ -204,13 +239,24 @@ def _pass(recording: Trace, one: Loop, number: int, scalars: ScalarNames, types:
     return lines
 
 
-def _loop(body: list[str], one: Loop, number: int, types: dict[str, str]) -> list[str]:
+def _loop(
+    body: list[str],
+    one: Loop,
+    number: int,
+    types: dict[str, str],
+    formats: dict[int, StateFormat],
+    places: Sequence[int],
+) -> list[str]:
     """Loops over blocks of elements, on one thread or several, around what happens to one element."""
     count = len(one.sums)
     text = "\n".join(body)
     used = [name for name in types if f"{name}[i]" in text]
-    lines = [f"  auto pass{number} = [=](int64_t block, double* totals) {{", "    (void)totals;"]
-    lines.append(f"    const int64_t begin = block * {BLOCK}, end = begin + {BLOCK} < n ? begin + {BLOCK} : n;")
+    touched = [i for i in formats if f"value{i}[i - begin]" in text]
+    lines = [*(block_bounds(number) if formats else [f"  const int64_t blocks{number} = (n + {BLOCK - 1}) / {BLOCK};"])]
+    lines += [f"  auto pass{number} = [=](int64_t block, double* totals) {{", "    (void)totals;"]
+    even = f"    const int64_t begin = block * {BLOCK}, end = begin + {BLOCK} < n ? begin + {BLOCK} : n;"
+    lines += block_begin(number) if formats else [even]
+    lines += opening(number, formats, [i for i in touched if f"W(value{i}[i - begin])" in text], touched)
     lines += [f"    {types[name]}* __restrict const {name} = {name}_;" for name in used if name != "out"]
     if "out" in used:  # θ itself, where it is updated
         lines.append(f"    {types['out']}* const out = out_;")
@@ -219,10 +265,14 @@ def _loop(body: list[str], one: Loop, number: int, types: dict[str, str]) -> lis
     kinds = ["double" if is_wide(total) else "W" for total in one.sums]
     lines += [f"    {kind} sum{place} = 0;" for place, kind in enumerate(kinds)]
     sums = f" reduction(+:{', '.join(f'sum{place}' for place in range(count))})" if count else ""
+    draws = "word_at(spread" in text  # which is i times a constant, added up: a product of each i takes longer
+    if draws:
+        lines.append(f"    uint32_t spread = uint32_t(begin) * {SPREAD:#x}u;")
+    sums += f" linear(spread:{SPREAD:#x})" if draws else ""
     lines += [f"    #pragma omp simd{sums}", "    for (int64_t i = begin; i < end; i++) {"]
-    lines += [f"      {line}" for line in body]
-    lines += ["    }", *(f"    totals[{place}] = double(sum{place});" for place in range(count)), "  };"]
-    lines.append(f"  const int64_t blocks{number} = (n + {BLOCK - 1}) / {BLOCK};")
+    lines += [f"      {line}" for line in [*body, *([f"spread += {SPREAD:#x}u;"] if draws else [])]]
+    lines += ["    }", *closing(formats, [i for i in one.buffers if i in formats], places)]
+    lines += [*(f"    totals[{place}] = double(sum{place});" for place in range(count)), "  };"]
     totals = f"totals{number} + {count} * block" if count else "nullptr"
     if count:
         lines.append(f"  double few{number}[{count}];")
@@ -247,14 +297,19 @@ def _known(node: Expression, scalars: ScalarNames) -> bool:
     return node not in scalars.names
 
 
-def _body(nodes: Sequence[Expression], one: Loop, scalars: ScalarNames) -> tuple[dict[Expression, str], list[str]]:
+def _body(
+    nodes: Sequence[Expression], one: Loop, scalars: ScalarNames, formats: dict[int, StateFormat]
+) -> tuple[dict[Expression, str], list[str]]:
     """The name of each element, and the lines that compute them."""
     names: dict[Expression, str] = {}
     lines = []
     for node in nodes:
         name = names[node] = f"e{len(names)}"
         tensor = one.tensor_of(node)
-        if tensor:
+        coded = next((i for i in formats if tensor == f"buffer{i}"), None)
+        if coded is not None:
+            text = f"W(value{coded}[i - begin])"
+        elif tensor:
             text = f"W(widened({tensor}[i]))"
         else:
             text = _call(node, [names[p] if p.is_element else scalars.beside_elements(p) for p in node.parts])
@@ -268,12 +323,17 @@ def _write(i: int, place: int, dtype: str, value: str) -> str:
     return f"put_rounded(buffer{i}[i], {value}, noise_of(uint32_t(i), key + {place * PLACE & 0xFFFFFFFF}u));"
 
 
+def _word(place: int) -> str:
+    """The noise of an element by which a form of weights rounds."""
+    return f"word_at(spread, key + {place * PLACE & WORD}u)"
+
+
 def _value(node: Expression, values: dict[Expression, str]) -> str:
     return f"W({_number(node)})" if node.op == "constant" else values[node]
 
 
 def _call(node: Expression, parts: Sequence[str]) -> str:
-    return OPERATIONS[node.op].cpp.format(*parts)
+    return operation(node.op).cpp.format(*parts)
 
 
 def _number(node: Expression) -> str:

@@ -17,8 +17,19 @@ from typing import Any, NoReturn
 from weakref import WeakValueDictionary
 
 from edsl.language.context import At, Branching, NotElementwise
-from edsl.language.operations import OPERATIONS, function_named
+from edsl.language.operations import OPERATIONS, Operation, function_named
 from edsl.step.inputs import LiveLayout
+
+# What a form of weights makes of θ and its rest, and of the next value; its text defines both.
+OF_WEIGHTS = {
+    "joined": Operation("joined({0}, {1})", "joined({0}, {1})"),
+    "rest_of": Operation("rest_of({0})", "rest_of({0})"),
+}
+
+
+def operation(name: str) -> Operation:
+    """The row of an operation that an expression is made by."""
+    return OF_WEIGHTS.get(name) or OPERATIONS[name]
 
 
 @dataclass(frozen=True, eq=False)

@@ -160,4 +160,4 @@ def _is_modest(node: Expression) -> bool:
         return True
     if node.op in ("+", "-", "*", "neg"):
         return all(map(_is_modest, node.parts))
-    return node.op in ("/", "sign", "positive") or (node.op == "read" and node.parts[0] == "theta")
+    return node.op in ("/", "sign", "positive", "joined") or (node.op == "read" and node.parts[0] == "theta")

@@ -270,6 +270,8 @@ class _Cut:
             updates=self.recording.updates and THETA in moving,
             places=(*kept, *(len(self.recording.buffers) for _ in results)),
             scalars=frozenset(i for i, place in enumerate(kept) if place in scalars),
+            weights=self.recording.weights,
+            rest=kept.index(self.recording.rest) if self.recording.rest in kept else None,
         )
         return Loops(trace, shape, (*read, *written), written)
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
+from edsl.numerics.formats.format import StateFormat
+from edsl.step.state_dtype import Kept
+
 
 @dataclass(frozen=True)
 class KernelSignature:
@@ -15,16 +18,16 @@ class KernelSignature:
         work: the dtype of arithmetic.
         theta, x, out: of the parameter, what flows in, what flows out.
         extra: of the raw gradient, the Hessian and the difference, float32 where there is none.
-        buffers: of the memory.
+        buffers: what the memory is kept in.
     """
 
     work: torch.dtype
     theta: torch.dtype
     x: torch.dtype
     extra: tuple[torch.dtype, torch.dtype, torch.dtype]
-    buffers: tuple[torch.dtype, ...]
+    buffers: tuple[Kept, ...]
 
-    def behind(self, normals: int, updates: bool) -> dict[str, torch.dtype]:
+    def behind(self, normals: int, updates: bool) -> dict[str, Kept]:
         """The dtype of each tensor by its name, where a step reads some normals, and updates θ or does not."""
         out = self.theta if updates else self.work
         drawn = (self.work,) * normals
@@ -32,7 +35,12 @@ class KernelSignature:
         return dict(zip(tensors(len(self.buffers), normals), found))
 
     @property
-    def all(self) -> tuple[torch.dtype, ...]:
+    def formats(self) -> dict[int, StateFormat]:
+        """The buffers in codes, by their numbers, and their formats."""
+        return {i: kind for i, kind in enumerate(self.buffers) if isinstance(kind, StateFormat)}
+
+    @property
+    def all(self) -> tuple[Kept, ...]:
         return (self.work, self.theta, self.x, *self.extra, *self.buffers)
 
 

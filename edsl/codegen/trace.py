@@ -5,9 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from edsl.codegen.expression import ALONE, Conditions, Expression, TracingContext, interned, live_value, load, scalar
+from edsl.codegen.expression import (
+    ALONE,
+    Conditions,
+    Expression,
+    TracingContext,
+    apply,
+    interned,
+    live_value,
+    load,
+    scalar,
+)
 from edsl.codegen.matrices import MatrixCall, MatrixTracingContext, Shapes, shapes_of
 from edsl.language.context import NotElementwise
+from edsl.numerics.weights.form import WeightForm
+from edsl.numerics.weights.forms import NEAREST
 from edsl.step.segment import Segment
 
 
@@ -25,6 +37,8 @@ class Trace:
         shapes: of its values; None for a part.
         addends: of what it asks for totals over all layers, which are live values to it.
         sums: the sums over the layer that it is taken for, where it adds to totals and writes nothing else.
+        weights: how θ keeps its value.
+        rest: the place of the rest of θ among the buffers, None where there is none.
     """
 
     made: Expression | None
@@ -37,6 +51,8 @@ class Trace:
     addends: tuple[Expression, ...] = ()
     sums: tuple[Expression, ...] = ()
     scalars: frozenset[int] = frozenset()
+    weights: WeightForm = NEAREST
+    rest: int | None = None
 
     def adding(self, chosen: Sequence[int]) -> Trace:
         """The same up to some of its totals, to each of which a layer adds; nothing else is written.
@@ -54,6 +70,11 @@ class Trace:
     def moved(self) -> list[Expression]:
         """The next θ, or what flows out, where it is made."""
         return [] if self.made is None else [self.made]
+
+    @property
+    def cuts_weights(self) -> bool:
+        """Whether the next θ is written otherwise than to the nearest."""
+        return self.updates and self.weights is not NEAREST
 
     @property
     def changed(self) -> list[int]:
@@ -81,11 +102,17 @@ def record(segment: Segment, conditions: Conditions = ALONE) -> Trace:
         at = TracingContext(live, conditions)
     count = range(len(segment.buffers))
     buffers = [scalar(place) if place in segment.scalars else load("buffer", place) for place in count]
+    rest = len(buffers) - 1 if segment.rests else None
+    if rest is not None:
+        at.theta = apply("joined", at.theta, buffers[rest])
     normals = [load("normal", place) for place in range(len(segment.noisy))]
     numbers = [live_value(place) for place in range(live.numbers)]
     u, after = segment.flow(segment.bound(numbers), at.x, buffers, normals, at)
     made = at.theta + u if segment.updates else u
+    if rest is not None:
+        after.append(apply("rest_of", made) if segment.updates else buffers[rest])
     calls = tuple(at.calls) if isinstance(at, MatrixTracingContext) else ()
     places = tuple(range(len(buffers)))
     addends = tuple(at.addends)
-    return Trace(made, buffers, after, segment.updates, places, calls, shapes, addends, scalars=segment.scalars)
+    own = {"scalars": segment.scalars, "weights": segment.weights, "rest": rest}
+    return Trace(made, buffers, after, segment.updates, places, calls, shapes, addends, **own)

@@ -11,25 +11,30 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import torch
 
-from edsl.codegen.expression import Expression, postorder
+from edsl.codegen import triton_formats
+from edsl.codegen.expression import Expression, operation, postorder
 from edsl.codegen.loops import SUMS, Loop, is_wide, scalars_met, schedule
 from edsl.codegen.signature import KernelSignature, tensors
 from edsl.codegen.trace import Trace
-from edsl.language.operations import OPERATIONS
-from edsl.numerics.stochastic_rounding import PLACE, TRITON
+from edsl.numerics.formats.format import StateFormat
+from edsl.numerics.formats.layout import BLOCK as CODES_IN_BLOCK
+from edsl.numerics.stochastic_rounding import PLACE, TRITON, WORD
+from edsl.numerics.weights.form import REST, WEIGHT
 
 TYPES = {
     torch.float32: "tl.float32",
     torch.float64: "tl.float64",
     torch.bfloat16: "tl.bfloat16",
     torch.float16: "tl.float16",
+    torch.int16: "tl.int16",
 }
 BLOCK = 1024  # elements that one program steps, where nothing else is asked for
 PARTS = 4096  # parts of a sum that are added at once: one program adds up those of the largest layer
-LEADING = ("count", "first", "live", "name")  # the entries of a row of the table before the addresses
+LEADING = ("count", "first", "live", "name", "width")  # the entries of a row of the table before the addresses
 ARGUMENTS = "table, layers, numbers, shared, partials, blocks, ALIGNED: tl.constexpr"
 
 PRELUDE = f'''\
@@ -88,6 +93,7 @@ class TritonSource:
         scalars: the numbers in float64 that a layer's elements share.
         sums: the partial sums of a block.
         block: the elements of a block.
+        in_rows: blocks lie within rows of codes.
     """
 
     text: str
@@ -96,13 +102,20 @@ class TritonSource:
     scalars: int
     sums: int
     block: int
+    in_rows: bool
+
+    def blocks(self, count: Any, width: Any) -> Any:
+        """How many blocks a tensor has, or each of several; `width` is that of a row of codes."""
+        if self.in_rows:
+            return count // width * ((width + self.block - 1) // self.block)
+        return (count + self.block - 1) // self.block
 
 
 def columns(buffers: int, normals: int) -> tuple[str, ...]:
     """The entries of a row of the table.
 
     They are a number of elements, the number of the first block, where its live values begin, 32 bits
-    of its name for stochastic rounding, then addresses.
+    of its name for stochastic rounding, the width of a row of codes, then addresses.
     """
     return (*LEADING, *tensors(buffers, normals))
 
@@ -116,26 +129,34 @@ def kernels(recording: Trace, signature: KernelSignature, normals: int, k: int, 
     """
     exact = tuple(dtype == signature.work for dtype in signature.buffers)
     passes = schedule(recording, exact, keep=False).passes
-    types = {name: TYPES[dtype] for name, dtype in signature.behind(normals, recording.updates).items()}
+    kinds = signature.behind(normals, recording.updates)
+    types = {name: "tl.uint8" if isinstance(kind, StateFormat) else TYPES[kind] for name, kind in kinds.items()}
+    formats = signature.formats
+    block = CODES_IN_BLOCK if formats else block
     slots = _slots(recording, passes)
-    writer = _Writer(recording, types, TYPES[signature.work], torch.finfo(signature.work).max, k, slots, block)
+    writer = _Writer(recording, types, TYPES[signature.work], torch.finfo(signature.work).max, k, slots, block, formats)
     parts = [
         PRELUDE,
-        _total(block),
+        recording.weights.triton(signature.theta),
+        *triton_formats.prelude(formats.values()),
+        _total(block, bool(formats)),
         *chain.from_iterable(writer.round(one, number) for number, one in enumerate(passes)),
         *writer.end(len(passes)),
     ]
     sums = max(len(one.sums) for one in passes)
-    return TritonSource("\n\n".join(parts), tuple(writer.names), writer.width, len(slots), sums, block)
+    return TritonSource("\n\n".join(parts), tuple(writer.names), writer.width, len(slots), sums, block, bool(formats))
 
 
-def _total(block: int) -> str:
+def _total(block: int, in_rows: bool) -> str:
     """The function that adds up a layer's sum, from those of its blocks."""
+    width, elements = (f"tl.load(row + {LEADING.index(name)})" for name in ("width", "count"))
+    of_rows = f"{elements} // {width} * (({width} + {block - 1}) // {block})"
+    count = of_rows if in_rows else f"({elements} + {block - 1}) // {block}"
     return f"""\
 @triton.jit
 def total(row, partials):
     first = tl.load(row + {LEADING.index("first")})
-    count = (tl.load(row + {LEADING.index("count")}) + {block - 1}) // {block}
+    count = {count}
     lane = tl.arange(0, {PARTS})
     found = tl.zeros(({PARTS},), tl.float64)
     for begin in range(0, count, {PARTS}):
@@ -176,7 +197,9 @@ class _Writer:
         k: int,
         slots: dict[Expression, int],
         block: int,
+        formats: dict[int, StateFormat],
     ) -> None:
+        self.formats = formats
         self.recording, self.types, self.work, self.largest, self.k = recording, types, work, largest, k
         self.block = block
         self.names: list[str] = []
@@ -266,13 +289,25 @@ class _Writer:
         """The kernel over all blocks: those that are full need no mask."""
         given = "table, layer, program, begin, left, numbers, shared, partials, blocks, ALIGNED"
         row = f"table + layer * {self.width}"
+        own = f"program - tl.load({row} + {LEADING.index('first')})"
+        bounds = [
+            f"begin = ({own}) * {self.block}",
+            f"left = tl.load({row} + {LEADING.index('count')}) - begin",
+        ]
+        if self.formats:
+            bounds = [
+                f"own = {own}",
+                f"width = tl.load({row} + {LEADING.index('width')})",
+                f"across = (width + {self.block - 1}) // {self.block}",
+                f"begin = own // across * width + own % across * {self.block}",
+                f"left = width - own % across * {self.block}",
+            ]
         return _kernel(
             f"pass{number}",
             [
                 "program = tl.program_id(0)",
                 "layer = tl.load(layers + program)",
-                f"begin = (program - tl.load({row} + {LEADING.index('first')})) * {self.block}",
-                f"left = tl.load({row} + {LEADING.index('count')}) - begin",
+                *bounds,
                 f"if left >= {self.block}:",
                 f"    elements{number}({given}, False)",
                 "else:",
@@ -295,6 +330,12 @@ class _Writer:
                 names[part] = f"c{len(names)}"
                 lines.append(f"{names[part]} = {_constant(part, self.work)}")
             tensor = one.tensor_of(node)
+            coded = self._coded(tensor)
+            if coded is not None:
+                used[tensor] = None
+                names[node] = f"e{len(names)}"
+                lines += triton_formats.read(coded, self.formats[coded], names[node], self.work)
+                continue
             if tensor:
                 used[tensor] = None
                 text = f"tl.load({tensor} + lane, mask=mask).to({self.work})"
@@ -304,6 +345,12 @@ class _Writer:
             lines.append(f"{names[node]} = {text}")
         for tensor, place, root in self._written(one):
             used[tensor] = None
+            coded = self._coded(tensor)
+            if coded is not None:
+                value = f"({self._root(root, names)} + tl.zeros(({self.block},), {self.work}))"
+                key = self._key(0)
+                lines += triton_formats.write(coded, self.formats[coded], place, value, key)
+                continue
             lines.append(
                 f"tl.store({tensor} + lane, {self._stored(tensor, place, self._root(root, names))}, mask=mask)"
             )
@@ -322,13 +369,22 @@ class _Writer:
     def _stored(self, tensor: str, place: int, value: str) -> str:
         """A value as its tensor holds it; memory in bfloat16 is rounded stochastically."""
         kind = self.types[tensor]
+        if tensor == "out" and self.recording.cuts_weights:
+            return f"weight_of({value}, word_of(begin, lane, {self._key(WEIGHT)}))"
+        if tensor == f"buffer{self.recording.rest}":
+            return f"stored_rest({value}, word_of(begin, lane, {self._key(REST)}))"
         if kind != "tl.bfloat16":
             return f"{value}.to({kind})"
-        if tensor == "out":
-            return f"nearest({value})"
+        return f"nearest({value})" if tensor == "out" else f"rounded({value}, begin, lane, {self._key(place)})"
+
+    def _key(self, place: int) -> str:
+        """The key of noise by the number of a buffer."""
         step = f"tl.load(numbers + tl.load(row + {LEADING.index('live')}) + {self.k})"
-        key = f"key_of(tl.load(row + {LEADING.index('name')}), {step}, {place * PLACE & 0xFFFFFFFF})"
-        return f"rounded({value}, begin, lane, {key})"
+        return f"key_of(tl.load(row + {LEADING.index('name')}), {step}, {place * PLACE & WORD})"
+
+    def _coded(self, tensor: str) -> int | None:
+        """The number of a buffer that is kept in codes, None for another tensor."""
+        return next((i for i in self.formats if tensor == f"buffer{i}"), None)
 
     def _sum(self, total: Expression, place: int, value: str) -> list[str]:
         """Lines that write a block's part of a sum."""
@@ -349,8 +405,13 @@ class _Writer:
             f"lane = tl.arange(0, {self.block})",
             "mask = lane < left if MASKED else None",
         ]
+        if any(self._coded(name) is not None for name in used):
+            heads += triton_formats.place_in_row(LEADING.index("width"))
         for name in used:
-            place = len(LEADING) + names.index(name)
+            place, coded = len(LEADING) + names.index(name), self._coded(name)
+            if coded is not None:
+                heads.append(triton_formats.found_at(coded, self.formats[coded], place))
+                continue
             heads.append(f"{name} = begin_of(row, {place}, begin, {self.types[name]}, ALIGNED)")
         given = "table, layer, program, begin, left, numbers, shared, partials, blocks"
         flags = "ALIGNED: tl.constexpr, MASKED: tl.constexpr"
@@ -366,7 +427,7 @@ def _call(node: Expression, parts: Sequence[str], dtype: str, largest: float) ->
     """What an operator makes of its parts; in float32 too rounded as the standard says."""
     if node.op == "pow" and node.parts[1].op == "constant" and node.parts[1].parts[0] == 2:
         return f"{parts[0]} * {parts[0]}"
-    row = OPERATIONS[node.op]
+    row = operation(node.op)
     text = row.single if row.single and dtype == "tl.float32" else row.triton
     return text.format(*parts, dtype=dtype, largest=largest)
 

@@ -20,14 +20,17 @@ from edsl.groups.routing import check_patterns, kinds_in_names, route_of
 from edsl.language.pipeline import Pipeline
 from edsl.language.spec import as_pipeline
 from edsl.language.stage import Stage
-from edsl.numerics.dtypes import read_dtype, working_dtype
+from edsl.numerics.dtypes import read_dtype
+from edsl.numerics.formats.format import StateFormat
+from edsl.numerics.weights.form import WeightForm
+from edsl.numerics.weights.forms import NEAREST, form_of, read_weights
 from edsl.optim.foreign.build import build, parameters_for
 from edsl.optim.foreign.probe import probing
 from edsl.optim.state import state_tensors
 from edsl.step.checks import check_steppable
 from edsl.step.parts.matrices import Matrices
 from edsl.step.plan import GroupPlan, matrices_in
-from edsl.step.state_dtype import dtype_of_state
+from edsl.step.state_dtype import Kept, dtype_for, format_for, read_kept, scalar_dtype
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -116,7 +119,9 @@ class Memory:
         return _seconds(self.traffic_of_loops, bandwidth)
 
 
-def memory(spec: Any, shapes: Shapes, dtype: Any = "float32", state_dtype: Any = None) -> Memory:
+def memory(
+    spec: Any, shapes: Shapes, dtype: Any = "float32", state_dtype: Any = None, weights: str | None = None
+) -> Memory:
     """What a pipeline needs for parameters of these names and shapes.
 
     Biases and norms are excluded from weight decay by name, and routes are decided by name, as far as names
@@ -125,6 +130,7 @@ def memory(spec: Any, shapes: Shapes, dtype: Any = "float32", state_dtype: Any =
     Args:
         dtype: of the parameters and gradients.
         state_dtype: of all state, as in `edsl.compile`.
+        weights: how parameters in half precision keep their values, as there.
 
     Raises:
         EdslError: for a bad spec or dtype, or a parameter that the pipeline can't take.
@@ -136,12 +142,16 @@ def memory(spec: Any, shapes: Shapes, dtype: Any = "float32", state_dtype: Any =
         12.0
     """
     pipeline = as_pipeline(spec)
-    given, kept = read_dtype(dtype, "dtype") or torch.float32, read_dtype(state_dtype)
+    given, kept = read_dtype(dtype, "dtype") or torch.float32, read_kept(state_dtype)
     if kept is not None and pipeline.update.moves_weights:
         raise EdslError(f"state_dtype applies to edsl's updates only; {pipeline.update.name} chooses its own")
+    if weights is not None and pipeline.update.moves_weights:
+        raise EdslError(f"weights apply to edsl's updates only; {pipeline.update.name} moves the weights itself")
+    form = NEAREST if pipeline.update.moves_weights else form_of(read_weights(weights), given)
+    form.check(given, "the dtype")
     own = routes(pipeline, shapes)
     excluded = frozenset(excluded_names(None, tuple(shapes)))
-    dtypes = (given, kept or working_dtype(given), kept)
+    dtypes = (given, kept, form)
     shares = [
         _Share(route, pipeline.branch(route), {name: tuple(shapes[name]) for name in names}, excluded, *dtypes)
         for route, names in own.items()
@@ -162,7 +172,7 @@ def memory(spec: Any, shapes: Shapes, dtype: Any = "float32", state_dtype: Any =
         state=state,
         traffic=moved,
         traffic_of_loops=_total(share.moved_by_loops for share in shares),
-        temporaries=None if _is_bare(pipeline) else temporaries(branches, given, kept),
+        temporaries=None if _is_bare(pipeline) else temporaries(branches, given, kept, form),
         routes=tuple(share.memory() for share in shares),
     )
 
@@ -194,12 +204,20 @@ class _Share:
     shapes: dict[str, tuple[int, ...]]
     excluded: frozenset[str]
     dtype: torch.dtype
-    state_dtype: torch.dtype
-    kept_as: torch.dtype | None  # what was asked of the state
+    kept_as: Kept | None  # what was asked of the state
+    weights: WeightForm
 
     @cached_property
     def stages(self) -> tuple[StageMemory, ...]:
-        return tuple(self._stage(index) for index in range(len(self.pipeline.stages)))
+        return (*(self._stage(index) for index in range(len(self.pipeline.stages))), *self._rest())
+
+    def _rest(self) -> Iterator[StageMemory]:
+        """What is kept beside weights."""
+        label, _, name = self.weights.buffer.partition(".")
+        if name:
+            dtype = self.weights.rest_dtype(self.dtype)
+            size = sum(map(prod, self.shapes.values())) * dtype.itemsize
+            yield StageMemory(label, "form of weights", (BufferMemory(name, _name(dtype), size),))
 
     @cached_property
     def taken(self) -> dict[str, Matrices | None]:
@@ -240,12 +258,12 @@ class _Share:
     def moved_by_loops(self) -> int | None:
         """Bytes that the loops of a step move for all parameters."""
         plans = [
-            GroupPlan(self.pipeline, spared, self.pipeline.hyperparameters, "", self.kept_as)
+            GroupPlan(self.pipeline, spared, self.pipeline.hyperparameters, "", self.kept_as, weights=self.weights)
             for spared in (False, True)
         ]
         each = [_moved_by_loops(plan, self.dtype) for plan in plans] if self.shapes else [0, 0]
         sizes = ((prod(shape), each[name in self.excluded]) for name, shape in self.shapes.items())
-        return _total(None if one is None else elements * one for elements, one in sizes)
+        return _total(None if one is None else int(elements * one) for elements, one in sizes)
 
     def memory(self) -> RouteMemory:
         elements = sum(map(prod, self.shapes.values()))
@@ -258,18 +276,34 @@ class _Share:
         if stage.moves_weights:
             return StageMemory(label, stage.kind, foreign_state(stage, self.shapes, self.dtype))
         sizes: dict[str, int] = {}
+        named: dict[str, str] = {}
         for name, shape in self.shapes.items():
             own = self.pipelines[name].stages[index]
             for buffer, elements in _elements(own, shape, self.taken[name]):
-                sizes[buffer] = sizes.get(buffer, 0) + elements * self._dtype_of(stage, buffer).itemsize
+                form = self._format_of(own, buffer, shape)
+                size = elements * self._dtype_of(stage, buffer).itemsize if form is None else prod(form.shape(shape))
+                sizes[buffer] = sizes.get(buffer, 0) + size
+                if form is not None:
+                    named[buffer] = form.name
         return StageMemory(
             label,
             stage.kind,
-            tuple(BufferMemory(buffer, _name(self._dtype_of(stage, buffer)), size) for buffer, size in sizes.items()),
+            tuple(
+                BufferMemory(buffer, named.get(buffer) or _name(self._dtype_of(stage, buffer)), size)
+                for buffer, size in sizes.items()
+            ),
         )
 
+    def _format_of(self, stage: Stage, buffer: str, shape: tuple[int, ...]) -> StateFormat | None:
+        """The format of codes in which a stage's buffer of a parameter is kept, if it is."""
+        if stage.kind == "estimator" or buffer in stage.buffer_shapes(1, 1) or buffer in stage.scalars():
+            return None
+        return format_for(self.kept_as, buffer, shape)
+
     def _dtype_of(self, stage: Stage, buffer: str) -> torch.dtype:
-        return dtype_of_state(self.kept_as, buffer, self.dtype, buffer in stage.scalars())
+        if buffer in stage.scalars():
+            return scalar_dtype(self.kept_as, buffer, self.dtype)
+        return dtype_for(self.kept_as, buffer, self.dtype, buffer in stage.buffer_shapes(1, 1))
 
 
 def _elements(stage: Stage, shape: tuple[int, ...], matrices: Matrices | None) -> Iterator[tuple[str, int]]:

@@ -26,11 +26,14 @@ from edsl.kernels.matrices import MatrixInputs, MatrixSteps
 from edsl.language.context import NotElementwise
 from edsl.language.pipeline import Pipeline
 from edsl.numerics.dtypes import working_dtype
+from edsl.numerics.weights.form import WeightForm
+from edsl.numerics.weights.forms import NEAREST
 from edsl.step.contexts import TorchContext
 from edsl.step.inputs import StepInputs
 from edsl.step.parts.matrices import Matrices, one_matrix
 from edsl.step.plan import GroupPlan
 from edsl.step.segment import Segment
+from edsl.step.state_dtype import StateDtype
 
 Shape = tuple[int, ...]
 
@@ -47,11 +50,12 @@ class Temporary:
 def temporaries(
     branches: Sequence[tuple[Pipeline, Sequence[Shape], Sequence[Matrices]]],
     dtype: torch.dtype,
-    state_dtype: torch.dtype | None,
+    state_dtype: StateDtype,
+    weights: WeightForm = NEAREST,
 ) -> tuple[Temporary, ...]:
     """What a step allocates, for pipelines, the shapes that take each, and the matrices that they are taken as."""
     found = [
-        (GroupPlan(one, False, one.hyperparameters, "", state_dtype), shapes, matrices)
+        (GroupPlan(one, False, one.hyperparameters, "", state_dtype, weights=weights), shapes, matrices)
         for one, shapes, matrices in branches
         if shapes
     ]
@@ -130,7 +134,7 @@ def _kept_aside(plan: GroupPlan, segment: Segment, number: int, work: torch.dtyp
         recording = record(segment, _conditions(estimator, number))
     except NotElementwise:
         return None
-    exact = ((plan.state_dtype or work) == work,) * len(segment.buffers)
+    exact = (plan.state_dtype in (None, work),) * len(segment.buffers)
     return schedule(recording, exact, keep=True).spilled
 
 
@@ -148,9 +152,13 @@ def _of_matrices(plan: GroupPlan, segment: Segment, shape: Shape, count: int, dt
     def tensor(shape: Shape, dtype: torch.dtype = work) -> torch.Tensor:
         return torch.empty(shape, dtype=dtype, device="meta")
 
+    coded = plan.coded(parameter)
+    in_own_shape = plan.factor_buffers | coded.keys()
     theta, x = tensor(flat, dtype), tensor(flat, dtype if segment is plan.segments[0] else work)
     buffers = [
-        tensor(own[name] if name in plan.factor_buffers else flat, plan.dtype_of(name, dtype))
+        tensor(
+            own[name] if name in in_own_shape else flat, torch.uint8 if name in coded else plan.dtype_of(name, dtype)
+        )
         for name in segment.buffers
     ]
     given = StepInputs(
@@ -160,6 +168,7 @@ def _of_matrices(plan: GroupPlan, segment: Segment, shape: Shape, count: int, dt
         totals=tuple(tensor((), torch.float64) for _ in segment.totals),
         normals=tuple(tensor(flat) for _ in segment.noisy),
         probes=tuple(tensor(flat) for _ in segment.probing),
+        key=tensor((), torch.int64) if plan.rounds_stochastically else None,
     )
     due = [k for k in (1, 1 + segment.stages[0].refresh_every) if segment.refreshes(k, "")]
     refreshing = max((peak_bytes(lambda k=k: segment.refresh(k, theta, x, given, *buffers)) for k in due), default=0)
@@ -168,7 +177,7 @@ def _of_matrices(plan: GroupPlan, segment: Segment, shape: Shape, count: int, dt
     if program is None:
         return alone, alone
     one = MatrixInputs(theta, x, given.gradient, None, None, given.normals, buffers, 0, "")
-    steps = MatrixSteps(program, (), segment.updates)
+    steps = MatrixSteps(program, (), segment.updates, segment.formats)
 
     def stepping(device: str) -> int:
         high = most_in_stack(flat[0], prod(flat[1:]), device, count)
@@ -184,7 +193,7 @@ def _of_matrices(plan: GroupPlan, segment: Segment, shape: Shape, count: int, dt
 def _program(plan: GroupPlan, segment: Segment, dtype: torch.dtype) -> Program | None:
     """A segment of matrices as what kernels and BLAS take, None where it is none."""
     number, work = plan.segments.index(segment), working_dtype(dtype)
-    kept = [plan.dtype_of(name, dtype) is work for name in segment.buffers]
+    kept = [form is None and plan.dtype_of(name, dtype) is work for name, form in zip(segment.buffers, segment.formats)]
     try:
         return cut(record(segment, _conditions(plan.pipeline.estimator, number)), kept) if segment.is_matrix else None
     except Exception:  # a stage that speaks torch, not the language of At

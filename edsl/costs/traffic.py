@@ -16,7 +16,7 @@ from edsl.step.plan import GroupPlan
 from edsl.step.segment import Segment
 
 
-def bytes_of_loops(plan: GroupPlan, dtype: torch.dtype) -> tuple[int, ...] | None:
+def bytes_of_loops(plan: GroupPlan, dtype: torch.dtype) -> tuple[float, ...] | None:
     """Bytes for an element that each loop of a step reads and writes, where no cache keeps a layer between two loops.
 
     A stage that reads a layer's norm takes a second loop, which reads θ and the new state again. This is what
@@ -46,14 +46,14 @@ def bytes_of_loops(plan: GroupPlan, dtype: torch.dtype) -> tuple[int, ...] | Non
         return None
 
 
-def _loops(plan: GroupPlan, segment: Segment, place: int, dtype: torch.dtype) -> Iterator[int]:
+def _loops(plan: GroupPlan, segment: Segment, place: int, dtype: torch.dtype) -> Iterator[float]:
     estimator, work = plan.pipeline.estimator, working_dtype(dtype)
     if segment.stages[0].refresh_every > 0:
         raise NotElementwise(f"{segment.stages[0].name} refreshes its memory")
     if segment.is_matrix:
         raise NotElementwise(f"{segment.labels[-1]} takes matrices")
     recording = record(segment, Conditions(estimator.gives_hessian, estimator.gives_difference, place > 0))
-    buffers = tuple(plan.dtype_of(name, dtype) for name in segment.buffers)
+    buffers = tuple(form or plan.dtype_of(name, dtype) for name, form in zip(segment.buffers, segment.formats))
     signature = KernelSignature(work, dtype, work if place > 0 else dtype, (dtype, dtype, dtype), buffers)
     sizes = {name: kind.itemsize for name, kind in signature.behind(len(segment.noisy), recording.updates).items()}
     if segment.needs_total_norm:

@@ -54,6 +54,7 @@ def _told(pipeline: Pipeline, groups: Sequence[dict[str, Any]], state_dtype: Any
         values = {key: float(group[key]) for key in live if _is_number(group.get(key))}
         told |= {f"{key} of param group {index}": value for key, value in values.items()}
         told[f"maximize of param group {index}"] = bool(group.get("maximize"))
+        told[f"weights of param group {index}"] = str(group.get("weights"))
     return told
 
 

@@ -46,6 +46,12 @@ class Shards:
             d for d, placement in enumerate(self.placements) if not placement.is_replicate() and self.mesh.size(d) > 1
         )
 
+    @property
+    def place(self) -> tuple[int, ...]:
+        """Which of the shards this process has, along each dimension over which the tensor is cut."""
+        own = self.mesh.get_coordinate() or ()
+        return tuple(own[cut] for cut in self.cuts)
+
     @cached_property
     def groups(self) -> tuple[Any, ...]:
         """The process groups whose members together hold the whole."""
@@ -69,6 +75,15 @@ class Shards:
 
         return DTensor.from_local(
             local, self.mesh, self.placements, run_check=False, shape=torch.Size(self.shape), stride=self.stride
+        )
+
+    def beside(self, local: Tensor, shape: tuple[int, ...]) -> Any:
+        """The DTensor of another shape with as many rows, of which `local` is this process's shard."""
+        from torch.distributed.tensor import DTensor
+
+        stride = (shape[1], 1)
+        return DTensor.from_local(
+            local, self.mesh, self.placements, run_check=False, shape=torch.Size(shape), stride=stride
         )
 
     def zeros(self, shape: tuple[int, ...], dtype: torch.dtype) -> Any:
@@ -130,6 +145,13 @@ class Copies:
     def divide(self, whole: Tensor) -> Sequence[Tensor]:
         """A copy for each process."""
         return [whole for _ in self._beside.pieces()]
+
+
+def cut_in_rows(tensor: Any) -> bool:
+    """Whether each process has whole rows of a DTensor, the indices of its first dimension."""
+    from torch.distributed.tensor import Shard
+
+    return all(placement.is_replicate() or placement == Shard(0) for placement in tensor.placements)
 
 
 def placed(buffer: Tensor, parameter: Tensor) -> Any:

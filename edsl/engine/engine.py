@@ -106,9 +106,9 @@ class Engine:
         """Bring names in line with the groups, and wait until all state is whole where it is kept, as it is here."""
         self.names.follow(groups)
 
-    def plan(self, index: int, group: dict[str, Any], spared: Any) -> GroupPlan:
+    def plan(self, index: int, group: dict[str, Any], spared: Any, is_half: bool = False) -> GroupPlan:
         """The plan of a group for its parameters that are, or are not, spared decay: see `GroupPlans.plan`."""
-        return self._plans.plan(index, group, spared)
+        return self._plans.plan(index, group, spared, is_half)
 
     def oracle(self, groups: Groups, states: Any, closure: Callable[[], Any] | None) -> Oracle:
         """The model as the estimator sees it at the next step."""
@@ -258,6 +258,8 @@ class Engine:
                 if lot[:1] and lot[0].copied_from is not None:
                     for part in lot:
                         part.write_back()
+                    if natively and lot[0].copied_from.coded:
+                        lot[0].copied_from.encode(lot[0].plan.segments[number])
 
     def _run_kernels(self, items: list[ParameterStep], number: int, totals: Totals) -> list[ParameterStep]:
         """Take items through a segment where kernels can; the others are left."""

@@ -6,8 +6,14 @@ from collections.abc import Iterator, Sequence
 from operator import is_
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from edsl.engine.plans import Choice, GroupPlans
 from edsl.errors import EdslError
+from edsl.numerics.dtypes import HALF
+from edsl.numerics.weights.form import WeightForm
+from edsl.numerics.weights.forms import RESTS
 from edsl.step.addresses import MemoryMap, addresses, check_no_state
 from edsl.step.checks import check_flattened, check_steppable
 from edsl.step.oracle import ParameterSlot
@@ -71,10 +77,10 @@ class ParameterSteps:
                 if item is not None:
                     kept[place] = item
                 continue
-            choice = (slot.group, slot.spared)
+            choice = (slot.group, slot.spared, slot.parameter.dtype in HALF)
             plan = plans.get(choice)
             if plan is None:
-                plan = plans[choice] = self._plans.plan(slot.group, groups[slot.group], slot.spared)
+                plan = plans[choice] = self._plans.plan_of(slot, groups[slot.group])
             state = states[slot.parameter]
             if item is None or not item.begin(slot, plan, state):
                 check_steppable(plan.pipeline, slot.parameter, slot.name, self._plans.kinds)
@@ -90,6 +96,7 @@ class ParameterSteps:
     def _new_item(self, slot: ParameterSlot, plan: GroupPlan, state: dict[str, Any]) -> ParameterStep:
         """An item of its own for a parameter, with its state made where there is none."""
         check_flattened(self._plans.pipeline, slot.parameter, slot.name)
+        plan.weights.check(slot.parameter.dtype, f"parameter {slot.name}")
         matrices = self._plans.matrices(plan, slot)
         if "step" not in state:
             check_no_state(state, plan.buffers, f"parameter {slot.name}")
@@ -98,6 +105,7 @@ class ParameterSteps:
             slot.k = 1
             state.clear()
             state.update(plan.fresh_state(slot.parameter, matrices))
+        _fit_rest(state, slot.parameter, plan.weights)
         item = ParameterStep(slot, plan, state, matrices)
         item.parts = parts_of(item)
         return item
@@ -107,6 +115,15 @@ class ParameterSteps:
         own = {*plan.buffers}
         strange = {*buffer_names(self._plans.pipeline)} - own
         return not own <= state.keys() and not strange.isdisjoint(state)
+
+
+def _fit_rest(state: dict[str, Any], parameter: Tensor, weights: WeightForm) -> None:
+    """Give state that was made for weights of another form or dtype the rest of this one, which begins at 0."""
+    own = weights.rest_dtypes(parameter.dtype)
+    for name in RESTS.intersection(state) - own.keys():
+        del state[name]
+    for name in own.keys() - state:
+        state[name] = torch.zeros_like(parameter, dtype=own[name], requires_grad=False)
 
 
 class MemoryInUse:

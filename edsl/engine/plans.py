@@ -10,11 +10,14 @@ from typing import Any, NamedTuple
 
 from edsl.errors import EdslError, shown
 from edsl.groups.names import Names
-from edsl.groups.param_groups import Share, is_whole, routes_in, values_on
+from edsl.groups.param_groups import Share, is_whole, routes_in, values_on, weights_in
 from edsl.language.domain import Number
 from edsl.language.pipeline import Pipeline
 from edsl.language.schedules.group import TEXTS, Following, StepClock
 from edsl.language.stage import Estimator
+from edsl.numerics.dtypes import HALF
+from edsl.numerics.weights.form import WeightForm
+from edsl.numerics.weights.forms import NEAREST
 from edsl.step.addresses import steps_taken
 from edsl.step.oracle import ParameterSlot
 from edsl.step.parameter import ParameterStep
@@ -22,7 +25,8 @@ from edsl.step.parts.matrices import Matrices
 from edsl.step.plan import GroupPlan
 from edsl.step.state_dtype import StateDtype
 
-Choice = tuple[int, Any]  # the number of a group, and which of its parameters: spared or not, or a Share
+# The number of a group, which of its parameters, spared or not or a Share, and whether they are in half precision.
+Choice = tuple[int, Any, bool]
 
 
 class Place(NamedTuple):
@@ -61,8 +65,8 @@ class GroupPlans:
         self._owners.clear()
         self._names.forget()
 
-    def plan(self, index: int, group: dict[str, Any], spared: Any) -> GroupPlan:
-        """The plan of a group for its parameters that are, or are not, spared decay.
+    def plan(self, index: int, group: dict[str, Any], spared: Any, is_half: bool = False) -> GroupPlan:
+        """The plan of a group for its parameters that are, or are not, spared decay, and in half precision.
 
         In a group of several routes `spared` is a `Share`, which says of which route they are too.
         """
@@ -71,16 +75,18 @@ class GroupPlans:
         if is_whole(self.pipeline, group):
             share = share if share.route else Share(next(iter(self.pipeline.branches)), share.spared)
             values = values_on(self.pipeline, share.route, group)
-        plan = self._plans.get((index, spared))
-        other = plan is None or self._owners[index, spared] != id(group)  # groups may be removed and reordered
-        if plan is None or other or plan.following.is_outdated(values):
-            plan = self._plans[index, spared] = self._new_plan(index, values, share)
-            self._owners[index, spared] = id(group)
+        choice = (index, spared, is_half)
+        weights = weights_in(group) if is_half else NEAREST
+        plan = self._plans.get(choice)
+        other = plan is None or self._owners[choice] != id(group)  # groups may be removed and reordered
+        if plan is None or other or plan.weights is not weights or plan.following.is_outdated(values):
+            plan = self._plans[choice] = self._new_plan(index, values, share, weights)
+            self._owners[choice] = id(group)
         elif moved := plan.moved(values):
             _follow(plan, index, values, moved)
         return plan
 
-    def _new_plan(self, index: int, group: dict[str, Any], share: Share) -> GroupPlan:
+    def _new_plan(self, index: int, group: dict[str, Any], share: Share, weights: WeightForm) -> GroupPlan:
         pipeline = self.pipeline.branch(share.route)
         _check_keys(index, group, (*pipeline.hyperparameters, "exclude"))
         following = Following(group, pipeline.hyperparameters, self.clock)
@@ -88,9 +94,13 @@ class GroupPlans:
             following.check(index, group, key)
         values = {key: _number(key, group[key]) for key in pipeline.hyperparameters}
         values |= {key: schedule.value for key, schedule in following.schedules.items()}
-        plan = GroupPlan(pipeline, share.spared, values, share.route, self._state_dtype, following)
+        plan = GroupPlan(pipeline, share.spared, values, share.route, self._state_dtype, following, weights)
         plan.record_values(group, ("route", "exclude", *values))
         return plan
+
+    def plan_of(self, slot: ParameterSlot, group: dict[str, Any]) -> GroupPlan:
+        """The plan by which a parameter of a group steps."""
+        return self.plan(slot.group, group, slot.spared, slot.parameter.dtype in HALF)
 
     def matrices(self, plan: GroupPlan, slot: ParameterSlot) -> Matrices | None:
         """How a plan takes a parameter as matrices, None where it doesn't."""
@@ -98,7 +108,7 @@ class GroupPlans:
 
     def estimator(self, groups: list[dict[str, Any]]) -> Estimator:
         """The estimator with the groups' values, in which they must agree."""
-        found = [self.plan(index, group, spared=False).estimator for index, group in enumerate(groups)]
+        found = [self.plan(index, group, False, _begins_in_half(group)).estimator for index, group in enumerate(groups)]
         if any(other != found[0] for other in found[1:]):
             raise EdslError(f"all param groups must agree on the estimator, got {' and '.join(map(str, set(found)))}")
         return found[0] if found else self.pipeline.estimator
@@ -119,7 +129,7 @@ class GroupPlans:
         """
         if self.named(groups) is not named:
             return False
-        found = [(self.plan(index, groups[index], spared), plan) for (index, spared), plan in serving.items()]
+        found = [(self.plan(choice[0], groups[choice[0]], *choice[1:]), plan) for choice, plan in serving.items()]
         return all(now is plan and now.estimator.passes_grad for now, plan in found)
 
     def set_clock(self, groups: list[dict[str, Any]], states: Any) -> None:
@@ -130,7 +140,7 @@ class GroupPlans:
 
     def show_next(self, groups: list[dict[str, Any]], items: Sequence[ParameterStep]) -> None:
         """Behind a step of these items, let the groups show the scheduled values of the next."""
-        scheduled = [(index, plan) for (index, _), plan in self._plans.items() if plan.following.schedules]
+        scheduled = [(index, plan) for (index, *_), plan in self._plans.items() if plan.following.schedules]
         if not scheduled:
             return
         self.clock.k = k = max(self.clock.k, max(item.k for item in items) + 1)
@@ -169,7 +179,7 @@ class GroupPlans:
         return ParameterSlot(parameter, place.name, place.group, (taken or 0) + 1, known, memory, climbs, place.spared)
 
     def _estimator_memory(self, group: dict[str, Any], states: Any, slot: ParameterSlot) -> Any:
-        plan, parameter = self.plan(slot.group, group, slot.spared), slot.parameter
+        plan, parameter = self.plan_of(slot, group), slot.parameter
         if "step" not in states[parameter]:
             states[parameter].update(plan.fresh_state(parameter, self.matrices(plan, slot)))
         memory = plan.estimator_memory(states[parameter])
@@ -198,6 +208,11 @@ class GroupPlans:
     def _routes_in(self, group: dict[str, Any]) -> list[str]:
         """The routes of the parameters of a group that holds several."""
         return routes_in(self.pipeline, group) if is_whole(self.pipeline, group) else []
+
+
+def _begins_in_half(group: dict[str, Any]) -> bool:
+    """Whether a group's first parameter is in half precision: that of its plans which surely serves some."""
+    return any(parameter.dtype in HALF for parameter in group["params"][:1])
 
 
 def _follow(plan: GroupPlan, index: int, group: dict[str, Any], moved: list[str]) -> None:

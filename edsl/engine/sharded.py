@@ -108,22 +108,30 @@ def _whole_step(work: SegmentWork, wholes: Sequence[Tensor], step: Callable[...,
     count = 2 + len(work.gradients)
     theta, x, *gradients = (whole.view(matrix_shape(whole)) for whole in wholes[:count])
     inputs = work.place._replace(gradient=gradients[0] if gradients else None)
-    reshaped = work.item.plan.factor_buffers
+    item, segment = work.item, work.segment
+    reshaped = item.plan.factor_buffers | item.coded.keys()
     buffers = [
         whole if name in reshaped else whole.view(matrix_shape(whole))
-        for name, whole in zip(work.segment.buffers, wholes[count:])
+        for name, whole in zip(segment.buffers, wholes[count:])
     ]
-    step_all = _step_parts if work.item.is_cut else _step_one
-    made = step_all(step, work, theta, x, inputs, buffers)
-    shape = tuple(work.item.parameter.shape)
-    changed = [(work.segment.buffers[place], buffers[place]) for place in work.changed]
+    if item.is_cut:
+        work_dtype, coded = (
+            working_dtype(theta.dtype),
+            {segment.buffers.index(name) for name in item.coded if name in segment.buffers},
+        )
+        opened = [
+            segment.opened(place, buffer, theta.shape, work_dtype) if place in coded else buffer
+            for place, buffer in enumerate(buffers)
+        ]
+        made = _step_parts(step, work, theta, x, inputs, opened)
+        for place in work.changed:
+            if opened[place] is not buffers[place]:
+                segment.write(place, buffers[place], opened[place], inputs.key)
+    else:
+        made = step(work, theta, x, inputs, buffers)
+    shape = tuple(item.parameter.shape)
+    changed = [(segment.buffers[place], buffers[place]) for place in work.changed]
     return [made.view(shape), *(buffer if name in reshaped else buffer.view(shape) for name, buffer in changed)]
-
-
-def _step_one(
-    step: Callable[..., Tensor], work: SegmentWork, theta: Tensor, x: Tensor, inputs: StepInputs, buffers: list[Tensor]
-) -> Tensor:
-    return step(work, theta, x, inputs, buffers)
 
 
 def _step_parts(

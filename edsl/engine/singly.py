@@ -15,6 +15,7 @@ from torch import Tensor
 
 from edsl.engine.plans import GroupPlans, Place
 from edsl.engine.replay import is_replayable
+from edsl.numerics.dtypes import HALF
 from edsl.step.addresses import MemoryMap, Recognition, steps_taken
 from edsl.step.oracle import ParameterSlot
 from edsl.step.parameter import ParameterStep
@@ -66,7 +67,7 @@ class Singly:
         if lone is None or known is not parameter or place is None:
             return False
         group = groups[place.group]
-        plan = self._plans.plan(place.group, group, place.spared)
+        plan = self._plans.plan(place.group, group, place.spared, parameter.dtype in HALF)
         if group.get("maximize") or not lone.step(parameter, states.get(parameter), plan, place.name):
             del self._lone[id(parameter)]
             return False

@@ -17,10 +17,12 @@ from edsl.engine.work import SegmentWork
 from edsl.kernels.kernel import KernelCache, NoKernels
 from edsl.kernels.matrices import MatrixInputs, MatrixSteps
 from edsl.kernels.products import NativeProducts
+from edsl.numerics.dtypes import working_dtype
 from edsl.step.contexts import StackContext, TorchContext
 from edsl.step.inputs import StepInputs
 from edsl.step.parameter import ParameterStep
 from edsl.step.segment import Segment
+from edsl.step.state_dtype import Kept, kinds_of
 
 STACKS = {"cpu": 1 << 16, "cuda": 1 << 25}  # by the type of device: the most elements of a stack
 
@@ -44,7 +46,7 @@ def step_stacks(kernels: Kernels, items: Sequence[ParameterStep], number: int, t
     for place, found in enumerate(alike.values()):
         segment, first = found[0].plan.segments[number], found[0]
         dtypes = tuple(getattr(tensor, "dtype", None) for tensor in _flowing(first, number))
-        steps = _steps(kernels, segment, first.theta, dtypes, first.memory(segment))
+        steps = _steps(kernels, segment, first.theta, dtypes, first.kinds(segment))
         if steps is None:
             left += found
             continue
@@ -72,7 +74,7 @@ def step_whole(
     item, segment = work.item, work.segment
     extra = (inputs.gradient, inputs.hessian, inputs.difference)
     dtypes = (x.dtype, *(None if tensor is None else tensor.dtype for tensor in extra))
-    steps = _steps(kernels, segment, theta, dtypes, buffers) if segment.is_matrix else None
+    steps = _steps(kernels, segment, theta, dtypes, kinds_of(buffers, segment.formats)) if segment.is_matrix else None
     if steps is None:
         return None
     if segment.refreshes(item.k, item.name):
@@ -91,20 +93,20 @@ class NativeContext(TorchContext):
 
 
 def _steps(
-    kernels: Kernels, segment: Segment, theta: Tensor, dtypes: tuple[Any, ...], buffers: Sequence[Tensor]
+    kernels: Kernels, segment: Segment, theta: Tensor, dtypes: tuple[Any, ...], kinds: tuple[Kept, ...]
 ) -> MatrixSteps | None:
     own = (cache for cache in kernels if isinstance(cache, KernelCache) and cache.device == theta.device.type)
     for cache in own:
-        found = cache.program(segment, theta, dtypes, tuple(buffer.dtype for buffer in buffers))
+        found = cache.program(segment, theta, dtypes, kinds)
         if found is not None:
-            return MatrixSteps(*found, segment.updates, f"{cache.language} and BLAS")
+            return MatrixSteps(*found, segment.updates, segment.formats, f"{cache.language} and BLAS")
     return None
 
 
 def _kind(item: ParameterStep, number: int) -> Any:
     """What must agree for matrices to share a stack; those of one plan at one step share their live values."""
     forms = (tensor if tensor is None else tensor.dtype for tensor in _flowing(item, number))
-    buffers = (buffer.dtype for buffer in item.buffers_in_memory(item.plan.segments[number]))
+    buffers = item.kinds(item.plan.segments[number])
     return id(item.plan), item.k, tuple(item.theta.shape), item.theta.dtype, item.theta.device, *forms, None, *buffers
 
 
@@ -163,10 +165,22 @@ def refresh_stack(segment: Segment, works: Sequence[SegmentWork]) -> None:
 
     inputs = first._replace(**{name: all_of(name) for name in ("gradient", "hessian", "difference")})
     theta = torch.stack([work.item.theta for work in works])
+    dtype = working_dtype(theta.dtype)
     x = torch.stack([work.item.x for work in works])
-    buffers = [torch.stack(found) for found in zip(*(work.buffers for work in works))]
+    opened = [
+        [
+            segment.opened(place, buffer, work.item.theta.shape, dtype) if buffer.dtype is torch.uint8 else buffer
+            for place, buffer in enumerate(work.buffers)
+        ]
+        for work in works
+    ]
+    buffers = [torch.stack(found) for found in zip(*opened)]
     drawn = zip(*(work.place.probes for work in works))
     inputs = inputs._replace(probes=tuple(map(torch.stack, drawn)))
     for place, new in segment.refreshed(StackContext, works[0].item.k, theta, x, inputs, *buffers).items():
         to = [work.buffers[place] for work in works]
-        torch._foreach_copy_(to, list(new.unbind()))  # pyright: ignore[reportPrivateImportUsage]
+        if to[0].dtype is torch.uint8:
+            for work, one in zip(works, new.unbind()):
+                segment.write(place, work.buffers[place], one, work.inputs.key)
+        else:
+            torch._foreach_copy_(to, list(new.unbind()))  # pyright: ignore[reportPrivateImportUsage]

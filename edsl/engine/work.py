@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from edsl.distributed.collectives import waves
+from edsl.numerics.stochastic_rounding import key_of
 from edsl.step.inputs import StepInputs
 from edsl.step.layout import matrix_shape
 from edsl.step.parameter import ParameterStep
@@ -96,9 +97,16 @@ def work_of(
         difference=item.difference,
         answers=(None,) * len(segment.analysis.reductions) if asks else None,
         shape=_size(matrix_shape(item.parameter), live) if asks and item.plan.is_matrix else None,
-        key=torch.tensor(item.key, device=device) if item.plan.rounds_stochastically else None,
+        key=torch.tensor(_key(item, needs_whole), device=device) if item.plan.rounds_stochastically else None,
     )
     return SegmentWork(item, segment, inputs, item.memory(segment), needs_whole)
+
+
+def _key(item: ParameterStep, needs_whole: bool) -> int:
+    """That of an item's stochastic rounding; shards that step apart draw noise of their own, copies of one the same."""
+    if needs_whole or item.shards is None or not item.is_sharded_here:
+        return item.key
+    return key_of(f"{item.name}@{item.shards.place}", item.k)
 
 
 def _asks_of_parts(item: ParameterStep, segment: Segment) -> bool:

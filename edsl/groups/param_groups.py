@@ -23,6 +23,8 @@ from edsl.groups.routing import route_of
 from edsl.language.arguments import read_arguments, stands_for
 from edsl.language.caller import caller
 from edsl.language.pipeline import Pipeline
+from edsl.numerics.weights.form import WeightForm
+from edsl.numerics.weights.forms import FORMS, NEAREST, read_weights
 
 NOMINAL = "nominal_lr"
 _KEEPS_COUNT = "torch.distributed.optim.zero_redundancy_optimizer"
@@ -119,6 +121,11 @@ def default_of(pipeline: Pipeline, key: str) -> Any:
     """The value in the spec of what has this name in the whole pipeline."""
     route, name = next((route, names[key]) for route, names in pipeline.names_on.items() if key in names)
     return pipeline.branches[route].hyperparameters[name]
+
+
+def weights_in(group: dict[str, Any]) -> WeightForm:
+    """How a group keeps weights in half precision: to the nearest, as torch does, where it does not say."""
+    return FORMS[read_weights(group.get("weights", NEAREST.name))]
 
 
 def values_on(pipeline: Pipeline, route: str, group: dict[str, Any]) -> dict[str, Any]:

@@ -48,7 +48,9 @@ class CpuKernel(Kernel):
     def launch(self, rows: Sequence[Row], numbers: Sequence[float], late: Sequence[Late], place: Any) -> None:
         live = _array(numbers, late)
         begin = live.buffer_info()[0]
-        table = array("q", [entry for row in rows for entry in (row.count, begin, 0, row.key, *row.addresses)])
+        table = array(
+            "q", [entry for row in rows for entry in (row.count, begin, 0, row.key, row.width, *row.addresses)]
+        )
         kept = max((row.count for row in rows if row.count <= SCRATCH), default=0)
         self(table, kept, sum(row.count for row in rows))
 
@@ -92,7 +94,7 @@ class CpuLaunchTable(LaunchTable):
             item.counts, counted = False, item.step_address
         if self._largest < item.count <= SCRATCH:
             self._largest = item.count
-        return item.count, live, counted, item.key
+        return item.count, live, counted, item.key, item.width
 
     def _live(self, plan: GroupPlan, k: int, late: Sequence[Late]) -> int:
         """The address of an array of doubles."""

@@ -50,7 +50,8 @@ class CudaKernel(Kernel):
     def __init__(self, part: Part, normals: int, live: LiveLayout, device: torch.device, tile: Tile) -> None:
         super().__init__(part, normals, live)
         self.device, self.warps = device, tile.warps
-        self.rounds = torch.bfloat16 in part.signature.buffers
+        rounds = torch.bfloat16 in part.signature.buffers or bool(part.signature.formats)
+        self.rounds = rounds or part.recording.weights.rounds
         self.made = kernels(*part, normals, live.k, tile.block)
         module = import_source(self.made.text)
         self._functions: list[tuple[Any, bool]] = [
@@ -68,8 +69,8 @@ class CudaKernel(Kernel):
             live[there].copy_(value, non_blocking=True)
         entries, first = array("q"), 0
         for row in rows:
-            entries.extend((row.count, first, 0, key_of(row.name, 0) if self.rounds else 0, *row.addresses))
-            first += _blocks(row.count, self.made.block)
+            entries.extend((row.count, first, 0, key_of(row.name, 0) if self.rounds else 0, row.width, *row.addresses))
+            first += self.made.blocks(row.count, row.width)
         self(entries, place, live)
 
     def __call__(self, rows: array[int], number: Any, numbers: Tensor) -> None:
@@ -123,12 +124,12 @@ class DeviceTable:
         self.count = len(table)
         self.aligned = not bool((table[:, len(LEADING) :] % 16).any())
         self._table = kernel.uploaded(table)
-        self._sizes = table[:, LEADING.index("count")]
+        self._sizes = table[:, [LEADING.index("count"), LEADING.index("width")]]
         if before is not None and torch.equal(before._sizes, self._sizes):
             self.blocks, self._layers, self._shared, self._partials = before._kept
         else:
             numbers = torch.arange(self.count, dtype=torch.int32, device="cpu")
-            layers = numbers.repeat_interleave(_blocks(self._sizes, made.block))
+            layers = numbers.repeat_interleave(made.blocks(*self._sizes.unbind(1)))
             self.blocks, self._layers = len(layers), kernel.uploaded(layers)
             self._shared = torch.empty(self.count * made.scalars, dtype=torch.float64, device=kernel.device)
             self._partials = torch.empty(self.blocks * made.sums, dtype=torch.float64, device=kernel.device)
@@ -162,8 +163,8 @@ class CudaLaunchTable(LaunchTable):
 
     def _leading(self, item: ParameterStep, live: int) -> tuple[int, ...]:
         first = self._blocks
-        self._blocks += _blocks(item.count, self._call.made.block)
-        return item.count, first, live, key_of(item.name, 0) if self._call.rounds else 0
+        self._blocks += self._call.made.blocks(item.count, item.width)
+        return item.count, first, live, key_of(item.name, 0) if self._call.rounds else 0, item.width
 
     def _forget(self) -> None:
         super()._forget()
@@ -204,8 +205,3 @@ class CudaKernels(KernelCache):
         if torch.version.hip is not None:
             raise NotImplementedError("edsl's Triton kernels need an NVIDIA GPU")
         return [CudaKernel(part, normals, live, device, self.tile) for part in parts]
-
-
-def _blocks(count: Any, block: int) -> Any:
-    """How many blocks of this size a tensor has, or each of several."""
-    return (count + block - 1) // block

@@ -22,6 +22,7 @@ from edsl.errors import CompilerFailed, EdslWarning, first_line
 from edsl.kernels.code_cache import UnusableCache
 from edsl.kernels.progress import compiling
 from edsl.numerics.dtypes import working_dtype
+from edsl.numerics.formats.format import StateFormat
 from edsl.step.inputs import LiveLayout
 from edsl.step.parameter import ParameterStep
 from edsl.step.plan import GroupPlan
@@ -47,12 +48,14 @@ class Row:
 
     Attributes:
         count: its elements.
+        width: those of a row of codes, where some of its tensors are kept in them.
         key: of this step's stochastic rounding, 0 where nothing is rounded.
         name: of its parameter.
         addresses: in the order of `edsl.codegen.signature.tensors`.
     """
 
     count: int
+    width: int
     key: int
     name: str
     addresses: list[int]
@@ -285,7 +288,7 @@ class KernelCache(ABC):
         for i, item in enumerate(items):
             noise, buffers = _noise_of(item, segment, held), item.buffer_addresses(segment)
             addresses = [*_read_by(item), sums.data_ptr() + 8 * width * i, *noise, *buffers]
-            rows.append(Row(item.count, item.key, item.name, addresses))
+            rows.append(Row(item.count, item.width, item.key, item.name, addresses))
         numbers = plan.live_layout.with_room(plan.numbers(items[0].k), late)
         kernel.launch(rows, numbers, late, ("add", number, level, place))
         return items[0], sums[:, :count].sum(0).unbind()
@@ -311,14 +314,19 @@ class KernelCache(ABC):
         if segment.is_matrix or segment.stages[0].refresh_every > 0:
             return None
         lying = item.buffers_in_memory(segment)
-        elements = [buffer for place, buffer in enumerate(lying) if place not in segment.scalars]
+        kinds = item.kinds(segment)
+        elements = [
+            buffer
+            for place, buffer in enumerate(lying)
+            if place not in segment.scalars and not isinstance(kinds[place], StateFormat)
+        ]
         read = (item.flowing, item.raw, item.new_hessian, item.own_difference, *elements)
         for tensor in read:  # a kernel addresses all of them as it does θ: what is not alike goes to torch
             if tensor is not None and (tensor.numel() != theta.numel() or tensor.device != theta.device):
                 return None
         extra = (item.raw if number > 0 else None, item.new_hessian, item.own_difference)
         dtypes = (item.flowing.dtype, *(None if tensor is None else tensor.dtype for tensor in extra))
-        found = self.program(segment, theta, dtypes, tuple(buffer.dtype for buffer in lying), level)
+        found = self.program(segment, theta, dtypes, kinds, level)
         return found[1][0] if found else None
 
     def program(
@@ -328,7 +336,7 @@ class KernelCache(ABC):
 
         Args:
             dtypes: of what flows in, and of the raw gradient, the Hessian and the difference, None where there is none.
-            buffers: those of the segment's buffers.
+            buffers: what each of the segment's buffers is kept in.
             level: of the totals over all layers to which it adds, instead of the step.
         """
         key = (segment.key, theta.dtype, dtypes, buffers, theta.device, level)
@@ -342,7 +350,9 @@ class KernelCache(ABC):
         x, gradient, hessian, difference = dtypes
         work = working_dtype(theta.dtype)
         extra = (gradient or torch.float32, hessian or torch.float32, difference or torch.float32)
-        if any(dtype not in DTYPES for dtype in (theta.dtype, x, *extra, *buffers)):
+        own = buffers[: len(buffers) - len(segment.rests)]
+        kept = [kind for kind in own if not isinstance(kind, StateFormat)]
+        if any(dtype not in DTYPES for dtype in (theta.dtype, x, *extra, *kept)):
             return None
         conditions = Conditions(hessian is not None, difference is not None, gradient is not None)
         try:

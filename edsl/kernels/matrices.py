@@ -18,6 +18,8 @@ from edsl.kernels.kernel import Kernel, Late, Row
 from edsl.kernels.products import NativeProducts
 from edsl.numerics import kronecker, matrices
 from edsl.numerics.dtypes import working_dtype
+from edsl.numerics.formats.format import StateFormat
+from edsl.numerics.formats.layout import width_of
 from edsl.numerics.newton_schulz import newton_schulz
 
 
@@ -44,6 +46,11 @@ class MatrixInputs:
     key: int
     name: str
 
+    def shape_of(self, number: int) -> Shape:
+        """The shape of a buffer's elements."""
+        buffer = self.buffers[number]
+        return tuple(self.theta.shape if buffer.dtype is torch.uint8 else buffer.shape)
+
     @cached_property
     def addresses(self) -> tuple[list[int], list[int]]:
         """Of θ and of what is read beside it, up to what flows out; of the buffers."""
@@ -61,12 +68,14 @@ class MatrixSteps:
 
     Args:
         kernels: one for each of the program's loops; none where only what is allocated matters.
+        formats: of buffers that may be in codes.
         path: what a parameter's paths call it.
     """
 
     program: Program
     kernels: Sequence[Kernel]
     updates: bool
+    formats: tuple[StateFormat | None, ...] = ()
     path: str = ""
 
     def __call__(
@@ -103,7 +112,7 @@ class MatrixSteps:
                     held[temporary] = held[temporary].contiguous()
                 self._check(part, shape, stack[0], held)
                 if self.kernels:
-                    rows = self._rows(part, prod(shape), stack, [held[number] for number in part.temporaries], made)
+                    rows = self._rows(part, shape, stack, [held[number] for number in part.temporaries], made)
                     next(kernels).launch(rows, numbers, late, (place, number))
             for temporary in ends:
                 del held[temporary]
@@ -121,24 +130,31 @@ class MatrixSteps:
         if operand.kind == "temporary":
             return held[operand.number]
         if len(stack) == 1:
-            return stack[0].buffers[operand.number].to(work).unsqueeze(0)
+            return self._opened(stack[0], operand.number, work).unsqueeze(0)
         found = stacked.get(operand.number)
         if found is None:
-            found = torch.stack([one.buffers[operand.number] for one in stack]).to(work)
+            found = torch.stack([self._opened(one, operand.number, work) for one in stack])
             if operand.stays:
                 stacked[operand.number] = found
         return found
 
+    def _opened(self, one: MatrixInputs, number: int, work: torch.dtype) -> Tensor:
+        """A buffer in the dtype of arithmetic; codes are decoded."""
+        buffer, form = one.buffers[number], self.formats[number] if self.formats else None
+        if form is None or buffer.dtype is not torch.uint8:
+            return buffer.to(work)
+        return form.unpacked(buffer, one.theta.numel(), work).view(one.theta.shape)
+
     def _shape(self, part: Loops, stack: Sequence[MatrixInputs], held: dict[int, Tensor]) -> tuple[int, ...]:
         """That of the tensors that a part's loops go over, from one that is there."""
         if part.elements:
-            return tuple(stack[0].buffers[part.elements[0]].shape)
+            return stack[0].shape_of(part.elements[0])
         return tuple(next(held[number] for number in part.temporaries if number in held).shape[1:])
 
     def _check(self, part: Loops, shape: Shape, one: MatrixInputs, held: dict[int, Tensor]) -> None:
         """Raises EdslError for tensors that loops would go over together, though their shapes only seemed alike."""
-        own = [one.buffers[place].shape for place in part.elements]
-        found = {*map(tuple, own), *(tuple(held[number].shape[1:]) for number in part.temporaries)}
+        own = map(one.shape_of, part.elements)
+        found = {*own, *(tuple(held[number].shape[1:]) for number in part.temporaries)}
         if not found <= {shape}:
             raise EdslError(
                 f"parameter {one.name}: a matrix stage computes element by element with tensors of shapes "
@@ -148,11 +164,12 @@ class MatrixSteps:
     def _rows(
         self,
         part: Loops,
-        count: int,
+        shape: Shape,
         stack: Sequence[MatrixInputs],
         temporaries: Sequence[Tensor],
         made: Sequence[Tensor],
     ) -> list[Row]:
+        count, width = prod(shape), width_of(shape)
         begins = [(tensor.data_ptr(), count * tensor.element_size()) for tensor in temporaries]
         rows = []
         for i, one in enumerate(stack):
@@ -160,7 +177,7 @@ class MatrixSteps:
             addresses = [*own, made[i].data_ptr(), *map(Tensor.data_ptr, one.normals)]
             addresses += [buffers[place] for place in part.kept]
             addresses += [begin + i * size for begin, size in begins]
-            rows.append(Row(count, one.key, one.name, addresses))
+            rows.append(Row(count, width, one.key, one.name, addresses))
         return rows
 
 

@@ -15,7 +15,7 @@ from edsl.language.schedules.schedule import ArgumentError, Schedule, Scheduled
 
 GROUP_KEYS = frozenset(  # what param groups and calls hold beside hyper-parameters, which can't be called so
     (
-        *("params", "param_names", "pipeline", "stages", "exclude", "maximize", "route", "nominal_lr"),
+        *("params", "param_names", "pipeline", "stages", "exclude", "maximize", "weights", "route", "nominal_lr"),
         *("calls", "nonfinite_steps", "batch_size", TEXTS, TOTAL, SCALES),
     )
 )

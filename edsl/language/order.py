@@ -10,12 +10,16 @@ from edsl.language.stage import BaseUpdate, Estimator, Stage, Wrapper
 
 ORDER = "the order is estimator | adaptors | base update | wrappers"
 MOST_STAGES = 64
+WEIGHTS = "weights"  # the label of what a form of weights keeps in a parameter's state
 
 
 def check_order(stages: Sequence[Stage]) -> None:
     """Each stage may follow the one before it; else an OrderError that names the place."""
     if not stages:
         raise OrderError(f"a pipeline has no stage; {ORDER}", 0)
+    for index, stage in enumerate(stages):
+        if stage.name == WEIGHTS:
+            raise OrderError(f"a stage can't be called {WEIGHTS}: state under that name is kept beside θ", index)
     if len(stages) > MOST_STAGES:
         raise OrderError(f"a pipeline has at most {MOST_STAGES} stages, got {len(stages)}", MOST_STAGES)
     for index, (before, stage) in enumerate(pairwise(stages), start=1):

@@ -1,15 +1,20 @@
-"""Stochastic rounding of state to bfloat16, with noise that depends on parameter, step and element alone.
+"""Stochastic rounding to half precision, with noise that depends on parameter, step and element alone.
 
 To the nearest, an EMA of decay β stops where a step changes it by less than half of its last bit: with
 bfloat16's 8 bits of precision at about β > 0.99. Rounded up or down with the probabilities that
 make it right on average, it goes on.
 
     h = hash(i, parameter, buffer, k),   x → bfloat16(bits(x) + (h mod 2¹⁶), the last 16 bits cut off)
+
+float16 has fewer exponents: with s the distance of its numbers at x, |x|/s = n + f goes to n + 1 with probability f,
+in steps of 2⁻²⁴.
 """
 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
+from math import prod
 
 import torch
 from torch import Tensor
@@ -17,18 +22,43 @@ from torch import Tensor
 WORD = 0xFFFFFFFF
 SPREAD, MIX, STEP, PLACE = 0x1E3779B1, 0x45D9F3B, 0x2545F491, 0x632BE5AB  # odd, below 2³¹
 
-# The same as `rounded` below, word for word; `put` with the bits is its last line.
+# The same as `words` and `rounded` below, word for word; `put` with the bits is its last line.
 CXX = f"""\
-static inline uint32_t noise_of(uint32_t i, uint32_t key) {{
-  uint32_t h = (i * {SPREAD:#x}u) ^ key;
+static inline uint32_t word_at(uint32_t spread, uint32_t key) {{
+  uint32_t h = spread ^ key;
   h ^= h >> 16; h *= {MIX:#x}u; h ^= h >> 16; h *= {MIX:#x}u; h ^= h >> 16;
-  return h & 0xffffu;
+  return h;
 }}
+static inline uint32_t noise_of(uint32_t i, uint32_t key) {{ return word_at(i * {SPREAD:#x}u, key) & 0xffffu; }}
 static inline void put_rounded(bfloat16& to, float x, uint32_t noise) {{
   uint32_t bits; std::memcpy(&bits, &x, 4);
   to.bits = uint16_t(x == x ? (bits + noise) >> 16 : 0x7fc0u);
 }}
 static inline void put_rounded(bfloat16& to, double x, uint32_t noise) {{ put_rounded(to, float(x), noise); }}
+"""
+
+# The same as `rounded_within` below; of bfloat16, NaN that arithmetic made is one in its first half already.
+CXX_WITHIN = """\
+static inline void put_within(bfloat16& to, float x, uint32_t word) {
+  uint32_t bits; std::memcpy(&bits, &x, 4);
+  const bool fits = (bits & 0x7fffffffu) < 0x7f7f0000u;
+  to.bits = uint16_t((bits + (fits ? word & 0xffffu : 0u)) >> 16);
+}
+"""
+CXX_WITHIN_FLOAT16 = """\
+static inline void put_within(float16& to, float x, uint32_t word) {
+  uint32_t bits; std::memcpy(&bits, &x, 4);
+  const uint32_t size = bits & 0x7fffffffu;
+  const bool fits = size < 0x477ff000u;  // 65520, from which on the nearest is infinity
+  const float wide = std::fabs(x), within = fits ? wide : 0.0f;
+  const uint32_t exponent = fits && (size >> 23) > 113u ? size >> 23 : 113u;
+  const uint32_t step_bits = (exponent - 10u) << 23, inverse_bits = (264u - exponent) << 23;
+  float step, inverse; std::memcpy(&step, &step_bits, 4); std::memcpy(&inverse, &inverse_bits, 4);
+  const float count = within * inverse, whole = std::floor(count);
+  const int32_t up = (int32_t((count - whole) * 16777216.0f) + int32_t(word >> 8)) >> 24;
+  const float found = (whole + float(up)) * step;
+  to = float16(std::copysign(fits ? (found > 65504.0f ? 65504.0f : found) : wide, x));
+}
 """
 
 # The same for a block of elements.
@@ -40,13 +70,41 @@ def key_of(name, k, PLACE: tl.constexpr):
 
 
 @triton.jit
-def rounded(x, begin, lane, key):
-    """x in bfloat16, rounded up or down at random, right on average."""
+def word_of(begin, lane, key):
+    """32 bits for each element of a block."""
     i = (begin + lane).to(tl.uint32)
     h = (i * {SPREAD:#x}) ^ key
     h = (h ^ (h >> 16)) * {MIX:#x}
     h = (h ^ (h >> 16)) * {MIX:#x}
-    return cut(x, (h ^ (h >> 16)) & 0xFFFF)
+    return h ^ (h >> 16)
+
+
+@triton.jit
+def rounded(x, begin, lane, key):
+    """x in bfloat16, rounded up or down at random, right on average."""
+    return cut(x, word_of(begin, lane, key) & 0xFFFF)
+
+
+@triton.jit
+def rounded_to_bfloat16(x, word):
+    """The same by its words; what is finite stays so."""
+    size = x.to(tl.uint32, bitcast=True) & 0x7FFFFFFF
+    return cut(x, tl.where(size < 0x7F7F0000, word & 0xFFFF, 0))
+
+
+@triton.jit
+def rounded_to_float16(x, word):
+    """The same in float16, but for infinity where the nearest is."""
+    size = x.to(tl.uint32, bitcast=True) & 0x7FFFFFFF
+    fits = size < 0x477FF000
+    exponent = tl.where(fits & ((size >> 23) > 113), size >> 23, 113).to(tl.uint32)
+    step = ((exponent - 10) << 23).to(tl.float32, bitcast=True)
+    count = tl.where(fits, tl.abs(x), 0.0) * ((264 - exponent) << 23).to(tl.float32, bitcast=True)
+    whole = tl.floor(count)
+    up = (((count - whole) * 16777216.0).to(tl.int32) + (word >> 8).to(tl.int32)) >> 24
+    found = (whole + up.to(tl.float32)) * step
+    found = tl.where(fits, tl.where(found > 65504.0, 65504.0, found), tl.abs(x))
+    return tl.where((x.to(tl.int32, bitcast=True) < 0), -found, found).to(tl.float16)
 
 
 @triton.jit
@@ -69,20 +127,76 @@ def key_of(name: str, k: int) -> int:
     return (zlib.crc32(name.encode()) + k * STEP) & WORD
 
 
-def rounded(x: Tensor, key: Tensor, place: int) -> Tensor:
-    """x in bfloat16, rounded up or down at random, right on average.
+def words(shape: Sequence[int], key: Tensor, place: int) -> Tensor:
+    """32 bits for each element of a tensor of this shape.
 
     Args:
         key: from `key_of`, as a scalar tensor, so that it never recompiles; of a stack, one for each of its tensors.
         place: the number of the buffer.
     """
-    own = x.shape[key.dim() :]
-    i = torch.arange(own.numel(), device=x.device).view(own)
+    own = tuple(shape[key.dim() :])
+    i = torch.arange(prod(own), device=key.device).view(own)
     key = key.view(*key.shape, *(1 for _ in own))
     h = ((i * SPREAD) & WORD) ^ ((key + place * PLACE) & WORD)
     for _ in range(2):
         h = ((h ^ (h >> 16)) * MIX) & WORD
-    noise = ((h ^ (h >> 16)) & 0xFFFF).to(torch.int32)
+    return h ^ (h >> 16)
+
+
+def words_of_codes(x: Tensor, key: Tensor, place: int) -> Tensor:
+    """32 bits for each element of x by the number of a buffer, as `odd_of` makes them of one hash for all buffers."""
+    return (words(x.shape, key, 0) * odd_of(place)) & WORD
+
+
+def odd_of(place: int) -> int:
+    """By what an element's hash is multiplied for one buffer."""
+    return ((place + 1) * 0x9E3779B2 | 1) & WORD
+
+
+def rounded(x: Tensor, key: Tensor, place: int) -> Tensor:
+    """x in bfloat16, rounded up or down at random, right on average; `key` and `place` as in `words`."""
+    return _cut(x, words(x.shape, key, place) & 0xFFFF)
+
+
+def rounded_within(x: Tensor, word: Tensor, dtype: torch.dtype) -> Tensor:
+    """x in half precision, rounded up or down at random, right on average; infinite only where the nearest is.
+
+    Beyond the largest number, that number stays: in bfloat16 for all that is finite, in float16 up to 65520.
+
+    Args:
+        x: in float32.
+        word: from `words`.
+    """
+    if dtype is torch.bfloat16:
+        size = x.view(torch.int32) & 0x7FFFFFFF
+        return _cut(x, torch.where(size < 0x7F7F0000, word & 0xFFFF, 0))
+    fits, count, step = _in_steps_of_float16(x)
+    whole = count.floor()
+    up = (((count - whole) * 2.0**24).to(torch.int64) + (word >> 8)) >> 24
+    found = ((whole + up.to(torch.float32)) * step).clamp(max=65504.0)
+    return torch.where(fits, found.copysign(x), x).to(torch.float16)
+
+
+def nearest(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """The number of half precision next to x, ties to even, in float32: no compiler takes it for x, as two casts."""
+    if dtype is torch.bfloat16:
+        bits = x.view(torch.int32)
+        return torch.where(x.isnan(), x, ((bits + 0x7FFF + ((bits >> 16) & 1)) & -0x10000).view(torch.float32))
+    fits, count, step = _in_steps_of_float16(x)
+    return torch.where(fits, count.round() * step, torch.where(x.isnan(), x, float("inf"))).copysign(x)
+
+
+def _in_steps_of_float16(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Whether x is below what rounds to infinity, and |x| in steps of the numbers of float16 there, with the step."""
+    size = x.view(torch.int32) & 0x7FFFFFFF
+    fits = size < 0x477FF000  # 65520
+    exponent = torch.where(fits, size >> 23, 113).clamp(min=113)
+    step, inverse = ((bits << 23).view(torch.float32) for bits in (exponent - 10, 264 - exponent))
+    return fits, torch.where(fits, x.abs(), 0.0) * inverse, step
+
+
+def _cut(x: Tensor, noise: Tensor) -> Tensor:
+    """x in bfloat16, of which the last 16 bits are cut off after some noise was added."""
     single = x.to(torch.float32)
-    bits = (single.view(torch.int32) + noise) & -0x10000
+    bits = (single.view(torch.int32) + noise.to(torch.int32)) & -0x10000
     return torch.where(single.isnan(), single, bits.view(torch.float32)).to(torch.bfloat16)

@@ -7,20 +7,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from edsl.distributed.sharding import is_sharded
 from edsl.engine.engine import Engine
 from edsl.errors import EdslError, shown
-from edsl.groups.param_groups import Share, is_whole, route_in
+from edsl.groups.param_groups import Share, is_whole, route_in, weights_in
 from edsl.language.caller import warn_user
 from edsl.language.pipeline import Pipeline
 from edsl.language.registry.provenance import KEY, compared, different_rules, marks
 from edsl.language.rules.stage import RuleStage
 from edsl.language.schedules.group import schedules_in
 from edsl.language.spec import read
+from edsl.numerics.dtypes import HALF, working_dtype
+from edsl.numerics.formats.format import StateFormat
 from edsl.step.parts.matrices import Matrices
 from edsl.step.plan import GroupPlan
+from edsl.step.state_dtype import StateDtype, chosen_for, from_text, name_of_kept
 
 _WITHIN = ("edsl.optim.", "torch.optim.", "torch._compile", "torch._dynamo.")
 
@@ -31,6 +35,8 @@ def check_checkpoint(
     keys: Iterable[str],
     groups: list[dict[str, Any]],
     kinds: Mapping[str, Sequence[str]] | None,
+    state_dtype: StateDtype,
+    reformat: bool,
 ) -> None:
     """Check a state_dict against the optimizer that would load it.
 
@@ -38,6 +44,8 @@ def check_checkpoint(
         keys: what every param group must hold.
         groups: the optimizer's own param groups, in the checkpoint's order.
         kinds: of the modules that own its parameters, by name, where they are known.
+        state_dtype: what its state is kept in.
+        reformat: what is kept in another form is taken too.
 
     Raises:
         EdslError: one line that says what is wrong.
@@ -63,15 +71,82 @@ def check_checkpoint(
         names = group.get("param_names", [""] * len(group["params"]))
         for parameter, name, number in zip(group["params"], names, saved["params"]):
             if number in states:
-                plan = plan_on(route_in(pipeline, group, parameter))
+                rest = rest_kept(saved, group, parameter)
+                if not reformat:
+                    _check_form(saved, group, states[number], parameter)
+                    is_half = parameter.dtype in HALF
+                else:
+                    is_half = bool(rest) and rest in states[number]
+                plan = plan_on(route_in(pipeline, group, parameter), is_half)
                 matrices = plan.matrices(parameter.shape, name, kinds.get(name) if kinds else None)
-                _check_state(states[number], parameter, plan.shapes(parameter, matrices), matrices)
+                fixed = plan.weights.rest_dtypes(parameter.dtype)
+                shapes = plan.shapes(parameter, matrices)
+                _check_state(states[number], parameter, _shapes_kept(saved, states[number], shapes), matrices, fixed)
+                if not reformat:
+                    own = [name for name in shapes if name not in fixed and name not in plan.scalars]
+                    _check_kept(saved, states[number], own, state_dtype, parameter)
     warn_user(edited, _WITHIN)
 
 
-def plan_of(pipeline: Pipeline, saved_group: dict[str, Any], route: str) -> GroupPlan:
+def plan_of(
+    pipeline: Pipeline, saved_group: dict[str, Any], route: str, is_half: bool, state_dtype: StateDtype = None
+) -> GroupPlan:
     """What parameters of a route share under a saved group's values, the shapes of their buffers among it."""
-    return Engine(pipeline, "eager").plan(0, saved_group, Share(route, spared=False))
+    return Engine(pipeline, "eager", state_dtype).plan(0, saved_group, Share(route, spared=False), is_half)
+
+
+def saved_choice(saved: dict[str, Any]) -> StateDtype:
+    """What a saved group's state was kept in, as far as it was chosen."""
+    return from_text(saved.get("state_dtype"))
+
+
+def _shapes_kept(saved: dict[str, Any], state: Any, shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """The shapes that a saved state's buffers must have: of codes, in bytes."""
+    chosen, found = saved_choice(saved), dict(shapes)
+    for name, shape in shapes.items():
+        form = chosen_for(chosen, name)
+        if isinstance(state, dict) and getattr(state.get(name), "dtype", None) is torch.uint8:
+            if not isinstance(form, StateFormat):
+                raise _broken(f"{name} is in codes, and its group's state_dtype doesn't say in which")
+            found[name] = form.shape(shape)
+    return found
+
+
+def _check_kept(
+    saved: dict[str, Any], state: dict[str, Any], names: Sequence[str], own: StateDtype, parameter: Tensor
+) -> None:
+    """Raises EdslError for state that was kept in another dtype or format than the optimizer's."""
+    chosen = saved_choice(saved)
+    for name in names:
+        before, after = chosen_for(chosen, name), chosen_for(own, name)
+        if before is None and "state_dtype" not in saved and not isinstance(after, StateFormat):
+            continue  # it was chosen before that was noted
+        there, here = (name_of_kept(one or working_dtype(parameter.dtype)) for one in (before, after))
+        if there != here:
+            raise EdslError(
+                f"this checkpoint keeps {name} in {there}, this optimizer in {here}: build it with that state_dtype, "
+                "or with reformat=True, which rounds to the nearest in the new one"
+            )
+
+
+def rest_kept(saved: dict[str, Any], group: dict[str, Any], parameter: Tensor) -> str:
+    """The name of the rest that a parameter has in a saved group and in its own, "" where there is none in both."""
+    own = weights_in(group)
+    return own.buffer if parameter.dtype in HALF and weights_in(saved) is own else ""
+
+
+def _check_form(saved: dict[str, Any], group: dict[str, Any], state: Any, parameter: Tensor) -> None:
+    """Raises EdslError where a parameter in half precision was kept in another form than it is here."""
+    if parameter.dtype not in HALF:
+        return
+    own, theirs = weights_in(group), weights_in(saved)
+    if own is not theirs:
+        raise EdslError(
+            f"this checkpoint keeps weights as {theirs.name!r}, this optimizer as {own.name!r}; with reformat=True "
+            "it is loaded, and what this form keeps beside weights begins at 0"
+        )
+    if own.buffer and isinstance(state, dict) and own.buffer not in state:
+        raise _broken(f"a parameter's state has no {own.buffer}; with reformat=True it begins at 0")
 
 
 def counts(step: float) -> bool:
@@ -129,7 +204,13 @@ def _check_group(saved: Any, pipeline: Pipeline, keys: Iterable[str]) -> None:
     (own if several else own.unscheduled()).override(**values)
 
 
-def _check_state(state: Any, parameter: Tensor, shapes: dict[str, tuple[int, ...]], matrices: Matrices | None) -> None:
+def _check_state(
+    state: Any,
+    parameter: Tensor,
+    shapes: dict[str, tuple[int, ...]],
+    matrices: Matrices | None,
+    fixed: Mapping[str, torch.dtype],
+) -> None:
     if not isinstance(state, dict):
         raise _broken(f"a parameter's state must be a dict, got {shown(state)}")
     for name in [*shapes, "step"]:
@@ -151,8 +232,11 @@ def _check_state(state: Any, parameter: Tensor, shapes: dict[str, tuple[int, ...
                 f"this checkpoint is sharded ({name} is a DTensor), this optimizer is not: load it with "
                 "torch.distributed.checkpoint, which reassembles the shards"
             )
-        if not buffer.is_floating_point() or buffer.layout != parameter.layout or buffer.device.type == "meta":
-            raise _broken(f"{name} must be a dense floating-point tensor, got {buffer.layout}, {buffer.dtype}")
+        in_codes = buffer.dtype is torch.uint8 and name not in fixed  # its shape was that of codes
+        is_number = in_codes or (buffer.dtype is fixed[name] if name in fixed else buffer.is_floating_point())
+        if not is_number or buffer.layout != parameter.layout or buffer.device.type == "meta":
+            kind = f"{fixed[name]}" if name in fixed else "floating-point"
+            raise _broken(f"{name} must be a dense {kind} tensor, got {buffer.layout}, {buffer.dtype}")
 
 
 def _broken(what: str) -> EdslError:

@@ -22,6 +22,8 @@ class RecipeOptimizer(PipelineOptimizer):
         exclude: Sequence[str] | None = None,
         maximize: bool = False,
         state_dtype: Any = None,
+        weights: str | None = None,
+        reformat: bool = False,
         batch_size: int | None = None,
         **hyperparameters: Any,
     ) -> None:
@@ -29,6 +31,7 @@ class RecipeOptimizer(PipelineOptimizer):
         if lr is not None:
             hyperparameters = {"lr": lr, **hyperparameters}
         options: dict[str, Any] = {"maximize": maximize, "state_dtype": state_dtype}
+        options |= {"weights": weights, "reformat": reformat}
         super().__init__(params, f"{self.recipe}{chosen}", mode=mode, exclude=exclude, **options, **hyperparameters)
 
 

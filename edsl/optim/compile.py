@@ -22,6 +22,8 @@ def compile(
     exclude: Sequence[str] | None = None,
     maximize: bool = False,
     state_dtype: Any = None,
+    weights: str | None = None,
+    reformat: bool = False,
     total_steps: int | None = None,
     offload: bool = False,
     **hyperparameters: Any,
@@ -45,15 +47,16 @@ def compile(
     base = as_pipeline(spec)
     if not base.update.moves_weights:
         options: dict[str, Any] = {"maximize": maximize, "state_dtype": state_dtype, "total_steps": total_steps}
-        return PipelineOptimizer(
-            params, spec, mode=mode, exclude=exclude, offload=offload, **options, **hyperparameters
-        )
+        options |= {"weights": weights, "reformat": reformat, "offload": offload}
+        return PipelineOptimizer(params, spec, mode=mode, exclude=exclude, **options, **hyperparameters)
     pipeline = base.override(**hyperparameters)
     update = pipeline.update
     assert isinstance(update, Foreign)  # overriding keeps the stages
     alone = len(pipeline.stages) == 2 and not pipeline.estimator.needs_closure and pipeline.estimator.calls == 1
     if state_dtype is not None or (maximize and alone):
         raise EdslError(f"maximize and state_dtype apply to edsl's updates only; use {update.name}'s own arguments")
+    if weights is not None or reformat:
+        raise EdslError(f"weights and reformat apply to edsl's updates only; {update.name} moves the weights itself")
     if offload:
         check_offload(pipeline)
     if exclude:

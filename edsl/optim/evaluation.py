@@ -13,10 +13,14 @@ from edsl.errors import EdslError
 from edsl.groups.param_groups import route_in
 from edsl.language.pipeline import Pipeline
 from edsl.optim.foreign.modes import evaluating, has_modes
+from edsl.step.state_dtype import StateDtype, format_for, opened
 
 
 def evaluated(
-    pipeline: Pipeline, groups: Sequence[dict[str, Any]], states: Mapping[Tensor, dict[str, Any]]
+    pipeline: Pipeline,
+    groups: Sequence[dict[str, Any]],
+    states: Mapping[Tensor, dict[str, Any]],
+    state_dtype: StateDtype,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Each parameter that has taken a step and keeps other weights to evaluate with, and these."""
     for group in groups:
@@ -24,9 +28,11 @@ def evaluated(
             name = pipeline.branch(route_in(pipeline, group, parameter)).evaluation_buffer
             state = states.get(parameter, {})
             if name in state and int(state["step"]) > 0:
-                if state[name].shape != parameter.shape:
+                form = format_for(state_dtype, name, tuple(parameter.shape), parameter)
+                weights = opened(state[name], form, parameter)
+                if weights.shape != parameter.shape:
                     raise EdslError("a parameter changed its shape: build a new optimizer")
-                yield parameter, state[name]
+                yield parameter, weights
 
 
 @contextmanager

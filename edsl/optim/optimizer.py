@@ -24,6 +24,7 @@ from edsl.language.pipeline import Pipeline
 from edsl.language.registry.provenance import KEY
 from edsl.language.schedules.group import read_total
 from edsl.language.spec import as_pipeline
+from edsl.numerics.weights.forms import read_weights
 from edsl.optim.checkpoint import check_checkpoint
 from edsl.optim.evaluation import evaluated, in_place_of_trained
 from edsl.optim.param_groups import (
@@ -37,11 +38,11 @@ from edsl.optim.param_groups import (
     shared_hyperparameters,
     with_schedules,
 )
-from edsl.optim.restore import around_loading, completed, in_order_of_names, restore_state
+from edsl.optim.restore import around_loading, completed, in_order_of_names, in_own_form, received, restore_state, sent
 from edsl.optim.steps import StepCall, Steps, check_unscaled
 from edsl.step.checks import check_offload
 from edsl.step.oracle import ParameterSlot
-from edsl.step.plan import buffer_names
+from edsl.step.plan import buffer_names, elementwise_buffers
 from edsl.step.rehearsal import rehearse
 from edsl.step.state_dtype import read_state_dtype
 
@@ -64,8 +65,12 @@ class PipelineOptimizer(torch.optim.Optimizer):
             names are known (a module or named parameters), and none for bare tensors.
         maximize: maximize the loss instead of minimizing it; param groups can override this.
         state_dtype: "float32", "bfloat16", … for all state, whatever the parameters' dtype, or for some
-            buffers, as {"lamb.m": "bfloat16"}; arithmetic stays in the parameters' dtype, or in float32.
-            bfloat16 state is rounded stochastically.
+            buffers, as {"lamb.m": "bfloat16"}; arithmetic stays in the parameters' dtype, or in float32. "int8",
+            "int4", "float8_e4m3fn" and "float8_e5m2" keep buffers of one value an element in codes, with a scale for
+            each block of 256, beside factors in bfloat16. All of these are rounded stochastically.
+        weights: how half-precision parameters keep what a step computes, or param groups theirs: "stochastic", rounded
+            at random, right on average; "kahan", with a compensation; "split", with a low half; "nearest", as torch.
+        reformat: load checkpoints whose weights were kept in another form, too.
         total_steps: T, the steps of the whole training, for schedules that need it.
         offload: keep the state of parameters on a GPU in the CPU's memory; it comes and goes beside others' steps.
         hyperparameters: override those of the spec.
@@ -83,7 +88,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
     """
 
     mode = "compiled"
-    offload = _evaluating = False
+    offload = reformat = _evaluating = False
 
     def __init__(
         self,
@@ -94,32 +99,32 @@ class PipelineOptimizer(torch.optim.Optimizer):
         exclude: Sequence[str] | None = None,
         maximize: bool = False,
         state_dtype: Any = None,
+        weights: str | None = None,
+        reformat: bool = False,
         total_steps: int | None = None,
         offload: bool = False,
         **hyperparameters: Any,
     ) -> None:
         check_mode(mode)
-        if not isinstance(maximize, bool):
-            raise EdslError(f"maximize must be True or False, got {shown(maximize)}")
+        self.reformat, maximize = read_flag("reformat", reformat), read_flag("maximize", maximize)
         base = as_pipeline(spec)
         pipeline = base.override(**hyperparameters)
         warn_user(_doubts(spec, base, pipeline), ("edsl.optim.",))
         rehearse(pipeline)
-        self.kinds: dict[str, tuple[str, ...]] | None = None  # by name, where it is built from a module
         names = Names()
+        self.kinds: dict[str, tuple[str, ...]] | None = None  # by name, where it is built from a module
         if isinstance(params, nn.Module):
-            names = Names(params, exclude)
-            exclude = names_in_module(params, exclude)
-            self.kinds = kinds_in_module(params)
-            params = list(params.named_parameters())
+            names, self.kinds = Names(params, exclude), kinds_in_module(params)
+            exclude, params = names_in_module(params, exclude), list(params.named_parameters())
             check_patterns(tuple(pipeline.branches), [name for name, _ in params])
         params, self.layers = listed(params, names.module) if pipeline.layerwise else (params, None)
         self.mode, self.pipeline = mode, pipeline
         self.total_steps = read_total(total_steps)
-        self.state_dtype = read_state_dtype(state_dtype, buffer_names(pipeline))
+        self.state_dtype = read_state_dtype(state_dtype, buffer_names(pipeline), elementwise_buffers(pipeline))
         self.offload = read_offload(offload, pipeline)
         self.engine, self._steps = _running(self, names)
-        defaults = {**plain_numbers(self._hyperparameters(pipeline)), **options_of(pipeline, exclude, maximize)}
+        own = options_of(pipeline, exclude, maximize, read_weights(weights), self.state_dtype)
+        defaults = {**plain_numbers(self._hyperparameters(pipeline)), **own}
         self.tensors = {k: v for k, v in hyperparameters.items() if k in pipeline.keys and isinstance(v, Tensor)}
         self.watchers: list[Callable[[list[Watched]], None]] = []
         super().__init__(params, defaults | {k: tensor for k, tensor in self.tensors.items() if k in defaults})
@@ -195,14 +200,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         """A context in which the parameters are the weights for evaluation, such as those of `ema_weights`.
 
         On exit the trained weights are restored, bit for bit. Without a stage that keeps such
-        weights, and before the first step, nothing changes.
-
-        Example:
-            >>> import torch, edsl
-            >>> model = torch.nn.Linear(3, 1)
-            >>> optimizer = edsl.compile("sgd(lr=0.1) | ema_weights(decay=0.9)", model)
-            >>> with optimizer.evaluation_weights():
-            ...     _ = model(torch.ones(2, 3))
+        weights, and before the first step, nothing changes. `edsl.evaluation_weights` does so for any optimizer.
         """
         if self._evaluating:
             raise EdslError("evaluation_weights() is already active: leave it before entering it again")
@@ -215,7 +213,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
 
     def _in_evaluation(self) -> AbstractContextManager[None]:
         self.engine.settle(self.param_groups, self.state)
-        return in_place_of_trained(evaluated(self.pipeline, self.param_groups, self.state))
+        return in_place_of_trained(evaluated(self.pipeline, self.param_groups, self.state, self.state_dtype))
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with their own hyper-parameters; missing ones take the defaults.
@@ -264,13 +262,21 @@ class PipelineOptimizer(torch.optim.Optimizer):
     def _accepted(self, checkpoint: Any) -> dict[str, Any]:
         """A checkpoint as this optimizer would have written it; raises EdslError for one that it can't load."""
         checkpoint = completed(in_order_of_names(checkpoint, self.param_groups), self._options())
-        keys = [key for key in self.defaults if key != "differentiable"]  # which torch adds on loading
-        check_checkpoint(checkpoint, self.pipeline, keys, self.param_groups, self.kinds)
-        return checkpoint
+        keys = [key for key in self.defaults if key not in ("differentiable", "state_dtype")]  # torch adds the first
+        checkpoint = received(checkpoint)
+        kept = (self.state_dtype, self.reformat)
+        check_checkpoint(checkpoint, self.pipeline, keys, self.param_groups, self.kinds, *kept)
+        return in_own_form(checkpoint, self.pipeline, self.state_dtype, self.param_groups)
 
     def _options(self) -> dict[str, Any]:
         """What groups hold beside hyper-parameters, with the defaults: a checkpoint from before one may lack it."""
-        others = {"pipeline", "route", "differentiable", *self._hyperparameters(self.pipeline)}  # the third is torch's
+        others = {
+            "pipeline",
+            "route",
+            "differentiable",
+            "state_dtype",
+            *self._hyperparameters(self.pipeline),
+        }  # the third is torch's
         return {**{key: value for key, value in self.defaults.items() if key not in others}, "exclude": ()}
 
     def _take_over(self, checkpoint: dict[str, Any]) -> None:
@@ -284,11 +290,11 @@ class PipelineOptimizer(torch.optim.Optimizer):
     def state_dict(self) -> dict[str, Any]:
         """Hyper-parameters, names and state, as torch's optimizers give them; see `load_state_dict`."""
         self.engine.settle(self.param_groups, self.state)  # which may have been edited since the last step
-        return super().state_dict()
+        return sent(super().state_dict())
 
     def __getstate__(self) -> dict[str, Any]:
         self.engine.settle(self.param_groups, self.state)
-        own = ("mode", "pipeline", "kinds", "state_dtype", "tensors", "total_steps", "layers", "offload")
+        own = ("mode", "pipeline", "kinds", "state_dtype", "reformat", "tensors", "total_steps", "layers", "offload")
         return {**super().__getstate__(), **{key: getattr(self, key) for key in own}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -308,11 +314,16 @@ def _running(optimizer: PipelineOptimizer, names: Names | None = None) -> tuple[
 
 def read_offload(offload: Any, pipeline: Pipeline) -> bool:
     """Whether state is kept in the CPU's memory; raises EdslError for anything but a bool, or where that can't be."""
-    if not isinstance(offload, bool):
-        raise EdslError(f"offload must be True or False, got {shown(offload)}")
-    if offload:
+    if read_flag("offload", offload):
         check_offload(pipeline)
     return offload
+
+
+def read_flag(name: str, value: Any) -> bool:
+    """An argument that is True or False; raises EdslError for anything else."""
+    if not isinstance(value, bool):
+        raise EdslError(f"{name} must be True or False, got {shown(value)}")
+    return value
 
 
 def check_mode(mode: Any) -> None:

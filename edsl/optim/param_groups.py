@@ -11,7 +11,7 @@ from torch import Tensor
 from edsl.errors import EdslError, shown
 from edsl.groups.layers import Factors, Layers
 from edsl.groups.names import Names
-from edsl.groups.param_groups import is_whole, route_in, split, whole
+from edsl.groups.param_groups import is_whole, route_in, split, weights_in, whole
 from edsl.groups.routing import kinds_in_module
 from edsl.language.arguments import read_arguments
 from edsl.language.pipeline import Pipeline
@@ -21,6 +21,7 @@ from edsl.language.schedules.layerwise import is_plain
 from edsl.step.checks import check_flattened, check_steppable
 from edsl.step.layout import check_parameter
 from edsl.step.plan import matrices_in
+from edsl.step.state_dtype import StateDtype, text_of
 
 Kinds = dict[str, tuple[str, ...]] | None  # of a module's parameters, by name
 
@@ -60,9 +61,15 @@ def with_schedules(
     return plain_numbers({**group, **scheduled_group(live, group, total)})
 
 
-def options_of(pipeline: Pipeline, exclude: Sequence[str] | None, maximize: bool) -> dict[str, Any]:
+def options_of(
+    pipeline: Pipeline, exclude: Sequence[str] | None, maximize: bool, weights: str, state_dtype: StateDtype
+) -> dict[str, Any]:
     """What every param group holds beside hyper-parameters, with its first value."""
     options: dict[str, Any] = {"pipeline": str(pipeline), "exclude": exclude, "maximize": maximize}
+    if not pipeline.update.moves_weights:
+        options["weights"] = weights
+    if state_dtype is not None:
+        options["state_dtype"] = text_of(state_dtype)
     if pipeline.estimator.calls > 1:
         options["calls"] = 0
     if pipeline.nonfinite_policy:
@@ -193,9 +200,10 @@ def _tensors_on(route: str, pipeline: Pipeline, tensors: Mapping[str, Tensor]) -
 
 def check_members(group: dict[str, Any], pipeline: Pipeline, kinds: Kinds) -> None:
     """Raises EdslError for a parameter of a group that is to be trained and can't be."""
-    names = group.get("param_names", [""] * len(group["params"]))
+    names, form = group.get("param_names", [""] * len(group["params"])), weights_in(group)
     for name, parameter in zip(names, group["params"]):
         if parameter.requires_grad:  # a frozen one may be what it likes
+            form.check(parameter.dtype, f"parameter {name}" if name else "a parameter")
             check_steppable(pipeline.branch(route_in(pipeline, group, parameter)), parameter, name, kinds)
             check_flattened(pipeline, parameter, name)
 

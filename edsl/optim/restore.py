@@ -9,11 +9,16 @@ from typing import Any
 
 import torch
 
-from edsl.distributed.sharding import placed
+from edsl.distributed.sharding import placed, shards_of
 from edsl.groups.param_groups import route_in
 from edsl.language.pipeline import Pipeline
-from edsl.optim.checkpoint import counts, plan_of
-from edsl.step.state_dtype import dtype_of_state
+from edsl.numerics.dtypes import HALF
+from edsl.numerics.formats.format import StateFormat
+from edsl.numerics.weights.forms import RESTS
+from edsl.numerics.weights.split import Split
+from edsl.optim.checkpoint import counts, plan_of, rest_kept, saved_choice
+from edsl.step.plan import GroupPlan
+from edsl.step.state_dtype import StateDtype, chosen_for, in_codes, opened
 
 
 @contextmanager
@@ -40,6 +45,72 @@ def around_loading(
     finally:
         last.remove()
         first.remove()
+
+
+def sent(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """A state_dict whose sharded rests of int16 are the same bits as bfloat16: neither gloo nor NCCL gathers int16."""
+    states = {number: _each_rest(state, torch.int16, torch.bfloat16) for number, state in checkpoint["state"].items()}
+    return {**checkpoint, "state": states}
+
+
+def received(checkpoint: Any) -> Any:
+    """The same checkpoint with these bits as int16 again, sharded or not."""
+    states = checkpoint.get("state") if isinstance(checkpoint, dict) else None
+    if not isinstance(states, dict):
+        return checkpoint
+    found = {number: _each_rest(state, torch.bfloat16, torch.int16) for number, state in states.items()}
+    return {**checkpoint, "state": found}
+
+
+def _each_rest(state: Any, dtype: torch.dtype, other: torch.dtype) -> Any:
+    """State whose rests of whole numbers, where they are of one dtype, are views of another."""
+    rest = state.get(Split.buffer) if isinstance(state, dict) else None
+    shards = shards_of(rest)
+    if not isinstance(rest, torch.Tensor) or rest.dtype is not dtype or (shards is None and dtype is torch.int16):
+        return state
+    local = rest if shards is None else shards.local(rest)
+    viewed = local.view(other)
+    return {**state, Split.buffer: viewed if shards is None else shards.wrap(viewed)}
+
+
+def in_own_form(
+    checkpoint: dict[str, Any], pipeline: Pipeline, state_dtype: StateDtype, groups: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """A checkpoint that was accepted, as if this optimizer had kept its weights and state.
+
+    State loses the rests of other forms; what it lacks is made, as zeros, at the next step. Codes of another format are
+    decoded, and what is kept in codes here becomes such.
+    """
+    if len(groups) != len(checkpoint["param_groups"]):  # torch will say so
+        return checkpoint
+    saved_groups, states = [], dict(checkpoint["state"])
+    for group, saved in zip(groups, checkpoint["param_groups"]):
+        own = {key: group[key] for key in ("weights", "state_dtype") if key in group}
+        saved_groups.append({**{key: value for key, value in saved.items() if key != "state_dtype"}, **own})
+        chosen, plan_on = saved_choice(saved), lru_cache(partial(plan_of, pipeline, saved, state_dtype=state_dtype))
+        for parameter, number in zip(group["params"], saved["params"]):
+            kept = {rest_kept(saved, group, parameter)}
+            if number in states:
+                state = {key: v for key, v in states[number].items() if key not in RESTS or key in kept}
+                plan = plan_on(route_in(pipeline, group, parameter), parameter.dtype in HALF)
+                states[number] = _in_own_codes(state, plan, chosen, parameter)
+    return {**checkpoint, "param_groups": saved_groups, "state": states}
+
+
+def _in_own_codes(state: dict[str, Any], plan: GroupPlan, chosen: StateDtype, parameter: Any) -> dict[str, Any]:
+    """A parameter's state of which those buffers are in codes that are so in the plan."""
+    found = dict(state)
+    for name in plan.buffers:
+        buffer, here = state.get(name), plan.format_of(name, parameter)
+        if not isinstance(buffer, torch.Tensor) or (here is None and buffer.dtype is not torch.uint8):
+            continue
+        there = chosen_for(chosen, name) if buffer.dtype is torch.uint8 else None
+        if there is here:
+            continue
+        if isinstance(there, StateFormat):
+            buffer = opened(buffer, there, parameter)
+        found[name] = buffer if here is None else in_codes(placed(buffer, parameter), here, parameter)
+    return found
 
 
 def completed(checkpoint: Any, options: dict[str, Any]) -> Any:
@@ -98,7 +169,11 @@ def _reordered(saved: Any, group: dict[str, Any]) -> Any:
 
 
 def restore_state(
-    pipeline: Pipeline, state_dtype: Any, groups: Sequence[dict[str, Any]], states: Any, checkpoint: dict[str, Any]
+    pipeline: Pipeline,
+    state_dtype: StateDtype,
+    groups: Sequence[dict[str, Any]],
+    states: Any,
+    checkpoint: dict[str, Any],
 ) -> None:
     """Copy a checkpoint's state in dtypes of its own, where torch has cast it to the parameter's.
 
@@ -106,15 +181,19 @@ def restore_state(
         groups, states: the optimizer's, after torch has loaded the checkpoint.
     """
     for group, saved_group in zip(groups, checkpoint["param_groups"]):
-        plan_on = lru_cache(partial(plan_of, pipeline, saved_group))
+        plan_on = lru_cache(partial(plan_of, pipeline, saved_group, state_dtype=state_dtype))
         for parameter, number in zip(group["params"], saved_group["params"]):
             saved = checkpoint["state"].get(number)
             if saved is None:
                 continue
             state = states[parameter]
             state["step"] = saved["step"].to(torch.int64, copy=True)  # once a float32, which stops at 2²⁴
-            plan = plan_on(route_in(pipeline, group, parameter))
+            plan = plan_on(route_in(pipeline, group, parameter), parameter.dtype in HALF)
+            own = plan.weights.rest_dtypes(parameter.dtype)
             for name in plan.buffers:
-                dtype = dtype_of_state(state_dtype, name, parameter.dtype, name in plan.scalars)
+                if name in own and name not in saved:
+                    continue  # it begins at 0
+                in_codes = saved[name].dtype is torch.uint8
+                dtype = None if in_codes else plan.dtype_of(name, parameter.dtype)
                 loaded = saved[name].to(device=parameter.device, dtype=dtype, copy=True)
                 state[name] = loaded if name in plan.scalars else placed(loaded, parameter)

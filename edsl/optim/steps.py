@@ -14,7 +14,7 @@ import torch
 from edsl.distributed.agreement import check_agreement
 from edsl.distributed.collectives import is_zero
 from edsl.engine.engine import Engine
-from edsl.engine.monitoring.lost_updates import in_half_precision, is_due, lost_updates, warning
+from edsl.engine.monitoring.lost_updates import is_due, lost_updates, may_lose, warning
 from edsl.engine.monitoring.watching import Watched
 from edsl.errors import EdslError
 from edsl.language.caller import warn_user
@@ -100,7 +100,7 @@ class Steps:
             self._agreed = True
         if closure is None and engine.pipeline.estimator.needs_closure and _only_makes_state(groups):
             return self._make_state(call)
-        looks = is_due(self._taken + 1) and not self.warned and in_half_precision(groups)
+        looks = is_due(self._taken + 1) and not self.warned and may_lose(groups)
         if engine.can_replay and not call.watchers and not looks:
             loss = None
             if closure is not None:

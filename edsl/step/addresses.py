@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain, repeat
 from operator import and_
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from edsl.distributed.sharding import is_sharded
 from edsl.errors import EdslError, shown
 from edsl.numerics.dtypes import HALF
+from edsl.numerics.weights.form import WeightForm
 from edsl.step.layout import overlaps
 
 FLOATING = (torch.float32, torch.float64, *HALF)
@@ -81,29 +82,46 @@ def check_no_state(state: dict[str, Any], buffers: Iterable[str], which: str) ->
         raise EdslError(f"{which}: its state has {found}, but no step; delete its state to start over")
 
 
-def check_state(state: dict[str, Any], shapes: dict[str, tuple[int, ...]], parameter: Tensor, which: str) -> None:
+def check_state(
+    state: dict[str, Any],
+    shapes: dict[str, tuple[int, ...]],
+    parameter: Tensor,
+    which: str,
+    coded: Mapping[str, Any],
+    weights: WeightForm,
+) -> None:
     """Raises EdslError for state that a step can't go on with.
 
     Args:
         shapes: of each buffer that the step reads.
+        coded: those that are kept in codes, and their formats.
+        weights: how the parameter keeps its value.
     """
+    fixed = weights.rest_dtypes(parameter.dtype)
     for name, shape in shapes.items():
         buffer = state.get(name)
         if not isinstance(buffer, Tensor):
             what = f"no {name}" if name not in state else f"{shown(buffer)} as {name}"
             raise EdslError(f"{which}: its state has {what}; delete the state of this parameter to start over")
+        if name in coded and buffer.dtype is not torch.uint8:
+            raise EdslError(
+                f"{which}: its state {name} is {buffer.dtype}, expected {coded[name].name}: build the optimizer with "
+                "the state_dtype that it has, or load the checkpoint with reformat=True"
+            )
         if tuple(buffer.shape) != shape:
             raise EdslError(
                 f"{which} has shape {tuple(parameter.shape)}, its state {name} {tuple(buffer.shape)}: "
                 "build a new optimizer after changing shapes"
             )
-        found = _flaw_of_buffer(buffer, parameter)
+        found = _flaw_of_buffer(buffer, parameter, torch.uint8 if name in coded else fixed.get(name))
         if found:
             raise EdslError(f"{which}: its state {name} {found}")
 
 
-def _flaw_of_buffer(buffer: Tensor, parameter: Tensor) -> str | None:
-    if buffer.dtype not in FLOATING:
+def _flaw_of_buffer(buffer: Tensor, parameter: Tensor, dtype: torch.dtype | None) -> str | None:
+    if dtype is not None and buffer.dtype is not dtype:
+        return f"is {buffer.dtype}; expected {dtype}"
+    if dtype is None and buffer.dtype not in FLOATING:
         return f"is {buffer.dtype}; expected float32, float64, bfloat16 or float16"
     if buffer.device != parameter.device:
         return f"is on {buffer.device}, the parameter on {parameter.device}: bring it back before the step"

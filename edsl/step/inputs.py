@@ -86,7 +86,7 @@ class StepInputs(NamedTuple):
         answers: of a shard, what is known of the whole layer for each of the segment's questions, or
             None for what is not known yet; None where the tensors are whole.
         shape: of a shard, the rows and columns of the whole.
-        key: of this parameter's stochastic rounding at this step, where state is bfloat16.
+        key: of this parameter's stochastic rounding at this step, None where nothing is rounded so.
     """
 
     gradient: Tensor | None

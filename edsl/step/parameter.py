@@ -10,6 +10,7 @@ from torch import Tensor
 
 from edsl.distributed.sharding import Copies, Shards, is_sharded
 from edsl.numerics.dtypes import working_dtype
+from edsl.numerics.formats.layout import width_of
 from edsl.numerics.stochastic_rounding import key_of
 from edsl.step.addresses import (
     PLAIN,
@@ -26,6 +27,7 @@ from edsl.step.oracle import ParameterSlot, generator_for
 from edsl.step.parts.matrices import Matrices, name_of
 from edsl.step.plan import GroupPlan
 from edsl.step.segment import Segment
+from edsl.step.state_dtype import Kept, kinds_of
 
 
 class ParameterStep:
@@ -44,6 +46,7 @@ class ParameterStep:
         new_hessian, own_difference: a new estimate of the Hessian's diagonal, and of the gradient's change, or None.
         matrices: how it is taken as matrices, None where it isn't.
         parts: what steps instead of it, where it is several.
+        coded: the buffers that are kept in codes, and their formats.
         extents: the memory of θ and its state, none where it is sharded.
         kernels: by the number of a segment, the dtypes of what flows in and of the gradient, and the kernel for them.
         paths: by the place where a segment begins, what took it through that last.
@@ -68,8 +71,10 @@ class ParameterStep:
         which = f"parameter {self.name}"
         check_gradient(slot.gradient, slot.parameter, which)
         check_parameter_memory(self._local(self.parameter), which)
-        check_state(state, plan.shapes(self.parameter, matrices), self.parameter, which)
-        self.dense = is_dense(self.local) and (not plan.is_matrix or self.local.is_contiguous())
+        self.coded = plan.coded(self.parameter)
+        check_state(state, plan.shapes(self.parameter, matrices), self.parameter, which, self.coded, plan.weights)
+        in_order = plan.is_matrix or bool(self.coded)
+        self.dense = is_dense(self.local) and (not in_order or self.local.is_contiguous())
         self.strides = self.local.stride()
         self.steps_in_place = self.dense and self.shards is None  # it may take another step
         self.count = self.local.numel()
@@ -79,6 +84,7 @@ class ParameterStep:
         self.extents = self._extents()
         self._lies = self.steps_in_place and _lies_plainly(slot.gradient, self.strides)
         self._in_memory: dict[int, list[Tensor]] = {}
+        self._decoded: dict[int, list[Tensor]] = {}
         self._buffer_addresses: dict[int, list[int]] = {}
         self._recognition: Recognition | None = None
         self._take(slot)
@@ -121,6 +127,7 @@ class ParameterStep:
         self.parameter = self.state = self._given = None
         self.raw = self.flowing = self.new_hessian = self.own_difference = None
         self._in_memory.clear()
+        self._decoded.clear()
         own = self.__dict__
         own.pop("local", None)
         own.pop("theta", None)
@@ -201,8 +208,17 @@ class ParameterStep:
     def memory(self, segment: Segment) -> list[Tensor]:
         """Aliases of the segment's buffers, in the order in which its function takes them."""
         lying = zip(segment.buffers, self.buffers_in_memory(segment))
-        matrix = self.plan.is_matrix
-        return [buffer if name in self.plan.factor_buffers else alias(buffer, matrix) for name, buffer in lying]
+        own, matrix = self.plan.factor_buffers | self.coded.keys(), self.plan.is_matrix
+        return [buffer if name in own else alias(buffer, matrix) for name, buffer in lying]
+
+    def kinds(self, segment: Segment) -> tuple[Kept, ...]:
+        """What each of the segment's buffers is kept in."""
+        return kinds_of(self.buffers_in_memory(segment), segment.formats)
+
+    @cached_property
+    def width(self) -> int:
+        """The elements of a row of codes."""
+        return width_of(tuple(self.local.shape)) if self.coded else 0
 
     def buffers_in_memory(self, segment: Segment) -> list[Tensor]:
         """The segment's buffers as they lie in memory, in the parameter's layout."""
@@ -215,18 +231,39 @@ class ParameterStep:
         found = []
         for name in segment.buffers:
             buffer = self.state[name] if name in self.plan.scalars else self._local(self.state[name], name)
-            factor = name in self.plan.factor_buffers
+            factor = name in self.plan.factor_buffers or name in self.coded
             laid = buffer.resolve_neg().contiguous() if factor else self._like_parameter(buffer)
             if laid is not buffer:
                 self.state[name] = laid if self.shards is None or name in self.plan.scalars else self.shards.wrap(laid)
             found.append(laid)
         return found
 
+    def decoded(self, segment: Segment) -> list[Tensor]:
+        """The segment's buffers in the parameter's shape, codes decoded, for its parts to step on; see `encode`."""
+        found = self._decoded.get(segment.begin)
+        if found is None:
+            shape, dtype = self.local.shape, working_dtype(self.local.dtype)
+            found = [
+                segment.opened(place, buffer, shape, dtype) if segment.buffers[place] in self.coded else buffer
+                for place, buffer in enumerate(self.buffers_in_memory(segment))
+            ]
+            self._decoded[segment.begin] = found
+        return found
+
+    def encode(self, segment: Segment) -> None:
+        """Bring what its parts have made of the segment's decoded buffers back into codes."""
+        key = torch.tensor(self.key, device=self.local.device)
+        lying = self.buffers_in_memory(segment)
+        for place, new in enumerate(self._decoded.pop(segment.begin, ())):
+            if new is not lying[place]:
+                segment.write(place, lying[place], new, key)
+
     def shards_of(self, name: str) -> Any:
         """How a buffer of a sharded parameter is sharded; a number of the layer travels as copies."""
         if name in self.plan.scalars:
             return Copies(self.shards, self.state[name].shape)
-        return Shards(self.state[name]) if name in self.plan.factor_buffers else self.shards
+        own = name in self.plan.factor_buffers or name in self.coded
+        return Shards(self.state[name]) if own else self.shards
 
     def normal(self, stage: Any, label: str, whole: bool = False) -> Tensor:
         """Noise that depends on seed, stage, parameter and step alone; the whole parameter's, or this shard's."""

@@ -18,10 +18,13 @@ from edsl.language.reductions import segments
 from edsl.language.rules.names import state_name
 from edsl.language.schedules.group import Following, StepClock
 from edsl.language.stage import Estimator, Stage
+from edsl.numerics.formats.format import StateFormat
+from edsl.numerics.weights.form import WeightForm
+from edsl.numerics.weights.forms import NEAREST
 from edsl.step.inputs import LiveLayout
 from edsl.step.parts.matrices import Matrices, matrices_of, packed_shape
 from edsl.step.segment import Segment
-from edsl.step.state_dtype import StateDtype, dtype_of_state
+from edsl.step.state_dtype import StateDtype, chosen_for, dtype_for, format_for, scalar_dtype
 
 _FIXED = (float, int)  # values that nobody changes in place
 _CHANGING = object()
@@ -38,8 +41,10 @@ class GroupPlan:
         route: str = "",
         state_dtype: StateDtype = None,
         following: Following | None = None,
+        weights: WeightForm = NEAREST,
     ) -> None:
         self.base = base.unscheduled()
+        self.weights = weights
         self.following = following or Following({}, {}, StepClock())
         self.route = route
         self.state_dtype = state_dtype
@@ -114,7 +119,20 @@ class GroupPlan:
                 ),
                 live_layout=self.live_layout,
                 updates=end == len(stages),
+                formats=self._formats(begin, end),
+                weights=self.weights,
             )
+
+    def _formats(self, begin: int, end: int) -> tuple[StateFormat | None, ...]:
+        """The formats that were chosen for the element-wise buffers of some stages, and none for the rest of θ."""
+        names = [
+            state_name(self._pipeline.labels[index], name)
+            for index in range(begin, end)
+            for name in self.memory[index]._fields
+        ]
+        chosen = [None if name in self.factor_buffers else chosen_for(self.state_dtype, name) for name in names]
+        rest = (None,) if self.weights.buffer else ()
+        return (*(one if isinstance(one, StateFormat) else None for one in chosen), *rest)
 
     def change(self, values: dict[str, Any]) -> None:
         """Set new values of some hyper-parameters for the next steps, all of them or, on an error, none.
@@ -204,13 +222,15 @@ class GroupPlan:
     @cached_property
     def buffers(self) -> tuple[str, ...]:
         """The names of all state of one parameter, but for its step."""
-        return (*self.estimated, *(name for segment in self.segments for name in segment.buffers))
+        found = (*self.estimated, *(name for segment in self.segments for name in segment.buffers))
+        return tuple(dict.fromkeys(found))  # every segment reads the rest of θ
 
     @cached_property
     def rounds_stochastically(self) -> bool:
-        """Whether some state is bfloat16 by choice, and so rounded stochastically."""
+        """Whether weights are, or some state is bfloat16 or codes by choice."""
         chosen = self.state_dtype
-        return torch.bfloat16 in chosen.values() if isinstance(chosen, dict) else chosen is torch.bfloat16
+        found = chosen.values() if isinstance(chosen, dict) else [chosen]
+        return self.weights.rounds or any(one is torch.bfloat16 or isinstance(one, StateFormat) for one in found)
 
     @cached_property
     def factor_buffers(self) -> frozenset[str]:
@@ -226,8 +246,25 @@ class GroupPlan:
         return frozenset(state_name(label, name) for stage, label in stages for name in stage.scalars())
 
     def dtype_of(self, name: str, dtype: torch.dtype) -> torch.dtype:
-        """The dtype of one buffer of a parameter of some dtype."""
-        return dtype_of_state(self.state_dtype, name, dtype, name in self.scalars)
+        """The dtype of one buffer of a parameter of some dtype, where it isn't in codes."""
+        if name == self.weights.buffer:
+            return self.weights.rest_dtype(dtype)
+        if name in self.scalars:
+            return scalar_dtype(self.state_dtype, name, dtype)
+        return dtype_for(self.state_dtype, name, dtype, name in self.factor_buffers)
+
+    def format_of(self, name: str, parameter: Any) -> StateFormat | None:
+        """The format of codes in which a parameter's buffer is kept, None where it is kept in a dtype."""
+        if name in self.factor_buffers or name in self.estimated or name == self.weights.buffer:
+            return None
+        return format_for(self.state_dtype, name, tuple(parameter.shape), parameter)
+
+    def coded(self, parameter: Any) -> dict[str, StateFormat]:
+        """The buffers of a parameter that are kept in codes."""
+        if self.state_dtype is None:
+            return {}
+        found = {name: self.format_of(name, parameter) for name in self.buffers}
+        return {name: form for name, form in found.items() if form is not None}
 
     def matrices(self, shape: Sequence[int], name: str, kinds: Sequence[str] | None) -> Matrices | None:
         """How a parameter is taken as matrices, None where it isn't; raises EdslError where it can't be.
@@ -249,6 +286,7 @@ class GroupPlan:
     def shapes(self, parameter: Tensor, matrices: Matrices | None) -> dict[str, tuple[int, ...]]:
         """The shape of each buffer of a parameter that is taken as these matrices."""
         own = dict.fromkeys(self.buffers, tuple(parameter.shape)) | dict.fromkeys(self.scalars, (1,))
+        own |= {name: form.shape(tuple(parameter.shape)) for name, form in self.coded(parameter).items()}
         return own | {name: packed_shape(shapes) for name, shapes in self.part_shapes(matrices).items()}
 
     def estimator_memory(self, state: dict[str, Any]) -> Any:
@@ -258,16 +296,28 @@ class GroupPlan:
     def fresh_state(self, parameter: Tensor, matrices: Matrices | None) -> dict[str, Any]:
         """The state before the first step, buffers of its shape in the parameter's layout."""
         state: dict[str, Any] = {"step": torch.tensor(0, dtype=torch.int64, device="cpu")}
-        shards = shards_of(parameter)
+        shards, coded = shards_of(parameter), self.coded(parameter)
         for name, shape in self.shapes(parameter, matrices).items():
             dtype = self.dtype_of(name, parameter.dtype)
-            if name in self.factor_buffers - self.scalars and shards is not None:
+            if name in coded:
+                state[name] = _zero_codes(shape, parameter)
+            elif name in self.factor_buffers - self.scalars and shards is not None:
                 state[name] = shards.zeros(shape, dtype)
             elif name in self.factor_buffers:
                 state[name] = torch.zeros(shape, dtype=dtype, device=parameter.device)
             else:
                 state[name] = torch.zeros_like(parameter, dtype=dtype, requires_grad=False)
         return state
+
+
+def _zero_codes(shape: tuple[int, ...], parameter: Any) -> Any:
+    """Codes of zeros, cut in rows where the parameter is."""
+    shards = shards_of(parameter)
+    if shards is None:
+        return torch.zeros(shape, dtype=torch.uint8, device=parameter.device)
+    return shards.beside(
+        torch.zeros((shards.local(parameter).shape[0], shape[1]), dtype=torch.uint8, device=parameter.device), shape
+    )
 
 
 def matrices_in(pipeline: Pipeline, shape: Sequence[int], name: str, kinds: Sequence[str] | None) -> Matrices | None:
@@ -290,6 +340,17 @@ def buffer_names(pipeline: Pipeline) -> list[str]:
             if not stage.moves_weights:
                 names.update(dict.fromkeys(state_name(label, field) for field in type(stage.init(0.0))._fields))
     return list(names)
+
+
+def elementwise_buffers(pipeline: Pipeline) -> set[str]:
+    """The names of state with one value an element of its parameter, but for the estimator's."""
+    found: set[str] = set()
+    for branch in pipeline.branches.values():
+        for stage, label in [*zip(branch.stages, branch.labels)][1:]:
+            if not stage.moves_weights:
+                own = {*stage.buffer_shapes(1, 1), *stage.scalars()}
+                found |= {state_name(label, field) for field in type(stage.init(0.0))._fields if field not in own}
+    return found
 
 
 def _check_buffers(stage: Stage, needed: Any, built: Any) -> None:

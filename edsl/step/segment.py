@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import torch
@@ -14,7 +15,10 @@ from edsl.language.reductions import StepAnalysis, Total, analyse, totals_of
 from edsl.language.rules.names import state_name
 from edsl.language.stage import BaseUpdate, Stage
 from edsl.numerics.dtypes import working_dtype
-from edsl.numerics.stochastic_rounding import key_of, rounded
+from edsl.numerics.formats.format import StateFormat
+from edsl.numerics.stochastic_rounding import key_of, rounded, words_of_codes
+from edsl.numerics.weights.form import WeightForm
+from edsl.numerics.weights.forms import NEAREST
 from edsl.step.contexts import AskingContext, ShardContext, TorchContext
 from edsl.step.inputs import LiveLayout, StepInputs
 
@@ -23,7 +27,8 @@ from edsl.step.inputs import LiveLayout, StepInputs
 class Segment:
     """Stages that run as one function; a stage that needs the total norm, or a refresh, begins a new one.
 
-    `places[i]` maps the live fields of stage i to their places in the live vector, which `live_layout` describes.
+    `places[i]` maps the live fields of stage i to their places in the live vector, which `live_layout` describes. By
+    `weights` a parameter keeps the value that stages see as θ; its rest, if it has one, is the last of the buffers.
     """
 
     begin: int  # the index of its first stage in the pipeline
@@ -33,6 +38,8 @@ class Segment:
     places: tuple[tuple[tuple[str, int], ...], ...]
     live_layout: LiveLayout
     updates: bool  # the last stage is the pipeline's last, so θ moves
+    formats: tuple[StateFormat | None, ...] = ()  # those of its stages' buffers that may be in codes
+    weights: WeightForm = NEAREST
     scalars: frozenset[int] = field(init=False, compare=False)  # the places of buffers of one number a layer
     drawn: tuple[int, ...] = field(init=False, compare=False)  # how many noises each stage draws
 
@@ -63,9 +70,8 @@ class Segment:
     @cached_property
     def kept(self) -> frozenset[str]:
         """The buffers that a step without a refresh leaves as they are."""
-        return frozenset(
-            state_name(label, name) for label, kept in zip(self.labels, self.analysis.kept) for name in kept
-        )
+        kept = {state_name(label, name) for label, kept in zip(self.labels, self.analysis.kept) for name in kept}
+        return frozenset(kept if self.updates else {*kept, *self.rests})
 
     @cached_property
     def serves_all_sizes(self) -> bool:
@@ -90,14 +96,23 @@ class Segment:
     def key(self) -> tuple[Any, ...]:
         """What a compiled function depends on besides its tensors."""
         stages = tuple((type(stage), stage.structure(), stage.live_fields()) for stage in self.stages)
-        return stages, self.memory, self.places, self.live_layout, self.updates
+        own = self.live_layout, self.updates, self.formats, self.weights.name
+        return stages, self.memory, self.places, *own
 
     @cached_property
     def buffers(self) -> tuple[str, ...]:
         """The names of this segment's state, in the order in which the function takes it."""
-        return tuple(
-            state_name(label, name) for label, memory in zip(self.labels, self.memory) for name in memory._fields
-        )
+        own = (state_name(label, name) for label, memory in zip(self.labels, self.memory) for name in memory._fields)
+        return (*own, *self.rests)
+
+    @property
+    def rests(self) -> tuple[str, ...]:
+        """The name of the rest of θ, if there is one."""
+        return (self.weights.buffer,) if self.weights.buffer else ()
+
+    def rest_in(self, buffers: Sequence[Any]) -> Any:
+        """The rest of θ among the segment's buffers, or None."""
+        return buffers[-1] if self.weights.buffer else None
 
     @cached_property
     def noisy(self) -> tuple[tuple[Any, str], ...]:
@@ -113,16 +128,38 @@ class Segment:
         self, at_type: type[TorchContext], theta: Tensor, x: Tensor, inputs: StepInputs, *buffers: Tensor
     ) -> tuple[Tensor, list[Tensor], TorchContext]:
         """What flows out, the next memory, and where it happened; nothing is written."""
-        u, at, bound = self._begin(at_type, theta, x, inputs)
+        u, at, bound = self._begin(at_type, theta, x, inputs, self.rest_in(buffers))
         u, after = self.flow(bound, u, self._read(buffers, at), inputs.normals, at)
         return u, after, at
 
     def _read(self, buffers: Sequence[Tensor], at: TorchContext) -> list[Tensor]:
-        """Its first buffers as its stages take them."""
+        """Its first buffers as its stages take them, which see no rest."""
         return [
-            at.of_scalar(buffer) if place in self.scalars else buffer.to(at.theta.dtype)
-            for place, buffer in enumerate(buffers)
+            at.of_scalar(buffer)
+            if place in self.scalars
+            else self.opened(place, buffer, at.theta.shape, at.theta.dtype)
+            for place, buffer in enumerate(buffers[: len(self.buffers) - len(self.rests)])
         ]
+
+    def opened(self, place: int, buffer: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """The values of a buffer in a dtype; codes are decoded, to a tensor of this shape."""
+        if buffer.dtype is not torch.uint8:
+            return buffer.to(dtype)
+        form = self.formats[place]
+        assert form is not None  # nothing else is kept in bytes
+        return form.unpacked(buffer, prod(shape), dtype).view(shape)
+
+    def write(self, place: int, buffer: Tensor, new: Tensor, key: Tensor | None) -> None:
+        """Write what becomes of a buffer, rounded as it is kept."""
+        if buffer.dtype is torch.uint8:
+            form = self.formats[place]
+            assert form is not None  # nothing else is kept in bytes
+            assert key is not None  # codes are always rounded
+            flat = new.reshape(-1)
+            new = form.packed(flat, buffer.shape[0], words_of_codes(flat, key, place))
+        elif key is not None and buffer.dtype is torch.bfloat16:
+            new = rounded(new, key, place)
+        buffer.copy_(new)
 
     def flow(
         self, bound: Sequence[Any], u: Any, buffers: Sequence[Any], normals: Sequence[Any], at: Any
@@ -158,20 +195,20 @@ class Segment:
     ) -> None:
         """Bring the first stage's memory up to date before step k, in place."""
         for place, new in self.refreshed(at_type, k, theta, x, inputs, *buffers).items():
-            buffers[place].copy_(new)
+            self.write(place, buffers[place], new, inputs.key)
 
     def refreshed(
         self, at_type: type[TorchContext], k: int, theta: Tensor, x: Tensor, inputs: StepInputs, *buffers: Tensor
     ) -> dict[int, Tensor]:
         """What the first stage's memory becomes before step k, by the numbers of the buffers that change."""
-        u, at, (stage, *_) = self._begin(at_type, theta, x, inputs)
+        u, at, (stage, *_) = self._begin(at_type, theta, x, inputs, self.rest_in(buffers))
         at.normals, at.probes = inputs.normals[: self.drawn[0]], inputs.probes
         memory = self.memory[0](*self._read(buffers[: len(self.memory[0]._fields)], at))
         after = (stage.begin if k == 1 else stage.refresh)(u, memory, at)
         return {place: new for place, (old, new) in enumerate(zip(memory, after)) if new is not old}
 
     def _begin(
-        self, at_type: type[TorchContext], theta: Tensor, x: Tensor, inputs: StepInputs
+        self, at_type: type[TorchContext], theta: Tensor, x: Tensor, inputs: StepInputs, rest: Tensor | None
     ) -> tuple[Tensor, TorchContext, list[Any]]:
         """What flows in, where it happens, and the stages with their live values."""
         work = working_dtype(theta.dtype)
@@ -180,7 +217,8 @@ class Segment:
         u = x.to(work)
         raw = u if inputs.gradient is None else inputs.gradient.to(work)
         powers = [(numbers[b], numbers[p]) for b, p in live.powers]
-        at = at_type(theta.to(work), raw, inputs, numbers[live.k], numbers[live.looks], powers)
+        value = self.weights.join(theta, rest)
+        at = at_type(value, raw, inputs, numbers[live.k], numbers[live.looks], powers)
         return u, at, self.bound(numbers)
 
     def asking(self, turn: tuple[int, int]) -> Callable[..., Any]:
@@ -228,17 +266,22 @@ class Segment:
         """(θ, x, given, *memory) → u, or None when θ was updated."""
 
         def run(theta: Tensor, x: Tensor, inputs: StepInputs, *buffers: Tensor) -> Tensor | None:
-            u, after, at = self.evaluate(TorchContext, theta, x, inputs, *buffers)
+            u, at, bound = self._begin(TorchContext, theta, x, inputs, self.rest_in(buffers))
+            read = self._read(buffers, at)
+            u, after = self.flow(bound, u, read, inputs.normals, at)
+            changed = [new is not old for new, old in zip(after, read)]
             # A new buffer may be an old one, or θ itself: copy those before anything is written.
             old = [*buffers, theta]
             after = [new.clone() if any(new is o for o in old) else new for new in after]
             for place, (buffer, new) in enumerate(zip(buffers, after)):
-                if inputs.key is not None and buffer.dtype is torch.bfloat16 and new is not old[place]:
-                    new = rounded(new, inputs.key, place)
-                buffer.copy_(new)
+                if changed[place]:
+                    self.write(place, buffer, new, inputs.key)
             if not self.updates:
                 return u
-            theta.copy_(at.theta + u)
+            kept, rest = self.weights.cut(at.theta + u, theta.dtype, inputs.key)
+            theta.copy_(kept)
+            if rest is not None:
+                self.rest_in(buffers).copy_(rest)
             return None
 
         return run

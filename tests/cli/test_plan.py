@@ -25,16 +25,18 @@ def test_plan_of_gpt2_with_alto_is_12_bytes_a_parameter():
 def test_plan_as_json_names_every_buffer_and_the_tensors_of_each_route(tmp_path):
     params = tmp_path / "params.json"
     params.write_text(json.dumps({"a.weight": [4, 3], "a.bias": [4]}))
-    code, out, _ = run("plan", "emuon", "--params", str(params), "--dtype", "bfloat16", "--json")
+    given = ("--params", str(params), "--dtype", "bfloat16", "--weights", "split")
+    code, out, _ = run("plan", "emuon", *given, "--json")
     (found,) = json.loads(out)["plans"]
     assert code == 0
     assert found["parameter_bytes"] == 2 * 16
-    assert found["state_bytes"] == 4 * (2 * 12 + 3 * 4)
+    assert found["state_bytes"] == 4 * (2 * 12 + 3 * 4) + 2 * 16
     assert [(route["route"], route["names"]) for route in found["routes"]] == [
         ("matrix", ["a.weight"]),
         ("other", ["a.bias"]),
     ]
-    muon = found["routes"][0]["stages"][-1]
+    *_, muon, weights = found["routes"][0]["stages"]
+    assert weights["buffers"] == [{"name": "low", "dtype": "int16", "bytes": 24, "bytes_per_parameter": 2.0}]
     assert muon["buffers"] == [{"name": "m", "dtype": "float32", "bytes": 48, "bytes_per_parameter": 4.0}]
 
 
@@ -66,6 +68,12 @@ BAD = [
     (("plan", "muon"), "muon takes matrices"),
     (("plan", "alto", "--dtype", "int8"), "dtype must be float32, float64, bfloat16 or float16, got 'int8'"),
     (("plan", "alto", "--state-dtype", ""), "state_dtype must be float32"),
+    (("plan", "alto", "--weights", "fp8"), "weights must be stochastic, kahan, split or nearest, got 'fp8'"),
+    (
+        ("plan", "alto", "--weights", "split", "--dtype", "float16"),
+        "weights='split' takes bfloat16; the dtype is float16",
+    ),
+    (("plan", "torch.AdamW", "--weights", "split"), "torch.AdamW moves the weights itself"),
     (("plan", "alto", "--bandwidth", "0"), "--bandwidth must be a number of GB/s > 0, got 0"),
     (("plan", "alto", "--bandwidth", "nan"), "--bandwidth must be a number of GB/s > 0, got nan"),
     (("plan", "grad | clip(norm=1) | alto", "--attach"), "attach: clip(norm=1) needs the norm over all parameters"),

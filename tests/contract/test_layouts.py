@@ -91,9 +91,10 @@ def test_a_parameter_steps_among_other_dtypes_as_it_steps_alone(recipe):
         return [parameters([(4, 3)], dtype)[0] for dtype in (torch.float64, torch.float32, torch.bfloat16)]
 
     together = each()
-    take(build(recipe, together)[1], together)
+    named = [(f"p{place}", p) for place, p in enumerate(together)]  # by their names noise is drawn
+    take(build(recipe, named, exclude=())[1], together)
     for place, p in enumerate(each()):
-        _, alone = build(recipe, [p])
+        _, alone = build(recipe, [(f"p{place}", p)], exclude=())
         p.grad = rows_like(together, 1)[0][place]
         alone.step()
         assert torch.equal(p, together[place])

@@ -11,6 +11,7 @@ PAIRS = {  # how parameters are shared: the specs of two processes
     "matrices": ("grad | e | route(matrix=muon, other=adamw)", "grad | e | route(matrix=shampoo, other=adamw)"),
     "closures": ("spsa(seed=1) | sgd", "spsa(seed=2) | sgd"),
     "rates": ("eadamw", "eadamw"),
+    "weights": ("eadamw", "eadamw"),
     "bare": ("alto", "eadamw"),
     "same": ("alto", "alto"),
 }
@@ -34,6 +35,7 @@ def test_every_process_is_told_both_specs_before_anything_moves(two, name):
 def test_values_that_a_group_has_must_agree_too(two):
     assert two["rates"][0] == two["rates"][1]
     assert "differ in lr of param group 0: rank 0 has 0.1, rank 1 has 0.2" in two["rates"][0]
+    assert "differ in weights of param group 0: rank 0 has kahan, rank 1 has split" in two["weights"][0]
 
 
 @pytest.mark.parametrize("name", ["bare", "same"])

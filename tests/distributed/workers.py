@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import socket
 import time
@@ -22,6 +23,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 import edsl
+from edsl.numerics.weights.forms import form_of
 
 PRELOADED = ["edsl", "torch.distributed.fsdp", "torch.distributed.checkpoint.state_dict"]  # once for all processes
 
@@ -307,6 +309,8 @@ def said_of_another(rank, how, specs, **options):
     optimizer = edsl.compile(specs[rank], model, mode="eager", **options)
     if how == "rates":
         optimizer.param_groups[0]["lr"] = 0.1 * (rank + 1)
+    if how == "weights":
+        optimizer.param_groups[0]["weights"] = ("kahan", "split")[rank]
     said = ""
     try:
         train(wrapped, optimizer, rank, len(specs), steps=1)
@@ -475,3 +479,64 @@ def unattachable(rank, how):
     except edsl.EdslError as error:
         return str(error)
     return ""
+
+
+def model_of_ones():
+    """A matrix and a vector of many elements, all 1, in bfloat16."""
+    model = nn.Sequential(nn.Linear(64, 64, bias=False), nn.LayerNorm(4096, elementwise_affine=True)).bfloat16()
+    for parameter in model.parameters():
+        nn.init.ones_(parameter)
+    return model
+
+
+def on_ones(model, optimizer, steps):
+    """Steps on gradients of 1."""
+    for _ in range(steps):
+        for parameter in model.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        optimizer.step()
+
+
+def value_held(model, optimizer):
+    """The value of each whole weight: with its compensation, or both halves joined."""
+    found = []
+    saved = {name: whole(value) for name, value in model.state_dict().items()}
+    for parameter, value in zip(model.parameters(), saved.values(), strict=True):
+        form = form_of(optimizer.param_groups[0]["weights"], parameter.dtype)
+        rest = optimizer.state[parameter].get(form.buffer)
+        if rest is not None and rest.dtype is torch.int16 and isinstance(rest, dist.tensor.DTensor):
+            local = rest.to_local().view(torch.bfloat16)  # which gloo gathers
+            rest = dist.tensor.DTensor.from_local(local, rest.device_mesh, rest.placements).full_tensor()
+            rest = rest.view(torch.int16)
+        found.append(form.join(value, None if rest is None else whole(rest)).double())
+    return found
+
+
+def kept_weights(rank, spec, form, place):
+    """Whole weights after 100 steps: undisturbed, and resumed after 50 from a sharded and from a whole checkpoint."""
+    from torch.distributed.fsdp import fully_shard
+
+    def built():
+        model = model_of_ones()
+        fully_shard(model)
+        return model, edsl.compile(spec, model, mode="eager", weights=form)
+
+    model, optimizer = built()
+    on_ones(model, optimizer, 50)
+    weights_now, state = get_state_dict(model, optimizer)
+    dcp.save({"model": weights_now, "optimizer": state}, checkpoint_id=place)
+    full = copy.deepcopy(get_state_dict(model, optimizer, options=StateDictOptions(full_state_dict=True)))
+    if rank == 0:
+        torch.save(full, f"{place}.pt")
+    on_ones(model, optimizer, 50)
+    found = [value_held(model, optimizer)]
+    for is_full in (False, True):
+        model, optimizer = built()
+        then, state = full if is_full else get_state_dict(model, optimizer)
+        if not is_full:
+            dcp.load({"model": then, "optimizer": state}, checkpoint_id=place)
+        options = StateDictOptions(full_state_dict=is_full)
+        set_state_dict(model, optimizer, model_state_dict=then, optim_state_dict=state, options=options)
+        on_ones(model, optimizer, 50)
+        found.append(value_held(model, optimizer))
+    return found

@@ -30,6 +30,7 @@ from edsl.kernels.cuda import CudaKernels
 from edsl.kernels.module_cache import import_source
 from edsl.language.context import NotElementwise
 from edsl.language.registry.recipes import RECIPES
+from edsl.numerics.weights.forms import FORMS
 from edsl.step.plan import GroupPlan
 
 SINGLE = torch.float32
@@ -218,7 +219,7 @@ def test_tritons_interpreter_computes_what_eager_steps_do(tmp_path):
         command, capture_output=True, text=True, check=False, cwd=tmp_path, env={**kept, "TRITON_INTERPRET": "1"}
     )
     assert run.returncode == 0, run.stdout[-4000:]
-    assert "9 passed" in run.stdout
+    assert "10 passed" in run.stdout
 
 
 @interpreted
@@ -247,6 +248,20 @@ def test_interpreter_rounds_state_to_the_same_bits():
         assert ours["e.mean"].dtype == torch.bfloat16
         for name in ours:
             assert torch.equal(ours[name], theirs[name]), name
+
+
+@interpreted
+def test_interpreter_keeps_weights_below_float32_to_the_same_bits():
+    for weights, dtype in (
+        *((form, torch.bfloat16) for form in FORMS),
+        *((f, torch.float16) for f in ("stochastic", "kahan")),
+    ):
+        for spec in ("sgd(lr=0.001)", "grad | e | sgd(lr=0.001) | lookahead(every=2)"):
+            ends, (triton, eager) = both(spec, SIZES[1:3], dtype=dtype, weights=weights)
+            assert triton.engine.cuda.kernels > 0, triton.engine.cuda.reasons
+            states = [list(optimizer.state.values()) for optimizer in (triton, eager)]
+            assert all(map(torch.equal, *ends)), (weights, dtype)
+            assert all(torch.equal(ours[name], theirs[name]) for ours, theirs in zip(*states) for name in ours), weights
 
 
 @interpreted

@@ -1,4 +1,4 @@
-"""Updates that half precision rounds away are told once, and no others are."""
+"""Updates that rounding to the nearest loses are told once, and no others are."""
 
 import warnings
 
@@ -13,7 +13,7 @@ STEPS = 9
 
 def told(spec, params, gradient=torch.ones_like, steps=STEPS, mode="eager", **options):
     """What is warned of, with the line it points at."""
-    optimizer = edsl.compile(spec, params, mode=mode, **options)
+    optimizer = edsl.compile(spec, params, mode=mode, **{"weights": "nearest", **options})
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for _ in range(steps):
@@ -37,7 +37,7 @@ def test_weights_that_stay_as_they_are_are_told_at_the_users_line_in_every_mode(
         "adamw: 100% of the updates of 1 of the 1 parameters in half precision that step 1 would move (w)"
     )
     assert "bfloat16" in said
-    assert "Keep the weights in float32" in said
+    assert "Let weights='stochastic', 'kahan' or 'split' keep them" in said
     assert warning.filename == __file__
     assert (params[0] == 1).all(), "the premise: nothing has moved"
 
@@ -57,6 +57,11 @@ def test_weights_that_stay_as_they_are_are_told_at_the_users_line_in_every_mode(
 @pytest.mark.parametrize("shape", [(40, 30), (400, 300)])
 def test_it_is_told_of_whatever_pipeline_and_size(spec, shape):
     assert len(told(spec, [("w", *ones(shape))])) == 1
+
+
+@pytest.mark.parametrize("form", [None, "stochastic", "kahan", "split"])
+def test_nothing_is_told_of_weights_that_keep_what_a_step_computes(form):
+    assert told("adamw(lr=1e-4)", ones((40, 30)), weights=form) == []
 
 
 def test_the_share_is_that_of_the_elements_that_stay():
@@ -93,7 +98,7 @@ def test_nothing_is_told_of_float32_and_of_an_element_in_two_that_moves():
 
 def test_updates_that_round_away_later_are_found_at_steps_twice_as_far_each_time():
     (weight,) = ones((20,))
-    optimizer = edsl.compile("sgd(lr=0.1)", [weight])
+    optimizer = edsl.compile("sgd(lr=0.1)", [weight], weights="nearest")
     said = []
     for k in range(1, 17):
         weight.grad = torch.ones_like(weight)
@@ -109,7 +114,8 @@ def test_a_look_changes_no_bit():
     histories = []
     for seen in (True, False):
         params = ones((40, 30), (7,))
-        optimizer = edsl.compile("grad | e | noise | alto(lr=1e-3) | caution", params, state_dtype="bfloat16")
+        spec = "grad | e | noise | alto(lr=1e-3) | caution"
+        optimizer = edsl.compile(spec, params, state_dtype="bfloat16", weights="nearest")
         optimizer._steps.warned = not seen
         for k in range(5):
             for p in params:

@@ -49,6 +49,8 @@ OPTIONS = (
     "exclude: Sequence[str] | None = None",
     "maximize: bool = False",
     "state_dtype: Any = None",
+    'weights: Literal["stochastic", "kahan", "split", "nearest"] | None = None',
+    "reformat: bool = False",
 )
 
 

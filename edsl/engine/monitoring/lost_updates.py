@@ -1,4 +1,4 @@
-"""Updates that half precision rounds away: a weight of 1 in bfloat16 is deaf to steps of 1e-3.
+"""Updates that rounding weights to the nearest loses: a weight of 1 in bfloat16 is deaf to steps of 1e-3.
 
 They are looked for at the first step of an optimizer in a process, its second, fourth, eighth, …, so that it costs
 next to nothing: a step is computed once more there, uncompiled, on at most `SAMPLE` elements of each parameter in
@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from edsl.engine.work import SegmentWork
+from edsl.groups.param_groups import weights_in
 from edsl.numerics.dtypes import HALF
+from edsl.numerics.weights.forms import NEAREST
 from edsl.step.contexts import TorchContext
 from edsl.step.oracle import ParameterSlot
 from edsl.step.parameter import ParameterStep
@@ -39,9 +41,10 @@ def is_due(step: int) -> bool:
     return step & (step - 1) == 0
 
 
-def in_half_precision(groups: Sequence[dict[str, Any]]) -> bool:
-    """Whether any parameter is."""
-    return any(parameter.dtype in HALF for group in groups for parameter in group["params"])
+def may_lose(groups: Sequence[dict[str, Any]]) -> bool:
+    """Whether any parameter is in half precision and rounded to the nearest."""
+    nearest = (group["params"] for group in groups if weights_in(group) is NEAREST)
+    return any(parameter.dtype in HALF for parameters in nearest for parameter in parameters)
 
 
 def lost_updates(preview: Callable[..., None], slots: list[ParameterSlot]) -> list[Lost]:
@@ -57,7 +60,7 @@ def lost_updates(preview: Callable[..., None], slots: list[ParameterSlot]) -> li
             turn.item.x, _, _ = turn.segment.evaluate(
                 TorchContext, turn.item.theta, turn.item.x, turn.place, *turn.buffers
             )
-        elif turn.item.theta.dtype in HALF:
+        elif _rounds_to_nearest(turn.item):
             found.append((turn.item, _counts(turn)))
 
     preview(slots, _can_be_seen, look)
@@ -79,19 +82,24 @@ def warning(lost: Sequence[Lost], step: int) -> str:
     updates = " and ".join(dict.fromkeys(one.update for one in bad))
     return (
         f"{updates}: {share:.0%} of the updates of {len(bad)} of the {len(lost)} parameters in half precision that "
-        f"step {step} would move ({names}) round away: these elements stay as they are in {kinds}. Keep the weights in "
-        "float32 and compute the loss under torch.autocast, or take a larger lr"
+        f"step {step} would move ({names}) round away: these elements stay as they are in {kinds}. Let "
+        "weights='stochastic', 'kahan' or 'split' keep them, or keep the weights in float32 and compute the loss under "
+        "torch.autocast"
     )
 
 
 def _can_be_seen(item: ParameterStep) -> bool:
     """Whether a step can be computed here alone: of a shard, where nothing is asked of the whole layer."""
-    if len(item.plan.segments) == 1 and item.local.dtype not in HALF:
+    if len(item.plan.segments) == 1 and not _rounds_to_nearest(item):
         return False
     if any(part.totals for part in item.plan.segments):
         return False  # that of some layers is none
     plain = [not part.analysis.reductions and part.serves_all_sizes for part in item.plan.segments]
     return not item.is_sharded_here or (len(plain) == 1 and plain[0] and not item.plan.segments[0].needs_total_norm)
+
+
+def _rounds_to_nearest(item: ParameterStep) -> bool:
+    return item.local.dtype in HALF and item.plan.weights is NEAREST
 
 
 class _SampledAt(TorchContext):

@@ -42,7 +42,7 @@ from edsl.language.stage import BaseUpdate, Estimator, Stage, Wrapper
 
 MOST_STAGES = 64  # of a rule with all that it runs
 TAKEN = GROUP_KEYS | {  # and what other packages write into groups, or a call may be given
-    *("mode", "spec", "state_dtype", "differentiable", "initial_lr", "max_lr", "min_lr"),
+    *("mode", "spec", "state_dtype", "reformat", "differentiable", "initial_lr", "max_lr", "min_lr"),
     *("capturable", "foreach", "fused", "model", "self", "step"),
 }
 

@@ -19,6 +19,8 @@ def attach(
     exclude: Sequence[str] | None = None,
     maximize: bool = False,
     state_dtype: Any = None,
+    weights: str | None = None,
+    reformat: bool = False,
     total_steps: int | None = None,
     offload: bool = False,
     **hyperparameters: Any,
@@ -49,4 +51,5 @@ def attach(
     check_mode(mode)
     check_severable(as_pipeline(spec).override(**hyperparameters))
     options: dict[str, Any] = {"maximize": maximize, "state_dtype": state_dtype, "total_steps": total_steps}
-    return AttachedOptimizer(params, spec, mode=mode, exclude=exclude, offload=offload, **options, **hyperparameters)
+    options |= {"weights": weights, "reformat": reformat, "offload": offload}
+    return AttachedOptimizer(params, spec, mode=mode, exclude=exclude, **options, **hyperparameters)

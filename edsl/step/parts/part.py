@@ -36,7 +36,8 @@ class PartStep(ParameterStep):
         assert whole.matrices is not None  # only what is cut has parts
         self.whole, self._cut, self._part, self._factors = whole, whole.matrices, part, factors
         self.plan, self.shards, self.device = whole.plan, whole.shards, whole.device
-        self.copied_from = None if self._cut.lie_in_rows else whole
+        self.coded = {}  # it sees them decoded
+        self.copied_from = None if self._cut.lie_in_rows and not whole.coded else whole
         self.name = name_of(whole.name, part.name)
         self.count = prod(part.shape)
         self.dense, self.steps_in_place, self.counts = True, False, False
@@ -90,14 +91,14 @@ class PartStep(ParameterStep):
             self._cut.put(self.whole.theta, self._part, self.local)
         for segment in self.plan.segments:
             for name, copy, there in zip(
-                segment.buffers, self._in_memory.get(segment.begin, ()), self.whole.buffers_in_memory(segment)
+                segment.buffers, self._in_memory.get(segment.begin, ()), self.whole.decoded(segment)
             ):
                 if name not in self.plan.factor_buffers:
                     self._cut.put(there, self._part, copy)
         self._forget_places()
 
     def _laid_out(self, segment: Segment) -> list[Tensor]:
-        found = zip(segment.buffers, self.whole.buffers_in_memory(segment))
+        found = zip(segment.buffers, self.whole.decoded(segment))
         return [self._factors[name](buffer) if name in self._factors else self._of(buffer) for name, buffer in found]
 
     def _of(self, tensor: Any) -> Tensor:
