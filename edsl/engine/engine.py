@@ -41,6 +41,7 @@ from edsl.language.pipeline import Pipeline
 from edsl.step.addresses import check_no_fakes
 from edsl.step.oracle import Oracle, ParameterSlot
 from edsl.step.parameter import ParameterStep
+from edsl.step.parts.decoded import encode
 from edsl.step.plan import GroupPlan
 from edsl.step.state_dtype import StateDtype
 
@@ -259,7 +260,7 @@ class Engine:
                     for part in lot:
                         part.write_back()
                     if natively and lot[0].copied_from.coded:
-                        lot[0].copied_from.encode(lot[0].plan.segments[number])
+                        encode(lot[0].plan.segments[number], lot[0].copied_from)
 
     def _run_kernels(self, items: list[ParameterStep], number: int, totals: Totals) -> list[ParameterStep]:
         """Take items through a segment where kernels can; the others are left."""

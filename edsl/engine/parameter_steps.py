@@ -19,7 +19,7 @@ from edsl.step.checks import check_flattened, check_steppable
 from edsl.step.oracle import ParameterSlot
 from edsl.step.parameter import ParameterStep
 from edsl.step.parts.part import parts_of
-from edsl.step.plan import GroupPlan, buffer_names
+from edsl.step.plan import GroupPlan, buffer_names, fresh_state
 
 
 class ParameterSteps:
@@ -100,11 +100,11 @@ class ParameterSteps:
         matrices = self._plans.matrices(plan, slot)
         if "step" not in state:
             check_no_state(state, plan.buffers, f"parameter {slot.name}")
-            state.update(plan.fresh_state(slot.parameter, matrices))
+            state.update(fresh_state(plan, slot.parameter, matrices))
         elif self._comes_from_another_route(state, plan):
             slot.k = 1
             state.clear()
-            state.update(plan.fresh_state(slot.parameter, matrices))
+            state.update(fresh_state(plan, slot.parameter, matrices))
         _fit_rest(state, slot.parameter, plan.weights)
         item = ParameterStep(slot, plan, state, matrices)
         item.parts = parts_of(item)

@@ -22,7 +22,7 @@ from edsl.step.addresses import steps_taken
 from edsl.step.oracle import ParameterSlot
 from edsl.step.parameter import ParameterStep
 from edsl.step.parts.matrices import Matrices
-from edsl.step.plan import GroupPlan
+from edsl.step.plan import GroupPlan, fresh_state
 from edsl.step.state_dtype import StateDtype
 
 # The number of a group, which of its parameters, spared or not or a Share, and whether they are in half precision.
@@ -181,7 +181,7 @@ class GroupPlans:
     def _estimator_memory(self, group: dict[str, Any], states: Any, slot: ParameterSlot) -> Any:
         plan, parameter = self.plan_of(slot, group), slot.parameter
         if "step" not in states[parameter]:
-            states[parameter].update(plan.fresh_state(parameter, self.matrices(plan, slot)))
+            states[parameter].update(fresh_state(plan, parameter, self.matrices(plan, slot)))
         memory = plan.estimator_memory(states[parameter])
         if any(buffer.shape != parameter.shape for buffer in memory):
             raise EdslError("a parameter changed its shape: build a new optimizer after changing shapes")

@@ -22,7 +22,7 @@ from edsl.step.contexts import StackContext, TorchContext
 from edsl.step.inputs import StepInputs
 from edsl.step.parameter import ParameterStep
 from edsl.step.segment import Segment
-from edsl.step.state_dtype import Kept, kinds_of
+from edsl.step.state_dtype import Kept
 
 STACKS = {"cpu": 1 << 16, "cuda": 1 << 25}  # by the type of device: the most elements of a stack
 
@@ -46,7 +46,7 @@ def step_stacks(kernels: Kernels, items: Sequence[ParameterStep], number: int, t
     for place, found in enumerate(alike.values()):
         segment, first = found[0].plan.segments[number], found[0]
         dtypes = tuple(getattr(tensor, "dtype", None) for tensor in _flowing(first, number))
-        steps = _steps(kernels, segment, first.theta, dtypes, first.kinds(segment))
+        steps = _steps(kernels, segment, first.theta, dtypes, segment.kinds(first.buffers_in_memory(segment)))
         if steps is None:
             left += found
             continue
@@ -74,7 +74,7 @@ def step_whole(
     item, segment = work.item, work.segment
     extra = (inputs.gradient, inputs.hessian, inputs.difference)
     dtypes = (x.dtype, *(None if tensor is None else tensor.dtype for tensor in extra))
-    steps = _steps(kernels, segment, theta, dtypes, kinds_of(buffers, segment.formats)) if segment.is_matrix else None
+    steps = _steps(kernels, segment, theta, dtypes, segment.kinds(buffers)) if segment.is_matrix else None
     if steps is None:
         return None
     if segment.refreshes(item.k, item.name):
@@ -106,7 +106,8 @@ def _steps(
 def _kind(item: ParameterStep, number: int) -> Any:
     """What must agree for matrices to share a stack; those of one plan at one step share their live values."""
     forms = (tensor if tensor is None else tensor.dtype for tensor in _flowing(item, number))
-    buffers = item.kinds(item.plan.segments[number])
+    segment = item.plan.segments[number]
+    buffers = segment.kinds(item.buffers_in_memory(segment))
     return id(item.plan), item.k, tuple(item.theta.shape), item.theta.dtype, item.theta.device, *forms, None, *buffers
 
 

@@ -314,7 +314,7 @@ class KernelCache(ABC):
         if segment.is_matrix or segment.stages[0].refresh_every > 0:
             return None
         lying = item.buffers_in_memory(segment)
-        kinds = item.kinds(segment)
+        kinds = segment.kinds(lying)
         elements = [
             buffer
             for place, buffer in enumerate(lying)

@@ -270,13 +270,8 @@ class PipelineOptimizer(torch.optim.Optimizer):
 
     def _options(self) -> dict[str, Any]:
         """What groups hold beside hyper-parameters, with the defaults: a checkpoint from before one may lack it."""
-        others = {
-            "pipeline",
-            "route",
-            "differentiable",
-            "state_dtype",
-            *self._hyperparameters(self.pipeline),
-        }  # the third is torch's
+        own = {"pipeline", "route", "differentiable", "state_dtype"}  # the third is torch's
+        others = own.union(self._hyperparameters(self.pipeline))
         return {**{key: value for key, value in self.defaults.items() if key not in others}, "exclude": ()}
 
     def _take_over(self, checkpoint: dict[str, Any]) -> None:

@@ -27,7 +27,6 @@ from edsl.step.oracle import ParameterSlot, generator_for
 from edsl.step.parts.matrices import Matrices, name_of
 from edsl.step.plan import GroupPlan
 from edsl.step.segment import Segment
-from edsl.step.state_dtype import Kept, kinds_of
 
 
 class ParameterStep:
@@ -47,6 +46,7 @@ class ParameterStep:
         matrices: how it is taken as matrices, None where it isn't.
         parts: what steps instead of it, where it is several.
         coded: the buffers that are kept in codes, and their formats.
+        decoded: by the place where a segment begins, its buffers with codes decoded, for its parts: see `decoded_in`.
         extents: the memory of θ and its state, none where it is sharded.
         kernels: by the number of a segment, the dtypes of what flows in and of the gradient, and the kernel for them.
         paths: by the place where a segment begins, what took it through that last.
@@ -84,7 +84,7 @@ class ParameterStep:
         self.extents = self._extents()
         self._lies = self.steps_in_place and _lies_plainly(slot.gradient, self.strides)
         self._in_memory: dict[int, list[Tensor]] = {}
-        self._decoded: dict[int, list[Tensor]] = {}
+        self.decoded: dict[int, list[Tensor]] = {}
         self._buffer_addresses: dict[int, list[int]] = {}
         self._recognition: Recognition | None = None
         self._take(slot)
@@ -127,7 +127,7 @@ class ParameterStep:
         self.parameter = self.state = self._given = None
         self.raw = self.flowing = self.new_hessian = self.own_difference = None
         self._in_memory.clear()
-        self._decoded.clear()
+        self.decoded.clear()
         own = self.__dict__
         own.pop("local", None)
         own.pop("theta", None)
@@ -211,10 +211,6 @@ class ParameterStep:
         own, matrix = self.plan.factor_buffers | self.coded.keys(), self.plan.is_matrix
         return [buffer if name in own else alias(buffer, matrix) for name, buffer in lying]
 
-    def kinds(self, segment: Segment) -> tuple[Kept, ...]:
-        """What each of the segment's buffers is kept in."""
-        return kinds_of(self.buffers_in_memory(segment), segment.formats)
-
     @cached_property
     def width(self) -> int:
         """The elements of a row of codes."""
@@ -238,26 +234,6 @@ class ParameterStep:
             found.append(laid)
         return found
 
-    def decoded(self, segment: Segment) -> list[Tensor]:
-        """The segment's buffers in the parameter's shape, codes decoded, for its parts to step on; see `encode`."""
-        found = self._decoded.get(segment.begin)
-        if found is None:
-            shape, dtype = self.local.shape, working_dtype(self.local.dtype)
-            found = [
-                segment.opened(place, buffer, shape, dtype) if segment.buffers[place] in self.coded else buffer
-                for place, buffer in enumerate(self.buffers_in_memory(segment))
-            ]
-            self._decoded[segment.begin] = found
-        return found
-
-    def encode(self, segment: Segment) -> None:
-        """Bring what its parts have made of the segment's decoded buffers back into codes."""
-        key = torch.tensor(self.key, device=self.local.device)
-        lying = self.buffers_in_memory(segment)
-        for place, new in enumerate(self._decoded.pop(segment.begin, ())):
-            if new is not lying[place]:
-                segment.write(place, lying[place], new, key)
-
     def shards_of(self, name: str) -> Any:
         """How a buffer of a sharded parameter is sharded; a number of the layer travels as copies."""
         if name in self.plan.scalars:
@@ -276,15 +252,6 @@ class ParameterStep:
     def is_cut(self) -> bool:
         """Whether it is several matrices."""
         return self.matrices is not None and not self.matrices.are_one
-
-    def u(self) -> Any:
-        """What flows out of the last segment, in the gradient's dtype and the parameter's layout."""
-        if self.dense:
-            u = torch.empty_like(self.local, dtype=self.raw.dtype, requires_grad=False)
-            alias(u).copy_(self.x.reshape(-1))
-        else:
-            u = self.x.to(self.raw.dtype, copy=True).view(self.local.shape)
-        return u if self.shards is None else self.shards.wrap(u)
 
     def write_back(self) -> None:
         """Bring a θ that was stepped elsewhere, since it isn't dense, into the parameter's memory."""
@@ -315,6 +282,16 @@ class ParameterStep:
         if not self.dense:
             return tensor.resolve_neg().contiguous()
         return torch.empty_like(self.local, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
+
+
+def flowing_out(item: ParameterStep) -> Any:
+    """What flows out of an item's last segment, in the gradient's dtype and the parameter's layout."""
+    if item.dense:
+        u = torch.empty_like(item.local, dtype=item.raw.dtype, requires_grad=False)
+        alias(u).copy_(item.x.reshape(-1))
+    else:
+        u = item.x.to(item.raw.dtype, copy=True).view(item.local.shape)
+    return u if item.shards is None else item.shards.wrap(u)
 
 
 def _noise(item: ParameterStep, seed: int, label: str) -> Tensor:

@@ -119,20 +119,9 @@ class GroupPlan:
                 ),
                 live_layout=self.live_layout,
                 updates=end == len(stages),
-                formats=self._formats(begin, end),
+                formats=_formats(self, begin, end),
                 weights=self.weights,
             )
-
-    def _formats(self, begin: int, end: int) -> tuple[StateFormat | None, ...]:
-        """The formats that were chosen for the element-wise buffers of some stages, and none for the rest of θ."""
-        names = [
-            state_name(self._pipeline.labels[index], name)
-            for index in range(begin, end)
-            for name in self.memory[index]._fields
-        ]
-        chosen = [None if name in self.factor_buffers else chosen_for(self.state_dtype, name) for name in names]
-        rest = (None,) if self.weights.buffer else ()
-        return (*(one if isinstance(one, StateFormat) else None for one in chosen), *rest)
 
     def change(self, values: dict[str, Any]) -> None:
         """Set new values of some hyper-parameters for the next steps, all of them or, on an error, none.
@@ -261,9 +250,7 @@ class GroupPlan:
 
     def coded(self, parameter: Any) -> dict[str, StateFormat]:
         """The buffers of a parameter that are kept in codes."""
-        if self.state_dtype is None:
-            return {}
-        found = {name: self.format_of(name, parameter) for name in self.buffers}
+        found = {name: self.format_of(name, parameter) for name in self.buffers if self.state_dtype is not None}
         return {name: form for name, form in found.items() if form is not None}
 
     def matrices(self, shape: Sequence[int], name: str, kinds: Sequence[str] | None) -> Matrices | None:
@@ -293,21 +280,31 @@ class GroupPlan:
         """The estimator's buffers in a parameter's state."""
         return self.memory[0](*(state[name] for name in self.estimated))
 
-    def fresh_state(self, parameter: Tensor, matrices: Matrices | None) -> dict[str, Any]:
-        """The state before the first step, buffers of its shape in the parameter's layout."""
-        state: dict[str, Any] = {"step": torch.tensor(0, dtype=torch.int64, device="cpu")}
-        shards, coded = shards_of(parameter), self.coded(parameter)
-        for name, shape in self.shapes(parameter, matrices).items():
-            dtype = self.dtype_of(name, parameter.dtype)
-            if name in coded:
-                state[name] = _zero_codes(shape, parameter)
-            elif name in self.factor_buffers - self.scalars and shards is not None:
-                state[name] = shards.zeros(shape, dtype)
-            elif name in self.factor_buffers:
-                state[name] = torch.zeros(shape, dtype=dtype, device=parameter.device)
-            else:
-                state[name] = torch.zeros_like(parameter, dtype=dtype, requires_grad=False)
-        return state
+
+def _formats(plan: GroupPlan, begin: int, end: int) -> tuple[StateFormat | None, ...]:
+    """The formats that were chosen for the element-wise buffers of some stages, and none for the rest of θ."""
+    labels = plan.pipeline.labels
+    names = [state_name(labels[index], name) for index in range(begin, end) for name in plan.memory[index]._fields]
+    chosen = [None if name in plan.factor_buffers else chosen_for(plan.state_dtype, name) for name in names]
+    rest = (None,) if plan.weights.buffer else ()
+    return (*(one if isinstance(one, StateFormat) else None for one in chosen), *rest)
+
+
+def fresh_state(plan: GroupPlan, parameter: Tensor, matrices: Matrices | None) -> dict[str, Any]:
+    """The state before the first step, buffers of its shape in the parameter's layout."""
+    state: dict[str, Any] = {"step": torch.tensor(0, dtype=torch.int64, device="cpu")}
+    shards, coded = shards_of(parameter), plan.coded(parameter)
+    for name, shape in plan.shapes(parameter, matrices).items():
+        dtype = plan.dtype_of(name, parameter.dtype)
+        if name in coded:
+            state[name] = _zero_codes(shape, parameter)
+        elif name in plan.factor_buffers - plan.scalars and shards is not None:
+            state[name] = shards.zeros(shape, dtype)
+        elif name in plan.factor_buffers:
+            state[name] = torch.zeros(shape, dtype=dtype, device=parameter.device)
+        else:
+            state[name] = torch.zeros_like(parameter, dtype=dtype, requires_grad=False)
+    return state
 
 
 def _zero_codes(shape: tuple[int, ...], parameter: Any) -> Any:

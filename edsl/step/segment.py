@@ -21,6 +21,7 @@ from edsl.numerics.weights.form import WeightForm
 from edsl.numerics.weights.forms import NEAREST
 from edsl.step.contexts import AskingContext, ShardContext, TorchContext
 from edsl.step.inputs import LiveLayout, StepInputs
+from edsl.step.state_dtype import Kept
 
 
 @dataclass(frozen=True)
@@ -143,23 +144,23 @@ class Segment:
 
     def opened(self, place: int, buffer: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         """The values of a buffer in a dtype; codes are decoded, to a tensor of this shape."""
-        if buffer.dtype is not torch.uint8:
-            return buffer.to(dtype)
-        form = self.formats[place]
-        assert form is not None  # nothing else is kept in bytes
-        return form.unpacked(buffer, prod(shape), dtype).view(shape)
+        form = self.formats[place] if buffer.dtype is torch.uint8 else None
+        return buffer.to(dtype) if form is None else form.unpacked(buffer, prod(shape), dtype).view(shape)
 
     def write(self, place: int, buffer: Tensor, new: Tensor, key: Tensor | None) -> None:
-        """Write what becomes of a buffer, rounded as it is kept."""
-        if buffer.dtype is torch.uint8:
-            form = self.formats[place]
-            assert form is not None  # nothing else is kept in bytes
-            assert key is not None  # codes are always rounded
+        """Write what becomes of a buffer, rounded as it is kept; codes always are, by a key."""
+        form = self.formats[place] if buffer.dtype is torch.uint8 else None
+        if form is not None and key is not None:
             flat = new.reshape(-1)
             new = form.packed(flat, buffer.shape[0], words_of_codes(flat, key, place))
         elif key is not None and buffer.dtype is torch.bfloat16:
             new = rounded(new, key, place)
         buffer.copy_(new)
+
+    def kinds(self, buffers: Sequence[Tensor]) -> tuple[Kept, ...]:
+        """What each of its buffers is kept in: the format of codes, or the dtype."""
+        found = zip(self.formats, buffers)
+        return tuple(form if form and buffer.dtype is torch.uint8 else buffer.dtype for form, buffer in found)
 
     def flow(
         self, bound: Sequence[Any], u: Any, buffers: Sequence[Any], normals: Sequence[Any], at: Any

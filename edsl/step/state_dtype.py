@@ -7,7 +7,6 @@ from math import prod
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from edsl.distributed.sharding import cut_in_rows, is_sharded, shards_of
 from edsl.errors import EdslError, either, shown
@@ -146,11 +145,3 @@ def from_text(text: Any) -> StateDtype:
 def name_of_kept(kept: Kept) -> str:
     """The name of a dtype or a format."""
     return kept.name if isinstance(kept, StateFormat) else str(kept).removeprefix("torch.")
-
-
-def kinds_of(buffers: Sequence[Tensor], formats: Sequence[StateFormat | None]) -> tuple[Kept, ...]:
-    """What each buffer is kept in: the format where it is in codes, else its dtype."""
-    return tuple(
-        form if form is not None and buffer.dtype is torch.uint8 else buffer.dtype
-        for buffer, form in zip(buffers, formats)
-    )

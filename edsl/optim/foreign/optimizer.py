@@ -251,7 +251,7 @@ def _stepping_on_u(items: Sequence[ParameterStep]) -> Iterator[None]:
     gradients = [(item.parameter, item.parameter.grad) for item in items]
     try:
         for item in items:
-            item.parameter.grad = item.u()
+            item.parameter.grad = flowing_out(item)
         yield
     finally:
         for parameter, gradient in gradients:

@@ -13,6 +13,7 @@ from torch import Tensor
 from edsl.numerics.dtypes import working_dtype
 from edsl.step.oracle import generator_for
 from edsl.step.parameter import ParameterStep
+from edsl.step.parts.decoded import decoded_in
 from edsl.step.parts.matrices import Matrices, Matrix, name_of, unpacked
 from edsl.step.plan import GroupPlan
 from edsl.step.segment import Segment
@@ -91,14 +92,14 @@ class PartStep(ParameterStep):
             self._cut.put(self.whole.theta, self._part, self.local)
         for segment in self.plan.segments:
             for name, copy, there in zip(
-                segment.buffers, self._in_memory.get(segment.begin, ()), self.whole.decoded(segment)
+                segment.buffers, self._in_memory.get(segment.begin, ()), decoded_in(segment, self.whole)
             ):
                 if name not in self.plan.factor_buffers:
                     self._cut.put(there, self._part, copy)
         self._forget_places()
 
     def _laid_out(self, segment: Segment) -> list[Tensor]:
-        found = zip(segment.buffers, self.whole.decoded(segment))
+        found = zip(segment.buffers, decoded_in(segment, self.whole))
         return [self._factors[name](buffer) if name in self._factors else self._of(buffer) for name, buffer in found]
 
     def _of(self, tensor: Any) -> Tensor:
