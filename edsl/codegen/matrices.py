@@ -11,6 +11,7 @@ from typing import Any
 
 from edsl.codegen.expression import Conditions, Expression, TracingContext, live_value, load, postorder
 from edsl.language.context import NotElementwise
+from edsl.language.rules.names import state_name
 from edsl.numerics.blocks import block_shapes
 from edsl.step.inputs import LiveLayout
 from edsl.step.segment import Segment
@@ -79,8 +80,18 @@ class Shapes:
 
 def shapes_of(segment: Segment) -> Shapes:
     """Those for the parameter that tells most of the segment's buffers apart."""
-    found = [Shapes(probe, segment.factor_shapes(probe[0], probe[1])) for probe in PROBES]
+    found = [Shapes(probe, _factor_shapes(segment, probe[0], probe[1])) for probe in PROBES]
     return max(found, key=lambda shapes: len({*shapes.own.values()}))  # the first of the best
+
+
+def _factor_shapes(segment: Segment, rows: int, columns: int) -> dict[int, Shape]:
+    """The shapes of those of a segment's buffers that do not have the parameter's, by their numbers."""
+    own = {
+        state_name(label, name): shape
+        for label, stage in zip(segment.labels, segment.stages)
+        for name, shape in stage.buffer_shapes(rows, columns).items()
+    }
+    return {place: own[name] for place, name in enumerate(segment.buffers) if name in own}
 
 
 class MatrixTracingContext(TracingContext):

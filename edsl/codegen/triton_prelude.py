@@ -1,4 +1,4 @@
-"""What every module of Triton kernels begins with: where a block lies, powers, angles, and how half precision is rounded."""
+"""What every module of Triton kernels begins with: where a block lies, powers, angles, rounding to half precision."""
 
 from __future__ import annotations
 

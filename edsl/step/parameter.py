@@ -81,7 +81,7 @@ class ParameterStep:
         self.device = self.local.device.type
         self.kernels: dict[Any, Any] = {}
         self.paths: dict[int, str] = {}
-        self.extents = self._extents()
+        self.extents = _extents(self)
         self._lies = self.steps_in_place and _lies_plainly(slot.gradient, self.strides)
         self._in_memory: dict[int, list[Tensor]] = {}
         self.decoded: dict[int, list[Tensor]] = {}
@@ -123,7 +123,7 @@ class ParameterStep:
         if self._recognition is None and self.steps_in_place:
             staying = [self.parameter, *map(self.state.get, self._names)]
             self._recognition = Recognition(staying, (self._given,))
-            self.extents = self._extents()  # some buffers may have been laid out anew
+            self.extents = _extents(self)  # some buffers may have been laid out anew
         self.parameter = self.state = self._given = None
         self.raw = self.flowing = self.new_hessian = self.own_difference = None
         self._in_memory.clear()
@@ -135,12 +135,6 @@ class ParameterStep:
     @cached_property
     def _names(self) -> tuple[str, ...]:
         return ("step", *self.plan.buffers)
-
-    def _extents(self) -> tuple[Extent, ...]:
-        """Where θ and its state lie, where this process has the whole."""
-        if self.shards is not None:
-            return ()
-        return extent(self.local, ""), *(extent(self.state[name], name) for name in self._names)
 
     @cached_property
     def local(self) -> Tensor:
@@ -282,6 +276,13 @@ class ParameterStep:
         if not self.dense:
             return tensor.resolve_neg().contiguous()
         return torch.empty_like(self.local, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
+
+
+def _extents(item: ParameterStep) -> tuple[Extent, ...]:
+    """Where θ and its state lie, where this process has the whole."""
+    if item.shards is not None:
+        return ()
+    return extent(item.local, ""), *(extent(item.state[name], name) for name in ("step", *item.plan.buffers))
 
 
 def flowing_out(item: ParameterStep) -> Any:

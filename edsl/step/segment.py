@@ -16,12 +16,12 @@ from edsl.language.rules.names import state_name
 from edsl.language.stage import BaseUpdate, Stage
 from edsl.numerics.dtypes import working_dtype
 from edsl.numerics.formats.format import StateFormat
-from edsl.numerics.stochastic_rounding import key_of, rounded, words_of_codes
+from edsl.numerics.stochastic_rounding import key_of
 from edsl.numerics.weights.form import WeightForm
 from edsl.numerics.weights.forms import NEAREST
 from edsl.step.contexts import AskingContext, ShardContext, TorchContext
 from edsl.step.inputs import LiveLayout, StepInputs
-from edsl.step.state_dtype import Kept
+from edsl.step.state_dtype import Kept, rounded_as
 
 
 @dataclass(frozen=True)
@@ -84,15 +84,6 @@ class Segment:
         """Whether one of its stages takes a parameter as a matrix."""
         return any(stage.is_matrix for stage in self.stages)
 
-    def factor_shapes(self, rows: int, columns: int) -> dict[int, tuple[int, ...]]:
-        """The shapes of those of its buffers that do not have the parameter's, by their numbers."""
-        own = {
-            state_name(label, name): shape
-            for label, stage in zip(self.labels, self.stages)
-            for name, shape in stage.buffer_shapes(rows, columns).items()
-        }
-        return {place: own[name] for place, name in enumerate(self.buffers) if name in own}
-
     @cached_property
     def key(self) -> tuple[Any, ...]:
         """What a compiled function depends on besides its tensors."""
@@ -150,12 +141,7 @@ class Segment:
     def write(self, place: int, buffer: Tensor, new: Tensor, key: Tensor | None) -> None:
         """Write what becomes of a buffer, rounded as it is kept; codes always are, by a key."""
         form = self.formats[place] if buffer.dtype is torch.uint8 else None
-        if form is not None and key is not None:
-            flat = new.reshape(-1)
-            new = form.packed(flat, buffer.shape[0], words_of_codes(flat, key, place))
-        elif key is not None and buffer.dtype is torch.bfloat16:
-            new = rounded(new, key, place)
-        buffer.copy_(new)
+        buffer.copy_(rounded_as(form, new, buffer, key, place))
 
     def kinds(self, buffers: Sequence[Tensor]) -> tuple[Kept, ...]:
         """What each of its buffers is kept in: the format of codes, or the dtype."""

@@ -14,6 +14,7 @@ from edsl.numerics.dtypes import DTYPES, working_dtype
 from edsl.numerics.formats.catalogue import FORMATS
 from edsl.numerics.formats.format import StateFormat
 from edsl.numerics.formats.layout import is_worth_it, lies_in_rows
+from edsl.numerics.stochastic_rounding import rounded, words_of_codes
 
 Kept = torch.dtype | StateFormat  # what one buffer is kept in
 StateDtype = Kept | dict[str, Kept] | None  # of all state, or of some buffers
@@ -145,3 +146,18 @@ def from_text(text: Any) -> StateDtype:
 def name_of_kept(kept: Kept) -> str:
     """The name of a dtype or a format."""
     return kept.name if isinstance(kept, StateFormat) else str(kept).removeprefix("torch.")
+
+
+def rounded_as(form: StateFormat | None, new: Tensor, buffer: Tensor, key: Tensor | None, place: int) -> Tensor:
+    """What becomes of a buffer as it is kept: codes and bfloat16 rounded at random, right on average.
+
+    Args:
+        form: of its codes, None where it is in a dtype.
+        key, place: of the noise, as `edsl.numerics.stochastic_rounding.words` takes them; without a key nothing is drawn.
+    """
+    if key is None:
+        return new
+    if form is not None:
+        flat = new.reshape(-1)
+        return form.packed(flat, buffer.shape[0], words_of_codes(flat, key, place))
+    return rounded(new, key, place) if buffer.dtype is torch.bfloat16 else new

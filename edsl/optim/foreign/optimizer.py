@@ -21,7 +21,7 @@ from edsl.optim.foreign.modes import has_modes
 from edsl.optim.foreign.probe import probing
 from edsl.optim.optimizer import PipelineOptimizer
 from edsl.step.oracle import ParameterSlot
-from edsl.step.parameter import ParameterStep
+from edsl.step.parameter import ParameterStep, flowing_out
 from edsl.updates.foreign import Foreign
 
 
