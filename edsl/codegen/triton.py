@@ -251,13 +251,7 @@ class _Writer:
             f"left = tl.load({row} + {LEADING.index('count')}) - begin",
         ]
         if self.formats:
-            bounds = [
-                f"own = {own}",
-                f"width = tl.load({row} + {LEADING.index('width')})",
-                f"across = (width + {self.block - 1}) // {self.block}",
-                f"begin = own // across * width + own % across * {self.block}",
-                f"left = width - own % across * {self.block}",
-            ]
+            bounds = triton_formats.bounds(own, f"tl.load({row} + {LEADING.index('width')})")
         return _kernel(
             f"pass{number}",
             [
@@ -304,8 +298,7 @@ class _Writer:
             coded = self._coded(tensor)
             if coded is not None:
                 value = f"({self._root(root, names)} + tl.zeros(({self.block},), {self.work}))"
-                key = self._key(0)
-                lines += triton_formats.write(coded, self.formats[coded], place, value, key)
+                lines += triton_formats.write(coded, self.formats[coded], place, value, self._key(0))
                 continue
             lines.append(
                 f"tl.store({tensor} + lane, {self._stored(tensor, place, self._root(root, names))}, mask=mask)"

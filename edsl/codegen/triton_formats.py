@@ -113,6 +113,17 @@ def place_in_row(width: int) -> list[str]:
     ]
 
 
+def bounds(own: str, width: str) -> list[str]:
+    """Lines that say where a program's block begins and how many elements are left of its row; `own` is its number."""
+    return [
+        f"own = {own}",
+        f"width = {width}",
+        f"across = (width + {BLOCK - 1}) // {BLOCK}",
+        f"begin = own // across * width + own % across * {BLOCK}",
+        f"left = width - own % across * {BLOCK}",
+    ]
+
+
 def found_at(i: int, form: StateFormat, column: int) -> str:
     """The line that says where a block of a buffer lies."""
     return f"codes{i}, header{i} = codes_at(row, {column}, width, line, within, {form.bits})"

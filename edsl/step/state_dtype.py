@@ -7,6 +7,7 @@ from math import prod
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from edsl.distributed.sharding import cut_in_rows, is_sharded, shards_of
 from edsl.errors import EdslError, either, shown
@@ -153,7 +154,7 @@ def rounded_as(form: StateFormat | None, new: Tensor, buffer: Tensor, key: Tenso
 
     Args:
         form: of its codes, None where it is in a dtype.
-        key, place: of the noise, as `edsl.numerics.stochastic_rounding.words` takes them; without a key nothing is drawn.
+        key, place: of the noise, as `edsl.numerics.stochastic_rounding.words` takes them; None draws nothing.
     """
     if key is None:
         return new
