@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from edsl.optim.conversion.convert import convert
     from edsl.optim.evaluation import evaluation_weights
     from edsl.optim.optimizer import PipelineOptimizer
+    from edsl.optim.state import decoded_state
 
 _PLACES = {
     "EdslError": "edsl.errors:EdslError",
@@ -58,6 +59,7 @@ _PLACES = {
     "compile": "edsl.optim.compile:compile",
     "convert": "edsl.optim.conversion.convert:convert",
     "direction": "edsl.language.rules.direction:direction",
+    "decoded_state": "edsl.optim.state:decoded_state",
     "evaluation_weights": "edsl.optim.evaluation:evaluation_weights",
     "load_plugin": "edsl.language.registry.plugins:load_plugin",
     "load_rules": "edsl.language.rules.texts:load_rules",
@@ -95,6 +97,7 @@ __all__ = [
     "compare",
     "compile",
     "convert",
+    "decoded_state",
     "direction",
     "evaluation_weights",
     "load_plugin",

@@ -34,6 +34,7 @@ from edsl.optim.compile import compile as compile
 from edsl.optim.conversion.convert import convert as convert
 from edsl.optim.evaluation import evaluation_weights as evaluation_weights
 from edsl.optim.optimizer import PipelineOptimizer as PipelineOptimizer
+from edsl.optim.state import decoded_state as decoded_state
 from edsl.updates.adabelief import AdaBelief as _AdaBeliefStage
 from edsl.updates.adahessian import AdaHessian as _AdaHessianStage
 from edsl.updates.adam import Adam as _AdamStage
@@ -83,6 +84,7 @@ __all__ = [
     "compare",
     "compile",
     "convert",
+    "decoded_state",
     "direction",
     "evaluation_weights",
     "load_plugin",

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from edsl.numerics.formats.format import NOT_FINITE, StateFormat
 from edsl.numerics.formats.layout import BLOCK
-from edsl.numerics.stochastic_rounding import odd_of
+from edsl.numerics.stochastic_rounding import SPREAD, odd_of
 
 CODES = f"""\
 template <class T> struct bits_of;
@@ -51,7 +51,7 @@ static inline void codes_of(const T* from, uint8_t* codes, int64_t n, T inverse,
 }}
 static inline void words_of(uint32_t first, uint32_t key, uint32_t* words, int64_t n) {{
   #pragma omp simd
-  for (int64_t i = 0; i < n; i++) words[i] = word_of(first + uint32_t(i), key);
+  for (int64_t i = 0; i < n; i++) words[i] = word_at((first + uint32_t(i)) * {SPREAD:#x}u, key);
 }}
 template <class T, template <bool> class format, int bits>
 static inline void read_block(const uint8_t* codes, const uint8_t* header, T* to, int64_t n) {{

@@ -343,7 +343,7 @@ def _total(sizes: Iterable[int | None]) -> int | None:
     return sum(known) if len(known) == len(found) else None
 
 
-def _moved_by_loops(plan: GroupPlan, dtype: torch.dtype) -> int | None:
+def _moved_by_loops(plan: GroupPlan, dtype: torch.dtype) -> float | None:
     found = bytes_of_loops(plan, dtype)
     return None if found is None else sum(found)
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from edsl.distributed.sharding import is_sharded
 from edsl.optim.optimizer import PipelineOptimizer
+from edsl.step.state_dtype import format_for, opened
 
 _COUNTS = ("step", "steps")  # of steps, which no table counts
 _WITHOUT_STATE = (str, bytes, int, float, type, nn.Module, ModuleType, FunctionType, MethodType, BuiltinFunctionType)
@@ -25,6 +26,30 @@ _WITHOUT_STATE = (str, bytes, int, float, type, nn.Module, ModuleType, FunctionT
 def state_bytes(optimizer: Any) -> int:
     """Bytes of all tensors that an optimizer keeps, step counts left out."""
     return sum(size for _, _, size in state_tensors(optimizer))
+
+
+def decoded_state(optimizer: PipelineOptimizer, parameter: Any) -> dict[str, Any]:
+    """A parameter's state with each buffer of one value an element in the parameter's shape, whatever it is kept in.
+
+    Codes of state_dtype="int8" and its like are decoded to the dtype of arithmetic; all else is the state itself.
+
+    Example:
+        >>> import torch, edsl
+        >>> weight = torch.nn.Parameter(torch.ones(30, 40))
+        >>> optimizer = edsl.compile("sgd(lr=0.1, momentum=0.9)", [weight], state_dtype="int8", mode="eager")
+        >>> weight.grad = torch.ones(30, 40)
+        >>> optimizer.step()
+        >>> {name: tuple(value.shape) for name, value in edsl.decoded_state(optimizer, weight).items()}
+        {'step': (), 'sgd.m': (30, 40)}
+    """
+    optimizer.engine.settle(optimizer.param_groups, optimizer.state)
+    shape = tuple(parameter.shape)
+    return {
+        name: opened(value, format_for(optimizer.state_dtype, name, shape, parameter), parameter)
+        if isinstance(value, Tensor)
+        else value
+        for name, value in optimizer.state[parameter].items()
+    }
 
 
 def state_tensors(optimizer: Any) -> Iterator[tuple[str, Tensor, int]]:

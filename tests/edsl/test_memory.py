@@ -138,7 +138,7 @@ BAD = [
     ("muon", {}, "muon takes matrices (2 dimensions or more); parameter norm.weight has shape (5,)"),
     ("route(('gone.*', sgd), other=sgd)", {}, "no parameter of this module is called 'gone.*'"),
     ("alto", {"dtype": "int8"}, "dtype must be float32, float64, bfloat16 or float16, got 'int8'"),
-    ("alto", {"state_dtype": "int8"}, "state_dtype must be float32"),
+    ("alto", {"state_dtype": "int16"}, "state_dtype must be float32"),
     ("torch.AdamW", {"state_dtype": "bfloat16"}, "state_dtype applies to edsl's updates only"),
 ]
 

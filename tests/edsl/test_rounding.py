@@ -86,7 +86,7 @@ def test_some_buffers_may_be_of_another_dtype():
     }
 
 
-@pytest.mark.parametrize("bad", [{"lamb.w": "bfloat16"}, {"lamb.m": "int8"}, {3: "bfloat16"}])
+@pytest.mark.parametrize("bad", [{"lamb.w": "bfloat16"}, {"lamb.m": "int16"}, {3: "bfloat16"}])
 def test_a_buffer_or_dtype_that_is_not_there_is_an_edsl_error(bad):
     with pytest.raises(edsl.EdslError, match="state_dtype"):
         edsl.compile("alto", parameters(), state_dtype=bad)

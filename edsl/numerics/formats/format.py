@@ -8,7 +8,7 @@ y = x / 2^e are values of codes, or between two. Its codes c stand for y:
 Powers of two, and a rounding that leaves each value(c) as it is, keep an average's codes where they are until a step
 moves it: what rounding adds to an average of decay β does not grow with 1/(1 − β). In an unsigned block a positive y
 never becomes 0, so that a second moment that was divided by stays one. An element that is not finite makes its block
-NaN.
+NaN; sizes above 2^126, or in float64 2^1022, are kept as the largest below.
 """
 
 from __future__ import annotations

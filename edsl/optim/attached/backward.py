@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from edsl.distributed.agreement import check_agreement
-from edsl.engine.monitoring.lost_updates import Lost, in_half_precision, is_due, lost_updates, warning
+from edsl.engine.monitoring.lost_updates import Lost, is_due, lost_updates, may_lose, warning
 from edsl.errors import EdslError
 from edsl.language.caller import warn_user
 from edsl.language.registry.blame import blamed
@@ -99,7 +99,7 @@ class BackwardSteps:
             check_unwrapped(optimizer.param_groups, optimizer._averaged)
             check_agreement(optimizer.pipeline, optimizer.param_groups, optimizer.state_dtype)
         optimizer.engine.begin_singly(optimizer.param_groups, optimizer.state)
-        self._looks = is_due(self._taken + 1) and not self._warned and in_half_precision(optimizer.param_groups)
+        self._looks = is_due(self._taken + 1) and not self._warned and may_lose(optimizer.param_groups)
         setattr(optimizer, "_opt_called", True)  # noqa: B010 - torch's schedulers ask it for a step() before theirs
         self._begun = True
 

@@ -88,6 +88,9 @@ class PartStep(ParameterStep):
 
     def write_back(self) -> None:
         """Bring copies home, and let go of them; what flows stays."""
+        if self._cut.lie_in_rows:  # what it has lies where the parameter's does
+            self._forget_places()
+            return
         if "local" in self.__dict__:
             self._cut.put(self.whole.theta, self._part, self.local)
         for segment in self.plan.segments:
