@@ -46,7 +46,7 @@ def header_of(pointer):
     """A block's exponent, and whether it is unsigned."""
     h = tl.load(pointer).to(tl.int32) | (tl.load(pointer + 1).to(tl.int32) << 8)
     h = tl.where(h >= 32768, h - 65536, h)
-    return h >> 1, h & 1
+    return h >> 1, (h & 1) != 0
 
 
 @triton.jit
@@ -86,13 +86,13 @@ def scale_of(x, mask, unsigned, signed):
     is_finite = tl.min(((size - size) == 0).to(tl.int32)) == 1
     top = tl.where(is_unsigned, unsigned, signed).to(x.dtype)
     e = exponent_of(tl.where(is_finite, largest * top, 0.0).to(x.dtype))
-    return e, is_unsigned.to(tl.int32), is_finite, power_of_two(-e, x)
+    return e, is_unsigned, is_finite, power_of_two(-e, x)
 
 
 @triton.jit
 def put_header(pointer, e, is_unsigned, is_finite):
     """Write a block's header."""
-    h = (tl.where(is_finite, e, {NOT_FINITE}) << 1) + is_unsigned
+    h = (tl.where(is_finite, e, {NOT_FINITE}) << 1) + is_unsigned.to(tl.int32)
     tl.store(pointer, (h & 255).to(tl.uint8))
     tl.store(pointer + 1, ((h >> 8) & 255).to(tl.uint8))
 '''

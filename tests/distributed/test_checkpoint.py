@@ -4,7 +4,7 @@ import pytest
 import torch
 from compatibility import works
 from torch.distributed.checkpoint.state_dict import set_state_dict
-from workers import in_processes, network, resumed, saved, train
+from workers import in_codes, in_processes, network, resumed, saved, train
 
 import edsl
 
@@ -48,3 +48,32 @@ def test_a_whole_checkpoint_loads_without_processes(checkpoint, spec):
     set_state_dict(model, optimizer, model_state_dict=weights, optim_state_dict=state)
     for a, b in zip(train(model, optimizer, steps=4), expected[spec], strict=True):
         assert (a - b).abs().max() <= 1e-12
+
+
+@pytest.fixture(scope="module")
+def codes(tmp_path_factory):
+    place = str(tmp_path_factory.mktemp("codes") / "saved")
+    return place, in_processes(2, in_codes, place, "int8")
+
+
+def test_shards_keep_whole_rows_in_codes_and_vectors_in_float32(codes):
+    kinds = [kind for kind in codes[1][0] if "int64" not in kind]
+    in_rows, together = ["torch.uint8"] * 3, ["torch.float32"] * 3
+    assert kinds == [*in_rows, *together, *together, *together, *in_rows, *together]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("count", "full"), [(1, False), (3, False), (2, False), (2, True)])
+def test_codes_are_loaded_bit_for_bit_on_any_number_of_processes(codes, count, full):
+    place, (kinds, values, weights) = codes
+    found = in_processes(count, in_codes, place, "int8", True, full)
+    assert found[0] == kinds
+    assert all(map(torch.equal, found[1], values))
+    for ours, theirs in zip(found[2], weights, strict=True):  # each shard draws noise of its own
+        assert torch.equal(ours, theirs) if count == 2 else (ours - theirs).abs().max() < 0.02
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_codes_of_another_format_are_refused_across_processes(codes):
+    with pytest.raises(Exception, match=r"keeps e\.mean in int8, this optimizer in int4"):
+        in_processes(2, in_codes, codes[0], "int4", True, True)

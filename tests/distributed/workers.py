@@ -416,6 +416,50 @@ def resumed(rank, folder, specs, full=False):
     return found
 
 
+def in_codes(rank, folder, choice, begun=False, full=False):
+    """Train with state in codes and save, or load what was saved: the values of the state then, and weights later."""
+    from torch.distributed.fsdp import fully_shard
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(130, 10), nn.Linear(10, 130), nn.Linear(130, 2))
+    for layer in model:
+        fully_shard(layer)
+    fully_shard(model)
+    optimizer = edsl.compile("alto", model, mode="eager", state_dtype=choice)
+    inputs = torch.randn(8, 16, 130, generator=torch.Generator().manual_seed(1))
+
+    def go(batches):
+        for batch in batches:
+            optimizer.zero_grad()
+            model(batch).square().mean().backward()
+            optimizer.step()
+
+    if not begun:
+        go(inputs[:4])
+        now, state = get_state_dict(model, optimizer)
+        dcp.save({"model": now, "optimizer": state}, checkpoint_id=folder)
+        whole_now = get_state_dict(model, optimizer, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+        if rank == 0:
+            torch.save(whole_now, f"{folder}.pt")
+    elif full:
+        then, state = torch.load(f"{folder}.pt", weights_only=True)
+        options = StateDictOptions(full_state_dict=True)
+        set_state_dict(model, optimizer, model_state_dict=then, optim_state_dict=state, options=options)
+    else:
+        then, state = get_state_dict(model, optimizer)
+        dcp.load({"model": then, "optimizer": state}, checkpoint_id=folder)
+        set_state_dict(model, optimizer, model_state_dict=then, optim_state_dict=state)
+    kinds = [str(value.dtype) for p in model.parameters() for value in optimizer.state[p].values()]
+    values = [
+        whole(value).clone()
+        for p in model.parameters()
+        for value in edsl.decoded_state(optimizer, p).values()
+        if value.dim()
+    ]
+    go(inputs[4:])
+    return kinds, values, weights(model)
+
+
 def attached(rank, spec, how, steps=4):
     """Training attached and not: whether both end with the same bits on every process, and no gradient is left."""
     ends = []

@@ -30,6 +30,7 @@ from edsl.kernels.cuda import CudaKernels
 from edsl.kernels.module_cache import import_source
 from edsl.language.context import NotElementwise
 from edsl.language.registry.recipes import RECIPES
+from edsl.numerics.formats.catalogue import FORMATS
 from edsl.numerics.weights.forms import FORMS
 from edsl.step.plan import GroupPlan
 
@@ -181,6 +182,23 @@ def test_kernels_compile_for_hopper_with_16_byte_accesses_to_every_tensor(spec):
                 assert wide == tensors * BLOCK // (4 * 128), (name, kind)
 
 
+@needs_triton
+@pytest.mark.skipif(INTERPRETS, reason="what is interpreted is not compiled")
+@pytest.mark.parametrize("name", ["int4", *(pytest.param(n, marks=pytest.mark.slow) for n in FORMATS if n != "int4")])
+def test_kernels_of_state_in_codes_compile_for_hopper(name):
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    for one in made("alto", FORMATS[name]):
+        module = import_source(one.text)
+        for kernel in one.names:
+            signature = {**TAKEN, "ALIGNED": "constexpr"}
+            source = ASTSource(getattr(module, kernel), signature, constexprs={(len(TAKEN),): True})
+            compiled = triton.compile(source, target=GPUTarget(*HOPPER), options={"enable_fp_fusion": False})
+            assert len(compiled.asm["cubin"]) > 0
+
+
 @pytest.mark.parametrize("layers", [1, 40])
 def test_the_number_of_launches_does_not_depend_on_the_number_of_layers(layers, monkeypatch):
     launches = Launches(monkeypatch)
@@ -219,7 +237,7 @@ def test_tritons_interpreter_computes_what_eager_steps_do(tmp_path):
         command, capture_output=True, text=True, check=False, cwd=tmp_path, env={**kept, "TRITON_INTERPRET": "1"}
     )
     assert run.returncode == 0, run.stdout[-4000:]
-    assert "10 passed" in run.stdout
+    assert "11 passed" in run.stdout
 
 
 @interpreted
@@ -248,6 +266,16 @@ def test_interpreter_rounds_state_to_the_same_bits():
         assert ours["e.mean"].dtype == torch.bfloat16
         for name in ours:
             assert torch.equal(ours[name], theirs[name]), name
+
+
+@interpreted
+def test_interpreter_keeps_state_in_codes_to_the_same_bits():
+    for name, dtype in (("int8", SINGLE), ("int4", torch.bfloat16), ("float8_e4m3fn", torch.float64)):
+        ends, (triton, eager) = both("eadamw", [(3, 130), (259,), (7,)], 2, dtype, state_dtype=name)
+        assert triton.engine.cuda.kernels > 0, triton.engine.cuda.reasons
+        assert distance(ends) <= 1e-6
+        for ours, theirs in zip(triton.state.values(), eager.state.values(), strict=True):
+            assert all(torch.equal(ours[key], theirs[key]) for key in ours if ours[key].dtype == torch.uint8)
 
 
 @interpreted
