@@ -15,19 +15,6 @@ import torch
 from torch import Tensor
 
 
-def factor_shapes(rows: int, columns: int, largest: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The shapes of both factors: a side above `largest`, and those of a single row or column, have diagonals.
-
-    Example:
-        >>> from edsl.numerics.kronecker import factor_shapes
-        >>> factor_shapes(768, 50257, 8192)
-        ((768, 768), (50257, 1))
-    """
-    whole = min(rows, columns) > 1
-    left, right = (size if whole and size <= largest else 1 for size in (rows, columns))
-    return (rows, left), (columns, right)
-
-
 def identity(factor: Tensor) -> Tensor:
     """The identity as a factor of this one's shape."""
     if factor.shape[-1] == 1:

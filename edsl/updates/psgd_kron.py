@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 from edsl.language.context import At, Value
 from edsl.language.domain import DECAY, Choice, Number, Split, Whole, field
 from edsl.language.stage import BaseUpdate
-from edsl.numerics.kronecker import factor_shapes
+from edsl.numerics.blocks import factor_shapes
 from edsl.updates.covariances import bounded
 
 _SAFE = 1e-6  # beside a root mean square that may be 0

@@ -65,7 +65,7 @@ def test_one_thing_is_shown_in_detail_at_80_columns(name, words):
 def test_suites_and_tasks_of_packages_are_listed(tmp_path, monkeypatch, capsys):
     info = tmp_path / "theirs-1.0.dist-info"
     info.mkdir()
-    (tmp_path / "their_tasks.py").write_text("import edsl\nfrom edsl.lab.tasks.template import task as plane\n")
+    (tmp_path / "their_tasks.py").write_text("import edsl\nfrom edsl.cli.templates.task import task as plane\n")
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(f"[{installed.GROUP}]\nplane = their_tasks:plane\n")
     monkeypatch.syspath_prepend(tmp_path)

@@ -26,7 +26,7 @@ RESTS = {"kahan": "weights.compensation", "split": "weights.low"}
 # At a constant gradient of 1 the first take steps of lr, the others longer or shorter ones.
 LONG = ["sgd", "adam", "adamw(weight_decay=0)", "adan(weight_decay=0)", "lion(weight_decay=0)"]
 SCALED = ["sgd(momentum=0.9)", "qhm", "adabelief", "rmsprop", "lamb", "lars", "muon", "shampoo", "soap", "galore"]
-SCALED += ["adahessian", "sophia"]
+SCALED += ["adahessian", "sophia", "psgd_kron"]
 
 
 def held(optimizer, parameter):

@@ -31,6 +31,7 @@ TRAINS = {  # each base update with E before it, at a learning rate of its own
     "shampoo": "eshampoo",
     "soap": "esoap",
     "galore": "grad | e | route(matrix=galore(lr=0.03, rank=8), other=adamw)",
+    "psgd_kron": "grad | e | psgd_kron(lr=0.003)",
     "route": "grad | e | route(head=lion(lr=0.001), matrix=muon, other=adamw) | caution | decay",
 }
 TRAINS_TOO = [

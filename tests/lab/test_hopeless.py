@@ -8,10 +8,10 @@ import pytest
 from shell import run
 
 import edsl
+from edsl.cli.templates.task import task as circle
 from edsl.lab.executors.driver import run_to_end
 from edsl.lab.executors.engines import executor
 from edsl.lab.races.build import open_record, race
-from edsl.lab.tasks.template import task as circle
 from edsl.lab.trials.hopeless import FEWEST, GRACE, Bar, bar
 from edsl.lab.trials.trial import CHECKPOINTS
 

@@ -569,7 +569,9 @@ def test_failed_download_says_where_a_copy_can_be_named(monkeypatch):
     def unreachable(*_):
         raise ConnectionError("Couldn't reach the Hub\nand more")
 
-    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=unreachable))
+    monkeypatch.setitem(
+        sys.modules, "datasets", types.SimpleNamespace(load_dataset=unreachable, disable_progress_bars=lambda: None)
+    )
     cifar.cifar100.cache_clear()
     with pytest.raises(EdslError) as caught:
         task("cifar100").data()

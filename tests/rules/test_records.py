@@ -124,7 +124,7 @@ def raced(folder: Any, specs: Any, seeds: int = 1) -> Any:
     chosen = race("digits", specs, model="linear", steps=3, seeds=seeds)
     record = open_record(chosen, folder, False)
     run_to_end(chosen, record, lambda _: None)
-    return results(chosen, record.finished, None)
+    return results(chosen, record.finished)
 
 
 def test_race_with_rules_is_resumed_and_reported_where_the_file_is_not(tmp_path):
@@ -133,7 +133,7 @@ def test_race_with_rules_is_resumed_and_reported_where_the_file_is_not(tmp_path)
     again = race_from(read_configuration(tmp_path / "a"))
     assert again.entrants[0].spec == str(edsl.parse(f"{RULE}own(lr=0.2)"))
     record = open_record(again, tmp_path / "a", True)
-    assert results(again, record.finished, None).rows == found.rows
+    assert results(again, record.finished).rows == found.rows
 
 
 def test_race_with_rules_runs_on_workers_with_the_bits_of_a_serial_race(tmp_path):
@@ -142,7 +142,7 @@ def test_race_with_rules_runs_on_workers_with_the_bits_of_a_serial_race(tmp_path
     chosen = race("digits", specs, model="linear", steps=3, seeds=1)
     record = open_record(chosen, tmp_path / "b", False)
     run_to_end(chosen, record, lambda _: None, Processes(1))
-    parallel = results(chosen, record.finished, None)
+    parallel = results(chosen, record.finished)
     assert [row.name for row in parallel.rows] == ["own(lr=0.2)", "own(lr=0.2) (2)"]
     assert [row.test_loss for row in parallel.rows] == [row.test_loss for row in serial.rows]
     assert parallel.rows[0].test_loss != parallel.rows[1].test_loss

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 import edsl
-from edsl.numerics.kronecker import balanced, factor_shapes, factored, fitted, norm_bound, preconditioned, solved
+from edsl.numerics.blocks import factor_shapes
+from edsl.numerics.kronecker import balanced, factored, fitted, norm_bound, preconditioned, solved
 from edsl.step.parameter import ParameterStep
 
 
