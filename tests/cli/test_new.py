@@ -62,6 +62,7 @@ def test_a_changed_recurrence_fails_the_test_that_came_with_it(tmp_path, monkeyp
     assert "2 failed, 1 passed" in own_tests(tmp_path).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_command_that_it_names_runs(kind, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

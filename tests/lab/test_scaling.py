@@ -151,6 +151,7 @@ def test_alike_optimizers_have_a_winner_in_at_most_6_percent_of_simulated_races(
     assert named / races <= 0.06 + 2.6 * math.sqrt(0.06 * 0.94 / races)
 
 
+@pytest.mark.slow
 def test_batches_are_raced_resumed_extended_and_reported(tmp_path):
     folder = tmp_path / "b"
     words = ("--model", "linear", "--steps", "20", "--no-controls", "--jobs", "1", "--out", str(folder))

@@ -49,7 +49,7 @@ def measure(run: Run) -> None:
     """A row for each pipeline and dtype."""
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["gpu_parts.correctness"])
-    run.record({"asked": sum(len(dtypes(spec)) for spec in specs(run.quick))})
+    run.record({"asked": sum(len(dtypes(spec, run.quick)) for spec in specs(run.quick))})
     queues = [[spec for spec in specs(run.quick) if _takes_matrices(spec) is takes] for takes in (False, True)]
     most = max(1, min(12, (os.cpu_count() or 2) - 2)) if run.on_gpu else 1
     working: dict[Any, tuple[Any, str]] = {}
@@ -89,15 +89,16 @@ def _next(queues: list[list[str]], working: Sequence[str], most: int) -> str | N
     return chosen.pop(0) if chosen else None
 
 
-def dtypes(spec: str) -> list[str]:
-    """Those in which a pipeline is checked: matrices are not factored in float16."""
-    return [dtype for dtype in BOUNDS if dtype != "float16" or not _takes_matrices(spec)]
+def dtypes(spec: str, quick: bool) -> list[str]:
+    """Those in which a pipeline is checked: matrices are not factored in float16; quickly, all with one only."""
+    chosen = list(BOUNDS) if not quick or spec == QUICK[0] else ["float32"]
+    return [dtype for dtype in chosen if dtype != "float16" or not _takes_matrices(spec)]
 
 
 def _work(results: Any, spec: str, device: str, quick: bool, left: float) -> None:
     torch.set_num_threads(1)
     run = Run(device, quick, time.monotonic() + left, results.send)
-    for dtype in dtypes(spec):
+    for dtype in dtypes(spec, quick):
         with run.attempt(f"{spec} in {dtype}"):
             run.record(check(run, spec, dtype))
 
