@@ -1,6 +1,7 @@
 """State in bfloat16: rounded stochastically, right on average, alike in every mode."""
 
 import copy
+from itertools import product
 
 import pytest
 import torch
@@ -33,8 +34,14 @@ def test_what_bfloat16_holds_stays_and_infinities_and_nan_too():
     assert rounded(torch.tensor([float("nan")] * 9), torch.tensor(5), 0).isnan().all()
 
 
-@pytest.mark.parametrize("spec", ["alto", "grad | e(buffers=2) | adamw(lr=0.01) | caution", "emuon"])
-@pytest.mark.parametrize("mode", ["compiled", "inductor"])
+@pytest.mark.parametrize(
+    ("spec", "mode"),
+    [
+        *product(["alto", "grad | e(buffers=2) | adamw(lr=0.01) | caution"], ["compiled", "inductor"]),
+        ("emuon", "compiled"),
+        pytest.param("emuon", "inductor", marks=pytest.mark.slow),
+    ],
+)
 def test_bfloat16_state_is_rounded_alike_compiled_and_eager(spec, mode):
     shapes = [(4, 3), (5, 70)]
     histories = []
