@@ -15,6 +15,7 @@ from edsl.numerics.dtypes import working_dtype
 from edsl.numerics.stochastic_rounding import key_of
 from edsl.step.inputs import StepInputs
 from edsl.step.layout import matrix_shape
+from edsl.step.parts.decoded import decoded, encode_into
 from edsl.step.parts.matrices import Matrix, name_of
 from edsl.step.parts.part import finders
 
@@ -115,18 +116,9 @@ def _whole_step(work: SegmentWork, wholes: Sequence[Tensor], step: Callable[...,
         for name, whole in zip(segment.buffers, wholes[count:])
     ]
     if item.is_cut:
-        work_dtype, coded = (
-            working_dtype(theta.dtype),
-            {segment.buffers.index(name) for name in item.coded if name in segment.buffers},
-        )
-        opened = [
-            segment.opened(place, buffer, theta.shape, work_dtype) if place in coded else buffer
-            for place, buffer in enumerate(buffers)
-        ]
-        made = _step_parts(step, work, theta, x, inputs, opened)
-        for place in work.changed:
-            if opened[place] is not buffers[place]:
-                segment.write(place, buffers[place], opened[place], inputs.key)
+        values = decoded(segment, buffers, theta.shape, working_dtype(theta.dtype))
+        made = _step_parts(step, work, theta, x, inputs, values)
+        encode_into(segment, buffers, values, inputs.key)
     else:
         made = step(work, theta, x, inputs, buffers)
     shape = tuple(item.parameter.shape)

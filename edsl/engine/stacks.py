@@ -21,6 +21,7 @@ from edsl.numerics.dtypes import working_dtype
 from edsl.step.contexts import StackContext, TorchContext
 from edsl.step.inputs import StepInputs
 from edsl.step.parameter import ParameterStep
+from edsl.step.parts.decoded import decoded
 from edsl.step.segment import Segment
 from edsl.step.state_dtype import Kept
 
@@ -168,14 +169,8 @@ def refresh_stack(segment: Segment, works: Sequence[SegmentWork]) -> None:
     theta = torch.stack([work.item.theta for work in works])
     dtype = working_dtype(theta.dtype)
     x = torch.stack([work.item.x for work in works])
-    opened = [
-        [
-            segment.opened(place, buffer, work.item.theta.shape, dtype) if buffer.dtype is torch.uint8 else buffer
-            for place, buffer in enumerate(work.buffers)
-        ]
-        for work in works
-    ]
-    buffers = [torch.stack(found) for found in zip(*opened)]
+    values = (decoded(segment, work.buffers, work.item.theta.shape, dtype) for work in works)
+    buffers = [torch.stack(found) for found in zip(*values)]
     drawn = zip(*(work.place.probes for work in works))
     inputs = inputs._replace(probes=tuple(map(torch.stack, drawn)))
     for place, new in segment.refreshed(StackContext, works[0].item.k, theta, x, inputs, *buffers).items():

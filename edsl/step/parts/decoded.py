@@ -5,6 +5,8 @@ Parts needn't begin where rows of codes do; so these alone are decoded as a whol
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -13,22 +15,31 @@ from edsl.step.parameter import ParameterStep
 from edsl.step.segment import Segment
 
 
+def decoded(segment: Segment, buffers: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype) -> list[Tensor]:
+    """A segment's buffers of which codes are decoded, to tensors of this shape and dtype; the others as they are."""
+    return [
+        segment.opened(place, buffer, shape, dtype) if buffer.dtype is torch.uint8 else buffer
+        for place, buffer in enumerate(buffers)
+    ]
+
+
 def decoded_in(segment: Segment, item: ParameterStep) -> list[Tensor]:
     """An item's buffers of a segment in the parameter's shape, codes decoded."""
     found = item.decoded.get(segment.begin)
     if found is None:
-        shape, dtype = item.local.shape, working_dtype(item.local.dtype)
-        found = item.decoded[segment.begin] = [
-            segment.opened(place, buffer, shape, dtype) if segment.buffers[place] in item.coded else buffer
-            for place, buffer in enumerate(item.buffers_in_memory(segment))
-        ]
+        lying, dtype = item.buffers_in_memory(segment), working_dtype(item.local.dtype)
+        found = item.decoded[segment.begin] = decoded(segment, lying, item.local.shape, dtype)
     return found
 
 
 def encode(segment: Segment, item: ParameterStep) -> None:
     """Bring what an item's parts have made of decoded buffers back into codes."""
     key = torch.tensor(item.key, device=item.local.device)
-    lying = item.buffers_in_memory(segment)
-    for place, new in enumerate(item.decoded.pop(segment.begin, ())):
-        if new is not lying[place]:
-            segment.write(place, lying[place], new, key)
+    encode_into(segment, item.buffers_in_memory(segment), item.decoded.pop(segment.begin, []), key)
+
+
+def encode_into(segment: Segment, buffers: Sequence[Tensor], new: Sequence[Tensor], key: Tensor | None) -> None:
+    """Write what `decoded` gave, and a step has changed since, to the buffers that it was decoded from."""
+    for place, (buffer, values) in enumerate(zip(buffers, new)):
+        if values is not buffer:
+            segment.write(place, buffer, values, key)
