@@ -19,7 +19,7 @@ from edsl.engine.monitoring.watching import Watched
 from edsl.errors import EdslError
 from edsl.language.caller import warn_user
 from edsl.language.pipeline import Pipeline
-from edsl.language.registry.blame import blamed
+from edsl.language.registry.blame import blaming
 from edsl.optim.autocast import Switch, autocast_off, called_in, is_autocast_on
 from edsl.step.oracle import Oracle, ParameterSlot, nonfinite
 
@@ -68,19 +68,13 @@ class Steps:
         self._check_alone()
         self._thread = get_ident()
         try:
-            if not is_autocast_on():
-                return self._evaluate_and_update(call)
-            with autocast_off() as self.autocast:
-                if call.closure is not None:
-                    call = replace(call, closure=called_in(self.autocast, call.closure))
-                return self._evaluate_and_update(call)
-        except EdslError:
-            raise
-        except Exception as reason:
-            of_stage = blamed(reason)
-            if of_stage is None:
-                raise
-            raise of_stage from reason
+            with blaming():
+                if not is_autocast_on():
+                    return self._evaluate_and_update(call)
+                with autocast_off() as self.autocast:
+                    if call.closure is not None:
+                        call = replace(call, closure=called_in(self.autocast, call.closure))
+                    return self._evaluate_and_update(call)
         finally:
             self._thread = 0
             self.autocast = nullcontext

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,6 +25,20 @@ _NO_BRANCH = (
 def is_authored(kind: type) -> bool:
     """Whether a class of stages is not one of edsl's own."""
     return not kind.__module__.startswith("edsl.")
+
+
+@contextmanager
+def blaming() -> Iterator[None]:
+    """Inside, an exception of a user's own stage is raised as the line that `blamed` has for it."""
+    try:
+        yield
+    except EdslError:
+        raise
+    except Exception as reason:
+        of_stage = blamed(reason)
+        if of_stage is None:
+            raise
+        raise of_stage from reason
 
 
 def blamed(reason: BaseException) -> EdslError | None:

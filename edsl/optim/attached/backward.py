@@ -13,7 +13,7 @@ from edsl.distributed.agreement import check_agreement
 from edsl.engine.monitoring.lost_updates import Lost, is_due, lost_updates, may_lose, warning
 from edsl.errors import EdslError
 from edsl.language.caller import warn_user
-from edsl.language.registry.blame import blamed
+from edsl.language.registry.blame import blaming
 from edsl.optim.attached.averaging import check_unwrapped
 from edsl.optim.autocast import autocast_off, is_autocast_on
 
@@ -58,15 +58,8 @@ class BackwardSteps:
         """Step a parameter on its gradient, and free that."""
         with self._lock:
             try:
-                with torch.no_grad(), autocast_off() if is_autocast_on() else nullcontext():
+                with blaming(), torch.no_grad(), autocast_off() if is_autocast_on() else nullcontext():
                     self._take(parameter)
-            except EdslError:
-                raise
-            except Exception as reason:
-                of_stage = blamed(reason)
-                if of_stage is None:
-                    raise
-                raise of_stage from reason
             finally:
                 self._optimizer.engine.release_gradients()
 
