@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import torch
 
-from edsl.codegen.cpp_formats import block_begin, block_bounds, closing, opening, prelude
+from edsl.codegen.cpp_formats import block_begin, block_bounds, closing, opening, prelude, value_read, write
 from edsl.codegen.expression import Expression, operation, postorder
 from edsl.codegen.loops import SUMS, Loop, LoopSchedule, is_wide, scalars_met, schedule
 from edsl.codegen.signature import KernelSignature, tensors
@@ -214,12 +214,15 @@ def _pass(
     for place, value in enumerate(one.spilled):
         body.append(f"kept{place}[i] = {elements[value]};")
     values = {**elements, **{node: scalars.beside_elements(node) for node in met}}
+    written = [i for i in one.buffers if i in formats]
+    if written:
+        body.append("words[i - begin] = word_at(spread, key);")
     for i in one.buffers:
         value = _value(recording.after[i], values)
         if i == recording.rest:
             body.append(f"put_rest(buffer{i}[i], {value}, {_word(REST)});")
         elif i in formats:
-            body.append(f"value{i}[i - begin] = {value};")
+            body += write(i, f"W({value})")
         else:
             body.append(_write(i, recording.places[i], types[f"buffer{i}"], value))
     if one.moves:
@@ -251,12 +254,12 @@ def _loop(
     count = len(one.sums)
     text = "\n".join(body)
     used = [name for name in types if f"{name}[i]" in text]
-    touched = [i for i in formats if f"value{i}[i - begin]" in text]
+    written = [i for i in one.buffers if i in formats]
     lines = [*(block_bounds(number) if formats else [f"  const int64_t blocks{number} = (n + {BLOCK - 1}) / {BLOCK};"])]
     lines += [f"  auto pass{number} = [=](int64_t block, double* totals) {{", "    (void)totals;"]
     even = f"    const int64_t begin = block * {BLOCK}, end = begin + {BLOCK} < n ? begin + {BLOCK} : n;"
     lines += block_begin(number) if formats else [even]
-    lines += opening(number, formats, [i for i in touched if f"W(value{i}[i - begin])" in text], touched)
+    lines += opening(number, formats, [i for i in formats if value_read(i) in text], written)
     lines += [f"    {types[name]}* __restrict const {name} = {name}_;" for name in used if name != "out"]
     if "out" in used:  # θ itself, where it is updated
         lines.append(f"    {types['out']}* const out = out_;")
@@ -265,13 +268,15 @@ def _loop(
     kinds = ["double" if is_wide(total) else "W" for total in one.sums]
     lines += [f"    {kind} sum{place} = 0;" for place, kind in enumerate(kinds)]
     sums = f" reduction(+:{', '.join(f'sum{place}' for place in range(count))})" if count else ""
+    bounds = ", ".join(f"high{i}, low{i}" for i in written)
+    sums += f" reduction(max:{bounds})" if written else ""
     draws = "word_at(spread" in text  # which is i times a constant, added up: a product of each i takes longer
     if draws:
         lines.append(f"    uint32_t spread = uint32_t(begin) * {SPREAD:#x}u;")
     sums += f" linear(spread:{SPREAD:#x})" if draws else ""
     lines += [f"    #pragma omp simd{sums}", "    for (int64_t i = begin; i < end; i++) {"]
     lines += [f"      {line}" for line in [*body, *([f"spread += {SPREAD:#x}u;"] if draws else [])]]
-    lines += ["    }", *closing(formats, [i for i in one.buffers if i in formats], places)]
+    lines += ["    }", *closing(formats, written, places)]
     lines += [*(f"    totals[{place}] = double(sum{place});" for place in range(count)), "  };"]
     totals = f"totals{number} + {count} * block" if count else "nullptr"
     if count:
@@ -308,7 +313,7 @@ def _body(
         tensor = one.tensor_of(node)
         coded = next((i for i in formats if tensor == f"buffer{i}"), None)
         if coded is not None:
-            text = f"W(value{coded}[i - begin])"
+            text = value_read(coded)
         elif tensor:
             text = f"W(widened({tensor}[i]))"
         else:

@@ -14,10 +14,12 @@ from edsl.numerics.stochastic_rounding import SPREAD, odd_of
 CODES = f"""\
 template <class T> struct bits_of;
 template <> struct bits_of<float> {{
-  typedef int32_t type; static constexpr int32_t size = 0x7fffffff, infinity = 0x7f800000;
+  typedef int32_t type; typedef uint32_t natural;
+  static constexpr int32_t size = 0x7fffffff, infinity = 0x7f800000;
 }};
 template <> struct bits_of<double> {{
-  typedef int64_t type; static constexpr int64_t size = 0x7fffffffffffffffll, infinity = 0x7ff0000000000000ll;
+  typedef int64_t type; typedef uint64_t natural;
+  static constexpr int64_t size = 0x7fffffffffffffffll, infinity = 0x7ff0000000000000ll;
 }};
 template <class T> static inline T power_of_two(int e);
 template <> inline float power_of_two<float>(int e) {{
@@ -37,58 +39,66 @@ static inline int exponent_of(double largest) {{
   return largest == 0 ? 0 : e < -1022 ? -1022 : e > 1022 ? 1022 : e;
 }}
 static inline int header_of(const uint8_t* at) {{ return int(int16_t(uint16_t(at[0] | at[1] << 8))); }}
-template <class T, class format>
-static inline void values_of(const uint8_t* codes, T* to, int64_t n, T scale) {{
-  #pragma omp simd
-  for (int64_t i = 0; i < n; i++) to[i] = T(format::value(codes[i])) * scale;
+static inline int32_t bits(float x) {{ int32_t b; std::memcpy(&b, &x, 4); return b; }}
+static inline int64_t bits(double x) {{ int64_t b; std::memcpy(&b, &x, 8); return b; }}
+static inline int32_t sign_of(float x) {{ return bits(x) >> 31; }}
+static inline int32_t sign_of(double x) {{ return int32_t(bits(x) >> 63); }}
+template <class T> struct block_scale {{  // of a block that is read
+  T scale; bool is_unsigned;
+  explicit block_scale(const uint8_t* header) {{
+    const int h = header_of(header);
+    scale = h >> 1 == {NOT_FINITE} ? T(NAN) : power_of_two<T>(h >> 1);
+    is_unsigned = h & 1;
+  }}
+}};
+static inline float scaled_less(float v, float scale, float zero) {{  // v * scale - zero, which is exact
+#ifdef __FP_FAST_FMAF
+  return __builtin_fmaf(v, scale, -zero);
+#else
+  return v * scale - zero;
+#endif
 }}
-template <class T, class format>
-static inline void codes_of(const T* from, uint8_t* codes, int64_t n, T inverse, const uint32_t* words, uint32_t odd) {{
-  #pragma omp simd
-  for (int64_t i = 0; i < n; i++) {{
-    codes[i] = uint8_t(format::code(float(from[i] * inverse), words[i] * odd));
+static inline double scaled_less(double v, double scale, double zero) {{ return v * scale - zero; }}
+// One number of 32 bits a code, so that a loop over elements has vectors of one length: 8-bit ones beside would make it
+// take four registers for each.
+template <int bits> static inline void widen(const uint8_t* codes, int32_t* to, int64_t n) {{
+  if (bits == 8) {{ for (int64_t i = 0; i < n; i++) to[i] = codes[i]; return; }}
+  for (int64_t i = 0; i < (n + 1) / 2; i++) {{
+    const uint64_t pair = (codes[i] & 15) | uint64_t(codes[i] >> 4) << 32;
+    std::memcpy(to + 2 * i, &pair, 8);
   }}
 }}
-static inline void words_of(uint32_t first, uint32_t key, uint32_t* words, int64_t n) {{
-  #pragma omp simd
-  for (int64_t i = 0; i < n; i++) words[i] = word_at((first + uint32_t(i)) * {SPREAD:#x}u, key);
-}}
-template <class T, template <bool> class format, int bits>
-static inline void read_block(const uint8_t* codes, const uint8_t* header, T* to, int64_t n) {{
-  uint8_t single[{BLOCK}];
-  if (bits == 4) {{
-    for (int64_t i = 0; i < (n + 1) / 2; i++) {{ single[2 * i] = codes[i] & 15; single[2 * i + 1] = codes[i] >> 4; }}
-    codes = single;
+template <int bits> static inline void narrow(const int32_t* from, uint8_t* codes, int64_t n) {{
+  if (bits == 8) {{ for (int64_t i = 0; i < n; i++) codes[i] = uint8_t(from[i]); return; }}
+  for (int64_t i = 0; i < (n + 1) / 2; i++) {{
+    uint64_t pair; std::memcpy(&pair, from + 2 * i, 8);
+    codes[i] = uint8_t(pair | pair >> 28);
   }}
-  const int h = header_of(header);
-  const T scale = h >> 1 == {NOT_FINITE} ? T(NAN) : power_of_two<T>(h >> 1);
-  if (h & 1) values_of<T, format<true>>(codes, to, n, scale); else values_of<T, format<false>>(codes, to, n, scale);
 }}
+template <class T, class format>
+static inline void codes_of(const T* from, int32_t* codes, int64_t n, T inverse, const uint32_t* words, uint32_t odd) {{
+  #pragma omp simd
+  for (int64_t i = 0; i < n; i++) codes[i] = format::code(from[i], inverse, words[i] * odd);
+}}
+// high and low are the greatest bits of elements, as signed integers and as unsigned ones.
 template <class T, template <bool> class format, int bits>
 static inline void write_block(
     uint8_t* codes, uint8_t* header, const T* from, int64_t n, const uint32_t* words, uint32_t odd,
-    T unsigned_top, T signed_top) {{
+    T unsigned_top, T signed_top, typename bits_of<T>::type high, typename bits_of<T>::natural low) {{
   typedef typename bits_of<T>::type B;
-  B most = 0, signs = 0;
-  #pragma omp simd reduction(max:most) reduction(|:signs)
-  for (int64_t i = 0; i < n; i++) {{
-    B x; std::memcpy(&x, from + i, sizeof(T));
-    const B size = x & bits_of<T>::size;
-    most = size > most ? size : most;
-    signs |= x;
-  }}
+  const B negative = B(low);
+  const bool is_unsigned = negative >= 0;
+  const B below = is_unsigned ? 0 : negative & bits_of<T>::size, most = high > below ? high : below;
   T largest; std::memcpy(&largest, &most, sizeof(T));
-  const bool is_unsigned = signs >= 0, is_finite = most < bits_of<T>::infinity;
+  const bool is_finite = most < bits_of<T>::infinity;
   const int e = is_finite ? exponent_of(largest * (is_unsigned ? unsigned_top : signed_top)) : 0;
   const int h = ((is_finite ? e : {NOT_FINITE}) << 1) + is_unsigned;
   const T inverse = power_of_two<T>(-e);
-  uint8_t single[{BLOCK}];
-  uint8_t* const to = bits == 8 ? codes : single;
-  if (bits == 4) single[n < {BLOCK} ? n : 0] = 0;
-  if (is_unsigned) codes_of<T, format<true>>(from, to, n, inverse, words, odd);
-  else codes_of<T, format<false>>(from, to, n, inverse, words, odd);
-  if (bits == 4)
-    for (int64_t i = 0; i < (n + 1) / 2; i++) codes[i] = uint8_t(single[2 * i] | single[2 * i + 1] << 4);
+  alignas(64) int32_t wide[{BLOCK}];
+  if (bits == 4) wide[n < {BLOCK} ? n : 0] = 0;
+  if (is_unsigned) codes_of<T, format<true>>(from, wide, n, inverse, words, odd);
+  else codes_of<T, format<false>>(from, wide, n, inverse, words, odd);
+  narrow<bits>(wide, codes, n);
   header[0] = uint8_t(h); header[1] = uint8_t(h >> 8);
 }}
 """
@@ -117,35 +127,55 @@ def block_begin(number: int) -> list[str]:
     ]
 
 
-def opening(number: int, formats: dict[int, StateFormat], read: Sequence[int], touched: Sequence[int]) -> list[str]:
-    """Lines before a loop over a block: where its codes lie, and those that are read as numbers."""
+def opening(number: int, formats: dict[int, StateFormat], read: Sequence[int], written: Sequence[int]) -> list[str]:
+    """Lines before a loop over a block: where its codes lie, and what their values are computed with."""
     lines = []
-    for i in touched:
+    for i in sorted({*read, *written}):
         form = formats[i]
         codes = f"(width{number} * {form.bits} + 31) / 32 * 4"
         lines += [
             f"    const int64_t bytes{i} = {codes} + (across{number} + 1) / 2 * 4;",
             f"    uint8_t* const codes{i} = buffer{i}_ + line * bytes{i} + within * {BLOCK * form.bits // 8};",
             f"    uint8_t* const header{i} = buffer{i}_ + line * bytes{i} + {codes} + 2 * within;",
-            f"    alignas(64) W value{i}[{BLOCK}];",
         ]
-        if i in read:
-            lines.append(
-                f"    read_block<W, format_{form.name}, {form.bits}>(codes{i}, header{i}, value{i}, end - begin);"
-            )
-    return lines
+    for i in read:
+        form = formats[i]
+        lines += [
+            f"    alignas(64) int32_t read{i}[{BLOCK}];",
+            f"    widen<{form.bits}>(codes{i}, read{i}, end - begin);",
+            f"    const reader_{form.name}<W> value{i}{{block_scale<W>(header{i})}};",
+        ]
+    for i in written:
+        lines += [
+            f"    alignas(64) W new{i}[{BLOCK}];",
+            f"    bits_of<W>::type high{i} = 0;",
+            f"    bits_of<W>::natural low{i} = 0;",
+        ]
+    return [*lines, *([f"    alignas(64) uint32_t words[{BLOCK}];"] if written else [])]
+
+
+def value_read(i: int) -> str:
+    """An element of a buffer."""
+    return f"value{i}.of(read{i}[i - begin])"
+
+
+def write(i: int, value: str) -> list[str]:
+    """Lines within a loop: an element is put aside, and its bits compared."""
+    return [
+        f"new{i}[i - begin] = {value};",
+        f"high{i} = bits({value}) > high{i} ? bits({value}) : high{i};",
+        f"low{i} = bits_of<W>::natural(bits({value})) > low{i} ? bits_of<W>::natural(bits({value})) : low{i};",
+    ]
 
 
 def closing(formats: dict[int, StateFormat], written: Sequence[int], places: Sequence[int]) -> list[str]:
     """Lines behind a loop over a block: what it has written becomes codes."""
-    if not written:
-        return []
-    lines = [f"    uint32_t words[{BLOCK}];", "    words_of(uint32_t(begin), key, words, end - begin);"]
+    lines = []
     for i in written:
         form = formats[i]
         unsigned, signed = (1 / top for top in form.tops)
         lines.append(
-            f"    write_block<W, format_{form.name}, {form.bits}>(codes{i}, header{i}, value{i}, end - begin, words, "
-            f"{odd_of(places[i])}u, W({unsigned!r}), W({signed!r}));"
+            f"    write_block<W, format_{form.name}, {form.bits}>(codes{i}, header{i}, new{i}, end - begin, words, "
+            f"{odd_of(places[i])}u, W({unsigned!r}), W({signed!r}), high{i}, low{i});"
         )
     return lines

@@ -88,23 +88,33 @@ class Companded(StateFormat):
         def either(name: str) -> str:
             return f"(is_unsigned ? {getattr(self.unsigned, name)!r} : {getattr(self.signed, name)!r})"
 
+        # A float32's bits with a code's among them: 2.0 leaves room for an unsigned code, and what signed ones begin
+        # with has the bit set where theirs for the sign would stand.
+        fewer = 1 << (self.bits - 1 - self.signed.mantissa)
         return f"""\
+template <class T> struct reader_{self.name} {{
+  T scale, zero; int32_t shift, base, sign;
+  explicit reader_{self.name}(block_scale<T> block) {{
+    const bool is_unsigned = block.is_unsigned;
+    shift = {either("shift")}, base = (is_unsigned ? 128 : {128 - fewer}) << 23, sign = is_unsigned ? 0 : {self._sign};
+    zero = block.scale * T{either("zero")}, scale = zero * T(is_unsigned ? 0.5 : {2.0 ** (fewer - 1)!r});
+  }}
+  inline T of(int32_t c) const {{
+    const int32_t bits = c << shift | base;
+    float v; std::memcpy(&v, &bits, 4);
+    const T x = scaled_less(T(v), scale, zero);
+    return c & sign ? -x : x;
+  }}
+}};
 template <bool is_unsigned> struct format_{self.name} {{
   static constexpr int shift = {either("shift")}, first = {either("first")}, most = {either("most")};
   static constexpr float zero = {either("zero")};
-  static inline float value(int c) {{
-    const int32_t bits = ((is_unsigned ? c : c & {self._sign - 1}) + first) << shift;
-    float y; std::memcpy(&y, &bits, 4); y -= zero;
-    if (is_unsigned) return y;
-    int32_t sign; std::memcpy(&sign, &y, 4); sign |= (c & {self._sign}) << {32 - self.bits};
-    std::memcpy(&y, &sign, 4); return y;
-  }}
-  static inline int code(float y, uint32_t word) {{
-    const float size = std::fabs(y) + zero;
-    int32_t bits, sign; std::memcpy(&bits, &size, 4); std::memcpy(&sign, &y, 4);
-    int c = ((bits + int32_t(word >> (32 - shift))) >> shift) - first;
+  template <class T> static inline int32_t code(T x, T inverse, uint32_t word) {{
+    const float size = std::fabs(float(x * inverse)) + zero;
+    int32_t bits; std::memcpy(&bits, &size, 4);
+    int32_t c = ((bits + int32_t(word >> (32 - shift))) >> shift) - first;
     c = c < most ? c : most;
-    return is_unsigned ? (y > 0 && c < 1 ? 1 : c) : c | (sign >> {32 - self.bits} & {self._sign});
+    return is_unsigned ? (x > 0 && c < 1 ? 1 : c) : c | (sign_of(x) & {self._sign});
   }}
 }};
 """

@@ -68,27 +68,28 @@ class Float8(StateFormat):
     @property
     def cxx(self) -> str:
         return f"""\
-template <bool is_unsigned> struct format_{self.name} {{
-  static constexpr float least = {self._quantum!r}f, normal = {2.0 ** (1 - self.bias - self.top)!r}f;
-  static inline float value(int c) {{
-    const int size = c & 0x7f, bits = (size << {self._shift}) - ({self._offset} * (1 << 23));
+template <class T> struct reader_{self.name} {{
+  T scale;
+  explicit reader_{self.name}(block_scale<T> block) : scale(block.scale) {{}}
+  inline T of(int32_t c) const {{
+    const int32_t size = c & 0x7f, bits = (size << {self._shift}) - ({self._offset} * (1 << 23));
     float y; std::memcpy(&y, &bits, 4);
-    y = size >> {self.mantissa} > 0 ? y : float(size) * least;
-    return c > 0x7f ? -y : y;
+    y = size >> {self.mantissa} > 0 ? y : float(size) * {self._quantum!r}f;
+    return T(c > 0x7f ? -y : y) * scale;
   }}
-  static inline int code(float y, uint32_t word) {{
-    float size = std::fabs(y); size = size < 1 ? size : 1;
-    int32_t sign; std::memcpy(&sign, &y, 4);
-    int32_t bits; std::memcpy(&bits, &size, 4); bits &= 0x7f800000;
-    float quantum; std::memcpy(&quantum, &bits, 4);
-    quantum *= {2.0**-self.mantissa!r}f; quantum = quantum < least ? least : quantum;
-    const float scaled = size / quantum, q = float(int(scaled)), u = (float(int(word >> 9)) + 0.5f) * 0x1p-23f;
-    float rounded = (scaled - q > u ? q + 1 : q) * quantum;
-    rounded = is_unsigned && size > 0 && rounded < least ? least : rounded;
-    std::memcpy(&bits, &rounded, 4);
-    const int few = int((rounded < normal ? rounded : 0.0f) * {1 / self._quantum!r}f);
-    const int c = rounded < normal ? few : (bits + {self._offset} * (1 << 23)) >> {self._shift};
-    return c | (sign >> 24 & 0x80);
+}};
+template <bool is_unsigned> struct format_{self.name} {{
+  static constexpr float normal = {2.0 ** (1 - self.bias - self.top)!r}f;  // below it neighbours are equally far apart
+  template <class T> static inline int32_t code(T x, T inverse, uint32_t word) {{
+    float size = std::fabs(float(x * inverse)); size = size < 1 ? size : 1;
+    int32_t bits; std::memcpy(&bits, &size, 4);
+    const int32_t high = ((bits + int32_t(~word >> {9 + self.mantissa})) >> {self._shift}) + {self._offset * (1 << self.mantissa)};
+    const float scaled = (size < normal ? size : 0.0f) * {1 / self._quantum!r}f;
+    const int32_t q = int32_t(scaled);
+    const float u = (float(int32_t(word >> 9)) + 0.5f) * 0x1p-23f;
+    const int32_t low = q + int32_t(scaled - float(q) > u);
+    const int32_t below = -int32_t(size < normal), c = (low & below) | (high & ~below);  // a branch isn't vectorized
+    return is_unsigned ? (c < 1 ? int32_t(x > 0) : c) : c | (sign_of(x) & 0x80);
   }}
 }};
 """
