@@ -30,7 +30,7 @@ TYPES = {
 }
 BLOCK = 1024  # elements that are added in the working dtype
 SMALL = 1 << 16  # layers below this many elements run one on each thread
-SCRATCH = 1 << 20  # layers up to this many elements keep values aside
+SCRATCH = 1 << 22  # layers up to this many elements keep values aside
 LEADING = ("count", "live", "step", "key", "width")  # the entries of a row of the table before the addresses
 
 PRELUDE = """\

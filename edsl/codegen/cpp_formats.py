@@ -62,18 +62,20 @@ static inline double scaled_less(double v, double scale, double zero) {{ return 
 // One number of 32 bits a code, so that a loop over elements has vectors of one length: 8-bit ones beside would make it
 // take four registers for each.
 template <int bits> static inline void widen(const uint8_t* codes, int32_t* to, int64_t n) {{
-  if (bits == 8) {{ for (int64_t i = 0; i < n; i++) to[i] = codes[i]; return; }}
-  for (int64_t i = 0; i < (n + 1) / 2; i++) {{
-    const uint64_t pair = (codes[i] & 15) | uint64_t(codes[i] >> 4) << 32;
-    std::memcpy(to + 2 * i, &pair, 8);
+  alignas(64) uint8_t single[{BLOCK}];
+  if (bits == 4) {{
+    for (int64_t i = 0; i < (n + 1) / 2; i++) {{ single[2 * i] = codes[i] & 15; single[2 * i + 1] = codes[i] >> 4; }}
+    codes = single;
   }}
+  for (int64_t i = 0; i < n; i++) to[i] = codes[i];
 }}
 template <int bits> static inline void narrow(const int32_t* from, uint8_t* codes, int64_t n) {{
-  if (bits == 8) {{ for (int64_t i = 0; i < n; i++) codes[i] = uint8_t(from[i]); return; }}
-  for (int64_t i = 0; i < (n + 1) / 2; i++) {{
-    uint64_t pair; std::memcpy(&pair, from + 2 * i, 8);
-    codes[i] = uint8_t(pair | pair >> 28);
-  }}
+  alignas(64) uint8_t single[{BLOCK}];
+  uint8_t* const to = bits == 8 ? codes : single;
+  for (int64_t i = 0; i < n; i++) to[i] = uint8_t(from[i]);
+  if (bits == 8) return;
+  if (n % 2) single[n] = 0;
+  for (int64_t i = 0; i < n / 2 + n % 2; i++) codes[i] = uint8_t(single[2 * i] | single[2 * i + 1] << 4);
 }}
 template <class T, class format>
 static inline void codes_of(const T* from, int32_t* codes, int64_t n, T inverse, const uint32_t* words, uint32_t odd) {{
@@ -95,7 +97,6 @@ static inline void write_block(
   const int h = ((is_finite ? e : {NOT_FINITE}) << 1) + is_unsigned;
   const T inverse = power_of_two<T>(-e);
   alignas(64) int32_t wide[{BLOCK}];
-  if (bits == 4) wide[n < {BLOCK} ? n : 0] = 0;
   if (is_unsigned) codes_of<T, format<true>>(from, wide, n, inverse, words, odd);
   else codes_of<T, format<false>>(from, wide, n, inverse, words, odd);
   narrow<bits>(wide, codes, n);

@@ -83,7 +83,8 @@ template <bool is_unsigned> struct format_{self.name} {{
   template <class T> static inline int32_t code(T x, T inverse, uint32_t word) {{
     float size = std::fabs(float(x * inverse)); size = size < 1 ? size : 1;
     int32_t bits; std::memcpy(&bits, &size, 4);
-    const int32_t high = ((bits + int32_t(~word >> {9 + self.mantissa})) >> {self._shift}) + {self._offset * (1 << self.mantissa)};
+    const int32_t noise = int32_t(~word >> {9 + self.mantissa}), offset = {self._offset} * {1 << self.mantissa};
+    const int32_t high = ((bits + noise) >> {self._shift}) + offset;
     const float scaled = (size < normal ? size : 0.0f) * {1 / self._quantum!r}f;
     const int32_t q = int32_t(scaled);
     const float u = (float(int32_t(word >> 9)) + 0.5f) * 0x1p-23f;
