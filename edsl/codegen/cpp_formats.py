@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from edsl.numerics.formats.format import NOT_FINITE, StateFormat
 from edsl.numerics.formats.layout import BLOCK
-from edsl.numerics.stochastic_rounding import SPREAD, odd_of
+from edsl.numerics.stochastic_rounding import odd_of
 
 CODES = f"""\
 template <class T> struct bits_of;

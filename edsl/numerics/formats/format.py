@@ -46,7 +46,11 @@ class StateFormat(ABC):
     @property
     @abstractmethod
     def cxx(self) -> str:
-        """The text of a C++ template `format_NAME<is_unsigned>` with static `value(c)` and `code(y, word)`."""
+        """The text of two C++ templates, both free of branches, so that they are vectorized.
+
+        `reader_NAME<T>` is made of a `block_scale<T>`, and its `of(c)` is the element of a code; of
+        `format_NAME<is_unsigned>` the static `code(x, 2^−e, word)` is the code of an element.
+        """
 
     @property
     @abstractmethod
