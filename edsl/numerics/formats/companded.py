@@ -96,8 +96,9 @@ template <class T> struct reader_{self.name} {{
   T scale, zero; int32_t shift, base, sign;
   explicit reader_{self.name}(block_scale<T> block) {{
     const bool is_unsigned = block.is_unsigned;
-    shift = {either("shift")}, base = (is_unsigned ? 128 : {128 - fewer}) << 23, sign = is_unsigned ? 0 : {self._sign};
     zero = block.scale * T{either("zero")}, scale = zero * T(is_unsigned ? 0.5 : {2.0 ** (fewer - 1)!r});
+    shift = {either("shift")}, base = (is_unsigned ? 128 : {128 - fewer}) << 23;
+    sign = is_unsigned || zero != zero ? 0 : {self._sign};
   }}
   inline T of(int32_t c) const {{
     const int32_t bits = c << shift | base;
@@ -110,11 +111,11 @@ template <bool is_unsigned> struct format_{self.name} {{
   static constexpr int shift = {either("shift")}, first = {either("first")}, most = {either("most")};
   static constexpr float zero = {either("zero")};
   template <class T> static inline int32_t code(T x, T inverse, uint32_t word) {{
-    const float size = std::fabs(float(x * inverse)) + zero;
+    const float y = float(x * inverse), size = std::fabs(y) + zero;
     int32_t bits; std::memcpy(&bits, &size, 4);
     int32_t c = ((bits + int32_t(word >> (32 - shift))) >> shift) - first;
     c = c < most ? c : most;
-    return is_unsigned ? (x > 0 && c < 1 ? 1 : c) : c | (sign_of(x) & {self._sign});
+    return is_unsigned ? (y > 0 && c < 1 ? 1 : c) : c | (sign_of(x) & {self._sign});
   }}
 }};
 """
