@@ -1,0 +1,117 @@
+"""Pages as GitHub reads them, for Python-Markdown: links out of docs/, code without a language, pipes in tables, formulas."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAGES_ELSEWHERE = {  # what lies outside docs/ and is a page of the site, and where
+    "README.md": "index.md",
+    "CONTRIBUTING.md": "CONTRIBUTING.md",
+    "CHANGELOG.md": "CHANGELOG.md",
+    "examples/README.md": "examples/README.md",
+}
+_LINK = re.compile(r"(\]\(|\b(?:src|href|srcset)=\")([^)\s\"#]+)")
+_SHELL = re.compile(r"(?:\$ )?(?:edsl|make|pip|python3?|torchrun|git|cd|gh|pre-commit|\.ci/run|\.venv/\S+|[A-Z_]+=\S+) ?")
+_SPEC = re.compile(r"@(?:adaptor|update|wrapper)|[a-z_.A-Z]+(?:\(.*?\))?(?: \| |$)")
+
+
+def slug(title: str, separator: str = "-") -> str:
+    """A heading's anchor, as GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", re.sub("<[^>]*>", "", title).strip().lower()).replace(" ", separator)
+
+
+def place_in_site(path: str) -> str:
+    """Where a file of the repository is in the site."""
+    if path.startswith("docs/"):
+        return path.removeprefix("docs/")
+    return PAGES_ELSEWHERE.get(path, f"files/{path}")
+
+
+def source_of(page: str) -> str:
+    """The file of the repository that a page of the site is."""
+    return next((source for source, place in PAGES_ELSEWHERE.items() if place == page), f"docs/{page}")
+
+
+def linked_files(text: str, page: str) -> set[str]:
+    """Files outside docs/ that a page links to and that are no pages."""
+    return {
+        path
+        for _, link in _LINK.findall(_prose(text))
+        if (path := _target(link, page)) and place_in_site(path).startswith("files/")
+    }
+
+
+def for_the_site(text: str, page: str) -> str:
+    """A page's Markdown as Python-Markdown wants it, with links to where things are in the site."""
+
+    def link(found: re.Match[str]) -> str:
+        path = _target(found[2], page)
+        return found[1] + (os.path.relpath(place_in_site(path), Path(page).parent) if path else found[2])
+
+    text = _outside_fences(text, lambda prose: _fenced(_pipes(_LINK.sub(link, prose))))
+    return re.sub(r"^```math\n(.*?)^```$", lambda found: formula(found[1]), text, flags=re.DOTALL | re.MULTILINE)
+
+
+def formula(latex: str) -> str:
+    """LaTeX as MathML, on a line of its own."""
+    from latex2mathml.converter import convert
+
+    return f'<div class="formula">{convert(latex.strip(), display="block")}</div>\n'
+
+
+def aligned(lines: list[str]) -> str:
+    """Equations in LaTeX, one below the other, aligned at their first =."""
+    rows = [line.replace(" = ", " &= ", 1) if " = " in line else f"& {line}" for line in lines]
+    return "\\begin{aligned}" + " \\\\ ".join(rows) + "\\end{aligned}"
+
+
+def _target(link: str, page: str) -> str:
+    """The file of the repository that a link leads to, "" if it leads elsewhere."""
+    if re.match(r"[a-z]+:", link):
+        return ""
+    path = os.path.normpath(Path(source_of(page)).parent / link)
+    return path if (ROOT / path).is_file() else ""
+
+
+def _prose(text: str) -> str:
+    return re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.DOTALL)
+
+
+def _outside_fences(text: str, change: Callable[[str], str]) -> str:
+    parts = re.split(r"(^```.*?^```$)", text, flags=re.DOTALL | re.MULTILINE)
+    return "".join(part if part.startswith("```") else change(part) for part in parts)
+
+
+def _pipes(text: str) -> str:
+    r"""In a table GitHub wants `a \| b` for `a | b` in code; Python-Markdown wants it as it is."""
+    return re.sub(r"^\|.*$", lambda row: re.sub(r"`[^`]*`", _unescaped, row[0]), text, flags=re.MULTILINE)
+
+
+def _unescaped(code: re.Match[str]) -> str:
+    return code[0].replace(r"\|", "|")
+
+
+def _fenced(text: str) -> str:
+    """Code that is set in by four spaces, with the language it is in."""
+    block = r"(?:^(?: {4}.*)\n(?:\n(?= {4}))*)+"
+    return re.sub(rf"(?<=\n\n){block}", _with_language, text, flags=re.MULTILINE)
+
+
+def _with_language(block: re.Match[str]) -> str:
+    before = block.string[: block.start()].rstrip("\n").rpartition("\n")[2]
+    if re.match(r" |[-*] |\d+\. ", before):  # it belongs to an item of a list
+        return block[0]
+    code = "\n".join(line[4:] for line in block[0].rstrip("\n").split("\n"))
+    return f"```{language_of(code)}\n{code}\n```\n"
+
+
+def language_of(code: str) -> str:
+    """What Pygments calls the language of a block: a shell's, Python's for specs and rules, or none."""
+    first = code.split("\n")[0]
+    if _SHELL.match(first):
+        return "console" if first.startswith("$ ") else "bash"
+    return "python" if _SPEC.match(first) else "text"
