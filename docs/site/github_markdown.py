@@ -1,4 +1,4 @@
-"""Pages as GitHub reads them, for Python-Markdown: links out of docs/, code without a language, pipes in tables, formulas."""
+"""Pages as GitHub reads them, made ready for Python-Markdown: links, code without a language, tables, formulas."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ PAGES_ELSEWHERE = {  # what lies outside docs/ and is a page of the site, and wh
     "examples/README.md": "examples/README.md",
 }
 _LINK = re.compile(r"(\]\(|\b(?:src|href|srcset)=\")([^)\s\"#]+)")
-_SHELL = re.compile(r"(?:\$ )?(?:edsl|make|pip|python3?|torchrun|git|cd|gh|pre-commit|\.ci/run|\.venv/\S+|[A-Z_]+=\S+) ?")
+_SHELL = re.compile(
+    r"(?:\$ )?(?:edsl|make|pip|python3?|torchrun|git|cd|gh|pre-commit|\.ci/run|\.venv/\S+|[A-Z_]+=\S+) ?"
+)
 _SPEC = re.compile(r"@(?:adaptor|update|wrapper)|[a-z_.A-Z]+(?:\(.*?\))?(?: \| |$)")
 
 
@@ -57,10 +59,17 @@ def for_the_site(text: str, page: str) -> str:
 
 
 def formula(latex: str) -> str:
-    """LaTeX as MathML, on a line of its own."""
+    """LaTeX as MathML, on a line of its own.
+
+    Raises:
+        ValueError: for a command that stays as it is written.
+    """
     from latex2mathml.converter import convert
 
-    return f'<div class="formula">{convert(latex.strip(), display="block")}</div>\n'
+    mathml = convert(latex.strip().replace("{aligned}", "{align*}"), display="block")
+    if left := re.findall(r"\\\w*|<mi>&</mi>", mathml):
+        raise ValueError(f"no MathML for {left} in {latex!r}")
+    return f'<div class="formula">{mathml}</div>\n'
 
 
 def aligned(lines: list[str]) -> str:

@@ -1,16 +1,17 @@
 """What mkdocs does beside reading docs/: pages from elsewhere, the reference from docstrings, formulas as MathML.
 
-README.md is the site's first page; CONTRIBUTING.md, CHANGELOG.md and examples/README.md are pages too. Files that a page
-links to are copied to files/. The pages themselves stay as GitHub shows them.
+README.md is the site's first page; CONTRIBUTING.md, CHANGELOG.md and examples/README.md are pages too. Files that a
+page links to are copied to files/. The pages themselves stay as GitHub shows them.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from github_markdown import PAGES_ELSEWHERE, ROOT, for_the_site, linked_files, place_in_site, slug
 from mkdocs.structure.files import File, Files
 from pymdownx.superfences import fence_code_format
+
+from github_markdown import PAGES_ELSEWHERE, ROOT, for_the_site, linked_files, place_in_site, slug
 from stage_reference import with_reference
 
 

@@ -59,7 +59,10 @@ def of_stage(name: str) -> Iterator[str]:
     rows += [(synonym, "", "") for synonym in about if synonym not in {row[0] for row in rows}]  # betas
     if rows:
         yield from ("| argument | default | values | what it is |", "|---|---|---|---|")
-        yield from (f"| `{name}` | {default} | {_cell(values)} | {_cell(about.get(name, ''))} |" for name, default, values in rows)
+        yield from (
+            f"| `{name}` | {default} | {_cell(values)} | {_cell(about.get(name, ''))} |"
+            for name, default, values in rows
+        )
         yield ""
     lines = _lines(name)
     if lines:
@@ -82,7 +85,9 @@ def _arguments(doc: str) -> dict[str, str]:
 
 def _cell(text: str) -> str:
     r"""Plain text in a table: |, <, [ and * are no marks, but code in backticks stays code."""
-    return "".join(part if part.startswith("`") else html.escape(part).translate(_MARKS) for part in re.split("(`[^`]*`)", text))
+    return "".join(
+        part if part.startswith("`") else html.escape(part).translate(_MARKS) for part in re.split("(`[^`]*`)", text)
+    )
 
 
 def _lines(name: str) -> tuple[str, ...]:
@@ -95,4 +100,3 @@ def _lines(name: str) -> tuple[str, ...]:
         return next((part.lines for part in recurrences(parse(spec)) if part.stage.name == name), ())
     except EdslError:
         return ()
-
