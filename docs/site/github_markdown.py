@@ -55,7 +55,8 @@ def for_the_site(text: str, page: str) -> str:
         return found[1] + (os.path.relpath(place_in_site(path), Path(page).parent) if path else found[2])
 
     text = _outside_fences(text, lambda prose: _fenced(_pipes(_LINK.sub(link, prose))))
-    return re.sub(r"^```math\n(.*?)^```$", lambda found: formula(found[1]), text, flags=re.DOTALL | re.MULTILINE)
+    text = _fences("mermaid", layers, text)
+    return _fences("math", formula, text)
 
 
 def formula(latex: str) -> str:
@@ -76,6 +77,21 @@ def aligned(lines: list[str]) -> str:
     """Equations in LaTeX, one below the other, aligned at their first =."""
     rows = [line.replace(" = ", " &= ", 1) if " = " in line else f"& {line}" for line in lines]
     return "\\begin{aligned}" + " \\\\ ".join(rows) + "\\end{aligned}"
+
+
+def layers(diagram: str) -> str:
+    """A Mermaid flowchart of groups of rows one below the other, as HTML: no script draws it."""
+    found = ['<div class="layers">']
+    for title, group in re.findall(r"subgraph \w+ \[(.*?)\]\n(.*?)\n *end$", diagram, re.DOTALL | re.MULTILINE):
+        rows = {int(number): names for number, names in re.findall(r'\br(\d+)\["(.*?)"\]', group)}
+        lines = [f"<p>{names}</p>" for _, names in sorted(rows.items(), reverse=True)]
+        found += [f"<section><h6>{title}</h6>", *lines, "</section>"]
+    return "\n".join([*found, "</div>", ""])
+
+
+def _fences(language: str, change: Callable[[str], str], text: str) -> str:
+    fence = rf"^```{language}\n(.*?)^```$"
+    return re.sub(fence, lambda found: change(found[1]), text, flags=re.DOTALL | re.MULTILINE)
 
 
 def _target(link: str, page: str) -> str:

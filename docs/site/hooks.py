@@ -9,17 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from mkdocs.structure.files import File, Files
-from pymdownx.superfences import fence_code_format
 
 from github_markdown import PAGES_ELSEWHERE, ROOT, for_the_site, linked_files, place_in_site, slug
 from stage_reference import with_reference
 
 
 def on_config(config: Any) -> Any:
-    """What a configuration in plain YAML can't name: functions."""
-    config.mdx_configs["toc"]["slugify"] = slug
-    fence = {"name": "mermaid", "class": "mermaid", "format": fence_code_format}
-    config.mdx_configs["pymdownx.superfences"] = {"custom_fences": [fence]}
+    config.mdx_configs["toc"]["slugify"] = slug  # a function, which plain YAML can't name
     return config
 
 
@@ -33,4 +29,4 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    return with_reference(for_the_site(markdown, page.file.src_uri))
+    return with_reference(for_the_site(markdown, page.file.src_uri), page.file.src_uri)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import inspect
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,18 +20,25 @@ from github_markdown import aligned, formula
 
 MARK = re.compile(r"<!-- reference: ([\w ]+) -->\n.*?<!-- end -->", re.DOTALL)
 NAMES = re.compile(r"^<!-- edsl\.(\w+) -->$", re.MULTILINE)
+_RECURRENCE = re.compile(r"^```text\n(.*?)^```\n", re.DOTALL | re.MULTILINE)
 _MARKS = str.maketrans({mark: f"&#{ord(mark)};" for mark in "|[]*_"})
 _ALONE = {
+    "sgd": "sgd(momentum=0.9)",
     "route": "route(matrix=muon, other=adamw)",
     "clip": "grad | clip(norm=1) | sgd",
     "galore": "galore(rank=128)",
 }
 
 
-def with_reference(text: str) -> str:
-    """A page with every stage of the kind that it asks for, and with every name of edsl that it asks for."""
+def with_reference(text: str, page: str) -> str:
+    """A page with every stage of the kind that it asks for, and with every name of edsl that it asks for.
+
+    The zoo's recurrences, which `notation` wrote, become formulas.
+    """
+    if page == "zoo.md":
+        text = _RECURRENCE.sub(lambda found: formula(aligned([latex(line) for line in found[1].splitlines()])), text)
     text = MARK.sub(lambda found: "\n".join(of_kind(found[1])), text)
-    return NAMES.sub(lambda found: f"::: {place_of(getattr(edsl, found[1]))}", text)
+    return NAMES.sub(lambda found: "\n".join(of_name(found[1])), text)
 
 
 def stages_of(kind: str) -> list[str]:
@@ -67,6 +75,27 @@ def of_stage(name: str) -> Iterator[str]:
     lines = _lines(name)
     if lines:
         yield from ("At step k:", "", formula(aligned([latex(line) for line in lines])), "")
+
+
+def of_name(name: str) -> Iterator[str]:
+    """A name of edsl: how it is called, and its docstring by mkdocstrings."""
+    found = getattr(edsl, name)
+    if not (isinstance(found, type) and issubclass(found, (Exception, Warning))):
+        yield from ("```python", f"edsl.{name}{_signature(found)}", "```", "")
+    yield f"::: {place_of(found)}"
+
+
+def _signature(found: Any) -> str:
+    """Its arguments, one a line where one line is too short; annotations as they are written."""
+    parameters = list(inspect.signature(found).parameters.values())
+    written, kind = [], None
+    for one in parameters:
+        if one.kind is one.KEYWORD_ONLY and kind is not one.KEYWORD_ONLY:
+            written.append("*")
+        kind = one.kind
+        written.append(str(one).replace(f": '{one.annotation}'", f": {one.annotation}"))
+    line = f"({', '.join(written)})"
+    return line if len(line) < 80 else "(\n" + "".join(f"    {one},\n" for one in written) + ")"
 
 
 def place_of(found: Any) -> str:
