@@ -11,7 +11,7 @@ from edsl.language.registry.stages import STAGES
 from edsl.theory.text.latex import latex
 from edsl.theory.text.notation import recurrences
 
-LONG_NAMES = ("amsgrad", "came", "cautious_adamw")  # entries of the zoo with roots and means of quantities in words
+LONG_NAMES = ("amsgrad", "came")  # entries of the zoo with roots and means of quantities in words
 
 
 def lines(spec):
@@ -82,7 +82,7 @@ def test_routes_are_written_one_after_the_other_behind_what_they_share():
 
 @pytest.mark.parametrize("spec", [*map(pipeline_with, STAGES), *RECIPES, *(TRAINS[name] for name in LONG_NAMES)])
 def test_every_recurrence_is_latex(spec):
-    stands_in = {r"\ge ": r"\geq ", r"\top": "T", r"\quad": " ", r"\text": r"\mathrm", r"\lVert": "|", r"\rVert": "|"}
+    stands_in = {r"\top": "T", r"\quad": " ", r"\text": r"\mathrm", r"\lVert": "|", r"\rVert": "|"}
     for part in recurrences(edsl.parse(spec)):
         for line in part.lines:
             written = latex(line)
