@@ -45,7 +45,7 @@ def latex(line: str) -> str:
     text = _roots(line)
     text = re.sub(r"(\d)e−0?(\d+)", r"\1 \\cdot 10^{-\2}", text)
     text = re.sub(r"\b((?:row|column) [a-z]+)(?=\()", r"\\text{\1}", text)
-    text = re.sub(rf"(?<!{{)\b({'|'.join(_WORDS)})(?=[₀-₉]*\(| /|,|\))", r"\\operatorname{\1}", text)
+    text = re.sub(rf"\b({'|'.join(_WORDS)})(?=[₀-₉]*\(| /|,|\))", r"\\operatorname{\1}", text)
     for name, row in OPERATIONS.items():
         if row.latex:
             text = re.sub(rf"\b{name}(?=\()", lambda found, command=row.latex: command, text)
