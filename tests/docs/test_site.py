@@ -59,17 +59,19 @@ def test_every_public_name_is_on_the_page_of_the_api():
 
 def test_every_picture_is_shown_and_its_page_says_the_command_that_writes_it():
     theory, reproduction = ((DOCS / name).read_text(encoding="utf-8") for name in ("theory.md", "reproduction.md"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "`make reproduction`" in reproduction
     pictures = [path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.png")]
     assert len(pictures) > 20
     for picture in pictures:
-        folder, _, name = picture.partition("/")
-        claim = re.split(r"-\d", name)[0]
-        written = (
-            f"--out docs/{picture}\n" in theory if folder == "theory" else f"edsl reproduce {claim}\n" in reproduction
-        )
-        assert f"]({picture})" in theory + reproduction, picture
-        assert written, picture
+        folder, _, name = picture.rpartition("/")
+        said = {
+            "theory": lambda picture=picture: f"--out docs/{picture}\n" in theory,
+            "reproduction": lambda name=name: f"edsl reproduce {re.split(r'-[0-9]', name)[0]}\n" in reproduction,
+            "": lambda name=name: f"`make {name.partition('-')[0]}`" in readme,
+        }
+        assert f"]({picture})" in theory + reproduction or f'"docs/{picture}"' in readme, picture
+        assert said[folder](), picture
 
 
 @pytest.mark.parametrize(
