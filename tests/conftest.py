@@ -22,7 +22,7 @@ from edsl.lab.executors import processes  # noqa: E402
 
 torch.set_num_threads(1)
 
-FORKING = ("cli", "distributed", "lab", "zoo")  # rooms whose tests have processes forked
+FORKING = ("distributed", "lab", "zoo")  # rooms whose tests have processes forked
 PRELOADED = [
     *processes.PRELOADED,
     "torch.distributed.checkpoint.state_dict",

@@ -25,6 +25,7 @@ from torch.distributed.checkpoint.state_dict import (
 import edsl
 from edsl.numerics.weights.forms import form_of
 
+
 def in_processes(count, function, *arguments):
     """Run function(rank, *arguments) in so many processes; what rank 0 returns."""
     with TemporaryDirectory() as folder:
