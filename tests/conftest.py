@@ -13,7 +13,6 @@ ROOT = Path(__file__).parents[1]
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(ROOT / ".cache" / "inductor"))
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else every process that a test starts would compile edsl anew
-sys.dont_write_bytecode = False
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
