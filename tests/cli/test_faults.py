@@ -27,7 +27,7 @@ EAGER = {**os.environ, "TORCHDYNAMO_DISABLE": "1"}
 KILLER = """
 import os, signal, sys, time, json, warnings
 warnings.simplefilter("ignore")
-import edsl, sklearn.datasets, torch
+import edsl, sklearn.datasets, torch._dynamo
 import edsl.cli.compare, edsl.lab.executors.driver, edsl.lab.tasks.digits
 from edsl.cli.main import main
 
