@@ -79,6 +79,7 @@ BAD = [
     (("compare",), "name a task and at least one spec"),
     (("compare", "alto"), "name a task, such as"),
     (("compare", "digits"), "name at least one spec, such as"),
+    (("show", "mine.edsl"), "write @mine.edsl"),
     (("show", "qzx"), "unknown stage 'qzx'; stages and recipes: see `edsl list`"),
     (("compare", "digits", "sgd", "--out", ""), "--out must name a folder of its own"),
     (("compare", "--resume", "--out", "nothing-here"), "nothing-here holds no race"),
