@@ -27,8 +27,15 @@ from edsl.plotting import pyplot
 DOCS = Path(__file__).parent
 SPECS = ("adam(lr=0.01)", "grad | e(alpha=-90) | adam(lr=0.01)")
 STARTS = 20  # figures are medians over these
-RACED = ("lamb", "alto", "adam(lr=0.003)")
-RACE = {"task": "mnist1d", "batch": 4096, "steps": 300, "schedule": "warmup-cosine", "lr": "auto", "trials": 6}
+RACED: tuple[str, ...] = ("lamb", "alto", "adam(lr=0.003)")
+RACE: dict[str, Any] = {
+    "task": "mnist1d",
+    "batch": 4096,
+    "steps": 300,
+    "schedule": "warmup-cosine",
+    "lr": "auto",
+    "trials": 6,
+}
 MONOSPACED = {"family": "DejaVu Sans Mono", "fontsize": 9, "linespacing": 1.4}
 
 
@@ -162,7 +169,7 @@ def _median_start(seen: Tour) -> int:
 
 
 def _colours(race: Comparison, theme: Theme) -> dict[str, str]:
-    shades = dict(zip(RACED, (theme.baseline, theme.with_e, theme.plain)))
+    shades: dict[str, str] = dict(zip(RACED, (theme.baseline, theme.with_e, theme.plain)))
     return {row.name: shades[row.control_of or row.name] for row in race.results.rows}
 
 
