@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test test-all texts docs docs-serve lint stubs package compatibility bench gpu reproduction suite zoo clean
+.PHONY: help demo test test-all texts docs docs-serve lint stubs package compatibility bench gpu reproduction suite zoo picture clean
 
 ## help: what make can do
 help:
@@ -75,6 +75,10 @@ zoo: $(VENV)/.installed-dev
 ## suite: race on the suite `small`, and write docs/suite.md (half an hour on two cores)
 suite: $(VENV)/.installed-dev
 	$(BIN)/python docs/suite.py
+
+## picture: draw the picture of README.md (five minutes on two cores)
+picture: $(VENV)/.installed-dev
+	$(BIN)/python docs/picture.py
 
 ## clean: remove the environment, caches and builds
 clean:
