@@ -119,5 +119,5 @@ def parts_of(whole: ParameterStep) -> tuple[PartStep, ...]:
 
 def finders(plan: GroupPlan, matrices: Matrices) -> list[Finders]:
     """For each matrix of a parameter, what finds its share of each factor buffer."""
-    found = {name: unpacked(shapes) for name, shapes in plan.part_shapes(matrices).items()}
+    found = {name: unpacked(shapes) for name, shapes in plan.kept_shapes(matrices).items()}
     return [{name: own[place] for name, own in found.items()} for place in range(len(matrices.parts))]
