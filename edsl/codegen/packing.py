@@ -44,7 +44,9 @@ class _Packing:
     def __init__(self, trace: Trace, forms: Mapping[int, Packed]) -> None:
         assert trace.shapes is not None  # it is that of a segment
         self.old, self.forms, self.before = trace, forms, trace.shapes
-        own = {place: forms[place].shape(shape) if place in forms else shape for place, shape in self.before.own.items()}
+        own = {
+            place: forms[place].shape(shape) if place in forms else shape for place, shape in self.before.own.items()
+        }
         self.shapes = Shapes(self.before.probe, own)
         self.calls: list[MatrixCall] = []
         self.names: dict[Expression, Expression] = {}  # of what is read in full
@@ -72,7 +74,7 @@ class _Packing:
 
     def _unpacked(self, leaf: Expression) -> Expression:
         place = _place(leaf)
-        if place not in self.forms:
+        if place is None or place not in self.forms:
             return leaf
         return self._call(MatrixCall("unpacked", (leaf,), (self.forms[place].structure, place)), self.before.of(leaf))
 
@@ -90,7 +92,7 @@ class _Packing:
         if not leaf.is_element:
             return leaf
         place = _place(leaf)
-        if place in self.forms and self.forms[place].structure == form.structure:
+        if place is not None and place in self.forms and self.forms[place].structure == form.structure:
             return leaf
         if leaf.op != "read" or leaf.parts[0] != "result":
             raise NotElementwise("a triangle is written from a matrix that is not kept as one")

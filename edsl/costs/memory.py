@@ -18,8 +18,8 @@ from edsl.groups.exclusion import excluded_names
 from edsl.groups.matrix_kinds import matrix_kinds_in_name
 from edsl.groups.routing import check_patterns, kinds_in_names, route_of
 from edsl.language.pipeline import Pipeline
-from edsl.language.spec import as_pipeline
 from edsl.language.rules.names import state_name
+from edsl.language.spec import as_pipeline
 from edsl.numerics.dtypes import read_dtype
 from edsl.numerics.weights.form import WeightForm
 from edsl.numerics.weights.forms import NEAREST, form_of, read_weights

@@ -34,7 +34,7 @@ from edsl.step.contexts import TorchContext
 from edsl.step.inputs import StepInputs
 from edsl.step.parts.matrices import Matrices, one_matrix
 from edsl.step.plan import GroupPlan
-from edsl.step.segment import Segment
+from edsl.step.segment import Segment, shapes_of_forms
 from edsl.step.state_dtype import StateDtype
 
 Shape = tuple[int, ...]
@@ -175,7 +175,7 @@ def _of_matrices(plan: GroupPlan, segment: Segment, shape: Shape, count: int, dt
     program = _program(plan, segment, dtype)
     if program is None:
         return alone, alone
-    shapes = segment.shapes_kept(flat)
+    shapes = shapes_of_forms(segment, flat)
     one = MatrixInputs(theta, x, given.gradient, None, None, given.normals, buffers, 0, "", shapes)
     steps = MatrixSteps(program, (), segment.updates, segment.formats)
 

@@ -19,10 +19,10 @@ from edsl.numerics.dtypes import HALF
 from edsl.numerics.weights.form import WeightForm
 from edsl.numerics.weights.forms import NEAREST
 from edsl.step.addresses import steps_taken
+from edsl.step.buffers import fresh_state
 from edsl.step.oracle import ParameterSlot
 from edsl.step.parameter import ParameterStep
 from edsl.step.parts.matrices import Matrices
-from edsl.step.buffers import fresh_state
 from edsl.step.plan import GroupPlan
 from edsl.step.state_dtype import StateDtype
 

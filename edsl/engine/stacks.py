@@ -21,7 +21,7 @@ from edsl.numerics.dtypes import working_dtype
 from edsl.step.contexts import StackContext, TorchContext
 from edsl.step.inputs import StepInputs
 from edsl.step.parameter import ParameterStep
-from edsl.step.segment import Segment
+from edsl.step.segment import Segment, shapes_of_forms
 from edsl.step.state_dtype import Kept
 
 STACKS = {"cpu": 1 << 16, "cuda": 1 << 25}  # by the type of device: the most elements of a stack
@@ -79,7 +79,7 @@ def step_whole(
         return None
     if segment.refreshes(item.k, item.name):
         segment.refresh(item.k, theta, x, inputs, *buffers, at_type=NativeContext)
-    shapes = segment.shapes_kept(theta.shape)
+    shapes = shapes_of_forms(segment, theta.shape)
     given = MatrixInputs(theta, x, *extra, inputs.normals, buffers, item.key, item.name, shapes)
     item.paths[segment.begin] = steps.path
     late = () if inputs.total_norm is None else ((item.plan.live_layout.total_norm, inputs.total_norm),)
@@ -141,7 +141,7 @@ def _inputs(item: ParameterStep, segment: Segment, number: int) -> MatrixInputs:
         item.memory(segment),
         item.key,
         item.name,
-        segment.shapes_kept(item.theta.shape),
+        shapes_of_forms(segment, item.theta.shape),
     )
 
 

@@ -94,14 +94,14 @@ def in_own_form(
         own = {key: group[key] for key in ("weights", "state_dtype") if key in group}
         saved_groups.append({**{key: value for key, value in saved.items() if key != "state_dtype"}, **own})
         choices = saved_choice(saved), state_dtype
-        plan_on = lru_cache(partial(plan_of, pipeline, saved))
+        theirs, ours = (lru_cache(partial(plan_of, pipeline, saved, state_dtype=chosen)) for chosen in choices)
         names = group.get("param_names", [""] * len(group["params"]))
         for parameter, name, number in zip(group["params"], names, saved["params"]):
             kept = {rest_kept(saved, group, parameter)}
             if number in states:
                 state = {key: v for key, v in states[number].items() if key not in RESTS or key in kept}
                 on = route_in(pipeline, group, parameter), parameter.dtype in HALF
-                there, here = (plan_on(*on, state_dtype=chosen) for chosen in choices)
+                there, here = theirs(*on), ours(*on)
                 matrices = here.matrices(parameter.shape, name, kinds.get(name) if kinds else None)
                 states[number] = _in_own_forms(state, there, here, parameter, matrices)
     return {**checkpoint, "param_groups": saved_groups, "state": states}

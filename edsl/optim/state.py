@@ -32,7 +32,7 @@ def state_bytes(optimizer: Any) -> int:
 def decoded_state(optimizer: PipelineOptimizer, parameter: Any) -> dict[str, Any]:
     """A parameter's state with the values of each buffer, in the shape that they have in float32, whatever keeps them.
 
-    Codes of state_dtype="int8" and its like are decoded to the dtype of arithmetic, and triangles become whole matrices;
+    Codes of state_dtype="int8" and its like are decoded to the dtype of arithmetic, triangles become whole matrices;
     all else is the state itself.
 
     Example:

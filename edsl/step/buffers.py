@@ -10,8 +10,8 @@ from torch import Tensor
 
 from edsl.distributed.sharding import is_sharded, placed, shards_of
 from edsl.numerics.dtypes import working_dtype
-from edsl.step.parts.matrices import Matrices, packed_shape, unpacked
-from edsl.step.plan import GroupPlan
+from edsl.step.parts.matrices import Matrices, factor_shapes, packed_shape, unpacked
+from edsl.step.plan import GroupPlan, kept_shapes
 
 
 def fresh_state(plan: GroupPlan, parameter: Tensor, matrices: Matrices | None) -> dict[str, Any]:
@@ -45,7 +45,10 @@ def factor_values(plan: GroupPlan, name: str, buffer: Any, parameter: Any, matri
     form = plan.form_of(name, parameter)
     if form is None:
         return buffer
-    kept, shapes = _parts(_whole(buffer), plan.kept_shapes(matrices)[name]), plan.part_shapes(matrices)[name]
+    kept, shapes = (
+        _parts(_whole(buffer), kept_shapes(plan, matrices)[name]),
+        factor_shapes(plan.pipeline, matrices)[name],
+    )
     work = working_dtype(parameter.dtype)
     return placed(_joined([form.opened(one, shape, work) for one, shape in zip(kept, shapes)]), parameter)
 
@@ -55,7 +58,10 @@ def kept_factor(plan: GroupPlan, name: str, values: Any, parameter: Any, matrice
     form = plan.form_of(name, parameter)
     if form is None:
         return values
-    found, shapes = _parts(_whole(values), plan.part_shapes(matrices)[name]), plan.kept_shapes(matrices)[name]
+    found, shapes = (
+        _parts(_whole(values), factor_shapes(plan.pipeline, matrices)[name]),
+        kept_shapes(plan, matrices)[name],
+    )
     work = working_dtype(parameter.dtype)
     empty = (torch.empty(shape, dtype=form.dtype, device=parameter.device) for shape in shapes)
     made = [form.closed(one.to(work), buffer, None, 0).to(form.dtype) for one, buffer in zip(found, empty)]

@@ -25,7 +25,7 @@ from edsl.numerics.structures import ELEMENTS, ESTIMATE, MATRIX, SCALAR
 from edsl.numerics.weights.form import WeightForm
 from edsl.numerics.weights.forms import NEAREST
 from edsl.step.inputs import LiveLayout
-from edsl.step.parts.matrices import Matrices, matrices_of, packed_shape
+from edsl.step.parts.matrices import Matrices, factor_shapes, matrices_of, packed_shape
 from edsl.step.segment import Segment
 from edsl.step.state_dtype import StateDtype, dtype_for, form_for, kept_for, rounds
 
@@ -267,36 +267,28 @@ class GroupPlan:
         """
         return matrices_in(self.pipeline, shape, name, kinds) if self.is_matrix else None
 
-    def part_shapes(self, matrices: Matrices | None) -> dict[str, list[tuple[int, ...]]]:
-        """The shapes of the values of each factor buffer, one for each matrix of a parameter."""
-        found: dict[str, list[tuple[int, ...]]] = {}
-        for stage, label in zip(self.pipeline.stages, self.pipeline.labels) if self.factor_buffers else ():
-            for part in () if matrices is None else matrices.parts:
-                for name, shape in (stage.buffer_shapes(*part.shape) | dict.fromkeys(stage.scalars(), (1,))).items():
-                    found.setdefault(state_name(label, name), []).append(shape)
-        return found
-
-    def kept_shapes(self, matrices: Matrices | None) -> dict[str, list[tuple[int, ...]]]:
-        """The shapes of what these values are kept in."""
-        found = self.part_shapes(matrices)
-        if self.state_dtype is None or matrices is None:
-            return found
-        count = (sum(prod(part.shape) for part in matrices.parts),)
-        forms = {name: form_for(self.state_dtype, name, count, self.structures[name]) for name in found}
-        return {
-            name: shapes if (form := forms[name]) is None else [_kept_shape(form, shape) for shape in shapes]
-            for name, shapes in found.items()
-        }
-
     def shapes(self, parameter: Any, matrices: Matrices | None) -> dict[str, tuple[int, ...]]:
         """The shape of each buffer of a parameter that is taken as these matrices, as it is kept."""
         own = dict.fromkeys(self.buffers, tuple(parameter.shape)) | dict.fromkeys(self.scalars, (1,))
         own |= {name: form.shape(tuple(parameter.shape)) for name, form in self.coded(parameter).items()}
-        return own | {name: packed_shape(shapes) for name, shapes in self.kept_shapes(matrices).items()}
+        return own | {name: packed_shape(shapes) for name, shapes in kept_shapes(self, matrices).items()}
 
     def estimator_memory(self, state: dict[str, Any]) -> Any:
         """The estimator's buffers in a parameter's state."""
         return self.memory[0](*(state[name] for name in self.estimated))
+
+
+def kept_shapes(plan: GroupPlan, matrices: Matrices | None) -> dict[str, list[tuple[int, ...]]]:
+    """The shapes of what each factor buffer is kept in, one for each matrix of a parameter."""
+    found = factor_shapes(plan.pipeline, matrices)
+    if plan.state_dtype is None or matrices is None:
+        return found
+    count = (sum(prod(part.shape) for part in matrices.parts),)
+    forms = {name: form_for(plan.state_dtype, name, count, plan.structures[name]) for name in found}
+    return {
+        name: shapes if (form := forms[name]) is None else [_kept_shape(form, shape) for shape in shapes]
+        for name, shapes in found.items()
+    }
 
 
 def _kept_shape(form: BufferForm, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -38,7 +38,7 @@ class Segment:
     places: tuple[tuple[tuple[str, int], ...], ...]
     live_layout: LiveLayout
     updates: bool  # the last stage is the pipeline's last, so θ moves
-    formats: tuple[BufferForm | None, ...] = ()  # those of its stages' buffers that may not be in a dtype
+    formats: tuple[BufferForm | None, ...]  # of buffers that may not be in a dtype
     weights: WeightForm = NEAREST
     scalars: frozenset[int] = field(init=False, compare=False)  # the places of buffers of one number a layer
     drawn: tuple[int, ...] = field(init=False, compare=False)  # how many noises each stage draws
@@ -136,24 +136,12 @@ class Segment:
 
     def opened(self, place: int, buffer: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         """The values of a buffer in a dtype, of a parameter of this shape."""
-        form = self._form(place)
-        return buffer.to(dtype) if form is None else form.opened(buffer, self.shape_of(place, shape), dtype)
-
-    def _form(self, place: int) -> BufferForm | None:
-        return self.formats[place] if self.formats else None
-
-    def shape_of(self, place: int, shape: Sequence[int]) -> Sequence[int]:
-        """That of a buffer's values, of a parameter of this shape."""
-        index, name = self.factors.get(place, (0, ""))
-        return self.stages[index].buffer_shapes(*shape[-2:])[name] if name else shape
-
-    def shapes_kept(self, shape: Sequence[int]) -> dict[int, tuple[int, ...]]:
-        """Those of the values of all buffers in other shapes that may not be in a dtype."""
-        return {place: tuple(self.shape_of(place, shape)) for place in self.factors if self._form(place)}
+        form = self.formats[place]
+        return buffer.to(dtype) if form is None else form.opened(buffer, _shape_of(self, place, shape), dtype)
 
     def write(self, place: int, buffer: Tensor, new: Tensor, key: Tensor | None) -> None:
         """Write what becomes of a buffer, rounded as it is kept."""
-        buffer.copy_(rounded_as(self._form(place), new, buffer, key, place))
+        buffer.copy_(rounded_as(self.formats[place], new, buffer, key, place))
 
     def kinds(self, buffers: Sequence[Tensor]) -> tuple[Kept, ...]:
         """What each of its buffers is kept in: a form, or the dtype."""
@@ -284,6 +272,18 @@ class Segment:
             return None
 
         return run
+
+
+def shapes_of_forms(segment: Segment, shape: Sequence[int]) -> dict[int, tuple[int, ...]]:
+    """The shapes of values that neither have the parameter's, nor need lie as they are, by the places of buffers."""
+    found = (place for place in segment.factors if segment.formats[place] is not None)
+    return {place: tuple(_shape_of(segment, place, shape)) for place in found}
+
+
+def _shape_of(segment: Segment, place: int, shape: Sequence[int]) -> Sequence[int]:
+    """That of a buffer's values, of a parameter of this shape."""
+    index, name = segment.factors.get(place, (0, ""))
+    return segment.stages[index].buffer_shapes(*shape[-2:])[name] if name else shape
 
 
 def _factors(segment: Segment) -> dict[int, tuple[int, str]]:

@@ -27,7 +27,7 @@ class BufferForm(ABC):
 
     @abstractmethod
     def kept_for(self, structure: str) -> BufferForm | torch.dtype | None:
-        """What keeps a buffer of some structure where this form is chosen for all state; None is the dtype of arithmetic.
+        """What keeps a buffer of some structure where this form is chosen for all state; None: the dtype of arithmetic.
 
         Args:
             structure: a name from edsl.numerics.structures.
@@ -39,7 +39,7 @@ class BufferForm(ABC):
 
     @abstractmethod
     def opened(self, buffer: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """The values of a buffer in a dtype and their own shape; a buffer that isn't in this form holds them already."""
+        """The values of a buffer in a dtype and their own shape; one that isn't in this form holds them already."""
 
     @abstractmethod
     def closed(self, values: Tensor, buffer: Tensor, key: Tensor | None, place: int) -> Tensor:

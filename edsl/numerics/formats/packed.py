@@ -1,14 +1,14 @@
 """Symmetric and triangular matrices of which one triangle is kept: n(n + 1)/2 numbers in a rectangle.
 
-The rectangle is LAPACK's rectangular full packed storage of the lower triangle. With k = ⌈n/2⌉ columns it holds those of
+The rectangle is LAPACK's rectangular full packed storage of a lower triangle. With k = ⌈n/2⌉ columns it holds those of
 
     A = [A₁₁  · ]      the first k columns, [A₁₁; A₂₁], as they stand, below a row of zeros where n is even,
         [A₂₁ A₂₂]      and above the diagonal of A₁₁, where nothing is needed, A₂₂ transposed
 
 so that it is made and read by slices, without an index. Of a triangular buffer, which is upper, A is the transpose.
 
-Source: Gustavson, Wasniewski, Dongarra and Langou 2010, Rectangular Full Packed Format for Cholesky's Algorithm, ACM TOMS
-37(2), section 3; LAPACK's ?TRTTF.
+Source: Gustavson, Waśniewski, Dongarra and Langou 2010, Rectangular Full Packed Format for Cholesky's Algorithm,
+ACM TOMS 37(2); LAPACK's ?TRTTF.
 """
 
 from __future__ import annotations
