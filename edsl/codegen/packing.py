@@ -16,7 +16,7 @@ from edsl.codegen.matrices import MatrixCall, Shape, Shapes
 from edsl.codegen.trace import Trace
 from edsl.language.context import NotElementwise
 from edsl.numerics.formats.packed import Packed
-from edsl.step.state_dtype import Kept
+from edsl.step.state_dtype import Kept, Stored
 
 
 def packed_in(kinds: Sequence[Kept]) -> dict[int, Packed]:
@@ -24,8 +24,8 @@ def packed_in(kinds: Sequence[Kept]) -> dict[int, Packed]:
     return {place: kind for place, kind in enumerate(kinds) if isinstance(kind, Packed)}
 
 
-def stored(kinds: Sequence[Kept]) -> tuple[Kept, ...]:
-    """What loops see of buffers: of triangles the dtype."""
+def stored(kinds: Sequence[Kept]) -> tuple[Stored, ...]:
+    """What loops see of buffers: codes, and of triangles the dtype."""
     return tuple(kind.dtype if isinstance(kind, Packed) else kind for kind in kinds)
 
 

@@ -21,6 +21,7 @@ from edsl.numerics.stochastic_rounding import rounded
 from edsl.numerics.structures import ELEMENTS, ENTRIES, SCALAR, SYMMETRIC, TRIANGULAR
 
 Kept = torch.dtype | BufferForm  # what one buffer is kept in
+Stored = torch.dtype | StateFormat  # what loops see of one
 StateDtype = Kept | dict[str, Kept] | None  # of all state, or of some buffers
 
 
