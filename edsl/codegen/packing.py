@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import torch
+
 from edsl.codegen.expression import Expression, interned, load, postorder
 from edsl.codegen.loops import SUMS
 from edsl.codegen.matrices import MatrixCall, Shape, Shapes
 from edsl.codegen.trace import Trace
 from edsl.language.context import NotElementwise
+from edsl.numerics.formats.format import StateFormat
 from edsl.numerics.formats.packed import Packed
 from edsl.step.state_dtype import Kept, Stored
 
@@ -26,7 +29,7 @@ def packed_in(kinds: Sequence[Kept]) -> dict[int, Packed]:
 
 def stored(kinds: Sequence[Kept]) -> tuple[Stored, ...]:
     """What loops see of buffers: codes, and of triangles the dtype."""
-    return tuple(kind.dtype if isinstance(kind, Packed) else kind for kind in kinds)
+    return tuple(kind if isinstance(kind, (torch.dtype, StateFormat)) else kind.dtype for kind in kinds)
 
 
 def with_triangles(trace: Trace, forms: Mapping[int, Packed]) -> Trace:

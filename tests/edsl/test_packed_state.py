@@ -1,4 +1,4 @@
-"""Triangles of symmetric and triangular factors, and moments in blocks as codes: what they keep, and the steps on them."""
+"""One triangle of symmetric and triangular factors, and moments in blocks as codes: what is kept, and the steps on it."""
 
 import io
 
