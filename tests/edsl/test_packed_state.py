@@ -1,4 +1,4 @@
-"""One triangle of symmetric and triangular factors, and moments in blocks as codes: what is kept, and the steps on it."""
+"""One triangle of symmetric and triangular factors, and moments in blocks as codes: what is kept, and the steps."""
 
 import io
 
