@@ -33,7 +33,11 @@ def test_rows_are_kept_as_they_are_measured_and_what_a_process_found_in_its_time
     module = script("bytes")
     entries, ran = [module.Entry("edsl", "adamw"), module.Entry("torch", "AdamW")], []
 
-    def late(words, **_):
+    run = module.subprocess.run
+
+    def late(words, **options):
+        if words[0] != sys.executable:  # what describes the machine
+            return run(words, **options)
         ran.append(words)
         partly = b'{"bytes": 8.0}\n{"bytes": 8.0, "he'
         raise module.subprocess.TimeoutExpired(words, 1, output=partly if len(ran) == 1 else b"")
