@@ -1,9 +1,11 @@
 """Measures bytes of state, time and stalled updates of optimizers that save memory, and writes bytes.md.
 
-    python docs/benchmarks/bytes.py [--params gpt2] [--rounds 12] [--only TEXT] [--out FOLDER]
+    python docs/benchmarks/bytes.py [--params gpt2] [--rounds 3] [--seconds 45] [--only TEXT] [--out FOLDER]
 
 Each optimizer has a process of its own, in which it steps in turn with torch's fused AdamW in float32, and with what
-it is to be compared with. One that can't be built or doesn't end in time is named below the table, with the reason.
+it is to be compared with. What a process has found when its time is over counts; one that has found nothing is named
+below the table, with the reason. Each row is a line of bytes.jsonl beside the page: a run that is cut off goes on where
+it was, and a line that is deleted is measured anew.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -36,8 +38,9 @@ PAGE = """\
 
 Written by `python docs/benchmarks/bytes.py` on {day}: {params}, {elements:,} parameters, one thread. *State* is all
 that an optimizer keeps between steps, with compensations and low halves of weights, but not the weights: bytes a
-parameter, measured. *Time* is the median of {rounds} ratios of a step by one of torch's fused AdamW on float32 weights
-in the same round; *beside* that by a step of the same spec with float32 state, or in bfloat16 with nearest weights.
+parameter, measured. *Time* is the median of up to {rounds} ratios of a step by one of torch's fused AdamW on float32
+weights in the same round; *beside* that by a step of the same spec with float32 state, or in bfloat16 with nearest
+weights; – where the process had no time left for it.
 *Held* is the mean over 4,096 weights of 1 after 100
 steps of 10⁻⁴ along a gradient of 1, in the dtype of the column *weights*: .990 where no update is lost.
 
@@ -50,7 +53,7 @@ steps of 10⁻⁴ along a gradient of 1, in the dtype of the column *weights*: .
 {absent}
 """
 PACKAGES = ("torch", "torchao", "bitsandbytes", "heavyball", "torch-optimi")
-MOST_SECONDS = 600.0  # of one optimizer's process
+TIMED = 0.7  # of a process's time, after which no further round begins
 STALL = (100, 1e-4, (64, 64))  # steps, their length, weights
 
 
@@ -82,13 +85,13 @@ def entries() -> list[Entry]:
     """All optimizers, each behind what it is compared with."""
     found: list[Entry] = []
     for spec in ("adamw", "eadamw", "alto"):
-        first = len(found)
+        first, all_forms = len(found), spec == "adamw"
         found.append(Entry("edsl", spec))
-        kept = ("bfloat16", "int8", "int4", "float8_e4m3fn")
+        kept = ("bfloat16", "int8", "int4", *(("float8_e4m3fn",) if all_forms else ()))
         found += [Entry("edsl", spec, options={"state_dtype": one}, beside=first) for one in kept]
         nearest = len(found)
         found.append(Entry("edsl", spec, "bfloat16", {"weights": "nearest"}))
-        forms = ("stochastic", "kahan", "split")
+        forms = ("stochastic", *(("kahan", "split") if all_forms else ()))
         found += [Entry("edsl", spec, "bfloat16", {"weights": one}, nearest) for one in forms]
         found.append(Entry("edsl", spec, "bfloat16", {"weights": "split", "state_dtype": "int8"}, nearest))
     found += [Entry("torch", "AdamW"), Entry("torch", "AdamW", "bfloat16")]
@@ -116,16 +119,12 @@ def built(entry: Entry, named: Sequence[tuple[str, Tensor]], lr: float, decay: f
 
 
 class Contender:
-    """An optimizer on parameters of its own."""
+    """An optimizer on parameters of its own, and gradients that others of its dtype may share."""
 
-    def __init__(self, entry: Entry, shapes: dict[str, Any]) -> None:
+    def __init__(self, entry: Entry, start: Sequence[tuple[str, Tensor]], gradients: Sequence[Tensor]) -> None:
         dtype = getattr(torch, entry.dtype)
-        generator = torch.Generator().manual_seed(0)
-        self.named = [
-            (name, torch.nn.Parameter(torch.randn(shape, generator=generator).mul_(0.02).to(dtype)))
-            for name, shape in shapes.items()
-        ]
-        self.gradients = [torch.randn(shape, generator=generator).mul_(0.01).to(dtype) for shape in shapes.values()]
+        self.named = [(name, torch.nn.Parameter(value.to(dtype, copy=True))) for name, value in start]
+        self.gradients = [gradient.to(dtype) for gradient in gradients]
         self.optimizer = built(entry, self.named, lr=1e-3)
 
     def step(self) -> float:
@@ -141,25 +140,35 @@ class Contender:
         return state_bytes(self.optimizer) / sum(parameter.numel() for _, parameter in self.named)
 
 
-def measure(entry: Entry, beside: Entry | None, params: str, rounds: int) -> dict[str, Any]:
-    """One optimizer's state, ratios of time, and what it holds in the stall test."""
-    shapes = parameter_set(params)
-    found: dict[str, Any] = {"held": stalled(entry)}
-    runners = {"own": Contender(entry, shapes), "torch": Contender(Entry("torch", "AdamW"), shapes)}
-    if beside is not None:
-        runners["beside"] = Contender(beside, shapes)
+def measure(entry: Entry, beside: Entry | None, params: str, rounds: int, seconds: float) -> Iterator[dict[str, Any]]:
+    """One optimizer's state, what it holds in the stall test, and ratios of time, as far as each is known by then."""
+    ends = time.perf_counter() + seconds
+    generator = torch.Generator().manual_seed(0)
+    start, gradients = (
+        [(name, torch.randn(shape, generator=generator).mul_(size)) for name, shape in parameter_set(params).items()]
+        for size in (0.02, 0.01)
+    )
+    raw = [gradient for _, gradient in gradients]
+    own = Contender(entry, start, raw)
+    own.step()
+    found: dict[str, Any] = {"bytes": own.bytes}
+    yield dict(found)
+    found["held"] = stalled(entry)
+    yield dict(found)
+    others = {"torch": Entry("torch", "AdamW"), **({} if beside is None else {"beside": beside})}
+    runners = {"own": own, **{name: Contender(one, start, raw) for name, one in others.items()}}
     took: dict[str, list[float]] = {name: [] for name in runners}
     names = list(runners)
-    for number in range(rounds + 2):
+    for name in names:  # the first step makes state, and may compile
+        runners[name].step()
+    for number in range(rounds):
+        if number and time.perf_counter() > ends:
+            break
         first = number % len(names)
         for name in (*names[first:], *names[:first]):
-            seconds = runners[name].step()
-            if number >= 2:
-                took[name].append(seconds)
-    found["bytes"] = runners["own"].bytes
-    for other in names[1:]:
-        found[other] = median(own / theirs for own, theirs in zip(took["own"], took[other]))
-    return found
+            took[name].append(runners[name].step())
+        ratios = {name: median(own / theirs for own, theirs in zip(took["own"], took[name])) for name in names[1:]}
+        yield {**found, **ratios, "rounds": number + 1}
 
 
 def stalled(entry: Entry) -> float:
@@ -195,43 +204,63 @@ def main() -> None:
         beside = None if entry.beside is None else all_of_them[entry.beside]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # another package's are about itself
-            print(json.dumps(measure(entry, beside, asked.params, asked.rounds)))
+            for found in measure(entry, beside, asked.params, asked.rounds, asked.seconds * TIMED):
+                print(json.dumps(found), flush=True)
         return
     chosen = [place for place, entry in enumerate(all_of_them) if asked.only in entry.name]
-    results: dict[int, dict[str, Any]] = {}
+    kept, results = asked.out / "bytes.jsonl", {}
+    done = finished(kept)
     for place in chosen:  # the page is whole at every moment
-        results[place] = _in_a_process(place, asked)
+        row = {"name": all_of_them[place].name, "weights": all_of_them[place].dtype, "params": asked.params}
+        found = done.get(tuple(row.values()))
+        if found is None:
+            found = _in_a_process(place, asked)
+            with kept.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({**row, "found": found}) + "\n")
+        results[place] = found
         (asked.out / "bytes.md").write_text(page(all_of_them, results, asked.params, asked.rounds), encoding="utf-8")
+
+
+def finished(kept: Path) -> dict[tuple[str, str, str], dict[str, Any]]:
+    """What is measured already, by name, weights and parameters."""
+    lines = kept.read_text(encoding="utf-8").splitlines() if kept.exists() else []
+    rows = [json.loads(line) for line in lines if line.endswith("}")]  # the last may be cut off
+    return {(row["name"], row["weights"], row["params"]): row["found"] for row in rows}
 
 
 def _asked() -> argparse.Namespace:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--params", default="gpt2", help="a set of parameters, as of edsl bench")
-    options.add_argument("--rounds", type=int, default=12, help="steps of each that are timed")
+    options.add_argument("--rounds", type=int, default=3, help="steps of each that are timed, at most")
+    options.add_argument("--seconds", type=float, default=45.0, help="the most that one optimizer takes")
     options.add_argument("--only", default="", help="optimizers whose names have this in them")
-    options.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder of bytes.md")
+    options.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder of bytes.md and bytes.jsonl")
     options.add_argument("--entry", type=int, help=argparse.SUPPRESS)
     asked = options.parse_args()
-    if asked.rounds < 1:
-        options.error(f"--rounds must be at least 1, got {asked.rounds}")
+    if asked.rounds < 1 or asked.seconds <= 0:
+        options.error(f"--rounds and --seconds must be above 0, got {asked.rounds} and {asked.seconds:g}")
     return asked
 
 
 def _in_a_process(place: int, asked: argparse.Namespace) -> dict[str, Any]:
     """What one optimizer's process found, or why it found nothing."""
     words = ["--entry", str(place), "--params", asked.params, "--rounds", str(asked.rounds)]
+    words += ["--seconds", str(asked.seconds)]
     print(entries()[place].name, file=sys.stderr, flush=True)
+    out, said, code = "", "", None
     try:
         done = subprocess.run(
-            [sys.executable, __file__, *words], capture_output=True, text=True, timeout=MOST_SECONDS, check=False
+            [sys.executable, __file__, *words], capture_output=True, text=True, timeout=asked.seconds, check=False
         )
-    except subprocess.TimeoutExpired:
-        return {"failed": f"did not end within {MOST_SECONDS:g} s"}
-    if done.returncode == 0:
-        return json.loads(done.stdout.strip().splitlines()[-1])
-    lines = [line for line in done.stderr.strip().splitlines() if not line.startswith(" ")]
-    said = next((line for line in reversed(lines) if "Error" in line), lines[-1] if lines else "")
-    return {"failed": said[:200] or f"ended with code {done.returncode}"}
+        out, said, code = done.stdout, done.stderr, done.returncode
+    except subprocess.TimeoutExpired as late:
+        out, said = (late.stdout or b"").decode(), f"TimeoutError: did not end within {asked.seconds:g} s"
+    lines = [line for line in said.strip().splitlines() if not line.startswith(" ")]
+    reason = next((line for line in reversed(lines) if "Error" in line), lines[-1] if lines else "")
+    told = [line for line in out.splitlines() if line.startswith("{") and line.endswith("}")]
+    if code == 0 or (told and code is None):
+        return json.loads(told[-1])
+    return {"failed": reason[:200] or f"ended with code {code}"}
 
 
 def page(all_of_them: Sequence[Entry], results: dict[int, dict[str, Any]], params: str, rounds: int) -> str:
@@ -242,9 +271,8 @@ def page(all_of_them: Sequence[Entry], results: dict[int, dict[str, Any]], param
             f"`{all_of_them[place].name}`",
             all_of_them[place].dtype,
             f"{found['bytes']:.2f}",
-            f"{found['torch']:.2f}",
-            f"{found['beside']:.2f}" if "beside" in found else "–",
-            f"{found['held']:.4f}",
+            *(f"{found[name]:.2f}" if name in found else "–" for name in ("torch", "beside")),
+            f"{found['held']:.4f}" if "held" in found else "–",
         ]
         for place, found in results.items()
         if "failed" not in found

@@ -17,7 +17,7 @@ from edsl.step.inputs import LiveLayout
 from edsl.step.segment import Segment
 
 Shape = tuple[int, ...]
-PROBES: tuple[Shape, ...] = ((5, 3), (2, 1))  # rows and columns; the second where blocks have two rows at the most
+PROBES: tuple[Shape, ...] = ((7, 3), (2, 1))  # rows and columns; the second where blocks have two rows at the most
 
 
 @dataclass(frozen=True, eq=False)

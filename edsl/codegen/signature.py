@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from edsl.numerics.formats.format import StateFormat
-from edsl.step.state_dtype import Kept
+from edsl.step.state_dtype import Stored
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class KernelSignature:
     theta: torch.dtype
     x: torch.dtype
     extra: tuple[torch.dtype, torch.dtype, torch.dtype]
-    buffers: tuple[Kept, ...]
+    buffers: tuple[Stored, ...]
 
-    def behind(self, normals: int, updates: bool) -> dict[str, Kept]:
+    def behind(self, normals: int, updates: bool) -> dict[str, Stored]:
         """The dtype of each tensor by its name, where a step reads some normals, and updates θ or does not."""
         out = self.theta if updates else self.work
         drawn = (self.work,) * normals
@@ -40,7 +40,7 @@ class KernelSignature:
         return {i: kind for i, kind in enumerate(self.buffers) if isinstance(kind, StateFormat)}
 
     @property
-    def all(self) -> tuple[Kept, ...]:
+    def all(self) -> tuple[Stored, ...]:
         return (self.work, self.theta, self.x, *self.extra, *self.buffers)
 
 

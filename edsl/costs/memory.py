@@ -18,10 +18,9 @@ from edsl.groups.exclusion import excluded_names
 from edsl.groups.matrix_kinds import matrix_kinds_in_name
 from edsl.groups.routing import check_patterns, kinds_in_names, route_of
 from edsl.language.pipeline import Pipeline
+from edsl.language.rules.names import state_name
 from edsl.language.spec import as_pipeline
-from edsl.language.stage import Stage
 from edsl.numerics.dtypes import read_dtype
-from edsl.numerics.formats.format import StateFormat
 from edsl.numerics.weights.form import WeightForm
 from edsl.numerics.weights.forms import NEAREST, form_of, read_weights
 from edsl.optim.foreign.build import build, parameters_for
@@ -30,7 +29,7 @@ from edsl.optim.state import state_tensors
 from edsl.step.checks import check_steppable
 from edsl.step.parts.matrices import Matrices
 from edsl.step.plan import GroupPlan, matrices_in
-from edsl.step.state_dtype import Kept, dtype_for, format_for, read_kept, scalar_dtype
+from edsl.step.state_dtype import Kept, read_kept
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -233,10 +232,12 @@ class _Share:
         return tuple(one for one in self.taken.values() if one is not None)
 
     @cached_property
-    def pipelines(self) -> dict[str, Pipeline]:
-        """The pipeline that each parameter gets."""
-        spared = self.pipeline.without_decay()
-        return {name: spared if name in self.excluded else self.pipeline for name in self.shapes}
+    def plans(self) -> list[GroupPlan]:
+        """That of parameters with weight decay, and that of those that are spared it."""
+        return [
+            GroupPlan(self.pipeline, spared, self.pipeline.hyperparameters, "", self.kept_as, weights=self.weights)
+            for spared in (False, True)
+        ]
 
     @property
     def state(self) -> int | None:
@@ -257,11 +258,7 @@ class _Share:
     @property
     def moved_by_loops(self) -> int | None:
         """Bytes that the loops of a step move for all parameters."""
-        plans = [
-            GroupPlan(self.pipeline, spared, self.pipeline.hyperparameters, "", self.kept_as, weights=self.weights)
-            for spared in (False, True)
-        ]
-        each = [_moved_by_loops(plan, self.dtype) for plan in plans] if self.shapes else [0, 0]
+        each = [_moved_by_loops(plan, self.dtype) for plan in self.plans] if self.shapes else [0, 0]
         sizes = ((prod(shape), each[name in self.excluded]) for name, shape in self.shapes.items())
         return _total(None if one is None else int(elements * one) for elements, one in sizes)
 
@@ -278,41 +275,18 @@ class _Share:
         sizes: dict[str, int] = {}
         named: dict[str, str] = {}
         for name, shape in self.shapes.items():
-            own = self.pipelines[name].stages[index]
-            for buffer, elements in _elements(own, shape, self.taken[name]):
-                form = self._format_of(own, buffer, shape)
-                size = elements * self._dtype_of(stage, buffer).itemsize if form is None else prod(form.shape(shape))
-                sizes[buffer] = sizes.get(buffer, 0) + size
-                if form is not None:
-                    named[buffer] = form.name
+            plan, parameter = self.plans[name in self.excluded], torch.empty(shape, dtype=self.dtype, device="meta")
+            kept = plan.shapes(parameter, self.taken[name])
+            for buffer in plan.memory[index]._fields:
+                own = state_name(label, buffer)
+                form = plan.form_of(own, parameter)
+                dtype = plan.dtype_of(own, self.dtype) if form is None else form.dtype
+                sizes[buffer] = sizes.get(buffer, 0) + prod(kept[own]) * dtype.itemsize
+                if form is not None or buffer not in named:
+                    named[buffer] = _name(dtype) if form is None else form.name
         return StageMemory(
-            label,
-            stage.kind,
-            tuple(
-                BufferMemory(buffer, named.get(buffer) or _name(self._dtype_of(stage, buffer)), size)
-                for buffer, size in sizes.items()
-            ),
+            label, stage.kind, tuple(BufferMemory(buffer, named[buffer], size) for buffer, size in sizes.items())
         )
-
-    def _format_of(self, stage: Stage, buffer: str, shape: tuple[int, ...]) -> StateFormat | None:
-        """The format of codes in which a stage's buffer of a parameter is kept, if it is."""
-        if stage.kind == "estimator" or buffer in stage.buffer_shapes(1, 1) or buffer in stage.scalars():
-            return None
-        return format_for(self.kept_as, buffer, shape)
-
-    def _dtype_of(self, stage: Stage, buffer: str) -> torch.dtype:
-        if buffer in stage.scalars():
-            return scalar_dtype(self.kept_as, buffer, self.dtype)
-        return dtype_for(self.kept_as, buffer, self.dtype, buffer in stage.buffer_shapes(1, 1))
-
-
-def _elements(stage: Stage, shape: tuple[int, ...], matrices: Matrices | None) -> Iterator[tuple[str, int]]:
-    """Each buffer of a stage for one parameter, and how many elements it has."""
-    parts = () if matrices is None else matrices.parts
-    own, scalars = [stage.buffer_shapes(*part.shape) for part in parts], stage.scalars()
-    for name in stage.init(0.0)._fields:
-        sizes = [prod(shapes[name]) for shapes in own if name in shapes]
-        yield name, max(1, len(parts)) if name in scalars else sum(sizes) if sizes else prod(shape)
 
 
 def foreign_state(stage: Any, shapes: Shapes, dtype: torch.dtype = torch.float32) -> tuple[BufferMemory, ...] | None:

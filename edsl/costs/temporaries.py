@@ -18,6 +18,7 @@ import torch
 from edsl.codegen.cpp import SCRATCH, SMALL
 from edsl.codegen.expression import Conditions
 from edsl.codegen.loops import schedule
+from edsl.codegen.packing import packed_in, stored, with_triangles
 from edsl.codegen.program import Program, cut
 from edsl.codegen.trace import record
 from edsl.costs.peak import peak_bytes
@@ -28,11 +29,12 @@ from edsl.language.pipeline import Pipeline
 from edsl.numerics.dtypes import working_dtype
 from edsl.numerics.weights.form import WeightForm
 from edsl.numerics.weights.forms import NEAREST
+from edsl.step.buffers import dtype_kept
 from edsl.step.contexts import TorchContext
 from edsl.step.inputs import StepInputs
 from edsl.step.parts.matrices import Matrices, one_matrix
 from edsl.step.plan import GroupPlan
-from edsl.step.segment import Segment
+from edsl.step.segment import Segment, shapes_of_forms
 from edsl.step.state_dtype import StateDtype
 
 Shape = tuple[int, ...]
@@ -152,13 +154,10 @@ def _of_matrices(plan: GroupPlan, segment: Segment, shape: Shape, count: int, dt
     def tensor(shape: Shape, dtype: torch.dtype = work) -> torch.Tensor:
         return torch.empty(shape, dtype=dtype, device="meta")
 
-    coded = plan.coded(parameter)
-    in_own_shape = plan.factor_buffers | coded.keys()
+    in_own_shape = plan.factor_buffers | plan.coded(parameter).keys()
     theta, x = tensor(flat, dtype), tensor(flat, dtype if segment is plan.segments[0] else work)
     buffers = [
-        tensor(
-            own[name] if name in in_own_shape else flat, torch.uint8 if name in coded else plan.dtype_of(name, dtype)
-        )
+        tensor(own[name] if name in in_own_shape else flat, dtype_kept(plan, name, parameter))
         for name in segment.buffers
     ]
     given = StepInputs(
@@ -176,7 +175,8 @@ def _of_matrices(plan: GroupPlan, segment: Segment, shape: Shape, count: int, dt
     program = _program(plan, segment, dtype)
     if program is None:
         return alone, alone
-    one = MatrixInputs(theta, x, given.gradient, None, None, given.normals, buffers, 0, "")
+    shapes = shapes_of_forms(segment, flat)
+    one = MatrixInputs(theta, x, given.gradient, None, None, given.normals, buffers, 0, "", shapes)
     steps = MatrixSteps(program, (), segment.updates, segment.formats)
 
     def stepping(device: str) -> int:
@@ -193,9 +193,13 @@ def _of_matrices(plan: GroupPlan, segment: Segment, shape: Shape, count: int, dt
 def _program(plan: GroupPlan, segment: Segment, dtype: torch.dtype) -> Program | None:
     """A segment of matrices as what kernels and BLAS take, None where it is none."""
     number, work = plan.segments.index(segment), working_dtype(dtype)
-    kept = [form is None and plan.dtype_of(name, dtype) is work for name, form in zip(segment.buffers, segment.formats)]
+    found = zip(segment.buffers, segment.formats)
+    kinds = [plan.dtype_of(name, dtype) if form is None else form for name, form in found]
+    if not segment.is_matrix:
+        return None
     try:
-        return cut(record(segment, _conditions(plan.pipeline.estimator, number)), kept) if segment.is_matrix else None
+        recording = with_triangles(record(segment, _conditions(plan.pipeline.estimator, number)), packed_in(kinds))
+        return cut(recording, [kind is work for kind in stored(kinds)])
     except Exception:  # a stage that speaks torch, not the language of At
         return None
 

@@ -8,6 +8,7 @@ import torch
 
 from edsl.codegen.expression import Conditions
 from edsl.codegen.loops import schedule
+from edsl.codegen.packing import stored
 from edsl.codegen.signature import KernelSignature
 from edsl.codegen.trace import record
 from edsl.language.context import NotElementwise
@@ -53,7 +54,7 @@ def _loops(plan: GroupPlan, segment: Segment, place: int, dtype: torch.dtype) ->
     if segment.is_matrix:
         raise NotElementwise(f"{segment.labels[-1]} takes matrices")
     recording = record(segment, Conditions(estimator.gives_hessian, estimator.gives_difference, place > 0))
-    buffers = tuple(form or plan.dtype_of(name, dtype) for name, form in zip(segment.buffers, segment.formats))
+    buffers = stored([form or plan.dtype_of(name, dtype) for name, form in zip(segment.buffers, segment.formats)])
     signature = KernelSignature(work, dtype, work if place > 0 else dtype, (dtype, dtype, dtype), buffers)
     sizes = {name: kind.itemsize for name, kind in signature.behind(len(segment.noisy), recording.updates).items()}
     if segment.needs_total_norm:

@@ -42,6 +42,7 @@ from edsl.step.addresses import check_no_fakes
 from edsl.step.oracle import Oracle, ParameterSlot
 from edsl.step.parameter import ParameterStep
 from edsl.step.parts.decoded import encode
+from edsl.step.parts.matrices import Matrices
 from edsl.step.plan import GroupPlan
 from edsl.step.state_dtype import StateDtype
 
@@ -110,6 +111,10 @@ class Engine:
     def plan(self, index: int, group: dict[str, Any], spared: Any, is_half: bool = False) -> GroupPlan:
         """The plan of a group for its parameters that are, or are not, spared decay: see `GroupPlans.plan`."""
         return self._plans.plan(index, group, spared, is_half)
+
+    def plan_for(self, groups: Groups, states: Any, parameter: Any) -> tuple[GroupPlan, Matrices | None] | None:
+        """The plan by which a parameter steps, and how it takes it as matrices; None for one that is in no group."""
+        return self._plans.plan_for(groups, states, parameter)
 
     def oracle(self, groups: Groups, states: Any, closure: Callable[[], Any] | None) -> Oracle:
         """The model as the estimator sees it at the next step."""

@@ -15,11 +15,12 @@ from edsl.numerics.dtypes import HALF
 from edsl.numerics.weights.form import WeightForm
 from edsl.numerics.weights.forms import RESTS
 from edsl.step.addresses import MemoryMap, addresses, check_no_state
+from edsl.step.buffers import fresh_state
 from edsl.step.checks import check_flattened, check_steppable
 from edsl.step.oracle import ParameterSlot
 from edsl.step.parameter import ParameterStep
 from edsl.step.parts.part import parts_of
-from edsl.step.plan import GroupPlan, buffer_names, fresh_state
+from edsl.step.plan import GroupPlan, structures_of
 
 
 class ParameterSteps:
@@ -113,7 +114,7 @@ class ParameterSteps:
     def _comes_from_another_route(self, state: dict[str, Any], plan: GroupPlan) -> bool:
         """Whether a parameter was moved, with its state, to a group of another route: it begins there anew."""
         own = {*plan.buffers}
-        strange = {*buffer_names(self._plans.pipeline)} - own
+        strange = {*structures_of(self._plans.pipeline)} - own
         return not own <= state.keys() and not strange.isdisjoint(state)
 
 

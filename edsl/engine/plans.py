@@ -19,10 +19,11 @@ from edsl.numerics.dtypes import HALF
 from edsl.numerics.weights.form import WeightForm
 from edsl.numerics.weights.forms import NEAREST
 from edsl.step.addresses import steps_taken
+from edsl.step.buffers import fresh_state
 from edsl.step.oracle import ParameterSlot
 from edsl.step.parameter import ParameterStep
 from edsl.step.parts.matrices import Matrices
-from edsl.step.plan import GroupPlan, fresh_state
+from edsl.step.plan import GroupPlan
 from edsl.step.state_dtype import StateDtype
 
 # The number of a group, which of its parameters, spared or not or a Share, and whether they are in half precision.
@@ -186,6 +187,17 @@ class GroupPlans:
         if any(buffer.shape != parameter.shape for buffer in memory):
             raise EdslError("a parameter changed its shape: build a new optimizer after changing shapes")
         return memory
+
+    def plan_for(
+        self, groups: list[dict[str, Any]], states: Any, parameter: Any
+    ) -> tuple[GroupPlan, Matrices | None] | None:
+        """The plan by which a parameter steps, and how it takes it as matrices; None for one that is in no group."""
+        place = next((place for one, place in self.places(groups) if one is parameter), None)
+        if place is None:
+            return None
+        slot = self.slot(groups, states, parameter, place)
+        plan = self.plan_of(slot, groups[place.group])
+        return plan, self.matrices(plan, slot)
 
     def named(self, groups: list[dict[str, Any]]) -> list[list[tuple[str, Any]]]:
         """The name of each group's parameters, each name once, and whether it is spared: for `plan`.

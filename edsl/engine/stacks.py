@@ -21,8 +21,7 @@ from edsl.numerics.dtypes import working_dtype
 from edsl.step.contexts import StackContext, TorchContext
 from edsl.step.inputs import StepInputs
 from edsl.step.parameter import ParameterStep
-from edsl.step.parts.decoded import decoded
-from edsl.step.segment import Segment
+from edsl.step.segment import Segment, shapes_of_forms
 from edsl.step.state_dtype import Kept
 
 STACKS = {"cpu": 1 << 16, "cuda": 1 << 25}  # by the type of device: the most elements of a stack
@@ -80,7 +79,8 @@ def step_whole(
         return None
     if segment.refreshes(item.k, item.name):
         segment.refresh(item.k, theta, x, inputs, *buffers, at_type=NativeContext)
-    given = MatrixInputs(theta, x, *extra, inputs.normals, buffers, item.key, item.name)
+    shapes = shapes_of_forms(segment, theta.shape)
+    given = MatrixInputs(theta, x, *extra, inputs.normals, buffers, item.key, item.name, shapes)
     item.paths[segment.begin] = steps.path
     late = () if inputs.total_norm is None else ((item.plan.live_layout.total_norm, inputs.total_norm),)
     (made,) = steps([given], _numbers(item, theta), late, item.name)
@@ -141,6 +141,7 @@ def _inputs(item: ParameterStep, segment: Segment, number: int) -> MatrixInputs:
         item.memory(segment),
         item.key,
         item.name,
+        shapes_of_forms(segment, item.theta.shape),
     )
 
 
@@ -169,14 +170,20 @@ def refresh_stack(segment: Segment, works: Sequence[SegmentWork]) -> None:
     theta = torch.stack([work.item.theta for work in works])
     dtype = working_dtype(theta.dtype)
     x = torch.stack([work.item.x for work in works])
-    values = (decoded(segment, work.buffers, work.item.theta.shape, dtype) for work in works)
+    values = ([_opened(segment, place, work, dtype) for place in range(len(work.buffers))] for work in works)
     buffers = [torch.stack(found) for found in zip(*values)]
     drawn = zip(*(work.place.probes for work in works))
     inputs = inputs._replace(probes=tuple(map(torch.stack, drawn)))
     for place, new in segment.refreshed(StackContext, works[0].item.k, theta, x, inputs, *buffers).items():
         to = [work.buffers[place] for work in works]
-        if to[0].dtype is torch.uint8:
+        if segment.formats[place] is not None:
             for work, one in zip(works, new.unbind()):
                 segment.write(place, work.buffers[place], one, work.inputs.key)
         else:
             torch._foreach_copy_(to, list(new.unbind()))  # pyright: ignore[reportPrivateImportUsage]
+
+
+def _opened(segment: Segment, place: int, work: SegmentWork, dtype: torch.dtype) -> Tensor:
+    """A buffer of a work, or its values where it isn't kept in a dtype."""
+    buffer = work.buffers[place]
+    return buffer if segment.formats[place] is None else segment.opened(place, buffer, work.item.theta.shape, dtype)

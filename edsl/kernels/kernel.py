@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from edsl.codegen.expression import Conditions
+from edsl.codegen.packing import packed_in, stored, with_triangles
 from edsl.codegen.program import Program, cut, whole
 from edsl.codegen.signature import KernelSignature
 from edsl.codegen.trace import Trace, record
@@ -350,6 +351,7 @@ class KernelCache(ABC):
         x, gradient, hessian, difference = dtypes
         work = working_dtype(theta.dtype)
         extra = (gradient or torch.float32, hessian or torch.float32, difference or torch.float32)
+        triangles, buffers = packed_in(buffers), stored(buffers)
         own = buffers[: len(buffers) - len(segment.rests)]
         kept = [kind for kind in own if not isinstance(kind, StateFormat)]
         if any(dtype not in DTYPES for dtype in (theta.dtype, x, *extra, *kept)):
@@ -357,7 +359,7 @@ class KernelCache(ABC):
         conditions = Conditions(hessian is not None, difference is not None, gradient is not None)
         try:
             cutting = cut if segment.is_matrix else whole
-            recording = record(segment, conditions)
+            recording = with_triangles(record(segment, conditions), triangles)
             if level is not None:
                 recording = recording.adding(segment.totals_of(level))
             program = cutting(recording, [dtype is work for dtype in buffers])

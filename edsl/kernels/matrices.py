@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -11,15 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edsl.codegen.matrices import Shape
+from edsl.codegen.matrices import MatrixCall, Shape
 from edsl.codegen.program import Loops, Operand, Operation, Program
 from edsl.errors import EdslError
 from edsl.kernels.kernel import Kernel, Late, Row
 from edsl.kernels.products import NativeProducts
 from edsl.numerics import kronecker, matrices
 from edsl.numerics.dtypes import working_dtype
+from edsl.numerics.formats.form import BufferForm
 from edsl.numerics.formats.format import StateFormat
-from edsl.numerics.formats.layout import width_of
+from edsl.numerics.formats.layout import in_rows, width_of
+from edsl.numerics.formats.packed import packed, unpacked
 from edsl.numerics.newton_schulz import newton_schulz
 
 
@@ -34,6 +36,7 @@ class MatrixInputs:
         buffers: the segment's memory.
         key: of this step's stochastic rounding.
         name: of the parameter.
+        shapes: of values that have neither the parameter's shape nor lie as they are, by the numbers of their buffers.
     """
 
     theta: Tensor
@@ -45,11 +48,12 @@ class MatrixInputs:
     buffers: Sequence[Tensor]
     key: int
     name: str
+    shapes: Mapping[int, Shape] = field(default_factory=dict)
 
     def shape_of(self, number: int) -> Shape:
-        """The shape of a buffer's elements."""
+        """The shape of a buffer's elements, or of their triangles."""
         buffer = self.buffers[number]
-        return tuple(self.theta.shape if buffer.dtype is torch.uint8 else buffer.shape)
+        return tuple(self.shapes.get(number, self.theta.shape) if buffer.dtype is torch.uint8 else buffer.shape)
 
     @cached_property
     def addresses(self) -> tuple[list[int], list[int]]:
@@ -68,14 +72,14 @@ class MatrixSteps:
 
     Args:
         kernels: one for each of the program's loops; none where only what is allocated matters.
-        formats: of buffers that may be in codes.
+        formats: of buffers that may not be in a dtype.
         path: what a parameter's paths call it.
     """
 
     program: Program
     kernels: Sequence[Kernel]
     updates: bool
-    formats: tuple[StateFormat | None, ...] = ()
+    formats: tuple[BufferForm | None, ...] = ()
     path: str = ""
 
     def __call__(
@@ -101,7 +105,7 @@ class MatrixSteps:
         for number, (part, ends) in enumerate(zip(self.program.parts, self.program.ends)):
             if isinstance(part, Operation):
                 operands = [self._operand(operand, stack, held, stacked, work) for operand in part.operands]
-                held[part.makes] = operate(part.call.name, operands, part.call.arguments, tuple(theta.shape))
+                held[part.makes] = operate(part.call, operands, stack[0])
                 del operands
             else:
                 shape = shapes.get(part.shape) or self._shape(part, stack, held)
@@ -139,11 +143,9 @@ class MatrixSteps:
         return found
 
     def _opened(self, one: MatrixInputs, number: int, work: torch.dtype) -> Tensor:
-        """A buffer in the dtype of arithmetic; codes are decoded."""
+        """A buffer in the dtype of arithmetic, triangles as such; codes are decoded."""
         buffer, form = one.buffers[number], self.formats[number] if self.formats else None
-        if form is None or buffer.dtype is not torch.uint8:
-            return buffer.to(work)
-        return form.unpacked(buffer, one.theta.numel(), work).view(one.theta.shape)
+        return form.opened(buffer, one.shape_of(number), work) if isinstance(form, StateFormat) else buffer.to(work)
 
     def _shape(self, part: Loops, stack: Sequence[MatrixInputs], held: dict[int, Tensor]) -> tuple[int, ...]:
         """That of the tensors that a part's loops go over, from one that is there."""
@@ -169,7 +171,7 @@ class MatrixSteps:
         temporaries: Sequence[Tensor],
         made: Sequence[Tensor],
     ) -> list[Row]:
-        count, width = prod(shape), width_of(shape)
+        count, width = prod(shape), width_of(in_rows(shape))
         begins = [(tensor.data_ptr(), count * tensor.element_size()) for tensor in temporaries]
         rows = []
         for i, one in enumerate(stack):
@@ -181,15 +183,19 @@ class MatrixSteps:
         return rows
 
 
-def operate(name: str, operands: Sequence[Tensor], arguments: Sequence[Any], shape: Shape) -> Tensor:
+def operate(call: MatrixCall, operands: Sequence[Tensor], one: MatrixInputs) -> Tensor:
     """One operation on matrices that a step asks for, of stacks (k, …, p, q).
 
     Args:
-        shape: rows and columns of the parameters.
+        one: of the parameters, all of one shape.
     """
+    name, arguments = call.name, call.arguments
     if name == "whole":
-        rows, columns = shape
-        return matrices.unblock(operands[0], rows, columns)
+        return matrices.unblock(operands[0], *one.theta.shape)
+    if name == "unpacked":
+        structure, place = arguments
+        is_diagonal = tuple(operands[0].shape[-2:]) == one.shapes[place][-2:]
+        return operands[0] if is_diagonal else unpacked(operands[0], structure)
     if name in _VIEWS:
         return _VIEWS[name](*operands, *arguments)
     alone = [matrices.alone(operand) for operand in operands]
@@ -200,6 +206,6 @@ def operate(name: str, operands: Sequence[Tensor], arguments: Sequence[Any], sha
     return made.view(*operands[0].shape[:-2], *made.shape[-2:])
 
 
-_VIEWS: dict[str, Callable[..., Tensor]] = {"transpose": lambda x: x.mT, "blocks": matrices.blocks}
+_VIEWS: dict[str, Callable[..., Tensor]] = {"transpose": lambda x: x.mT, "blocks": matrices.blocks, "packed": packed}
 _OF_SEVERAL: dict[str, Callable[..., Tensor]] = {"product": torch.matmul, "preconditioned": kronecker.preconditioned}
 _OF_ONE: dict[str, Callable[..., Tensor]] = {"gram": matrices.gram, "orthogonal": newton_schulz}

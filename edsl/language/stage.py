@@ -148,6 +148,14 @@ class Stage(Hyperparameters):
         """The buffers of a matrix stage that do not have the parameter's shape, with theirs."""
         return {}
 
+    def structures(self) -> dict[str, str]:
+        """What is known of buffers in `buffer_shapes`, by which few bytes can keep them.
+
+        "entries" (each by itself, as moments in a basis are: codes can keep them), "symmetric" or "triangular" (upper,
+        or of one column a diagonal: a triangle is kept); of others nothing.
+        """
+        return {}
+
     def scalars(self) -> tuple[str, ...]:
         """The buffers that are one number a layer, kept in float32 at least; a step gets and gives them as scalars."""
         return ()

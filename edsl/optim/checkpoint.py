@@ -20,11 +20,12 @@ from edsl.language.registry.provenance import KEY, compared, different_rules, ma
 from edsl.language.rules.stage import RuleStage
 from edsl.language.schedules.group import schedules_in
 from edsl.language.spec import read
-from edsl.numerics.dtypes import HALF, working_dtype
+from edsl.numerics.dtypes import HALF
+from edsl.numerics.formats.form import BufferForm
 from edsl.numerics.formats.format import StateFormat
 from edsl.step.parts.matrices import Matrices
 from edsl.step.plan import GroupPlan
-from edsl.step.state_dtype import StateDtype, chosen_for, from_text, name_of_kept
+from edsl.step.state_dtype import StateDtype, chosen_for, from_text, kept_for, name_of_kept
 
 _WITHIN = ("edsl.optim.", "torch.optim.", "torch._compile", "torch._dynamo.")
 
@@ -67,7 +68,7 @@ def check_checkpoint(
         theirs, own = saved.get("route", ""), group.get("route", "")
         if theirs != own:
             raise EdslError(f"this checkpoint has the route {theirs!r} where this optimizer has {own!r}")
-        plan_on = lru_cache(partial(plan_of, pipeline, saved))
+        plan_on = lru_cache(partial(plan_of, pipeline, saved, state_dtype=saved_choice(saved)))
         names = group.get("param_names", [""] * len(group["params"]))
         for parameter, name, number in zip(group["params"], names, saved["params"]):
             if number in states:
@@ -80,11 +81,11 @@ def check_checkpoint(
                 plan = plan_on(route_in(pipeline, group, parameter), is_half)
                 matrices = plan.matrices(parameter.shape, name, kinds.get(name) if kinds else None)
                 fixed = plan.weights.rest_dtypes(parameter.dtype)
-                shapes = plan.shapes(parameter, matrices)
-                _check_state(states[number], parameter, _shapes_kept(saved, states[number], shapes), matrices, fixed)
+                shapes = _shapes_kept(plan, states[number], parameter, matrices)
+                _check_state(states[number], parameter, shapes, matrices, fixed)
                 if not reformat:
-                    own = [name for name in shapes if name not in fixed and name not in plan.scalars]
-                    _check_kept(saved, states[number], own, state_dtype, parameter)
+                    own = {name: plan.structures[name] for name in shapes if name not in {*fixed, *plan.scalars}}
+                    _check_kept(saved, own, state_dtype, parameter)
     warn_user(edited, _WITHIN)
 
 
@@ -100,28 +101,31 @@ def saved_choice(saved: dict[str, Any]) -> StateDtype:
     return from_text(saved.get("state_dtype"))
 
 
-def _shapes_kept(saved: dict[str, Any], state: Any, shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    """The shapes that a saved state's buffers must have: of codes, in bytes."""
-    chosen, found = saved_choice(saved), dict(shapes)
-    for name, shape in shapes.items():
-        form = chosen_for(chosen, name)
+def _shapes_kept(
+    plan: GroupPlan, state: Any, parameter: Tensor, matrices: Matrices | None
+) -> dict[str, tuple[int, ...]]:
+    """The shapes that a saved state's buffers must have, under a plan with the state_dtype of their group."""
+    found = plan.shapes(parameter, matrices)
+    for name in found:
         if isinstance(state, dict) and getattr(state.get(name), "dtype", None) is torch.uint8:
+            form = chosen_for(plan.state_dtype, name)
             if not isinstance(form, StateFormat):
                 raise _broken(f"{name} is in codes, and its group's state_dtype doesn't say in which")
-            found[name] = form.shape(shape)
+            if name not in plan.factor_buffers:
+                found[name] = form.shape(tuple(parameter.shape))
+        elif name not in plan.factor_buffers:  # it may have been cut otherwise, so that codes didn't serve
+            found[name] = tuple(parameter.shape)
     return found
 
 
-def _check_kept(
-    saved: dict[str, Any], state: dict[str, Any], names: Sequence[str], own: StateDtype, parameter: Tensor
-) -> None:
-    """Raises EdslError for state that was kept in another dtype or format than the optimizer's."""
+def _check_kept(saved: dict[str, Any], structures: Mapping[str, str], own: StateDtype, parameter: Tensor) -> None:
+    """Raises EdslError for state that was kept in another dtype or form than the optimizer's."""
     chosen = saved_choice(saved)
-    for name in names:
+    for name, structure in structures.items():
         before, after = chosen_for(chosen, name), chosen_for(own, name)
-        if before is None and "state_dtype" not in saved and not isinstance(after, StateFormat):
+        if before is None and "state_dtype" not in saved and not isinstance(after, BufferForm):
             continue  # it was chosen before that was noted
-        there, here = (name_of_kept(one or working_dtype(parameter.dtype)) for one in (before, after))
+        there, here = (name_of_kept(kept_for(one, name, structure, parameter.dtype)) for one in (chosen, own))
         if there != here:
             raise EdslError(
                 f"this checkpoint keeps {name} in {there}, this optimizer in {here}: build it with that state_dtype, "

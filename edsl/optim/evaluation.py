@@ -13,7 +13,7 @@ from edsl.errors import EdslError
 from edsl.groups.param_groups import route_in
 from edsl.language.pipeline import Pipeline
 from edsl.optim.foreign.modes import evaluating, has_modes
-from edsl.step.state_dtype import StateDtype, format_for, opened
+from edsl.step.state_dtype import StateDtype, form_for, opened
 
 
 def evaluated(
@@ -28,7 +28,7 @@ def evaluated(
             name = pipeline.branch(route_in(pipeline, group, parameter)).evaluation_buffer
             state = states.get(parameter, {})
             if name in state and int(state["step"]) > 0:
-                form = format_for(state_dtype, name, tuple(parameter.shape), parameter)
+                form = form_for(state_dtype, name, tuple(parameter.shape), like=parameter)
                 weights = opened(state[name], form, parameter)
                 if weights.shape != parameter.shape:
                     raise EdslError("a parameter changed its shape: build a new optimizer")

@@ -42,7 +42,7 @@ from edsl.optim.restore import around_loading, completed, in_order_of_names, in_
 from edsl.optim.steps import StepCall, Steps, check_unscaled
 from edsl.step.checks import check_offload
 from edsl.step.oracle import ParameterSlot
-from edsl.step.plan import buffer_names, elementwise_buffers
+from edsl.step.plan import structures_of
 from edsl.step.rehearsal import rehearse
 from edsl.step.state_dtype import read_state_dtype
 
@@ -120,7 +120,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         params, self.layers = listed(params, names.module) if pipeline.layerwise else (params, None)
         self.mode, self.pipeline = mode, pipeline
         self.total_steps = read_total(total_steps)
-        self.state_dtype = read_state_dtype(state_dtype, buffer_names(pipeline), elementwise_buffers(pipeline))
+        self.state_dtype = read_state_dtype(state_dtype, structures_of(pipeline))
         self.offload = read_offload(offload, pipeline)
         self.engine, self._steps = _running(self, names)
         own = options_of(pipeline, exclude, maximize, read_weights(weights), self.state_dtype)
@@ -266,7 +266,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         checkpoint = received(checkpoint)
         kept = (self.state_dtype, self.reformat)
         check_checkpoint(checkpoint, self.pipeline, keys, self.param_groups, self.kinds, *kept)
-        return in_own_form(checkpoint, self.pipeline, self.state_dtype, self.param_groups)
+        return in_own_form(checkpoint, self.pipeline, self.state_dtype, self.param_groups, self.kinds)
 
     def _options(self) -> dict[str, Any]:
         """What groups hold beside hyper-parameters, with the defaults: a checkpoint from before one may lack it."""

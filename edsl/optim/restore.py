@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import Any
@@ -17,6 +17,8 @@ from edsl.numerics.formats.format import StateFormat
 from edsl.numerics.weights.forms import RESTS
 from edsl.numerics.weights.split import Split
 from edsl.optim.checkpoint import counts, plan_of, rest_kept, saved_choice
+from edsl.step.buffers import factor_values, kept_factor
+from edsl.step.parts.matrices import Matrices
 from edsl.step.plan import GroupPlan
 from edsl.step.state_dtype import StateDtype, chosen_for, in_codes, opened
 
@@ -74,12 +76,16 @@ def _each_rest(state: Any, dtype: torch.dtype, other: torch.dtype) -> Any:
 
 
 def in_own_form(
-    checkpoint: dict[str, Any], pipeline: Pipeline, state_dtype: StateDtype, groups: Sequence[dict[str, Any]]
+    checkpoint: dict[str, Any],
+    pipeline: Pipeline,
+    state_dtype: StateDtype,
+    groups: Sequence[dict[str, Any]],
+    kinds: Mapping[str, Sequence[str]] | None,
 ) -> dict[str, Any]:
     """A checkpoint that was accepted, as if this optimizer had kept its weights and state.
 
-    State loses the rests of other forms; what it lacks is made, as zeros, at the next step. Codes of another format are
-    decoded, and what is kept in codes here becomes such.
+    State loses the rests of other forms; what it lacks is made, as zeros, at the next step. What was kept in another
+    form of state is opened, and kept as it is here.
     """
     if len(groups) != len(checkpoint["param_groups"]):  # torch will say so
         return checkpoint
@@ -87,29 +93,39 @@ def in_own_form(
     for group, saved in zip(groups, checkpoint["param_groups"]):
         own = {key: group[key] for key in ("weights", "state_dtype") if key in group}
         saved_groups.append({**{key: value for key, value in saved.items() if key != "state_dtype"}, **own})
-        chosen, plan_on = saved_choice(saved), lru_cache(partial(plan_of, pipeline, saved, state_dtype=state_dtype))
-        for parameter, number in zip(group["params"], saved["params"]):
+        choices = saved_choice(saved), state_dtype
+        theirs, ours = (lru_cache(partial(plan_of, pipeline, saved, state_dtype=chosen)) for chosen in choices)
+        names = group.get("param_names", [""] * len(group["params"]))
+        for parameter, name, number in zip(group["params"], names, saved["params"]):
             kept = {rest_kept(saved, group, parameter)}
             if number in states:
                 state = {key: v for key, v in states[number].items() if key not in RESTS or key in kept}
-                plan = plan_on(route_in(pipeline, group, parameter), parameter.dtype in HALF)
-                states[number] = _in_own_codes(state, plan, chosen, parameter)
+                on = route_in(pipeline, group, parameter), parameter.dtype in HALF
+                there, here = theirs(*on), ours(*on)
+                matrices = here.matrices(parameter.shape, name, kinds.get(name) if kinds else None)
+                states[number] = _in_own_forms(state, there, here, parameter, matrices)
     return {**checkpoint, "param_groups": saved_groups, "state": states}
 
 
-def _in_own_codes(state: dict[str, Any], plan: GroupPlan, chosen: StateDtype, parameter: Any) -> dict[str, Any]:
-    """A parameter's state of which those buffers are in codes that are so in the plan."""
+def _in_own_forms(
+    state: dict[str, Any], there: GroupPlan, here: GroupPlan, parameter: Any, matrices: Matrices | None
+) -> dict[str, Any]:
+    """A parameter's state as a plan keeps it, of one that was kept by another."""
     found = dict(state)
-    for name in plan.buffers:
-        buffer, here = state.get(name), plan.format_of(name, parameter)
-        if not isinstance(buffer, torch.Tensor) or (here is None and buffer.dtype is not torch.uint8):
+    for name in here.buffers:
+        buffer, to = state.get(name), here.form_of(name, parameter)
+        if not isinstance(buffer, torch.Tensor):
             continue
-        there = chosen_for(chosen, name) if buffer.dtype is torch.uint8 else None
-        if there is here:
+        if name in here.factor_buffers:
+            if there.form_of(name, parameter) != to:
+                values = factor_values(there, name, buffer, parameter, matrices)
+                found[name] = kept_factor(here, name, values, parameter, matrices)
             continue
-        if isinstance(there, StateFormat):
-            buffer = opened(buffer, there, parameter)
-        found[name] = buffer if here is None else in_codes(placed(buffer, parameter), here, parameter)
+        was = chosen_for(there.state_dtype, name) if buffer.dtype is torch.uint8 else None
+        if was != to:
+            values = opened(buffer, was, parameter) if isinstance(was, StateFormat) else buffer
+            fits = isinstance(to, StateFormat)
+            found[name] = in_codes(placed(values, parameter), to, parameter) if fits else values
     return found
 
 
@@ -193,7 +209,7 @@ def restore_state(
             for name in plan.buffers:
                 if name in own and name not in saved:
                     continue  # it begins at 0
-                in_codes = saved[name].dtype is torch.uint8
-                dtype = None if in_codes else plan.dtype_of(name, parameter.dtype)
+                is_coded = saved[name].dtype is torch.uint8
+                dtype = None if is_coded else plan.dtype_of(name, parameter.dtype)
                 loaded = saved[name].to(device=parameter.device, dtype=dtype, copy=True)
                 state[name] = loaded if name in plan.scalars else placed(loaded, parameter)

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from edsl.distributed.sharding import is_sharded
 from edsl.optim.optimizer import PipelineOptimizer
-from edsl.step.state_dtype import format_for, opened
+from edsl.step.buffers import factor_values
+from edsl.step.state_dtype import opened
 
 _COUNTS = ("step", "steps")  # of steps, which no table counts
 _WITHOUT_STATE = (str, bytes, int, float, type, nn.Module, ModuleType, FunctionType, MethodType, BuiltinFunctionType)
@@ -29,9 +30,10 @@ def state_bytes(optimizer: Any) -> int:
 
 
 def decoded_state(optimizer: PipelineOptimizer, parameter: Any) -> dict[str, Any]:
-    """A parameter's state with each buffer of one value an element in the parameter's shape, whatever it is kept in.
+    """A parameter's state with the values of each buffer, in the shape that they have in float32, whatever keeps them.
 
-    Codes of state_dtype="int8" and its like are decoded to the dtype of arithmetic; all else is the state itself.
+    Codes of state_dtype="int8" and its like are decoded to the dtype of arithmetic, triangles become whole matrices;
+    all else is the state itself.
 
     Example:
         >>> import torch, edsl
@@ -43,12 +45,18 @@ def decoded_state(optimizer: PipelineOptimizer, parameter: Any) -> dict[str, Any
         {'step': (), 'sgd.m': (30, 40)}
     """
     optimizer.engine.settle(optimizer.param_groups, optimizer.state)
-    shape = tuple(parameter.shape)
+    state = optimizer.state[parameter]
+    found = optimizer.engine.plan_for(optimizer.param_groups, optimizer.state, parameter)
+    if found is None:
+        return dict(state)
+    plan, matrices = found
     return {
-        name: opened(value, format_for(optimizer.state_dtype, name, shape, parameter), parameter)
-        if isinstance(value, Tensor)
-        else value
-        for name, value in optimizer.state[parameter].items()
+        name: value
+        if not isinstance(value, Tensor) or name not in plan.buffers
+        else factor_values(plan, name, value, parameter, matrices)
+        if name in plan.factor_buffers
+        else opened(value, plan.form_of(name, parameter), parameter)
+        for name, value in state.items()
     }
 
 

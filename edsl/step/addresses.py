@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from edsl.distributed.sharding import is_sharded
 from edsl.errors import EdslError, shown
 from edsl.numerics.dtypes import HALF
+from edsl.numerics.formats.form import BufferForm
 from edsl.numerics.weights.form import WeightForm
 from edsl.step.layout import overlaps
 
@@ -87,14 +88,14 @@ def check_state(
     shapes: dict[str, tuple[int, ...]],
     parameter: Tensor,
     which: str,
-    coded: Mapping[str, Any],
+    forms: Mapping[str, BufferForm],
     weights: WeightForm,
 ) -> None:
     """Raises EdslError for state that a step can't go on with.
 
     Args:
         shapes: of each buffer that the step reads.
-        coded: those that are kept in codes, and their formats.
+        forms: of those that aren't kept in a dtype.
         weights: how the parameter keeps its value.
     """
     fixed = weights.rest_dtypes(parameter.dtype)
@@ -103,9 +104,9 @@ def check_state(
         if not isinstance(buffer, Tensor):
             what = f"no {name}" if name not in state else f"{shown(buffer)} as {name}"
             raise EdslError(f"{which}: its state has {what}; delete the state of this parameter to start over")
-        if name in coded and buffer.dtype is not torch.uint8:
+        if name in forms and buffer.dtype is not forms[name].dtype:
             raise EdslError(
-                f"{which}: its state {name} is {buffer.dtype}, expected {coded[name].name}: build the optimizer with "
+                f"{which}: its state {name} is {buffer.dtype}, expected {forms[name].name}: build the optimizer with "
                 "the state_dtype that it has, or load the checkpoint with reformat=True"
             )
         if tuple(buffer.shape) != shape:
@@ -113,7 +114,7 @@ def check_state(
                 f"{which} has shape {tuple(parameter.shape)}, its state {name} {tuple(buffer.shape)}: "
                 "build a new optimizer after changing shapes"
             )
-        found = _flaw_of_buffer(buffer, parameter, torch.uint8 if name in coded else fixed.get(name))
+        found = _flaw_of_buffer(buffer, parameter, forms[name].dtype if name in forms else fixed.get(name))
         if found:
             raise EdslError(f"{which}: its state {name} {found}")
 

@@ -71,8 +71,8 @@ class ParameterStep:
         which = f"parameter {self.name}"
         check_gradient(slot.gradient, slot.parameter, which)
         check_parameter_memory(self._local(self.parameter), which)
-        self.coded = plan.coded(self.parameter)
-        check_state(state, plan.shapes(self.parameter, matrices), self.parameter, which, self.coded, plan.weights)
+        self.coded, forms = plan.coded(self.parameter), plan.forms(self.parameter)
+        check_state(state, plan.shapes(self.parameter, matrices), self.parameter, which, forms, plan.weights)
         in_order = plan.is_matrix or bool(self.coded)
         self.dense = is_dense(self.local) and (not in_order or self.local.is_contiguous())
         self.strides = self.local.stride()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from edsl.distributed.sharding import shards_of
 from edsl.errors import EdslError, EdslWarning
 from edsl.language.domain import DECAY
 from edsl.language.pipeline import Pipeline
@@ -18,13 +18,16 @@ from edsl.language.reductions import segments
 from edsl.language.rules.names import state_name
 from edsl.language.schedules.group import Following, StepClock
 from edsl.language.stage import Estimator, Stage
+from edsl.numerics.formats.form import BufferForm
 from edsl.numerics.formats.format import StateFormat
+from edsl.numerics.formats.layout import in_rows
+from edsl.numerics.structures import ELEMENTS, ESTIMATE, MATRIX, SCALAR
 from edsl.numerics.weights.form import WeightForm
 from edsl.numerics.weights.forms import NEAREST
 from edsl.step.inputs import LiveLayout
-from edsl.step.parts.matrices import Matrices, matrices_of, packed_shape
+from edsl.step.parts.matrices import Matrices, factor_shapes, matrices_of, packed_shape
 from edsl.step.segment import Segment
-from edsl.step.state_dtype import StateDtype, chosen_for, dtype_for, format_for, scalar_dtype
+from edsl.step.state_dtype import StateDtype, dtype_for, form_for, kept_for, rounds
 
 _FIXED = (float, int)  # values that nobody changes in place
 _CHANGING = object()
@@ -216,42 +219,45 @@ class GroupPlan:
 
     @cached_property
     def rounds_stochastically(self) -> bool:
-        """Whether weights are, or some state is bfloat16 or codes by choice."""
-        chosen = self.state_dtype
-        found = chosen.values() if isinstance(chosen, dict) else [chosen]
-        return self.weights.rounds or any(one is torch.bfloat16 or isinstance(one, StateFormat) for one in found)
+        """Whether weights are, or some state is, rounded at random."""
+        return self.weights.rounds or rounds(self.state_dtype)
+
+    @cached_property
+    def structures(self) -> dict[str, str]:
+        """What is known of the values of each buffer, by its name."""
+        return structures_of(self.pipeline)
 
     @cached_property
     def factor_buffers(self) -> frozenset[str]:
         """The buffers that do not have the parameter's shape."""
-        stages = zip(self.pipeline.stages, self.pipeline.labels)
-        found = (state_name(label, name) for stage, label in stages for name in stage.buffer_shapes(1, 1))
-        return self.scalars.union(found)
+        return frozenset(name for name, own in self.structures.items() if own not in (ELEMENTS, ESTIMATE))
 
     @cached_property
     def scalars(self) -> frozenset[str]:
         """The buffers that are one number a layer; of a sharded one every process has it."""
-        stages = zip(self.pipeline.stages, self.pipeline.labels)
-        return frozenset(state_name(label, name) for stage, label in stages for name in stage.scalars())
+        return frozenset(name for name, own in self.structures.items() if own == SCALAR)
 
     def dtype_of(self, name: str, dtype: torch.dtype) -> torch.dtype:
         """The dtype of one buffer of a parameter of some dtype, where it isn't in codes."""
         if name == self.weights.buffer:
             return self.weights.rest_dtype(dtype)
-        if name in self.scalars:
-            return scalar_dtype(self.state_dtype, name, dtype)
-        return dtype_for(self.state_dtype, name, dtype, name in self.factor_buffers)
+        return dtype_for(self.state_dtype, name, self.structures[name], dtype)
 
-    def format_of(self, name: str, parameter: Any) -> StateFormat | None:
-        """The format of codes in which a parameter's buffer is kept, None where it is kept in a dtype."""
-        if name in self.factor_buffers or name in self.estimated or name == self.weights.buffer:
+    def form_of(self, name: str, parameter: Any) -> BufferForm | None:
+        """The form in which a parameter's buffer is kept, None where it is kept in a dtype."""
+        if self.state_dtype is None or name == self.weights.buffer:
             return None
-        return format_for(self.state_dtype, name, tuple(parameter.shape), parameter)
+        return form_for(self.state_dtype, name, tuple(parameter.shape), self.structures[name], parameter)
+
+    def forms(self, parameter: Any) -> dict[str, BufferForm]:
+        """The buffers of a parameter that aren't kept in a dtype."""
+        found = {name: self.form_of(name, parameter) for name in self.buffers if self.state_dtype is not None}
+        return {name: form for name, form in found.items() if form is not None}
 
     def coded(self, parameter: Any) -> dict[str, StateFormat]:
-        """The buffers of a parameter that are kept in codes."""
-        found = {name: self.format_of(name, parameter) for name in self.buffers if self.state_dtype is not None}
-        return {name: form for name, form in found.items() if form is not None}
+        """Those of them that have the parameter's shape: they are in codes."""
+        found = self.forms(parameter).items()
+        return {name: form for name, form in found if isinstance(form, StateFormat) and name not in self.factor_buffers}
 
     def matrices(self, shape: Sequence[int], name: str, kinds: Sequence[str] | None) -> Matrices | None:
         """How a parameter is taken as matrices, None where it isn't; raises EdslError where it can't be.
@@ -261,60 +267,41 @@ class GroupPlan:
         """
         return matrices_in(self.pipeline, shape, name, kinds) if self.is_matrix else None
 
-    def part_shapes(self, matrices: Matrices | None) -> dict[str, list[tuple[int, ...]]]:
-        """The shapes of each factor buffer, one for each matrix of a parameter."""
-        found: dict[str, list[tuple[int, ...]]] = {}
-        for stage, label in zip(self.pipeline.stages, self.pipeline.labels) if self.factor_buffers else ():
-            for part in () if matrices is None else matrices.parts:
-                for name, shape in (stage.buffer_shapes(*part.shape) | dict.fromkeys(stage.scalars(), (1,))).items():
-                    found.setdefault(state_name(label, name), []).append(shape)
-        return found
-
-    def shapes(self, parameter: Tensor, matrices: Matrices | None) -> dict[str, tuple[int, ...]]:
-        """The shape of each buffer of a parameter that is taken as these matrices."""
+    def shapes(self, parameter: Any, matrices: Matrices | None) -> dict[str, tuple[int, ...]]:
+        """The shape of each buffer of a parameter that is taken as these matrices, as it is kept."""
         own = dict.fromkeys(self.buffers, tuple(parameter.shape)) | dict.fromkeys(self.scalars, (1,))
         own |= {name: form.shape(tuple(parameter.shape)) for name, form in self.coded(parameter).items()}
-        return own | {name: packed_shape(shapes) for name, shapes in self.part_shapes(matrices).items()}
+        return own | {name: packed_shape(shapes) for name, shapes in kept_shapes(self, matrices).items()}
 
     def estimator_memory(self, state: dict[str, Any]) -> Any:
         """The estimator's buffers in a parameter's state."""
         return self.memory[0](*(state[name] for name in self.estimated))
 
 
-def _formats(plan: GroupPlan, begin: int, end: int) -> tuple[StateFormat | None, ...]:
-    """The formats that were chosen for the element-wise buffers of some stages, and none for the rest of θ."""
+def kept_shapes(plan: GroupPlan, matrices: Matrices | None) -> dict[str, list[tuple[int, ...]]]:
+    """The shapes of what each factor buffer is kept in, one for each matrix of a parameter."""
+    found = factor_shapes(plan.pipeline, matrices)
+    if plan.state_dtype is None or matrices is None:
+        return found
+    count = (sum(prod(part.shape) for part in matrices.parts),)
+    forms = {name: form_for(plan.state_dtype, name, count, plan.structures[name]) for name in found}
+    return {
+        name: shapes if (form := forms[name]) is None else [_kept_shape(form, shape) for shape in shapes]
+        for name, shapes in found.items()
+    }
+
+
+def _kept_shape(form: BufferForm, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return form.shape(in_rows(shape) if isinstance(form, StateFormat) else shape)
+
+
+def _formats(plan: GroupPlan, begin: int, end: int) -> tuple[BufferForm | None, ...]:
+    """The forms that were chosen for the buffers of some stages, and none for the rest of θ."""
     labels = plan.pipeline.labels
     names = [state_name(labels[index], name) for index in range(begin, end) for name in plan.memory[index]._fields]
-    chosen = [None if name in plan.factor_buffers else chosen_for(plan.state_dtype, name) for name in names]
+    found = [kept_for(plan.state_dtype, name, plan.structures[name], torch.float32) for name in names]
     rest = (None,) if plan.weights.buffer else ()
-    return (*(one if isinstance(one, StateFormat) else None for one in chosen), *rest)
-
-
-def fresh_state(plan: GroupPlan, parameter: Tensor, matrices: Matrices | None) -> dict[str, Any]:
-    """The state before the first step, buffers of its shape in the parameter's layout."""
-    state: dict[str, Any] = {"step": torch.tensor(0, dtype=torch.int64, device="cpu")}
-    shards, coded = shards_of(parameter), plan.coded(parameter)
-    for name, shape in plan.shapes(parameter, matrices).items():
-        dtype = plan.dtype_of(name, parameter.dtype)
-        if name in coded:
-            state[name] = _zero_codes(shape, parameter)
-        elif name in plan.factor_buffers - plan.scalars and shards is not None:
-            state[name] = shards.zeros(shape, dtype)
-        elif name in plan.factor_buffers:
-            state[name] = torch.zeros(shape, dtype=dtype, device=parameter.device)
-        else:
-            state[name] = torch.zeros_like(parameter, dtype=dtype, requires_grad=False)
-    return state
-
-
-def _zero_codes(shape: tuple[int, ...], parameter: Any) -> Any:
-    """Codes of zeros, cut in rows where the parameter is."""
-    shards = shards_of(parameter)
-    if shards is None:
-        return torch.zeros(shape, dtype=torch.uint8, device=parameter.device)
-    return shards.beside(
-        torch.zeros((shards.local(parameter).shape[0], shape[1]), dtype=torch.uint8, device=parameter.device), shape
-    )
+    return (*(one if isinstance(one, BufferForm) else None for one in found), *rest)
 
 
 def matrices_in(pipeline: Pipeline, shape: Sequence[int], name: str, kinds: Sequence[str] | None) -> Matrices | None:
@@ -329,24 +316,17 @@ def matrices_in(pipeline: Pipeline, shape: Sequence[int], name: str, kinds: Sequ
     return matrices_of(stage.name, cutting.cut, tuple(shape), name, known, takes_vectors=refusing is None)
 
 
-def buffer_names(pipeline: Pipeline) -> list[str]:
-    """The names of all state, but for steps; of a pipeline with routes, of all of them."""
-    names: dict[str, None] = {}
+def structures_of(pipeline: Pipeline) -> dict[str, str]:
+    """What is known of the values of each buffer, by its name; of a pipeline with routes, of all of them."""
+    found: dict[str, str] = {}
     for branch in pipeline.branches.values():
-        for stage, label in zip(branch.stages, branch.labels):
-            if not stage.moves_weights:
-                names.update(dict.fromkeys(state_name(label, field) for field in type(stage.init(0.0))._fields))
-    return list(names)
-
-
-def elementwise_buffers(pipeline: Pipeline) -> set[str]:
-    """The names of state with one value an element of its parameter, but for the estimator's."""
-    found: set[str] = set()
-    for branch in pipeline.branches.values():
-        for stage, label in [*zip(branch.stages, branch.labels)][1:]:
-            if not stage.moves_weights:
-                own = {*stage.buffer_shapes(1, 1), *stage.scalars()}
-                found |= {state_name(label, field) for field in type(stage.init(0.0))._fields if field not in own}
+        for place, (stage, label) in enumerate(zip(branch.stages, branch.labels)):
+            if stage.moves_weights:
+                continue
+            rest = ELEMENTS if place else ESTIMATE
+            own = dict.fromkeys(type(stage.init(0.0))._fields, rest) | dict.fromkeys(stage.buffer_shapes(1, 1), MATRIX)
+            own |= stage.structures() | dict.fromkeys(stage.scalars(), SCALAR)
+            found |= {state_name(label, name): structure for name, structure in own.items()}
     return found
 
 

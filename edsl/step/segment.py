@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import prod
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from edsl.language.reductions import StepAnalysis, Total, analyse, totals_of
 from edsl.language.rules.names import state_name
 from edsl.language.stage import BaseUpdate, Stage
 from edsl.numerics.dtypes import working_dtype
-from edsl.numerics.formats.format import StateFormat
+from edsl.numerics.formats.form import BufferForm
 from edsl.numerics.stochastic_rounding import key_of
 from edsl.numerics.weights.form import WeightForm
 from edsl.numerics.weights.forms import NEAREST
@@ -39,16 +38,18 @@ class Segment:
     places: tuple[tuple[tuple[str, int], ...], ...]
     live_layout: LiveLayout
     updates: bool  # the last stage is the pipeline's last, so θ moves
-    formats: tuple[StateFormat | None, ...] = ()  # those of its stages' buffers that may be in codes
+    formats: tuple[BufferForm | None, ...]  # of buffers that may not be in a dtype
     weights: WeightForm = NEAREST
     scalars: frozenset[int] = field(init=False, compare=False)  # the places of buffers of one number a layer
     drawn: tuple[int, ...] = field(init=False, compare=False)  # how many noises each stage draws
+    factors: dict[int, tuple[int, str]] = field(init=False, compare=False)  # places of buffers in shapes of their own
 
     def __post_init__(self) -> None:
         drawn = tuple(len(stage.draws(label)) for label, stage in zip(self.labels, self.stages))
         object.__setattr__(self, "drawn", drawn)
         own = {state_name(label, name) for label, stage in zip(self.labels, self.stages) for name in stage.scalars()}
         found = frozenset(place for place, name in enumerate(self.buffers) if name in own)
+        object.__setattr__(self, "factors", _factors(self))
         object.__setattr__(self, "scalars", found)  # torch.compile follows no property that is cached on the way
 
     @property
@@ -134,19 +135,18 @@ class Segment:
         ]
 
     def opened(self, place: int, buffer: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """The values of a buffer in a dtype; codes are decoded, to a tensor of this shape."""
-        form = self.formats[place] if buffer.dtype is torch.uint8 else None
-        return buffer.to(dtype) if form is None else form.unpacked(buffer, prod(shape), dtype).view(shape)
+        """The values of a buffer in a dtype, of a parameter of this shape."""
+        form = self.formats[place]
+        return buffer.to(dtype) if form is None else form.opened(buffer, _shape_of(self, place, shape), dtype)
 
     def write(self, place: int, buffer: Tensor, new: Tensor, key: Tensor | None) -> None:
-        """Write what becomes of a buffer, rounded as it is kept; codes always are, by a key."""
-        form = self.formats[place] if buffer.dtype is torch.uint8 else None
-        buffer.copy_(rounded_as(form, new, buffer, key, place))
+        """Write what becomes of a buffer, rounded as it is kept."""
+        buffer.copy_(rounded_as(self.formats[place], new, buffer, key, place))
 
     def kinds(self, buffers: Sequence[Tensor]) -> tuple[Kept, ...]:
-        """What each of its buffers is kept in: the format of codes, or the dtype."""
+        """What each of its buffers is kept in: a form, or the dtype."""
         found = zip(self.formats, buffers)
-        return tuple(form if form and buffer.dtype is torch.uint8 else buffer.dtype for form, buffer in found)
+        return tuple(form if form and buffer.dtype is form.dtype else buffer.dtype for form, buffer in found)
 
     def flow(
         self, bound: Sequence[Any], u: Any, buffers: Sequence[Any], normals: Sequence[Any], at: Any
@@ -272,3 +272,25 @@ class Segment:
             return None
 
         return run
+
+
+def shapes_of_forms(segment: Segment, shape: Sequence[int]) -> dict[int, tuple[int, ...]]:
+    """The shapes of values that neither have the parameter's, nor need lie as they are, by the places of buffers."""
+    found = (place for place in segment.factors if segment.formats[place] is not None)
+    return {place: tuple(_shape_of(segment, place, shape)) for place in found}
+
+
+def _shape_of(segment: Segment, place: int, shape: Sequence[int]) -> Sequence[int]:
+    """That of a buffer's values, of a parameter of this shape."""
+    index, name = segment.factors.get(place, (0, ""))
+    return segment.stages[index].buffer_shapes(*shape[-2:])[name] if name else shape
+
+
+def _factors(segment: Segment) -> dict[int, tuple[int, str]]:
+    """The places of a segment's buffers in other shapes than the parameter's: the number of the stage, and the name."""
+    found = {
+        state_name(label, name): (index, name)
+        for index, (label, stage) in enumerate(zip(segment.labels, segment.stages))
+        for name in stage.buffer_shapes(1, 1)
+    }
+    return {place: found[name] for place, name in enumerate(segment.buffers) if name in found}

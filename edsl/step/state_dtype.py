@@ -1,8 +1,8 @@
-"""What state is kept in, as a user chooses it: a dtype, or a format of codes."""
+"""What state is kept in, as a user chooses it: a dtype, a format of codes, or triangles of matrices."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -12,12 +12,16 @@ from torch import Tensor
 from edsl.distributed.sharding import cut_in_rows, is_sharded, shards_of
 from edsl.errors import EdslError, either, shown
 from edsl.numerics.dtypes import DTYPES, working_dtype
-from edsl.numerics.formats.catalogue import FORMATS
+from edsl.numerics.formats.catalogue import FORMS
+from edsl.numerics.formats.form import BufferForm
 from edsl.numerics.formats.format import StateFormat
 from edsl.numerics.formats.layout import is_worth_it, lies_in_rows
-from edsl.numerics.stochastic_rounding import rounded, words_of_codes
+from edsl.numerics.formats.packed import Packed
+from edsl.numerics.stochastic_rounding import rounded
+from edsl.numerics.structures import ELEMENTS, ENTRIES, SCALAR, SYMMETRIC, TRIANGULAR
 
-Kept = torch.dtype | StateFormat  # what one buffer is kept in
+Kept = torch.dtype | BufferForm  # what one buffer is kept in
+Stored = torch.dtype | StateFormat  # what loops see of one
 StateDtype = Kept | dict[str, Kept] | None  # of all state, or of some buffers
 
 
@@ -26,42 +30,53 @@ def chosen_for(chosen: StateDtype, name: str) -> Kept | None:
     return chosen.get(name) if isinstance(chosen, dict) else chosen
 
 
-def format_for(chosen: StateDtype, name: str, shape: Sequence[int], like: Any = None) -> StateFormat | None:
-    """The format of codes of an element-wise buffer of a parameter, None where it is kept in a dtype.
+def kept_for(chosen: StateDtype, name: str, structure: str, dtype: torch.dtype) -> Kept:
+    """What a buffer of some structure is kept in, of a parameter of a dtype that is large enough for codes."""
+    found, work = chosen_for(chosen, name), working_dtype(dtype)
+    if structure == SCALAR:
+        return torch.promote_types(found if isinstance(found, torch.dtype) else work, torch.float32)
+    return (found.kept_for(structure) if isinstance(found, BufferForm) else found) or work
 
-    That is so of few elements, and of a parameter whose shards don't hold whole rows.
+
+def form_for(
+    chosen: StateDtype, name: str, shape: Sequence[int], structure: str = ELEMENTS, like: Any = None
+) -> BufferForm | None:
+    """The form in which a buffer of a parameter of this shape is kept, None where it is kept in a dtype.
+
+    Codes are for parameters of more than a few elements; those in the parameter's shape, if that is sharded, where
+    shards hold whole rows.
 
     Args:
         like: the parameter, which may be sharded.
     """
-    found = chosen_for(chosen, name)
-    if not isinstance(found, StateFormat) or not is_worth_it(shape):
-        return None
-    in_rows = not is_sharded(like) or (lies_in_rows(shape) and cut_in_rows(like))
-    return found if in_rows else None
+    found = kept_for(chosen, name, structure, torch.float32)
+    if not isinstance(found, StateFormat):
+        return found if isinstance(found, BufferForm) else None
+    in_rows = structure != ELEMENTS or not is_sharded(like) or (lies_in_rows(shape) and cut_in_rows(like))
+    return found if in_rows and is_worth_it(shape) else None
 
 
-def dtype_for(chosen: StateDtype, name: str, dtype: torch.dtype, own_shape: bool = False) -> torch.dtype:
-    """The dtype of a buffer that isn't in codes, of a parameter of some dtype.
-
-    Args:
-        own_shape: it hasn't the parameter's; beside codes such a factor is kept in bfloat16.
-    """
-    found = chosen_for(chosen, name)
+def dtype_for(chosen: StateDtype, name: str, structure: str, dtype: torch.dtype) -> torch.dtype:
+    """The dtype of a buffer that isn't in codes, of a parameter of some dtype."""
+    found = kept_for(chosen, name, structure, dtype)
     if isinstance(found, StateFormat):
-        return torch.bfloat16 if own_shape else working_dtype(dtype)
-    return found or working_dtype(dtype)
+        return working_dtype(dtype)
+    return found.dtype if isinstance(found, BufferForm) else found
 
 
-def scalar_dtype(chosen: StateDtype, name: str, dtype: torch.dtype) -> torch.dtype:
-    """The dtype of one number a layer: float32 at least."""
-    found = chosen_for(chosen, name)
-    return torch.promote_types(found if isinstance(found, torch.dtype) else working_dtype(dtype), torch.float32)
+def rounds(chosen: StateDtype) -> bool:
+    """Whether some state is rounded at random."""
+    found = chosen.values() if isinstance(chosen, dict) else [chosen]
+    return any(one is torch.bfloat16 or (isinstance(one, BufferForm) and _rounds(one)) for one in found)
 
 
-def opened(buffer: Any, of: StateFormat | None, parameter: Any) -> Any:
+def _rounds(form: BufferForm) -> bool:
+    return not isinstance(form, Packed) or form.dtype is torch.bfloat16
+
+
+def opened(buffer: Any, of: BufferForm | None, parameter: Any) -> Any:
     """A buffer's elements in the parameter's shape, decoded where it is in codes; of a sharded one as a DTensor."""
-    if of is None or buffer.dtype is not torch.uint8:
+    if not isinstance(of, StateFormat) or buffer.dtype is not torch.uint8:
         return buffer
     shards, dtype = shards_of(parameter), working_dtype(parameter.dtype)
     if shards is None or not is_sharded(buffer):
@@ -81,42 +96,56 @@ def in_codes(values: Any, form: StateFormat, parameter: Any) -> Any:
     return packed if shards is None else shards.beside(packed, shape)
 
 
-def read_state_dtype(value: Any, buffers: Sequence[str], coded: Collection[str] = ()) -> StateDtype:
-    """A dtype or format for all state, or a dictionary from buffers to theirs.
+def read_state_dtype(value: Any, structures: Mapping[str, str]) -> StateDtype:
+    """A dtype or form for all state, or a dictionary from buffers to theirs.
 
     Args:
-        coded: the buffers that a format of codes can keep: those of one value an element.
+        structures: of all buffers, by name.
 
     Raises:
-        EdslError: for what is none, and for a buffer that isn't there or can't be in codes.
+        EdslError: for what is none, and for a buffer that isn't there or can't be kept so.
     """
     if not isinstance(value, dict):
         return read_kept(value)
-    unknown = next((name for name in value if name not in buffers), None)
+    unknown = next((name for name in value if name not in structures), None)
     if unknown is not None:
-        raise EdslError(f"state_dtype: there is no buffer {shown(unknown)}; there are {', '.join(buffers) or 'none'}")
+        there = ", ".join(structures) or "none"
+        raise EdslError(f"state_dtype: there is no buffer {shown(unknown)}; there are {there}")
     chosen = {name: read_kept(kept) for name, kept in value.items()}
     for name, kept in chosen.items():
-        if isinstance(kept, StateFormat) and name not in coded:
+        own = structures[name]
+        if isinstance(kept, StateFormat) and own not in (ELEMENTS, ENTRIES):
             raise EdslError(
                 f"state_dtype: {name} has not one value an element of its parameter, or belongs to the estimator, and "
-                f"can't be kept in {kept.name}: choose {either(DTYPES)}"
+                f"can't be kept in {kept.name}: choose {either(_choices(own))}"
+            )
+        if isinstance(kept, Packed) and own not in (SYMMETRIC, TRIANGULAR):
+            raise EdslError(
+                f"state_dtype: {name} isn't made of symmetric or triangular matrices, so that {kept.name} can't keep "
+                f"it: choose {either(_choices(own))}"
             )
     return {name: kept for name, kept in chosen.items() if kept is not None}
 
 
+def _choices(structure: str) -> list[str]:
+    """What may keep a buffer of some structure."""
+    of_triangles = structure in (SYMMETRIC, TRIANGULAR)
+    fit = [name for name, form in FORMS.items() if isinstance(form, Packed) == of_triangles]
+    return [*DTYPES, *(fit if of_triangles or structure in (ELEMENTS, ENTRIES) else ())]
+
+
 def read_kept(value: Any) -> Kept | None:
-    """A floating dtype or a format, by itself or by its name; None stays None.
+    """A floating dtype or a form, by itself or by its name; None stays None.
 
     Raises:
         EdslError: for anything else.
     """
-    if value is None or isinstance(value, StateFormat) or any(value is dtype for dtype in DTYPES.values()):
+    if value is None or isinstance(value, BufferForm) or any(value is dtype for dtype in DTYPES.values()):
         return value
     name = str(value).removeprefix("torch.") if isinstance(value, (str, torch.dtype)) else ""
-    found = DTYPES.get(name) or FORMATS.get(name)
+    found = DTYPES.get(name) or FORMS.get(name)
     if found is None:
-        raise EdslError(f"state_dtype must be {either([*DTYPES, *FORMATS])}, got {shown(value)}")
+        raise EdslError(f"state_dtype must be {either([*DTYPES, *FORMS])}, got {shown(value)}")
     return found
 
 
@@ -145,20 +174,17 @@ def from_text(text: Any) -> StateDtype:
 
 
 def name_of_kept(kept: Kept) -> str:
-    """The name of a dtype or a format."""
-    return kept.name if isinstance(kept, StateFormat) else str(kept).removeprefix("torch.")
+    """The name of a dtype or a form."""
+    return kept.name if isinstance(kept, BufferForm) else str(kept).removeprefix("torch.")
 
 
-def rounded_as(form: StateFormat | None, new: Tensor, buffer: Tensor, key: Tensor | None, place: int) -> Tensor:
+def rounded_as(form: BufferForm | None, new: Tensor, buffer: Tensor, key: Tensor | None, place: int) -> Tensor:
     """What becomes of a buffer as it is kept: codes and bfloat16 rounded at random, right on average.
 
     Args:
-        form: of its codes, None where it is in a dtype.
+        form: None where it is in a dtype.
         key, place: of the noise, as `edsl.numerics.stochastic_rounding.words` takes them; None draws nothing.
     """
-    if key is None:
-        return new
     if form is not None:
-        flat = new.reshape(-1)
-        return form.packed(flat, buffer.shape[0], words_of_codes(flat, key, place))
-    return rounded(new, key, place) if buffer.dtype is torch.bfloat16 else new
+        return form.closed(new, buffer, key, place)
+    return rounded(new, key, place) if key is not None and buffer.dtype is torch.bfloat16 else new

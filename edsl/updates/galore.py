@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 from edsl.language.context import At, Value
 from edsl.language.domain import DECAY, Choice, Number, Split, Whole, field
 from edsl.language.stage import BaseUpdate
+from edsl.numerics.structures import ENTRIES
 from edsl.updates.covariances import bounded
 
 
@@ -87,6 +88,9 @@ class Galore(BaseUpdate):
             return {"m": (rank, columns), "v": (rank, columns), "basis": (rows, rank)}
         rank = min(self.rank, columns)
         return {"m": (rows, rank), "v": (rows, rank), "basis": (columns, rank)}
+
+    def structures(self) -> dict[str, str]:
+        return {"m": ENTRIES, "v": ENTRIES}
 
     def refresh(self, x: Value, memory: LowRankMoments, at: At) -> LowRankMoments:
         u = bounded(x, at)

@@ -10,6 +10,7 @@ from edsl.language.context import At, Value
 from edsl.language.domain import DECAY, Choice, Number, Split, Whole, field
 from edsl.language.stage import BaseUpdate
 from edsl.numerics.blocks import factor_shapes
+from edsl.numerics.structures import TRIANGULAR
 from edsl.updates.covariances import bounded
 
 _SAFE = 1e-6  # beside a root mean square that may be 0
@@ -126,6 +127,9 @@ class PsgdKron(BaseUpdate):
     def buffer_shapes(self, rows: int, columns: int) -> dict[str, tuple[int, ...]]:
         left, right = factor_shapes(rows, columns, self.largest)
         return {"left": left, "right": right}
+
+    def structures(self) -> dict[str, str]:
+        return {"left": TRIANGULAR, "right": TRIANGULAR}
 
     def refresh(self, x: Value, memory: Whitener, at: At) -> Whitener:
         x = bounded(x, at)

@@ -9,6 +9,7 @@ from edsl.language.context import At, Value
 from edsl.language.domain import DECAY, Choice, Number, Split, Switch, Whole, field
 from edsl.language.stage import BaseUpdate
 from edsl.numerics.blocks import block_shapes
+from edsl.numerics.structures import SYMMETRIC
 from edsl.updates.covariances import bounded
 
 
@@ -108,6 +109,9 @@ class Shampoo(BaseUpdate):
     def buffer_shapes(self, rows: int, columns: int) -> dict[str, tuple[int, ...]]:
         left, right = block_shapes(rows, columns, self.block)
         return {"left": left, "left_root": left, "right": right, "right_root": right}
+
+    def structures(self) -> dict[str, str]:
+        return dict.fromkeys(("left", "right", "left_root", "right_root"), SYMMETRIC)
 
     def refresh(self, x: Value, memory: Any, at: At) -> Any:
         left, right = self._covariances(bounded(x, at), memory, at)

@@ -9,6 +9,7 @@ from edsl.language.context import At, Value
 from edsl.language.domain import DECAY, Number, Split, Switch, Whole, field
 from edsl.language.stage import BaseUpdate
 from edsl.numerics.blocks import block_shapes
+from edsl.numerics.structures import ENTRIES, SYMMETRIC
 from edsl.updates.covariances import bounded
 
 
@@ -101,6 +102,9 @@ class Soap(BaseUpdate):
             "right": right,
             "right_basis": right,
         }
+
+    def structures(self) -> dict[str, str]:
+        return {"m": ENTRIES, "v": ENTRIES, "left": SYMMETRIC, "right": SYMMETRIC}
 
     def begin(self, x: Value, memory: RotatedMoments, at: At) -> RotatedMoments:
         u = at.blocks(bounded(x, at), self.block)

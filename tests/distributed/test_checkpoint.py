@@ -77,3 +77,14 @@ def test_codes_are_loaded_bit_for_bit_on_any_number_of_processes(codes, count, f
 def test_codes_of_another_format_are_refused_across_processes(codes):
     with pytest.raises(Exception, match=r"keeps e\.mean in int8, this optimizer in int4"):
         in_processes(2, in_codes, codes[0], "int4", True, True)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("count", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_packed_factors_are_loaded_bit_for_bit_on_any_number_of_processes(tmp_path, count):
+    spec = "route(matrix=soap(every=2), other=adamw)"
+    place = str(tmp_path / "saved")
+    _, values, _ = in_processes(2, in_codes, place, "int8", False, False, spec)
+    _, again, _ = in_processes(count, in_codes, place, "int8", True, False, spec)
+    assert len(values) == len(again)
+    assert all(map(torch.equal, again, values))

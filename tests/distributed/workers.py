@@ -413,7 +413,7 @@ def resumed(rank, folder, specs, full=False):
     return found
 
 
-def in_codes(rank, folder, choice, begun=False, full=False):
+def in_codes(rank, folder, choice, begun=False, full=False, spec="alto"):
     """Train with state in codes and save, or load what was saved: the values of the state then, and weights later."""
     from torch.distributed.fsdp import fully_shard
 
@@ -422,7 +422,7 @@ def in_codes(rank, folder, choice, begun=False, full=False):
     for layer in model:
         fully_shard(layer)
     fully_shard(model)
-    optimizer = edsl.compile("alto", model, mode="eager", state_dtype=choice)
+    optimizer = edsl.compile(spec, model, mode="eager", state_dtype=choice)
     inputs = torch.randn(8, 16, 130, generator=torch.Generator().manual_seed(1))
 
     def go(batches):

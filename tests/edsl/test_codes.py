@@ -205,7 +205,7 @@ def test_codes_whose_format_a_checkpoint_does_not_say_are_refused():
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ("int7", "state_dtype must be float32, .* int8, int4, float8_e4m3fn or float8_e5m2, got 'int7'"),
+        ("int7", "state_dtype must be float32, .* int8, int4, .* packed_bfloat16 or packed_float32, got 'int7'"),
         ({"e.mean": "int9"}, "got 'int9'"),
         ({"x": "int8"}, "there is no buffer 'x'"),
         ({"soap.left": "int8"}, "soap.left has not one value an element .* can't be kept in int8"),

@@ -11,11 +11,12 @@ from keyword import iskeyword
 from typing import Any
 from weakref import WeakSet
 
-from edsl.errors import EdslError, brief, shown
+from edsl.errors import EdslError, brief, either, shown
 from edsl.language.hyperparameters import GROUP_KEYS
 from edsl.language.reductions import AnalysisContext, ReductionDepth
 from edsl.language.registry.blame import blamed, explained, is_about_letters, is_authored, is_of_tensors, wrong
 from edsl.language.stage import Adaptor, BaseUpdate, Estimator, Stage, Wrapper
+from edsl.numerics.structures import OF_MATRICES
 
 _WITHIN = {Estimator: "{} | sgd", Adaptor: "grad | {} | sgd", BaseUpdate: "{}", Wrapper: "sgd | {}"}
 _checked: WeakSet[type[Stage]] = WeakSet()
@@ -110,6 +111,10 @@ def _check_step(kind: type[Stage], stage: Stage) -> None:
         raise wrong(
             kind, "buffer_shapes must name the same buffers whatever the size of the parameter", "buffer_shapes"
         )
+    own = stage.structures()
+    if not isinstance(own, dict) or any(name not in shapes or said not in OF_MATRICES for name, said in own.items()):
+        said = f"structures must say {either(OF_MATRICES)} of buffers in buffer_shapes, got {shown(own)}"
+        raise wrong(kind, said, "structures")
     scalars = stage.scalars()
     if not isinstance(scalars, tuple) or not all(name in memory._fields and name not in shapes for name in scalars):
         said = f"scalars must return a tuple of the names of buffers that are one number, got {shown(scalars)}"

@@ -148,6 +148,10 @@ class RuleStage(Stage):
             found |= {f"{call.label}__{name}": shape for name, shape in stage.buffer_shapes(rows, columns).items()}
         return found
 
+    def structures(self) -> dict[str, str]:
+        calls = zip(self.variant.calls, self._nested)
+        return {f"{call.label}__{name}": own for call, stage in calls for name, own in stage.structures().items()}
+
     def scalars(self) -> tuple[str, ...]:
         calls = zip(self.variant.calls, self._nested)
         return (*self.variant.scalars, *(f"{call.label}__{name}" for call, stage in calls for name in stage.scalars()))

@@ -1,10 +1,12 @@
-"""All formats of coded state, by name."""
+"""All forms in which buffers may be kept, by name."""
 
 from __future__ import annotations
 
 from edsl.numerics.formats.companded import Companded, Segments
 from edsl.numerics.formats.float8 import Float8
+from edsl.numerics.formats.form import BufferForm
 from edsl.numerics.formats.format import StateFormat
+from edsl.numerics.formats.packed import PACKED_BFLOAT16, PACKED_FLOAT32
 
 FORMATS: dict[str, StateFormat] = {
     one.name: one
@@ -15,3 +17,4 @@ FORMATS: dict[str, StateFormat] = {
         Float8("float8_e5m2", 8, mantissa=2, bias=15, top=15),
     )
 }
+FORMS: dict[str, BufferForm] = {**FORMATS, **{one.name: one for one in (PACKED_BFLOAT16, PACKED_FLOAT32)}}

@@ -13,7 +13,7 @@ NaN; sizes above 2^126, or in float64 2^1022, are kept as the largest below.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,21 +21,23 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from edsl.numerics.formats.form import BufferForm
 from edsl.numerics.formats.layout import BLOCK, RowLayout, width_of
+from edsl.numerics.formats.packed import PACKED_BFLOAT16
+from edsl.numerics.stochastic_rounding import words_of_codes
+from edsl.numerics.structures import ELEMENTS, ENTRIES, MATRIX, SYMMETRIC, TRIANGULAR
 
 NOT_FINITE = 16383  # the exponent of a block with an element that is not finite
 
 
 @dataclass(frozen=True)
-class StateFormat(ABC):
-    """A format in which element-wise state may be kept; a new one is a subclass, and a row of `FORMATS`.
+class StateFormat(BufferForm):
+    """A format in which state of single values may be kept; a new one is a subclass, and a row of `FORMATS`.
 
     Attributes:
-        name: as users choose it.
         bits: of a code, 8 or 4.
     """
 
-    name: str
     bits: int
 
     @property
@@ -69,6 +71,30 @@ class StateFormat(ABC):
     @abstractmethod
     def code(self, y: Tensor, words: Tensor, is_unsigned: Tensor) -> Tensor:
         """The codes of y, rounded up or down by 32 random bits each."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.uint8
+
+    def kept_for(self, structure: str) -> BufferForm | torch.dtype | None:
+        if structure in (SYMMETRIC, TRIANGULAR):
+            return PACKED_BFLOAT16.kept_for(structure)
+        return {ELEMENTS: self, ENTRIES: self, MATRIX: torch.bfloat16}.get(structure)
+
+    def opened(self, buffer: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        if buffer.dtype is not torch.uint8:
+            return buffer.to(dtype)
+        return self.unpacked(buffer, torch.Size(shape).numel(), dtype).view(tuple(shape))
+
+    def closed(self, values: Tensor, buffer: Tensor, key: Tensor | None, place: int) -> Tensor:
+        if buffer.dtype is not torch.uint8:
+            return values
+        flat = values.reshape(-1)
+        if key is None:
+            words = torch.full(flat.shape, 1 << 31, dtype=torch.int64, device=flat.device)
+        else:
+            words = words_of_codes(flat, key, place)
+        return self.packed(flat, buffer.shape[0], words)
 
     def layout(self, width: int) -> RowLayout:
         """How a row of so many elements lies."""

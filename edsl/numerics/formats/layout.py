@@ -51,6 +51,11 @@ def width_of(shape: Sequence[int]) -> int:
     return own if own >= NARROW else count
 
 
+def in_rows(shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape of a stack of matrices, or of blocks, of which every row is a row of codes, as one matrix."""
+    return tuple(shape) if len(shape) < 3 else (prod(shape[:-1]), shape[-1])
+
+
 def lies_in_rows(shape: Sequence[int]) -> bool:
     """Whether each index of the first dimension is a row of its own."""
     return len(shape) > 1 and width_of(shape) * shape[0] == prod(shape)

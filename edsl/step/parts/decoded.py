@@ -16,9 +16,11 @@ from edsl.step.segment import Segment
 
 
 def decoded(segment: Segment, buffers: Sequence[Tensor], shape: Sequence[int], dtype: torch.dtype) -> list[Tensor]:
-    """A segment's buffers of which codes are decoded, to tensors of this shape and dtype; the others as they are."""
+    """A segment's buffers of which codes in the parameter's shape are decoded to a dtype; the others as they are."""
     return [
-        segment.opened(place, buffer, shape, dtype) if buffer.dtype is torch.uint8 else buffer
+        segment.opened(place, buffer, shape, dtype)
+        if buffer.dtype is torch.uint8 and place not in segment.factors
+        else buffer
         for place, buffer in enumerate(buffers)
     ]
 

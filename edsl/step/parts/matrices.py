@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from edsl.errors import ShapeError
+from edsl.language.pipeline import Pipeline
+from edsl.language.rules.names import state_name
 from edsl.step.layout import alias
 
 # The kinds of parameters, by the modules that own them, that say how they are taken.
@@ -111,6 +113,16 @@ def packed_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     if not others:
         return first
     return (len(shapes), *first) if all(shape == first for shape in others) else (sum(map(prod, shapes)),)
+
+
+def factor_shapes(pipeline: Pipeline, matrices: Matrices | None) -> dict[str, list[tuple[int, ...]]]:
+    """The shapes of the values of each buffer that hasn't the parameter's, one for each matrix of it."""
+    found: dict[str, list[tuple[int, ...]]] = {}
+    for stage, label in zip(pipeline.stages, pipeline.labels):
+        for part in () if matrices is None else matrices.parts:
+            for name, shape in (stage.buffer_shapes(*part.shape) | dict.fromkeys(stage.scalars(), (1,))).items():
+                found.setdefault(state_name(label, name), []).append(shape)
+    return found
 
 
 def unpacked(shapes: Sequence[tuple[int, ...]]) -> list[Callable[[Tensor], Tensor]]:

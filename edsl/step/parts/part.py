@@ -15,7 +15,7 @@ from edsl.step.oracle import generator_for
 from edsl.step.parameter import ParameterStep
 from edsl.step.parts.decoded import decoded_in
 from edsl.step.parts.matrices import Matrices, Matrix, name_of, unpacked
-from edsl.step.plan import GroupPlan
+from edsl.step.plan import GroupPlan, kept_shapes
 from edsl.step.segment import Segment
 
 Finders = dict[str, Callable[[Tensor], Tensor]]
@@ -119,5 +119,5 @@ def parts_of(whole: ParameterStep) -> tuple[PartStep, ...]:
 
 def finders(plan: GroupPlan, matrices: Matrices) -> list[Finders]:
     """For each matrix of a parameter, what finds its share of each factor buffer."""
-    found = {name: unpacked(shapes) for name, shapes in plan.part_shapes(matrices).items()}
+    found = {name: unpacked(shapes) for name, shapes in kept_shapes(plan, matrices).items()}
     return [{name: own[place] for name, own in found.items()} for place in range(len(matrices.parts))]
