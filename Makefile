@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test test-all texts lint stubs package compatibility bench gpu reproduction suite zoo clean
+.PHONY: help demo test test-all texts docs docs-serve lint stubs package compatibility bench gpu reproduction suite zoo picture clean
 
 ## help: what make can do
 help:
@@ -24,6 +24,14 @@ test-all: $(VENV)/.installed-dev
 ## texts: what README, docs and docstrings say: every code block runs, every link and name is there
 texts: $(VENV)/.installed-dev
 	$(BIN)/pytest -q -n 2 tests/docs
+
+## docs: build the documentation as a site in build/site; a warning or a dead link fails
+docs: $(VENV)/.installed-docs
+	$(BIN)/python -m mkdocs build
+
+## docs-serve: serve the site on http://127.0.0.1:8000, built anew when a page changes
+docs-serve: $(VENV)/.installed-docs
+	$(BIN)/python -m mkdocs serve
 
 ## lint: style, and types of the package as it installs
 lint: $(VENV)/.installed-dev
@@ -68,6 +76,10 @@ zoo: $(VENV)/.installed-dev
 suite: $(VENV)/.installed-dev
 	$(BIN)/python docs/suite.py
 
+## picture: draw the picture of README.md (five minutes on two cores)
+picture: $(VENV)/.installed-dev
+	$(BIN)/python docs/picture.py
+
 ## clean: remove the environment, caches and builds
 clean:
 	rm -rf $(VENV) build dist .cache *.egg-info
@@ -88,4 +100,8 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 $(VENV)/.installed-bench: $(VENV)/.installed
 	$(PIP) -e ".[bench]"
+	touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(PIP) -e ".[docs]"
 	touch $@

@@ -36,6 +36,18 @@ def check_effective(asked: Mapping[str, Any]) -> None:
         raise EdslError("--tune-seeds has no effect without --lr auto, or factors such as --lr 0.1,1,10, or --tune")
 
 
+def task_of_race(task: str | None, specs: Sequence[str], example: str) -> str:
+    """The task of a race that has one, and somebody to race.
+
+    Raises:
+        EdslError: with what is missing, and a command that has it.
+    """
+    if task is None or not specs:
+        missing = [what for what, there in (("a task", task), ("at least one spec", specs)) if not there]
+        raise EdslError(f"name {' and '.join(missing)}, such as: {example}")
+    return task
+
+
 def resumes(running: Running) -> bool:
     """Whether a race goes on that --out holds.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edsl.cli.asked import check_effective, resumed, resumes
+from edsl.cli.asked import check_effective, resumed, resumes, task_of_race
 from edsl.cli.options import Running
 from edsl.cli.run import run
 from edsl.errors import EdslError
@@ -39,8 +39,7 @@ def compare(task: str | None, words: Sequence[str], settings: dict[str, Any], ru
     if resumes(running):
         run(resumed(running, first, specs), running)
         return
-    if first is None or not specs:
-        raise EdslError("name a task and at least one spec, such as: edsl compare 'alto(lr=0.01)' lamb --task digits")
+    first = task_of_race(first, specs, "edsl compare 'alto(lr=0.01)' lamb --task digits")
     check_effective(running.asked)
     run(race(first, specs, **settings), running)
 

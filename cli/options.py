@@ -23,7 +23,11 @@ def spec_text(given: Any) -> Any:
     """A spec, or several, with what files hold in place of @FILE."""
     if isinstance(given, (list, tuple)):
         return [spec_text(one) for one in given]
-    if not isinstance(given, str) or not given.startswith("@"):
+    if not isinstance(given, str):
+        return given
+    if given.endswith(".edsl") and not given.startswith("@"):
+        raise EdslError(f"a spec is read from a file by its name behind an @: write @{given}")
+    if not given.startswith("@"):
         return given
     from edsl.language.rules.texts import read_file
 

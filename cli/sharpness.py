@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edsl.cli.asked import check_effective, resumed, resumes
+from edsl.cli.asked import check_effective, resumed, resumes, task_of_race
 from edsl.cli.options import Running
 from edsl.cli.run import run
-from edsl.errors import EdslError
 
 
 def sharpness(task: str | None, specs: Sequence[str], levels: str, settings: dict[str, Any], running: Running) -> None:
@@ -19,7 +18,6 @@ def sharpness(task: str | None, specs: Sequence[str], levels: str, settings: dic
     if resumes(running):
         run(resumed(running, task, specs), running)
         return
-    if task is None or not specs:
-        raise EdslError("name a task and at least one spec, such as: edsl sharpness adam eadam --task digits")
+    task = task_of_race(task, specs, "edsl sharpness adam eadam --task digits")
     check_effective(running.asked)
     run(race(task, specs, kind="sharpness", levels=read_levels(levels), **settings), running)

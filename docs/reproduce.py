@@ -23,6 +23,8 @@ from edsl.lab.claims.writing import markdown
 DOCS = Path(__file__).parent
 HEAD = """# The paper's claims, measured again
 
+Written, with its pictures, by `make reproduction`; each claim says the command that measures it again.
+
 Figures and tables of *Exploring Landscapes for Better Minima along Valleys* that a CPU can test, at small scale; claims
 that do not reproduce are reported in the same detail. Every verdict follows from the measurements by its stated rule.
 Intervals are 95 %, paired by seed, by Student's t. *twin* is the same optimizer without E, with its momentum slowed by

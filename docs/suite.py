@@ -33,7 +33,7 @@ SCHEDULE_FREE = "schedulefree.AdamWScheduleFree(lr=0.003)"  # where its package 
 HEAD = """# One score over six tasks
 
 {count} optimizers on the suite `small`, each with {trials} learning rates tried on every task and {seeds} final seeds,
-compared to {baseline}. What it is, and what its intervals mean: [guide.md](guide.md#several-tasks).
+compared to {baseline}. What it is, and what its intervals mean: [lab/race.md](lab/race.md#several-tasks).
 
 """
 

@@ -82,13 +82,18 @@ def _pointed(text: str, place: int) -> str:
     return f"    {before}{line}{after}\n    {' ' * (len(before) + place - start)}^"
 
 
+_LISTED = 40  # names that an error lists
+
+
 def nearest(name: str, known, what: str) -> str:
-    """A sentence that offers the known name closest to a mistyped one, or lists them all."""
+    """A sentence that offers the known name closest to a mistyped one, or lists them, or says which command does."""
     from difflib import get_close_matches
 
     known = list(known)
     close = get_close_matches(name, known, n=1, cutoff=0.6) if len(name) <= 60 else []
-    return f"did you mean {close[0]!r}?" if close else f"{what}: {', '.join(known)}"
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"{what}: {', '.join(known) if len(known) <= _LISTED else 'see `edsl list`'}"
 
 
 def either(options: Iterable[object]) -> str:

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 from collections.abc import Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(ROOT / ".cache" / "inductor"))
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else every process that a test starts would compile edsl anew
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
+from edsl.lab.executors import processes  # noqa: E402
+
 torch.set_num_threads(1)
+
+FORKING = ("distributed", "lab", "zoo")  # rooms whose tests have processes forked
+PRELOADED = [
+    *processes.PRELOADED,
+    "torch.distributed.checkpoint.state_dict",
+    "torch.distributed.fsdp",
+    "torch.distributed.tensor.parallel",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +59,13 @@ def _own_modules(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     for name in set(sys.modules) - before:
         if (getattr(sys.modules[name], "__file__", None) or "").startswith(folder):
             del sys.modules[name]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """All processes of all tests are forked from one, which has imported once what any of them needs."""
+    if item.path.parent.name in FORKING and "forkserver" in multiprocessing.get_all_start_methods():
+        multiprocessing.set_forkserver_preload(PRELOADED)
+        forkserver.ensure_running()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -33,7 +33,7 @@ OF_THE_CPU = ("Model name", "CPU(s)", "L1d cache", "L2 cache", "L3 cache")
 PAGE = """\
 # Benchmarks on a CPU
 
-Written by `make bench` on {day}; what the columns are is in [the guide](../guide.md#benchmarks).
+Written by `make bench` on {day}; what the columns are is in [the guide](../tools.md#benchmarks).
 
 | machine | |
 |---|---|

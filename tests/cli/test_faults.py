@@ -1,8 +1,10 @@
 """What a race leaves behind when it is killed, or when its results can't be written."""
 
+import importlib
 import json
 import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -25,7 +27,7 @@ EAGER = {**os.environ, "TORCHDYNAMO_DISABLE": "1"}
 KILLER = """
 import os, signal, sys, time, json, warnings
 warnings.simplefilter("ignore")
-import edsl, sklearn.datasets, torch
+import edsl, sklearn.datasets, torch._dynamo
 import edsl.cli.compare, edsl.lab.executors.driver, edsl.lab.tasks.digits
 from edsl.cli.main import main
 
@@ -178,16 +180,30 @@ main()
     return done.returncode, done.stdout, done.stderr
 
 
-def test_a_disk_that_is_full_at_the_start_is_one_line_and_leaves_nothing(tmp_path):
-    code, out, err = limited(tmp_path / "new" / "race", 0, *RACE)
+def on_a_full_disk(folder, monkeypatch, capsys):
+    """The race in this process while it can write to no file: what it ends with, before anything trains."""
+    importlib.import_module("sklearn.datasets")  # which looks for a folder to write to
+    monkeypatch.setattr(sys, "argv", ["edsl", *RACE, "--out", str(folder)])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    return ended.value.code, *capsys.readouterr()
+
+
+def test_a_disk_that_is_full_at_the_start_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, capsys):
+    code, out, err = on_a_full_disk(tmp_path / "new" / "race", monkeypatch, capsys)
     assert (code, out) == (2, "")
     assert err.splitlines() == [f"edsl: can't write results to {tmp_path / 'new' / 'race'}: File too large"]
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_disk_that_is_full_at_the_start_leaves_a_folder_that_was_there(tmp_path):
+def test_a_disk_that_is_full_at_the_start_leaves_a_folder_that_was_there(tmp_path, monkeypatch, capsys):
     (tmp_path / "mine").write_text("kept")
-    code, _, err = limited(tmp_path, 0, *RACE)
+    code, _, err = on_a_full_disk(tmp_path, monkeypatch, capsys)
     assert code == 2
     assert "Traceback" not in err
     assert [(place.name, place.read_text()) for place in tmp_path.iterdir()] == [("mine", "kept")]

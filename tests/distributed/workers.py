@@ -25,14 +25,11 @@ from torch.distributed.checkpoint.state_dict import (
 import edsl
 from edsl.numerics.weights.forms import form_of
 
-PRELOADED = ["edsl", "torch.distributed.fsdp", "torch.distributed.checkpoint.state_dict"]  # once for all processes
-
 
 def in_processes(count, function, *arguments):
     """Run function(rank, *arguments) in so many processes; what rank 0 returns."""
     with TemporaryDirectory() as folder:
         file = str(Path(folder) / "result.pt")
-        mp.set_forkserver_preload(PRELOADED)
         arguments = (count, free_port(), file, function, arguments)
         mp.start_processes(_enter, args=arguments, nprocs=count, start_method="forkserver")
         return torch.load(file)

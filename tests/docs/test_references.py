@@ -113,6 +113,11 @@ def test_every_command_and_option_that_a_text_shows_is_there():
     assert not {name: wrong for name in TEXTS if (wrong := wrong_commands(name))}
 
 
+def test_the_page_of_commands_has_every_command():
+    shown = {line.split()[0] for line in command_lines(text_of("docs/commands.md"))}
+    assert not COMMANDS.keys() - shown
+
+
 def test_a_stale_command_option_or_target_is_seen():
     assert wrong_in("compare alto lamb --task digits --seeds 3") == ""
     assert wrong_in("comprare alto lamb") == "comprare"

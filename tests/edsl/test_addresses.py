@@ -22,19 +22,28 @@ SOUND = {"as torch", "as undisturbed", "a clear error", "impossible"}
 SPECS = [("adamw", "compiled"), ("adamw", "eager"), ("adamw", "inductor"), ("muon", "eager"), ("muon", "compiled")]
 
 
-def verdicts(path, count, seed):
-    """One a perturbation; a process that dies takes only its own run with it."""
-    command = [sys.executable, "-m", "tests.support.perturbed", path, str(count), str(seed)]
+COUNTS = {"native": 70, "eager": 50, "matrix": 50, "stacks": 20, "inductor": 15}
+
+
+def verdicts(counts, seed):
+    """Of each path one a perturbation; a process that dies takes only its own run with it."""
+    words = [f"{path}={count}" for path, count in counts.items()]
+    command = [sys.executable, "-m", "tests.support.perturbed", str(seed), *words]
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
-    return run.stdout.splitlines()
+    lines = [line.partition(" ") for line in run.stdout.splitlines()]
+    return {path: [said for name, _, said in lines if name == path] for path in counts}
 
 
-@pytest.mark.parametrize(
-    ("path", "count"), [("native", 70), ("eager", 50), ("inductor", 20), ("matrix", 50), ("stacks", 20)]
-)
-def test_a_perturbed_training_goes_as_torchs_or_ends_with_one_clear_error(path, count):
-    found = verdicts(path, count, seed=1)
+@pytest.fixture(scope="module")
+def few():
+    return verdicts(COUNTS, seed=1)
+
+
+@pytest.mark.xdist_group("perturbed")  # one process runs them all
+@pytest.mark.parametrize("path", COUNTS)
+def test_a_perturbed_training_goes_as_torchs_or_ends_with_one_clear_error(few, path):
+    found, count = few[path], COUNTS[path]
     assert len(found) == count
     assert set(found) <= SOUND, sorted(set(found) - SOUND)
     counts = Counter(found)
@@ -46,7 +55,7 @@ def test_a_perturbed_training_goes_as_torchs_or_ends_with_one_clear_error(path, 
 @pytest.mark.parametrize("path", ["native", "eager", "inductor", "matrix", "stacks"])
 @pytest.mark.parametrize("seed", [2, 3])
 def test_hundreds_of_perturbed_trainings_go_as_torchs_or_end_with_one_clear_error(path, seed):
-    assert set(verdicts(path, 300, seed)) <= SOUND
+    assert set(verdicts({path: 300}, seed)[path]) <= SOUND
 
 
 def stepped(spec="adamw", mode="compiled", steps=3, shapes=((6, 4), (6, 4))):

@@ -1,4 +1,4 @@
-"""An optimizer that is dropped is freed, with its parameters, gradients and state; so are the next three hundred."""
+"""An optimizer that is dropped is freed, with its parameters, gradients and state; so are the next hundred."""
 
 import gc
 import weakref
@@ -94,13 +94,14 @@ def test_what_torch_compiles_is_freed_at_the_latest_by_a_collection(spec, mode, 
 
 
 @pytest.mark.parametrize(("spec", "mode"), [("adamw", "compiled"), ("adamw", "inductor"), ("muon", "compiled")])
-def test_three_hundred_optimizers_in_one_process_take_the_memory_and_the_graphs_of_one(spec, mode):
+@pytest.mark.parametrize("count", [100, pytest.param(300, marks=pytest.mark.slow)])
+def test_hundreds_of_optimizers_in_one_process_take_the_memory_and_the_graphs_of_one(spec, mode, count):
     def resident():
         with open("/proc/self/statm") as file:
             return int(file.read().split()[1]) * 4096
 
     sizes, graphs = [], []
-    for number in range(300):
+    for number in range(count):
         seen = stepped(spec, mode, ((64, 1024), (64, 1024)), steps=1)
         if number == 0:  # what the compiler leaves
             gc.collect()
@@ -108,7 +109,7 @@ def test_three_hundred_optimizers_in_one_process_take_the_memory_and_the_graphs_
         sizes.append(resident())
         graphs.append(counters["stats"]["unique_graphs"])
     assert graphs[-1] == graphs[9] <= graphs[0] + 1, "torch may make one more, for sizes of all kinds"
-    assert max(sizes[10:]) - sizes[9] < 16 << 20, "one holds 1.5 MiB: three hundred would hold 450"
+    assert max(sizes[10:]) - sizes[9] < 16 << 20, "one holds 1.5 MiB: a hundred would hold 150"
 
 
 def test_a_graph_of_another_optimizer_is_counted_where_it_runs():

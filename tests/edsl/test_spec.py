@@ -204,15 +204,29 @@ VOCABULARY = """
 WORDS = st.sampled_from([*VOCABULARY.split(), "\n", "\t", "\x00", " "])
 
 
-@settings(max_examples=10_000, deadline=None, database=None)
-@given(st.one_of(st.text(max_size=60), st.lists(WORDS, max_size=25).map("".join), st.lists(WORDS).map(" ".join)))
-def test_10_000_texts_give_a_pipeline_or_an_edsl_error(text):
+TEXTS = st.one_of(st.text(max_size=60), st.lists(WORDS, max_size=25).map("".join), st.lists(WORDS).map(" ".join))
+
+
+def give_a_pipeline_or_an_edsl_error(text):
     try:
         pipeline = edsl.parse(text)
     except EdslError:
         pass
     else:
         assert edsl.parse(str(pipeline)) == pipeline
+
+
+@settings(max_examples=3_000, deadline=None, database=None)
+@given(TEXTS)
+def test_3_000_texts_give_a_pipeline_or_an_edsl_error(text):
+    give_a_pipeline_or_an_edsl_error(text)
+
+
+@pytest.mark.slow
+@settings(max_examples=20_000, deadline=None, database=None)
+@given(TEXTS)
+def test_20_000_texts_give_a_pipeline_or_an_edsl_error(text):
+    give_a_pipeline_or_an_edsl_error(text)
 
 
 NUMBERS = st.floats(0, 0.999, allow_nan=False)

@@ -140,7 +140,7 @@ def test_command_prints_ratios_and_draws(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("sharpness", "adam"), "name a task and at least one spec"),
+        (("sharpness", "adam"), "name a task, such as"),
         (("sharpness", "--resume"), "--resume needs --out"),
         (("sharpness", "adam", "--task", "digits", "--match-loss", "low"), "--match-loss takes"),
     ],

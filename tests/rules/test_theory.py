@@ -64,6 +64,8 @@ own
         "θₖ = θₖ₋₁ − η dₖ / sizeₖ",
     ]
     assert latex("sizeₖ = √v̂ₖ + long_name") == (r"\mathit{size}_k = \sqrt{\hat v_k} + \mathit{long\_name}")
+    assert latex("√peakₖ + √mean(dₖ²)") == r"\sqrt{\mathit{peak}_k} + \sqrt{\operatorname{mean}(d_k^2)}"
+    assert latex("√column mean(rₖ)") == r"\sqrt{\text{column mean}(r_k)}"
     assert latex("fast̂ₖ = fastₖ / (1 − β₁ᵏ)") == r"\hat{\mathit{fast}}_k = \mathit{fast}_k / (1 - \beta_1^k)"
 
 

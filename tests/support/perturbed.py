@@ -382,15 +382,16 @@ def _short(result: Any) -> Any:
 
 
 def main(name: str, count: int, seed: int) -> None:
-    """Print the verdict of each of some random perturbations of a path."""
+    """Print a path's name and the verdict of each of some random perturbations of it."""
     path = PATHS[name]
     undisturbed = train(path.reference, path.theirs, None)
     ours = train(path.compiled, path.names, None)  # which compiles for all that follow
     assert alike(ours, undisturbed, max(path.noise, 1e-5)), "the two optimizers are not the same to begin with"
     for perturbation in some(seed, count, tuple(path.names)):
-        print(verdict(path, perturbation, undisturbed), flush=True)
+        print(name, verdict(path, perturbation, undisturbed), flush=True)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    for word in sys.argv[2:]:
+        main(word.partition("=")[0], int(word.partition("=")[2]), seed=int(sys.argv[1]))

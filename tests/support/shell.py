@@ -59,7 +59,7 @@ PRELOADED = [
     "scipy.stats",
     "sklearn.datasets",
     "sympy",
-    "torch",
+    "torch._dynamo",  # which torch imports at the first step of an optimizer
 ]
 
 

@@ -219,7 +219,7 @@ def verdict(first, second):
 
 
 @pytest.mark.filterwarnings("ignore:.* is not below")  # betas are random too
-@pytest.mark.parametrize(("count", "seed"), [(300, 1), pytest.param(1000, 2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("count", "seed"), [(120, 1), pytest.param(1000, 2, marks=pytest.mark.slow)])
 def test_no_two_random_pipelines_are_falsely_called_equal_or_different(count, seed):
     """Each verdict against runs of the optimizers: equal ones never part, different ones do, on some gradients."""
     told = {"equal": 0, "linear part": 0, "different": 0, "refused": 0}
@@ -231,7 +231,7 @@ def test_no_two_random_pipelines_are_falsely_called_equal_or_different(count, se
             assert apart <= 1e-9, (first, second)
         if found == "different" and apart == 0:  # signs and bounds may agree on one quadratic
             assert compare(first, second).first_parting, (first, second)
-    assert min(told.values()) > 10, told
+    assert min(told.values()) > count / 30, told
 
 
 def test_all_pairs_that_are_equal_by_construction_are_found():

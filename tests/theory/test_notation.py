@@ -3,12 +3,15 @@
 import pytest
 from matplotlib.mathtext import MathTextParser
 from specs import pipeline_with
+from zoo_pipelines import TRAINS
 
 import edsl
 from edsl.language.registry.recipes import RECIPES
 from edsl.language.registry.stages import STAGES
 from edsl.theory.text.latex import latex
 from edsl.theory.text.notation import recurrences
+
+LONG_NAMES = ("amsgrad", "came")  # entries of the zoo with roots and means of quantities in words
 
 
 def lines(spec):
@@ -77,7 +80,7 @@ def test_routes_are_written_one_after_the_other_behind_what_they_share():
     assert written[4].lines == ("θₖ = θₖ₋₁ + Δₖ − η⁽²⁾ λ θₖ₋₁",)  # other_lr is another learning rate
 
 
-@pytest.mark.parametrize("spec", [*map(pipeline_with, STAGES), *RECIPES])
+@pytest.mark.parametrize("spec", [*map(pipeline_with, STAGES), *RECIPES, *(TRAINS[name] for name in LONG_NAMES)])
 def test_every_recurrence_is_latex(spec):
     stands_in = {r"\top": "T", r"\quad": " ", r"\text": r"\mathrm", r"\lVert": "|", r"\rVert": "|"}
     for part in recurrences(edsl.parse(spec)):

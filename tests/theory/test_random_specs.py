@@ -77,7 +77,8 @@ def hold_roots(optimizer, parameter):
         for name in type(stage.init(0.0))._fields:
             state[f"{label}.{name}"] = (torch.ones_like if name == "v" else torch.zeros_like)(parameter.detach())
     if any(key.endswith(".v") for key in state):
-        optimizer.state[parameter].update({"step": torch.tensor(1e14), **state})  # no debiasing is left
+        # No debiasing is left. An integer, as edsl counts: a float32 of that size would not grow, nor lookahead sync.
+        optimizer.state[parameter].update({"step": torch.tensor(10**14), **state})
 
 
 def check_stability(pipeline):

@@ -104,7 +104,7 @@ def freeze_second_moment(optimizer, parameter):
     """v̂ = 1 for good: a decay of nearly 1, and a step count at which no debiasing is left."""
     zero = torch.zeros_like(parameter.detach())
     optimizer.state[parameter].update(
-        {"step": torch.tensor(1e14), "e.mean": zero, "adam.m": zero.clone(), "adam.v": torch.ones_like(zero)}
+        {"step": torch.tensor(10**14), "e.mean": zero, "adam.m": zero.clone(), "adam.v": torch.ones_like(zero)}
     )
 
 

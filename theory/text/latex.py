@@ -21,7 +21,10 @@ _PHRASE = re.compile(
 )
 
 
-_PROSE = (*_PHRASE.pattern.replace("|", " ").replace("(", " ").replace(")", " ").split(), "at", "step", "all", "of")
+_PROSE = (
+    *_PHRASE.pattern.replace("|", " ").replace("(", " ").replace(")", " ").split(),
+    *("at", "step", "all", "of", "row", "column"),
+)
 _LONG = re.compile("(?<![\\\\A-Za-z])([A-Za-z][A-Za-z0-9_]+)([\u0302\u0303\u0304]?)")
 _DIGITS = "[⁰¹²³⁴⁵⁶⁷⁸⁹]"
 _PLAIN = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
@@ -41,6 +44,7 @@ def latex(line: str) -> str:
         line = re.sub(f"(.){accent}", rf"\{command} \1", line)
     text = _roots(line)
     text = re.sub(r"(\d)e−0?(\d+)", r"\1 \\cdot 10^{-\2}", text)
+    text = re.sub(r"\b((?:row|column) [a-z]+)(?=\()", r"\\text{\1}", text)
     text = re.sub(rf"\b({'|'.join(_WORDS)})(?=[₀-₉]*\(| /|,|\))", r"\\operatorname{\1}", text)
     for name, row in OPERATIONS.items():
         if row.latex:
@@ -71,11 +75,11 @@ def _roots(text: str) -> str:
         if rest.startswith("("):
             end = _closing(rest)
             inner, after = rest[1:end], rest[end + 1 :]
-        elif function := re.match(r"[a-z]+\(", rest):
+        elif function := re.match(r"(?:(?:row|column) )?[a-z]+\(", rest):
             end = function.end() + _closing(rest[function.end() - 1 :])
             inner, after = rest[:end], rest[end:]
         else:
-            name = re.match(rf"(?:\\hat )?\S(?:[₀-₉ₖ₋⁽⁾]|{_DIGITS})*", rest)
+            name = re.match(rf"(?:\\[a-z]+ ?(?:{{(?:[^{{}}]|{{[^{{}}]*}})*}}|\S)|\S)(?:[₀-₉ₖ₋⁽⁾]|{_DIGITS})*", rest)
             assert name is not None  # a root is of something
             inner, after = name.group(), rest[name.end() :]
         text = f"{text[:place]}\\sqrt{{{inner}}}{after}"

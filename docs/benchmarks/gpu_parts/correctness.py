@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 import edsl
+from edsl.codegen.triton import BLOCK
 from edsl.lab.benchmarks.parameter_sets import Shape
 from edsl.lab.closure import closure_for
 from edsl.language.pipeline import Pipeline
@@ -117,8 +118,7 @@ def check(run: Run, spec: str, dtype: str) -> Row:
             without a GPU and where a pipeline refuses it, and for matrices that would no longer step in a stack.
     """
     pipeline = edsl.parse(spec)
-    steps = 6 if run.quick else STEPS
-    problem = Problem(pipeline, getattr(torch, dtype), steps)
+    problem = Problem(pipeline, getattr(torch, dtype), run.quick)
     random = pipeline.estimator.draws_directions or any(stage.needs_noise for stage in pipeline.stages)
     if random:  # a GPU draws other numbers than a CPU
         exact = problem.walk(run.device, eager(spec))
@@ -174,15 +174,16 @@ class Walked:
 class Problem:
     """Tensors of every layout with gradients for some steps, the same on every device."""
 
-    def __init__(self, pipeline: Pipeline, dtype: torch.dtype, steps: int) -> None:
-        self.pipeline, self.dtype, self.steps = pipeline, dtype, steps
+    def __init__(self, pipeline: Pipeline, dtype: torch.dtype, quick: bool) -> None:
+        self.pipeline, self.dtype, self.steps = pipeline, dtype, 4 if quick else STEPS
         self.generator = torch.Generator().manual_seed(7)
         matrices: dict[str, Shape] = {"matrix": (6, 6), "its partner": (6, 6)}  # two of a shape are stepped in a stack
         matrices |= {"transposed": (5, 3), "strided": (6, 4), "channels last": (4, 2, 2, 2)}
-        others = {"scalar": (), "one": (1,), "seven": (7,), "long": (4097,), "idle": (3,)}
+        long = BLOCK + 1 if quick else 4 * BLOCK + 1  # elements: of more than one program
+        others = {"scalar": (), "one": (1,), "seven": (7,), "long": (long,), "idle": (3,)}
         self.shapes = matrices if _only_matrices(pipeline) else {**matrices, **others}
         self.values = {name: self._drawn(shape, 1.0) for name, shape in self.shapes.items()}
-        self.rows = [{name: self._drawn(shape, 0.1) for name, shape in self.shapes.items()} for _ in range(steps)]
+        self.rows = [{name: self._drawn(shape, 0.1) for name, shape in self.shapes.items()} for _ in range(self.steps)]
 
     def _drawn(self, shape: tuple[int, ...], scale: float) -> Tensor:
         """In float64, numbers that the dtype has."""

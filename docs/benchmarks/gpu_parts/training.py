@@ -106,7 +106,9 @@ def final_loss(run: Run, model: str, spec: str, seed: int, steps: int) -> float:
 def _on_cpus(model: str, spec: str, seeds: Sequence[int], steps: int) -> list[float]:
     """The same on CPUs, a process of one thread for each seed."""
     count = min(len(seeds), os.cpu_count() or 1)
-    with multiprocessing.get_context("forkserver").Pool(count) as pool:
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload([__name__])
+    with processes.Pool(count) as pool:
         return pool.starmap(_on_a_cpu, [(model, spec, seed, steps) for seed in seeds])
 
 

@@ -24,6 +24,8 @@ from edsl.lab.trials.trial import failed
 
 ATTEMPTS = 3  # of a trial whose worker dies
 PATIENCE = 5.0  # seconds that workers get to end by themselves
+# What workers are forked with; torch imports its compiler at an optimizer's first step.
+PRELOADED = ["edsl.lab.executors.processes", "edsl.lab.executors.worker", "torch._dynamo"]
 
 
 @dataclass
@@ -45,7 +47,7 @@ class Processes:
         methods = multiprocessing.get_all_start_methods()
         self.context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
         if self.context.get_start_method() == "forkserver":
-            self.context.set_forkserver_preload(["edsl.lab.executors.processes", "edsl.lab.executors.worker"])
+            self.context.set_forkserver_preload(PRELOADED)
 
     def submit(self, work: Work) -> None:
         worker = next((worker for worker in self.workers if worker.work is None), None) or self._hire()

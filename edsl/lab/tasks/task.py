@@ -43,7 +43,7 @@ class Scale:
 class Task:
     """Data, models to train on it, and the budget of a race.
 
-    One of your own is an object, or stands in a file that `--task FILE.py` names: docs/guide.md, "A task of your own".
+    One of your own is an object, or stands in a file that `--task FILE.py` names, as in docs/lab/tasks.md.
 
     Attributes:
         data: makes the three splits, the same at each call. Of your own task also three pairs (inputs, targets), for
