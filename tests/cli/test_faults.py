@@ -233,3 +233,13 @@ def test_an_out_that_can_not_be_written_is_one_line_before_anything_runs(out, tm
     assert len(err.splitlines()) == 1
     assert err.startswith(f"edsl: can't write results to {tmp_path / out}: ")
     assert [(child.name, child.read_text()) for child in tmp_path.iterdir()] == [("file", "kept")]
+
+
+def test_a_package_that_is_missing_is_one_line():
+    program = "import sys; sys.modules['torch'] = None; sys.argv = ['edsl', 'plan', 'alto', '--params', 'tiny']\n"
+    done = subprocess.run(
+        [sys.executable, "-c", program + "from edsl.cli.main import main; main()"], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("edsl: this command needs torch, which is not installed")
+    assert done.stderr.count("\n") == 1
