@@ -294,11 +294,21 @@ def main() -> None:
         message, code = "", 1
     except OSError as reason:
         message, code = f"can't write the output: {reason.strerror or reason}", 1
+    except ModuleNotFoundError as reason:
+        message, code = _missing(reason), 2
     except Exception as reason:
         message, code = _of_a_stage(reason), 2
     if message:
         print(f"edsl: {printable(message)}", file=sys.stderr)
     sys.exit(code)
+
+
+def _missing(reason: ModuleNotFoundError) -> str:
+    """Which package is to be installed; a module of edsl that isn't there is edsl's own fault, and goes on."""
+    package = (reason.name or "").partition(".")[0]
+    if package in ("", "edsl"):
+        raise reason
+    return f"this command needs {package}, which is not installed for {sys.executable}"
 
 
 def _of_a_stage(reason: Exception) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -37,6 +38,11 @@ print(*sorted(new - {*sys.stdlib_module_names}))
     done = python("-W", "error", "-c", program)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split() == ["edsl"]
+
+
+def test_import_takes_less_than_50_ms():
+    program = "import time; began = time.perf_counter(); import edsl; print(time.perf_counter() - began)"
+    assert min(float(python("-c", program).stdout) for _ in range(5)) < 0.05
 
 
 def test_parsing_needs_no_torch():
@@ -114,6 +120,19 @@ def test_they_hold_what_is_read_at_run_time_and_no_build(built):
     with tarfile.open(sdist) as packed:
         held = {name.partition("/")[2] for name in packed.getnames()}
     assert {"CITATION.cff", "CHANGELOG.md", "LICENSE", "theory/__init__.py", "tests/conftest.py"} < held
+
+
+@pytest.mark.slow
+def test_every_supported_python_that_is_here_compiles_all_files_and_imports(built, tmp_path):
+    with zipfile.ZipFile(built[1]) as packed:
+        packed.extractall(tmp_path)
+    program = "import edsl; assert str(edsl.parse('grad | e | lamb')).startswith('grad')"
+    for minor in range(10, 14):
+        known = sorted(Path.home().glob(f".pyenv/versions/3.{minor}.*/bin/python"))
+        found = str(known[0]) if known else shutil.which(f"python3.{minor}")
+        for words in (("-m", "compileall", "-q", "-f", "edsl"), ("-c", program)) if found else ():
+            done = subprocess.run([found, "-W", "error", *words], capture_output=True, text=True, cwd=tmp_path)
+            assert (done.returncode, done.stderr) == (0, ""), f"3.{minor}: {done.stdout}{done.stderr}"
 
 
 # Words with which each command does something small; they run one after another, in one folder.

@@ -143,8 +143,9 @@ def test_a_race_of_60_trials_killed_20_times_stays_readable_and_ends_as_an_undis
         folder = tmp_path / f"race{races}"
         code = -9
         while code == -9 and killed < 20:
-            code = killer.run(*LONG_RACE, "--resume", "--out", str(folder), seconds=moments.uniform(0, lasts / 2))
-            assert code in (0, -9)
+            again = ("--resume",) if (folder / "race.json").exists() else ()  # killed before there was a race
+            code = killer.run(*LONG_RACE, *again, "--out", str(folder), seconds=moments.uniform(0, lasts / 2))
+            assert code in (0, -9), killer.said.with_suffix(".err").read_text()
             killed += code == -9
             assert_readable(folder, tmp_path)
         if (folder / "race.json").exists():
@@ -232,3 +233,13 @@ def test_an_out_that_can_not_be_written_is_one_line_before_anything_runs(out, tm
     assert len(err.splitlines()) == 1
     assert err.startswith(f"edsl: can't write results to {tmp_path / out}: ")
     assert [(child.name, child.read_text()) for child in tmp_path.iterdir()] == [("file", "kept")]
+
+
+def test_a_package_that_is_missing_is_one_line():
+    program = "import sys; sys.modules['torch'] = None; sys.argv = ['edsl', 'plan', 'alto', '--params', 'tiny']\n"
+    done = subprocess.run(
+        [sys.executable, "-c", program + "from edsl.cli.main import main; main()"], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("edsl: this command needs torch, which is not installed")
+    assert done.stderr.count("\n") == 1

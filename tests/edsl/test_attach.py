@@ -178,18 +178,27 @@ def test_accumulated_gradients_are_refused(told):
     train(optimizer, model, batches(2))
 
 
-def test_grad_scaler_is_refused_and_one_that_is_off_is_not():
-    model = network()
+@pytest.mark.parametrize("several", [False, True])
+def test_a_scaled_loss_is_refused_before_any_weight_moves_and_one_of_a_scaler_that_is_off_is_not(several):
+    model, other = network(), network()
     optimizer = edsl.attach("eadamw", model, mode="eager")
-    for enabled in (False, True):
-        scaler = torch.amp.GradScaler("cpu", enabled=enabled)
-        optimizer.zero_grad()
-        scaler.scale(model(batches(1)[0]).square().mean()).backward()
-        if enabled:
-            with pytest.raises(EdslError, match="stepped on the scaled ones"):
-                scaler.step(optimizer)
-        else:
-            scaler.step(optimizer)
+    off, on = (torch.amp.GradScaler("cpu", enabled=enabled) for enabled in (False, True))
+
+    def loss(scaler, network):
+        value = network(batches(1)[0]).square().mean()
+        return scaler.scale([value])[0] if several else scaler.scale(value)
+
+    loss(off, model).backward()
+    off.step(optimizer)
+    before = [p.detach().clone() for p in model.parameters()]
+    with pytest.raises(EdslError, match="a GradScaler scaled this loss"):
+        loss(on, model).backward()
+    assert all(torch.equal(p, old) for p, old in zip(model.parameters(), before))
+    optimizer.zero_grad()
+    with pytest.raises(EdslError, match="stepped on the scaled ones"):
+        on.step(optimizer)
+    loss(on, other).backward()  # another model's, beside this one
+    train(optimizer, model, batches(2))
 
 
 def test_graph_that_is_differentiated_again_is_refused():

@@ -394,16 +394,19 @@ def test_a_file_that_can_not_be_converted_is_one_line_and_leaves_nothing(tmp_pat
     torch.save({"weights": torch.ones(2)}, tmp_path / "none.pt")
     (tmp_path / "code.pt").write_bytes(pickle.dumps(Exception("x")))
     (tmp_path / "text.pt").write_text("hello")
+    torch.save({**saved, "param_groups": [{**saved["param_groups"][0], "params": [[0], 1, 2]}]}, tmp_path / "odd.pt")
     here = sorted(path.name for path in tmp_path.iterdir())
     for source, target, options, said in (
         ("a.pt", "two.pt", {}, "two.pt exists already; choose another name"),
         ("a.pt", "no/where.pt", {}, "can't write"),
+        ("a.pt", 300 * "n", {}, "can't write"),
+        ("odd.pt", "new.pt", {}, "params must be numbers or names of parameters, got [0]"),
         ("gone.pt", "new.pt", {}, "there is no file"),
         ("two.pt", "new.pt", {}, "holds several optimizers: choose one by --at, of one, two"),
         ("two.pt", "new.pt", {"place": "three"}, "holds no optimizer's state_dict at three; it has: one, two"),
         ("none.pt", "new.pt", {}, "holds no optimizer's state_dict"),
         ("code.pt", "new.pt", {}, "code.pt"),
-        ("text.pt", "new.pt", {}, "text.pt"),
+        ("text.pt", "new.pt", {}, "text.pt is no file of torch.save"),
         (".", "new.pt", {}, "is a folder"),
     ):
         with pytest.raises(edsl.EdslError) as refused:

@@ -15,6 +15,7 @@ from edsl.errors import EdslError
 from edsl.language.caller import warn_user
 from edsl.language.registry.blame import blaming
 from edsl.optim.attached.averaging import check_unwrapped
+from edsl.optim.attached.scaling import check_unscaled
 from edsl.optim.autocast import autocast_off, is_autocast_on
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class BackwardSteps:
                 self._optimizer.engine.release_gradients()
 
     def _take(self, parameter: Any) -> None:
+        check_unscaled()
         optimizer = self._optimizer
         engine, groups, states = optimizer.engine, optimizer.param_groups, optimizer.state
         if optimizer._evaluating:

@@ -11,6 +11,7 @@ import torch
 from edsl.errors import EdslError
 from edsl.optim.attached.averaging import check_wrappers, step_behind_averaging
 from edsl.optim.attached.backward import BackwardSteps
+from edsl.optim.attached.scaling import watch_scalers
 from edsl.optim.optimizer import PipelineOptimizer
 
 _KEPT_BY = "_edsl_attached"  # a parameter's attribute: the steps that it keeps alive
@@ -71,6 +72,7 @@ class AttachedOptimizer(PipelineOptimizer):
     def _attach(self) -> None:
         self._handles: list[Any] = []
         check_wrappers(self.engine.names.module)
+        watch_scalers()
         for name, parameter in self._named():
             if getattr(parameter, _KEPT_BY, None) is not None:
                 raise EdslError(f"attach: parameter {name} is attached already: detach() that optimizer first")
@@ -126,7 +128,7 @@ class AttachedOptimizer(PipelineOptimizer):
         if told != [None, None]:
             raise EdslError(
                 "attach: a GradScaler unscales gradients after backward(), which has stepped on the scaled ones: use "
-                " bfloat16 autocast, which needs no scaler, or edsl.compile"
+                "bfloat16 autocast, which needs no scaler, or edsl.compile"
             )
 
     def zero_grad(self, set_to_none: bool = True) -> None:

@@ -84,6 +84,8 @@ def check_state_dict(checkpoint: Any) -> None:
     for group in groups if is_edsls(checkpoint) else ():
         check_text(group)
     numbers = [number for group in groups for number in group["params"]]
+    if wrong := [number for number in numbers if not isinstance(number, (int, str))]:
+        raise EdslError(f"malformed checkpoint: params must be numbers or names of parameters, got {shown(wrong[0])}")
     if len(set(numbers)) != len(numbers) or not set(states) <= set(numbers):
         raise EdslError("malformed checkpoint: its states don't belong to the parameters of its groups")
     if not all(isinstance(state, dict) for state in states.values()):

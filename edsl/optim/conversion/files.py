@@ -55,7 +55,7 @@ def convert_file(
     Raises:
         EdslError: for a file that can't be read without running code, or written, and as `edsl.convert` does.
     """
-    if target.exists():
+    if os.path.lexists(target):  # Path.exists raises for names that are too long
         raise EdslError(f"{target} exists already; choose another name")
     held = _read(source)
     keys = _place(held, place, source)
@@ -77,7 +77,7 @@ def convert_file(
 
 
 def _read(source: Path) -> Any:
-    if source.is_dir():
+    if os.path.isdir(source):
         raise EdslError(f"{source} is a folder: give a file of torch.save")
     try:
         return torch.load(source, map_location="cpu", weights_only=True)
@@ -88,8 +88,10 @@ def _read(source: Path) -> Any:
             f"{source} is no checkpoint that loads with weights_only=True: load it where you trust it, and give "
             "edsl.convert its state_dict"
         ) from None
-    except Exception as reason:  # of a damaged file torch raises many kinds
-        raise EdslError(f"{source} can't be read: {brief(reason, 200)}") from None
+    except OSError as reason:
+        raise EdslError(f"{source} can't be read: {reason.strerror or brief(reason, 200)}") from None
+    except Exception:  # of a damaged file torch raises many kinds, with words about its own reader
+        raise EdslError(f"{source} is no file of torch.save, or not the whole of one") from None
 
 
 def _place(held: Any, place: str, source: Path) -> tuple[Any, ...]:
@@ -140,8 +142,8 @@ def _write(held: Any, target: Path) -> None:
     """Write a file that is whole or not there."""
     try:
         descriptor, aside = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
-    except OSError as reason:
-        raise EdslError(f"can't write {target}: {reason.strerror or reason}") from None
+    except (OSError, ValueError) as reason:  # the last of a zero byte in its name
+        raise EdslError(f"can't write {target}: {getattr(reason, 'strerror', None) or reason}") from None
     try:
         with os.fdopen(descriptor, "wb") as file:
             torch.save(held, file)
