@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ def new(kind: str, name: str) -> None:
     if kind == "rule":
         read_rules(texts[path], str(path))  # whose language has words of its own
     for file in texts:
-        if file.exists():
+        if os.path.lexists(file):  # Path.exists raises for names that are too long
             raise EdslError(f"{file} exists already; choose another name")
     _write_all(texts)
     print_text(f"{path}: try {chosen.use.format(path=path, name=path.stem)}\n{test}: pytest {test}")

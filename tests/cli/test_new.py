@@ -102,6 +102,7 @@ def test_the_command_that_it_names_runs(kind, tmp_path, monkeypatch):
         ("rule", "ema", "ema"),
         ("paper", "x", "edsl new writes a stage, rule or task, got 'paper'"),
         ("task", "no/where/a", "can't write no/where/a.py: No such file"),
+        ("task", "a" * 300, "File name too long"),
     ],
 )
 def test_a_name_that_can_not_be_is_refused_in_one_line(kind, name, said, tmp_path, monkeypatch):

@@ -229,6 +229,7 @@ def test_a_suite_is_forecast_task_by_task():
         (("compare", "adam", "--task", "digits,cancer", "--model", "cnn"), "task cancer: unknown model 'cnn'"),
         (("suite", "smal", "adam"), "unknown suite 'smal'; did you mean 'small'?"),
         (("suite", "small"), "name a suite and at least one spec"),
+        (("suite", "small", "adam", "--task", "digits"), "--task is none of a suite's options"),
     ],
 )
 def test_wrong_words_about_suites_are_one_line(words, message):
