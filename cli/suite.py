@@ -28,9 +28,7 @@ def suite(name: str | None, specs: Sequence[str], settings: Mapping[str, Any], r
     if running.targets is not None:
         raise EdslError("--targets is of one task; those of a suite have their own")
     if "task" in running.asked:
-        raise EdslError(
-            f"--task is none of a suite's options, which names its tasks: edsl compare SPEC… --task {running.asked['task']}"
-        )
+        raise EdslError("--task is none of a suite's options, which names its tasks; edsl compare takes --task a,b")
     chosen = suite_named(name)
     run_suite(chosen, specs, {**settings, **dict(chosen.budget), **_asked(settings, running)}, running)
 
