@@ -219,7 +219,7 @@ def test_soap_turns_into_the_basis_and_back_once():
     assert [part for part in found if isinstance(part, tuple)] == [
         (7, 3),
         (1, 1, 7, 3),
-        (1, 1, 5, 5),
+        (1, 1, 7, 7),
         (1, 1, 3, 3),
         (7, 3),
     ]
