@@ -99,8 +99,6 @@ def parts_of(
     if not isinstance(group, dict):  # torch will say so
         yield group, {}
         return
-    if "params" not in group:
-        raise EdslError(f"a param group needs params, its tensors; got {shown(group)}")
     if layers is not None and names.module is not None and others:  # a module may have grown
         layers = Layers(names.module, ())
     for part in _on_routes(group, pipeline, names, kinds, others):

@@ -93,15 +93,6 @@ def test_group_key_that_can_not_be_honoured_is_an_error(group):
     assert len(optimizer.param_groups) == 1
 
 
-def test_group_without_params_is_an_error():
-    optimizer = edsl.compile("alto", parameters())
-    for broken in ({}, {"lr": 0.1}):
-        with pytest.raises(edsl.EdslError, match="a param group needs params"):
-            edsl.compile("alto", [broken])
-        with pytest.raises(edsl.EdslError, match="a param group needs params"):
-            optimizer.add_param_group(broken)
-
-
 @pytest.mark.parametrize(
     "spoil",
     [
