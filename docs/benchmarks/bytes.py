@@ -78,9 +78,17 @@ class Entry:
     beside: int | None = None
 
     @property
-    def name(self) -> str:
+    def _built(self) -> str:
         said = ", ".join(f"{key}={value!r}" for key, value in self.options.items())
-        return f"{self.package} {self.spec}" + (f" ({said})" if said else "")
+        return self.spec + (f" ({said})" if said else "")
+
+    @property
+    def name(self) -> str:
+        return f"{self.package} {self._built}"
+
+    @property
+    def shown(self) -> str:
+        return f"{self.package}: `{self._built}`"
 
 
 def entries() -> list[Entry]:
@@ -271,7 +279,7 @@ def page(all_of_them: Sequence[Entry], results: dict[int, dict[str, Any]], param
     titles = ["optimizer", "weights", "state B/param", "time", "beside", "held"]
     rows = [
         [
-            f"`{all_of_them[place].name}`",
+            all_of_them[place].shown,
             all_of_them[place].dtype,
             f"{found['bytes']:.2f}",
             *(f"{found[name]:.2f}" if name in found else "–" for name in ("torch", "beside")),
@@ -281,7 +289,7 @@ def page(all_of_them: Sequence[Entry], results: dict[int, dict[str, Any]], param
         if "failed" not in found
     ]
     failed = {place: found["failed"] for place, found in results.items() if "failed" in found}
-    absent = [f"- `{all_of_them[place].name}`, {all_of_them[place].dtype}: {why}" for place, why in failed.items()]
+    absent = [f"- {all_of_them[place].shown}, {all_of_them[place].dtype}: {why}" for place, why in failed.items()]
     versions = {"edsl": edsl.__version__, **{name: installed(name) for name in PACKAGES}}
     machine = "\n".join(f"| {name} | {value} |" for name, value in {**described(), **versions}.items())
     return (

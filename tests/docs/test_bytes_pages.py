@@ -25,8 +25,8 @@ def test_state_and_stalled_updates_are_measured_and_a_refusal_is_named(script):
     assert found["held"] == pytest.approx(0.99, abs=1e-4)
     assert module.stalled(torchs) == 1  # to the nearest, nothing moves
     text = module.page([entry, torchs], {0: found, 1: {"failed": "no such thing"}}, "tiny", 2)
-    assert "| `edsl adamw` | float32 | 8.00 |" in text
-    assert "- `torch AdamW`, bfloat16: no such thing" in text
+    assert "| edsl: `adamw` | float32 | 8.00 |" in text
+    assert "- torch: `AdamW`, bfloat16: no such thing" in text
 
 
 def test_rows_are_kept_as_they_are_measured_and_what_a_process_found_in_its_time_counts(script, monkeypatch, tmp_path):
@@ -49,8 +49,8 @@ def test_rows_are_kept_as_they_are_measured_and_what_a_process_found_in_its_time
         module.main()
     assert len(ran) == 2  # the second time all is there
     text = (tmp_path / "bytes.md").read_text()
-    assert "| `edsl adamw` | float32 | 8.00 | – | – | – |" in text
-    assert "- `torch AdamW`, float32: TimeoutError: did not end within 1 s" in text
+    assert "| edsl: `adamw` | float32 | 8.00 | – | – | – |" in text
+    assert "- torch: `AdamW`, float32: TimeoutError: did not end within 1 s" in text
 
 
 def test_trainings_are_paired_and_go_on_where_they_were(script, monkeypatch, tmp_path):
