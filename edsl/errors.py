@@ -82,18 +82,22 @@ def _pointed(text: str, place: int) -> str:
     return f"    {before}{line}{after}\n    {' ' * (len(before) + place - start)}^"
 
 
-_LISTED = 40  # names that an error lists
+_LISTED = 40  # names that an error lists where a command does, too
 
 
-def nearest(name: str, known, what: str) -> str:
-    """A sentence that offers the known name closest to a mistyped one, or lists them, or says which command does."""
+def nearest(name: str, known, what: str, listed_by: str = "") -> str:
+    """A sentence that offers the known name closest to a mistyped one, or lists them.
+
+    Args:
+        listed_by: the command that lists them; of many names the sentence says it instead.
+    """
     from difflib import get_close_matches
 
     known = list(known)
     close = get_close_matches(name, known, n=1, cutoff=0.6) if len(name) <= 60 else []
     if close:
         return f"did you mean {close[0]!r}?"
-    return f"{what}: {', '.join(known) if len(known) <= _LISTED else 'see `edsl list`'}"
+    return f"{what}: see `{listed_by}`" if listed_by and len(known) > _LISTED else f"{what}: {', '.join(known)}"
 
 
 def either(options: Iterable[object]) -> str:

@@ -163,7 +163,7 @@ class _Reader:
             return (self.direction(node),)
         known = name in self.own or name in RECIPES or "." in name or is_stage(name)
         if not known:
-            hint = nearest(name, [*self.own, *stage_names(), *RECIPES], "stages and recipes")
+            hint = nearest(name, [*self.own, *stage_names(), *RECIPES], "stages and recipes", "edsl list")
             raise self.error(f"unknown stage {shown(name)}; {hint}", self.column_of(function))
         try:
             cls = self.own.get(name) or (None if name in RECIPES or "." in name else stage_class(name))
@@ -206,7 +206,7 @@ class _Reader:
                 raise self.error(said, self.column_of(nodes[key]))
         try:
             if name not in self.own and not is_stage(name):
-                hint = nearest(name, [*self.own, *stage_names()], "stages")
+                hint = nearest(name, [*self.own, *stage_names()], "stages", "edsl list")
                 raise EdslError(f"direction is of an update; {shown(name)} is unknown as one; {hint}")
             return build_class(direction_of(self.own.get(name) or stage_class(name)), given)
         except FieldError as error:

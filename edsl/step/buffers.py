@@ -45,10 +45,8 @@ def factor_values(plan: GroupPlan, name: str, buffer: Any, parameter: Any, matri
     form = plan.form_of(name, parameter)
     if form is None:
         return buffer
-    kept, shapes = (
-        _parts(_whole(buffer), kept_shapes(plan, matrices)[name]),
-        factor_shapes(plan.pipeline, matrices)[name],
-    )
+    kept = _parts(_whole(buffer), kept_shapes(plan, matrices)[name])
+    shapes = factor_shapes(plan.pipeline, matrices)[name]
     work = working_dtype(parameter.dtype)
     return placed(_joined([form.opened(one, shape, work) for one, shape in zip(kept, shapes)]), parameter)
 
@@ -58,10 +56,8 @@ def kept_factor(plan: GroupPlan, name: str, values: Any, parameter: Any, matrice
     form = plan.form_of(name, parameter)
     if form is None:
         return values
-    found, shapes = (
-        _parts(_whole(values), factor_shapes(plan.pipeline, matrices)[name]),
-        kept_shapes(plan, matrices)[name],
-    )
+    found = _parts(_whole(values), factor_shapes(plan.pipeline, matrices)[name])
+    shapes = kept_shapes(plan, matrices)[name]
     work = working_dtype(parameter.dtype)
     empty = (torch.empty(shape, dtype=form.dtype, device=parameter.device) for shape in shapes)
     made = [form.closed(one.to(work), buffer, None, 0).to(form.dtype) for one, buffer in zip(found, empty)]

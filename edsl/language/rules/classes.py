@@ -119,7 +119,7 @@ def _found(name: str, definition: Definition, source: Source, outside: Outside) 
         if name in SCHEDULES:
             said = f"{name} is a schedule, which stands where a rule is called: {definition.name}(lr={name}(…))"
             source.refuse(said, node)
-        hint = nearest(name, [*WORDS, *outside.names()], "words and stages")
+        hint = nearest(name, [*WORDS, *outside.names()], "words and stages", "edsl list")
         source.refuse(f"unknown function or stage {name}; {hint}", node)
     reason = why_not_within(kind)
     if reason:
