@@ -18,7 +18,7 @@ from edsl.codegen.loops import SUMS, Loop, LoopSchedule, is_wide, scalars_met, s
 from edsl.codegen.signature import KernelSignature, tensors
 from edsl.codegen.trace import Trace
 from edsl.numerics.formats.format import StateFormat
-from edsl.numerics.stochastic_rounding import CXX, CXX_WITHIN, CXX_WITHIN_FLOAT16, PLACE, SPREAD, WORD
+from edsl.numerics.stochastic_rounding import CXX, CXX_WITHIN, CXX_WITHIN_FLOAT16, SPREAD, odd_of
 from edsl.numerics.weights.form import REST, WEIGHT
 
 TYPES = {
@@ -216,7 +216,7 @@ def _pass(
     values = {**elements, **{node: scalars.beside_elements(node) for node in met}}
     written = [i for i in one.buffers if i in formats]
     if written:
-        body.append("words[i - begin] = word_at(spread, key);")
+        body.append("words[i - begin] = word;")
     for i in one.buffers:
         value = _value(recording.after[i], values)
         if i == recording.rest:
@@ -233,6 +233,8 @@ def _pass(
         value = values[total.parts[0]]
         one_of = f"double({value})" if is_wide(total) else value
         body.append(f"sum{place} += {one_of} * {one_of};" if total.op == "norm" else f"sum{place} += {one_of};")
+    if any("word" in line for line in body):
+        body.insert(0, "const uint32_t word = word_at(spread, key);")
     lines += _loop(body, one, number, types, formats, recording.places)
     for place, total in enumerate(one.sums):
         whole = f"total{number}[{place}]"
@@ -325,12 +327,12 @@ def _body(
 def _write(i: int, place: int, dtype: str, value: str) -> str:
     if dtype != "bfloat16":
         return f"put(buffer{i}[i], {value});"
-    return f"put_rounded(buffer{i}[i], {value}, noise_of(uint32_t(i), key + {place * PLACE & 0xFFFFFFFF}u));"
+    return f"put_rounded(buffer{i}[i], {value}, {_word(place)});"
 
 
 def _word(place: int) -> str:
-    """The noise of an element by which a form of weights rounds."""
-    return f"word_at(spread, key + {place * PLACE & WORD}u)"
+    """The noise of an element for the buffer of this number."""
+    return f"word * {odd_of(place)}u"
 
 
 def _value(node: Expression, values: dict[Expression, str]) -> str:

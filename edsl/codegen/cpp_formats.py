@@ -43,6 +43,12 @@ static inline int32_t bits(float x) {{ int32_t b; std::memcpy(&b, &x, 4); return
 static inline int64_t bits(double x) {{ int64_t b; std::memcpy(&b, &x, 8); return b; }}
 static inline int32_t sign_of(float x) {{ return bits(x) >> 31; }}
 static inline int32_t sign_of(double x) {{ return int32_t(bits(x) >> 63); }}
+static inline int32_t is_positive(float x) {{ return bits(x) < 1 ? bits(x) : 1; }}  // of what has no sign
+static inline int32_t is_positive(double x) {{ return x > 0; }}
+static inline float turned(float x, int32_t sign) {{  // by a sign bit
+  const int32_t b = bits(x) ^ sign; float y; std::memcpy(&y, &b, 4); return y;
+}}
+static inline double turned(double x, int32_t sign) {{ return sign < 0 ? -x : x; }}
 template <class T> struct block_scale {{  // of a block that is read
   T scale; bool is_unsigned;
   explicit block_scale(const uint8_t* header) {{
@@ -59,6 +65,14 @@ static inline float scaled_less(float v, float scale, float zero) {{  // v * sca
 #endif
 }}
 static inline double scaled_less(double v, double scale, double zero) {{ return v * scale - zero; }}
+static inline float size_above(float zero, float x, float inverse) {{  // |x| * inverse + zero, the product exact
+#ifdef __FP_FAST_FMAF
+  return __builtin_fmaf(std::fabs(x), inverse, zero);
+#else
+  return std::fabs(x) * inverse + zero;
+#endif
+}}
+static inline float size_above(float zero, double x, double inverse) {{ return float(std::fabs(x) * inverse) + zero; }}
 // One number of 32 bits a code, so that a loop over elements has vectors of one length: 8-bit ones beside would make it
 // take four registers for each.
 template <int bits> static inline void widen(const uint8_t* codes, int32_t* to, int64_t n) {{
@@ -82,25 +96,31 @@ static inline void codes_of(const T* from, int32_t* codes, int64_t n, T inverse,
   #pragma omp simd
   for (int64_t i = 0; i < n; i++) codes[i] = format::code(from[i], inverse, words[i] * odd);
 }}
-// high and low are the greatest bits of elements, as signed integers and as unsigned ones.
+template <class T> struct next_scale {{  // of a block that is written
+  T inverse; int header; bool is_unsigned;
+  // high and low are the greatest bits of elements, as signed integers and as unsigned ones.
+  next_scale(
+      T unsigned_top, T signed_top, typename bits_of<T>::type high, typename bits_of<T>::natural low) {{
+    typedef typename bits_of<T>::type B;
+    const B negative = B(low);
+    is_unsigned = negative >= 0;
+    const B below = is_unsigned ? 0 : negative & bits_of<T>::size, most = high > below ? high : below;
+    T largest; std::memcpy(&largest, &most, sizeof(T));
+    const bool is_finite = most < bits_of<T>::infinity;
+    const int e = is_finite ? exponent_of(largest * (is_unsigned ? unsigned_top : signed_top)) : 0;
+    header = ((is_finite ? e : {NOT_FINITE}) << 1) + is_unsigned;
+    inverse = power_of_two<T>(-e);
+  }}
+}};
 template <class T, template <bool> class format, int bits>
 static inline void write_block(
-    uint8_t* codes, uint8_t* header, const T* from, int64_t n, const uint32_t* words, uint32_t odd,
-    T unsigned_top, T signed_top, typename bits_of<T>::type high, typename bits_of<T>::natural low) {{
-  typedef typename bits_of<T>::type B;
-  const B negative = B(low);
-  const bool is_unsigned = negative >= 0;
-  const B below = is_unsigned ? 0 : negative & bits_of<T>::size, most = high > below ? high : below;
-  T largest; std::memcpy(&largest, &most, sizeof(T));
-  const bool is_finite = most < bits_of<T>::infinity;
-  const int e = is_finite ? exponent_of(largest * (is_unsigned ? unsigned_top : signed_top)) : 0;
-  const int h = ((is_finite ? e : {NOT_FINITE}) << 1) + is_unsigned;
-  const T inverse = power_of_two<T>(-e);
+    uint8_t* codes, uint8_t* header, const T* from, int64_t n, const uint32_t* words, uint32_t odd, next_scale<T> next
+) {{
   alignas(64) int32_t wide[{BLOCK}];
-  if (is_unsigned) codes_of<T, format<true>>(from, wide, n, inverse, words, odd);
-  else codes_of<T, format<false>>(from, wide, n, inverse, words, odd);
+  if (next.is_unsigned) codes_of<T, format<true>>(from, wide, n, next.inverse, words, odd);
+  else codes_of<T, format<false>>(from, wide, n, next.inverse, words, odd);
   narrow<bits>(wide, codes, n);
-  header[0] = uint8_t(h); header[1] = uint8_t(h >> 8);
+  header[0] = uint8_t(next.header); header[1] = uint8_t(next.header >> 8);
 }}
 """
 
@@ -171,12 +191,14 @@ def write(i: int, value: str) -> list[str]:
 
 def closing(formats: dict[int, StateFormat], written: Sequence[int], places: Sequence[int]) -> list[str]:
     """Lines behind a loop over a block: what it has written becomes codes."""
-    lines = []
+    scales: list[str] = []
+    lines: list[str] = []
     for i in written:
         form = formats[i]
         unsigned, signed = (1 / top for top in form.tops)
+        scales.append(f"    const next_scale<W> next{i}(W({unsigned!r}), W({signed!r}), high{i}, low{i});")
         lines.append(
             f"    write_block<W, format_{form.name}, {form.bits}>(codes{i}, header{i}, new{i}, end - begin, words, "
-            f"{odd_of(places[i])}u, W({unsigned!r}), W({signed!r}), high{i}, low{i});"
+            f"{odd_of(places[i])}u, next{i});"
         )
-    return lines
+    return scales + lines  # all scales before, so that a processor finds them at once

@@ -23,7 +23,7 @@ from edsl.codegen.trace import Trace
 from edsl.codegen.triton_prelude import PRELUDE
 from edsl.numerics.formats.format import StateFormat
 from edsl.numerics.formats.layout import BLOCK as CODES_IN_BLOCK
-from edsl.numerics.stochastic_rounding import PLACE, WORD
+from edsl.numerics.stochastic_rounding import odd_of
 from edsl.numerics.weights.form import REST, WEIGHT
 
 TYPES = {
@@ -298,7 +298,7 @@ class _Writer:
             coded = self._coded(tensor)
             if coded is not None:
                 value = f"({self._root(root, names)} + tl.zeros(({self.block},), {self.work}))"
-                lines += triton_formats.write(coded, self.formats[coded], place, value, self._key(0))
+                lines += triton_formats.write(coded, self.formats[coded], place, value, self._key())
                 continue
             lines.append(
                 f"tl.store({tensor} + lane, {self._stored(tensor, place, self._root(root, names))}, mask=mask)"
@@ -319,17 +319,21 @@ class _Writer:
         """A value as its tensor holds it; memory in bfloat16 is rounded stochastically."""
         kind = self.types[tensor]
         if tensor == "out" and self.recording.cuts_weights:
-            return f"weight_of({value}, word_of(begin, lane, {self._key(WEIGHT)}))"
+            return f"weight_of({value}, {self._word(WEIGHT)})"
         if tensor == f"buffer{self.recording.rest}":
-            return f"stored_rest({value}, word_of(begin, lane, {self._key(REST)}))"
+            return f"stored_rest({value}, {self._word(REST)})"
         if kind != "tl.bfloat16":
             return f"{value}.to({kind})"
-        return f"nearest({value})" if tensor == "out" else f"rounded({value}, begin, lane, {self._key(place)})"
+        return f"nearest({value})" if tensor == "out" else f"rounded({value}, {self._word(place)})"
 
-    def _key(self, place: int) -> str:
-        """The key of noise by the number of a buffer."""
+    def _word(self, place: int) -> str:
+        """The noise of elements for the buffer of this number."""
+        return f"word_of(begin, lane, {self._key()}, {odd_of(place)})"
+
+    def _key(self) -> str:
+        """The key of noise of a layer at this step."""
         step = f"tl.load(numbers + tl.load(row + {LEADING.index('live')}) + {self.k})"
-        return f"key_of(tl.load(row + {LEADING.index('name')}), {step}, {place * PLACE & WORD})"
+        return f"key_of(tl.load(row + {LEADING.index('name')}), {step})"
 
     def _coded(self, tensor: str) -> int | None:
         """The number of a buffer that is kept in codes, None for another tensor."""

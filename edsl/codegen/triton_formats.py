@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from edsl.numerics.formats.format import NOT_FINITE, StateFormat
+from edsl.numerics.formats.format import LEAST, NOT_FINITE, StateFormat
 from edsl.numerics.formats.layout import BLOCK, HEADER
 from edsl.numerics.stochastic_rounding import odd_of
 
@@ -144,8 +144,10 @@ def write(i: int, form: StateFormat, place: int, value: str, key: str) -> list[s
     unsigned, signed = (1 / top for top in form.tops)
     return [
         f"e{i}_, unsigned{i}_, finite{i}_, inverse{i}_ = scale_of({value}, mask, {unsigned!r}, {signed!r})",
-        f"words{i}_ = word_of(begin, lane, {key}) * tl.full((), {odd_of(place)}, tl.uint32)",
-        f"new{i}_ = code_{form.name}(({value} * inverse{i}_).to(tl.float32), words{i}_, unsigned{i}_)",
+        f"words{i}_ = word_of(begin, lane, {key}, {odd_of(place)})",
+        f"y{i}_ = ({value} * inverse{i}_).to(tl.float32)",
+        f"y{i}_ = tl.where((y{i}_ == 0) & ({value} > 0), {LEAST!r}, y{i}_)",
+        f"new{i}_ = code_{form.name}(y{i}_, words{i}_, unsigned{i}_)",
         f"put_codes(codes{i}, new{i}_, lane, left, {form.bits})",
         f"put_header(header{i}, e{i}_, unsigned{i}_, finite{i}_)",
     ]

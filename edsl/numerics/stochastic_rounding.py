@@ -4,7 +4,10 @@ To the nearest, an EMA of decay β stops where a step changes it by less than ha
 bfloat16's 8 bits of precision at about β > 0.99. Rounded up or down with the probabilities that
 make it right on average, it goes on.
 
-    h = hash(i, parameter, buffer, k),   x → bfloat16(bits(x) + (h mod 2¹⁶), the last 16 bits cut off)
+    h = hash(i, parameter, k),   word = h · odd(buffer) mod 2³²,   x → bits(x) + ⌊word / 2¹⁶⌋, the last 16 cut off
+
+One hash serves all buffers of an element. It has one multiplication, which is enough here: sums of rounding errors
+over a tensor vary as those of independent noise do (tests/edsl/test_rounding.py).
 
 float16 has fewer exponents: with s the distance of its numbers at x, |x|/s = n + f goes to n + 1 with probability f,
 in steps of 2⁻²⁴.
@@ -20,21 +23,20 @@ import torch
 from torch import Tensor
 
 WORD = 0xFFFFFFFF
-SPREAD, MIX, STEP, PLACE = 0x1E3779B1, 0x45D9F3B, 0x2545F491, 0x632BE5AB  # odd, below 2³¹
+SPREAD, MIX, STEP = 0x1E3779B1, 0x7FEB352D, 0x2545F491  # odd, below 2³¹
 
 # The same as `words` and `rounded` below, word for word; `put` with the bits is its last line.
 CXX = f"""\
 static inline uint32_t word_at(uint32_t spread, uint32_t key) {{
   uint32_t h = spread ^ key;
-  h ^= h >> 16; h *= {MIX:#x}u; h ^= h >> 16; h *= {MIX:#x}u; h ^= h >> 16;
+  h ^= h >> 15; h *= {MIX:#x}u; h ^= h >> 16;
   return h;
 }}
-static inline uint32_t noise_of(uint32_t i, uint32_t key) {{ return word_at(i * {SPREAD:#x}u, key) & 0xffffu; }}
-static inline void put_rounded(bfloat16& to, float x, uint32_t noise) {{
+static inline void put_rounded(bfloat16& to, float x, uint32_t word) {{
   uint32_t bits; std::memcpy(&bits, &x, 4);
-  to.bits = uint16_t(x == x ? (bits + noise) >> 16 : 0x7fc0u);
+  to.bits = uint16_t(x == x ? (bits + (word >> 16)) >> 16 : 0x7fc0u);
 }}
-static inline void put_rounded(bfloat16& to, double x, uint32_t noise) {{ put_rounded(to, float(x), noise); }}
+static inline void put_rounded(bfloat16& to, double x, uint32_t word) {{ put_rounded(to, float(x), word); }}
 """
 
 # The same as `rounded_within` below; of bfloat16, NaN that arithmetic made is one in its first half already.
@@ -42,7 +44,7 @@ CXX_WITHIN = """\
 static inline void put_within(bfloat16& to, float x, uint32_t word) {
   uint32_t bits; std::memcpy(&bits, &x, 4);
   const bool fits = (bits & 0x7fffffffu) < 0x7f7f0000u;
-  to.bits = uint16_t((bits + (fits ? word & 0xffffu : 0u)) >> 16);
+  to.bits = uint16_t((bits + (fits ? word >> 16 : 0u)) >> 16);
 }
 """
 CXX_WITHIN_FLOAT16 = """\
@@ -64,32 +66,31 @@ static inline void put_within(float16& to, float x, uint32_t word) {
 # The same for a block of elements.
 TRITON = f'''\
 @triton.jit
-def key_of(name, k, PLACE: tl.constexpr):
-    """32 bits that tell parameters, steps and buffers apart."""
-    return (name + k.to(tl.int64) * {STEP:#x} + PLACE).to(tl.uint32)
+def key_of(name, k):
+    """32 bits that tell parameters and steps apart."""
+    return (name + k.to(tl.int64) * {STEP:#x}).to(tl.uint32)
 
 
 @triton.jit
-def word_of(begin, lane, key):
+def word_of(begin, lane, key, odd: tl.constexpr):
     """32 bits for each element of a block."""
     i = (begin + lane).to(tl.uint32)
     h = (i * {SPREAD:#x}) ^ key
-    h = (h ^ (h >> 16)) * {MIX:#x}
-    h = (h ^ (h >> 16)) * {MIX:#x}
-    return h ^ (h >> 16)
+    h = (h ^ (h >> 15)) * {MIX:#x}
+    return (h ^ (h >> 16)) * tl.full((), odd, tl.uint32)
 
 
 @triton.jit
-def rounded(x, begin, lane, key):
+def rounded(x, word):
     """x in bfloat16, rounded up or down at random, right on average."""
-    return cut(x, word_of(begin, lane, key) & 0xFFFF)
+    return cut(x, word >> 16)
 
 
 @triton.jit
 def rounded_to_bfloat16(x, word):
     """The same by its words; what is finite stays so."""
     size = x.to(tl.uint32, bitcast=True) & 0x7FFFFFFF
-    return cut(x, tl.where(size < 0x7F7F0000, word & 0xFFFF, 0))
+    return cut(x, tl.where(size < 0x7F7F0000, word >> 16, 0))
 
 
 @triton.jit
@@ -137,25 +138,19 @@ def words(shape: Sequence[int], key: Tensor, place: int) -> Tensor:
     own = tuple(shape[key.dim() :])
     i = torch.arange(prod(own), device=key.device).view(own)
     key = key.view(*key.shape, *(1 for _ in own))
-    h = ((i * SPREAD) & WORD) ^ ((key + place * PLACE) & WORD)
-    for _ in range(2):
-        h = ((h ^ (h >> 16)) * MIX) & WORD
-    return h ^ (h >> 16)
-
-
-def words_of_codes(x: Tensor, key: Tensor, place: int) -> Tensor:
-    """32 bits for each element of x by the number of a buffer, as `odd_of` makes them of one hash for all buffers."""
-    return (words(x.shape, key, 0) * odd_of(place)) & WORD
+    h = ((i * SPREAD) & WORD) ^ (key & WORD)
+    h = ((h ^ (h >> 15)) * MIX) & WORD
+    return ((h ^ (h >> 16)) * odd_of(place)) & WORD
 
 
 def odd_of(place: int) -> int:
-    """By what an element's hash is multiplied for one buffer."""
+    """By what an element's hash is multiplied for the buffer of this number."""
     return ((place + 1) * 0x9E3779B2 | 1) & WORD
 
 
 def rounded(x: Tensor, key: Tensor, place: int) -> Tensor:
     """x in bfloat16, rounded up or down at random, right on average; `key` and `place` as in `words`."""
-    return _cut(x, words(x.shape, key, place) & 0xFFFF)
+    return _cut(x, words(x.shape, key, place) >> 16)
 
 
 def rounded_within(x: Tensor, word: Tensor, dtype: torch.dtype) -> Tensor:
@@ -169,7 +164,7 @@ def rounded_within(x: Tensor, word: Tensor, dtype: torch.dtype) -> Tensor:
     """
     if dtype is torch.bfloat16:
         size = x.view(torch.int32) & 0x7FFFFFFF
-        return _cut(x, torch.where(size < 0x7F7F0000, word & 0xFFFF, 0))
+        return _cut(x, torch.where(size < 0x7F7F0000, word >> 16, 0))
     fits, count, step = _in_steps_of_float16(x)
     whole = count.floor()
     up = (((count - whole) * 2.0**24).to(torch.int64) + (word >> 8)) >> 24

@@ -137,6 +137,31 @@ def test_codes_are_alike_compiled_and_eager(spec, name):
             )  # where sums round otherwise, a code may be next
 
 
+@FORM
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_codes_of_any_magnitude_are_the_same_bytes_compiled_and_eager(name, dtype):
+    """m = g/2, where nothing is rounded but by codes: subnormal numbers, the largest, zeros of both signs, NaN."""
+    generator = torch.Generator().manual_seed(0)
+    wide = torch.logspace(-45, 38.5, BLOCK, dtype=torch.float64)[torch.randperm(BLOCK, generator=generator)]
+    sign = torch.where(torch.rand(BLOCK, generator=generator) < 0.5, -1.0, 1.0)
+    few = torch.tensor([0.0, 1e-42, 3e-45, 1e-38], dtype=torch.float64).repeat(BLOCK // 4)
+    zeros = torch.zeros(BLOCK, dtype=torch.float64)
+    blocks = [wide, wide * sign, few, few * sign, zeros, -zeros, wide.clamp(max=1e30), wide.clamp(max=1e-36) * sign]
+    spoilt = [torch.where(torch.arange(BLOCK) == 200, strange, wide) for strange in (torch.inf, -torch.inf, torch.nan)]
+    found = []
+    for mode in ("compiled", "eager"):
+        weight = torch.nn.Parameter(torch.zeros(len(blocks) + len(spoilt), BLOCK, dtype=dtype))
+        optimizer = edsl.compile("sgd(lr=0, momentum=0.5, average='ema')", [weight], mode=mode, state_dtype=name)
+        weight.grad = torch.stack(blocks + spoilt).to(dtype)
+        optimizer.step()
+        (codes,) = (value for value in optimizer.state[weight].values() if value.dtype is torch.uint8)
+        found.append(codes)
+    compiled, eager = found
+    assert torch.equal(compiled[: len(blocks)], eager[: len(blocks)])
+    header = FORMATS[name].layout(BLOCK).code_bytes
+    assert torch.equal(compiled[len(blocks) :, header:], eager[len(blocks) :, header:])
+
+
 def trained(optimizer, params, steps, seed):
     generator = torch.Generator().manual_seed(seed)
     for _ in range(steps):

@@ -8,7 +8,8 @@ import torch
 from problem import gradients, parameters, walk, worst
 
 import edsl
-from edsl.numerics.stochastic_rounding import key_of, rounded
+from edsl.numerics.stochastic_rounding import key_of, rounded, words
+from edsl.numerics.weights.form import REST, WEIGHT
 
 
 def test_rounding_is_right_on_average_within_4_standard_errors():
@@ -25,6 +26,23 @@ def test_rounding_differs_between_parameters_steps_and_buffers():
     ]
     for i, one in enumerate(draws):
         assert all(0.3 < (one != other).float().mean() < 0.7 for other in draws[:i]) or i == 0
+
+
+def test_noise_is_independent_between_elements_steps_and_buffers_as_far_as_sums_and_correlations_show():
+    """Sums vary as binomial ones do, and no correlation is beyond 4.5 standard errors."""
+    count, steps, places = 4096, 400, (0, 1, 2, REST, WEIGHT)
+    keys = [torch.tensor(key_of("h.0.weight", k)) for k in range(steps)]
+    noise = torch.stack([torch.stack([words((count,), key, place) for place in places]) for key in keys])
+    up = noise >> 16 < 0x5555  # rounded up once in three: (steps, places, elements)
+    share = 0x5555 / 2**16
+    variance = up.sum(-1).double().var(0) / (count * share * (1 - share))
+    assert (abs(variance - 1) < 4.5 * (2 / steps) ** 0.5).all(), variance
+    u = (noise.double() + 0.5) / 2**32 - 0.5
+    lags = (1, 2, 3, 4, 7, 8, 16, 64, 256, 768, 1024)
+    pairs = [(u[..., lag:], u[..., :-lag]) for lag in lags] + [(u[lag:], u[:-lag]) for lag in lags[:6]]
+    pairs += [(u[:, i], u[:, j]) for i in range(len(places)) for j in range(i)]
+    found = [12 * (a * b).mean().item() * a.numel() ** 0.5 for a, b in pairs]
+    assert max(map(abs, found)) < 4.5, found
 
 
 def test_what_bfloat16_holds_stays_and_infinities_and_nan_too():

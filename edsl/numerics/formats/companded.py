@@ -98,24 +98,25 @@ template <class T> struct reader_{self.name} {{
     const bool is_unsigned = block.is_unsigned;
     zero = block.scale * T{either("zero")}, scale = zero * T(is_unsigned ? 0.5 : {2.0 ** (fewer - 1)!r});
     shift = {either("shift")}, base = (is_unsigned ? 128 : {128 - fewer}) << 23;
-    sign = is_unsigned || zero != zero ? 0 : {self._sign};
+    sign = is_unsigned || zero != zero ? 0 : INT32_MIN;
   }}
   inline T of(int32_t c) const {{
     const int32_t bits = c << shift | base;
     float v; std::memcpy(&v, &bits, 4);
-    const T x = scaled_less(T(v), scale, zero);
-    return c & sign ? -x : x;
+    return turned(scaled_less(T(v), scale, zero), c << {32 - self.bits} & sign);
   }}
 }};
 template <bool is_unsigned> struct format_{self.name} {{
   static constexpr int shift = {either("shift")}, first = {either("first")}, most = {either("most")};
   static constexpr float zero = {either("zero")};
   template <class T> static inline int32_t code(T x, T inverse, uint32_t word) {{
-    const float y = float(x * inverse), size = std::fabs(y) + zero;
+    const float size = size_above(zero, x, inverse);
     int32_t bits; std::memcpy(&bits, &size, 4);
     int32_t c = ((bits + int32_t(word >> (32 - shift))) >> shift) - first;
     c = c < most ? c : most;
-    return is_unsigned ? (y > 0 && c < 1 ? 1 : c) : c | (sign_of(x) & {self._sign});
+    if (!is_unsigned) return c | (sign_of(x) & {self._sign});
+    const int32_t least = is_positive(x);
+    return c > least ? c : least;
   }}
 }};
 """

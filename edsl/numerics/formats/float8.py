@@ -75,14 +75,13 @@ template <class T> struct reader_{self.name} {{
     const int32_t size = c & 0x7f, bits = (size << {self._shift}) - ({self._offset} * (1 << 23));
     float y; std::memcpy(&y, &bits, 4);
     y = size >> {self.mantissa} > 0 ? y : float(size) * {self._quantum!r}f;
-    return T(c > 0x7f ? -y : y) * scale;
+    return T(turned(y, c << 24 & INT32_MIN)) * scale;
   }}
 }};
 template <bool is_unsigned> struct format_{self.name} {{
   static constexpr float normal = {2.0 ** (1 - self.bias - self.top)!r}f;  // below it neighbours are equally far apart
   template <class T> static inline int32_t code(T x, T inverse, uint32_t word) {{
-    const float y = float(x * inverse);
-    float size = std::fabs(y); size = size < 1 ? size : 1;
+    float size = size_above(0.0f, x, inverse); size = size < 1 ? size : 1;
     int32_t bits; std::memcpy(&bits, &size, 4);
     const int32_t noise = int32_t(~word >> {9 + self.mantissa}), offset = {self._offset} * {1 << self.mantissa};
     const int32_t high = ((bits + noise) >> {self._shift}) + offset;
@@ -91,7 +90,9 @@ template <bool is_unsigned> struct format_{self.name} {{
     const float u = (float(int32_t(word >> 9)) + 0.5f) * 0x1p-23f;
     const int32_t low = q + int32_t(scaled - float(q) > u);
     const int32_t below = -int32_t(size < normal), c = (low & below) | (high & ~below);  // a branch isn't vectorized
-    return is_unsigned ? (c < 1 ? int32_t(y > 0) : c) : c | (sign_of(x) & 0x80);
+    if (!is_unsigned) return c | (sign_of(x) & 0x80);
+    const int32_t least = is_positive(x);
+    return c > least ? c : least;
   }}
 }};
 """

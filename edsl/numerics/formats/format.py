@@ -6,7 +6,7 @@ y = x / 2^e are values of codes, or between two. Its codes c stand for y:
     x = 2^e · value(c)        c = one of the two codes around y, at random, so that E[value(c)] = y
 
 Powers of two, and a rounding that leaves each value(c) as it is, keep an average's codes where they are until a step
-moves it: what rounding adds to an average of decay β does not grow with 1/(1 − β). In an unsigned block a positive y
+moves it: what rounding adds to an average of decay β does not grow with 1/(1 − β). In an unsigned block a positive x
 never becomes 0, so that a second moment that was divided by stays one. An element that is not finite makes its block
 NaN; sizes above 2^126, or in float64 2^1022, are kept as the largest below.
 """
@@ -24,10 +24,11 @@ from torch.nn.functional import pad
 from edsl.numerics.formats.form import BufferForm
 from edsl.numerics.formats.layout import BLOCK, RowLayout, width_of
 from edsl.numerics.formats.packed import PACKED_BFLOAT16
-from edsl.numerics.stochastic_rounding import words_of_codes
+from edsl.numerics.stochastic_rounding import words as noise
 from edsl.numerics.structures import ELEMENTS, ENTRIES, MATRIX, SYMMETRIC, TRIANGULAR
 
 NOT_FINITE = 16383  # the exponent of a block with an element that is not finite
+LEAST = 2.0**-126  # y of a positive element that would underflow
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class StateFormat(BufferForm):
         if key is None:
             words = torch.full(flat.shape, 1 << 31, dtype=torch.int64, device=flat.device)
         else:
-            words = words_of_codes(flat, key, place)
+            words = noise(flat.shape, key, place)
         return self.packed(flat, buffer.shape[0], words)
 
     def layout(self, width: int) -> RowLayout:
@@ -142,10 +143,10 @@ class StateFormat(BufferForm):
         is_unsigned = ~blocks.signbit().any(-1)
         unsigned, signed = (1 / top for top in self.tops)
         exponent = _exponent(largest * torch.where(is_unsigned, unsigned, signed).to(x.dtype))
-        y = blocks * _power_of_two(-exponent, x.dtype).unsqueeze(-1)
-        codes = self.code(
-            y.to(torch.float32), _in_blocks(words.reshape(rows, width), own.blocks), is_unsigned.unsqueeze(-1)
-        ).view(rows, -1)[:, :width]
+        y = (blocks * _power_of_two(-exponent, x.dtype).unsqueeze(-1)).to(torch.float32)
+        y = torch.where((y == 0) & (blocks > 0), LEAST, y)
+        words = _in_blocks(words.reshape(rows, width), own.blocks)
+        codes = self.code(y, words, is_unsigned.unsqueeze(-1)).view(rows, -1)[:, :width]
         exponent = torch.where(largest.isfinite(), exponent, NOT_FINITE)
         header = ((exponent << 1) + is_unsigned) & 0xFFFF
         header = torch.stack([header & 0xFF, header >> 8], -1).view(rows, -1).to(torch.uint8)
