@@ -34,7 +34,7 @@ def formula_of(schedule: Schedule) -> Any:
     Example:
         >>> from edsl.language.schedules.reading import read_text
         >>> formula_of(read_text("power(1, exponent=2)"))
-        1.0*Max(1, k)**(-2.0)
+        1.0/Max(1, k)**2.0
     """
     return schedule.formula(K, T, Symbols)
 
