@@ -43,7 +43,7 @@ MOST_NESTING = 20
 def parse(text: str, stages: Iterable[type[Stage]] = ()) -> Pipeline:
     """The pipeline that a spec writes.
 
-    Where the first stage is a base update, an estimator is implied: `grad`, or `hutchinson` for an
+    Where the first stage is a base update, an estimator is implied: `grad`, or `hutchinson` for a
     second-order update. A recipe expands to its stages, without its own
     `grad` if other stages precede it.
 

@@ -50,15 +50,17 @@ from edsl.step.state_dtype import read_state_dtype
 class PipelineOptimizer(torch.optim.Optimizer):
     """A pipeline as a torch optimizer.
 
-    Every hyper-parameter of the pipeline is a key of each param group, under its name in the spec,
-    and may change between any two steps. State is kept per parameter as `step` and
-    `<stage>.<buffer>`, in float32 for half-precision parameters.
+    Every hyper-parameter of the pipeline is a key of each param group, under its name in the spec;
+    real numbers may change between any two steps, switches and whole numbers may not. State is kept per
+    parameter as `step` and `<stage>.<buffer>`, in float32 for half-precision parameters unless
+    `state_dtype` says otherwise.
 
     Args:
         params: a module, tensors, (name, tensor) pairs, or param groups, which may override any
             hyper-parameter.
         spec: a spec, a Pipeline, or a base update alone.
-        mode: "compiled": native code on a CPU, torch.compile (fullgraph) for what that can't do;
+        mode: "compiled": native code on a CPU, Triton kernels on an NVIDIA GPU, torch.compile (fullgraph) for what
+            they can't do;
             "inductor": torch.compile alone; "eager": the same definitions uncompiled.
         exclude: which parameters are excluded from weight decay and layerwise scaling: "bias",
             "norm", names, or patterns such as "*.embed.*". The default is ("bias", "norm") where
@@ -70,7 +72,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
             each block of 256, beside factors in bfloat16. All of these are rounded stochastically.
         weights: how half-precision parameters keep what a step computes, or param groups theirs: "stochastic", rounded
             at random, right on average; "kahan", with a compensation; "split", with a low half; "nearest", as torch.
-        reformat: load checkpoints whose weights were kept in another form, too.
+        reformat: load checkpoints whose weights or state were kept in another form, too.
         total_steps: T, the steps of the whole training, for schedules that need it.
         offload: keep the state of parameters on a GPU in the CPU's memory; it comes and goes beside others' steps.
         hyperparameters: override those of the spec.
