@@ -54,3 +54,23 @@ def test_each_set_and_contest_is_a_part_of_its_own(writer):
     assert begun.last
     titles = [line[3:] for line in (FOLDER / "matrices.md").read_text().splitlines() if line.startswith("## ")]
     assert [one.asked.rpartition(":")[0] for one in contests] == titles[:-1]
+
+
+def test_what_is_said_to_be_met_is_met_by_the_targets_of_the_code(writer):
+    targets = [target for contest in writer.CONTESTS for target in contest.targets]
+    for one, row in zip(targets, rows_of("matrices.md", "| optimizer | beside |"), strict=True):
+        ours, theirs, ratio, _, most, said = row
+        assert [ours, theirs, most] == [f"`{one.ours}`", f"`{one.theirs}`", f"≤ {one.most:g}"]
+        assert said == ("met" if float(ratio) <= one.most else "not met")
+    for spec, cold, warm, most, said in rows_of("matrices.md", "| optimizer | cold s |"):
+        known = writer.FIRST_STEPS[spec.strip("`")]
+        assert most == ("–" if known is None else f"≤ {known[0]:g}, ≤ {known[1]:g}")
+        assert known is None or (said == "met") == (float(cold) <= known[0] and float(warm) <= known[1])
+
+
+def rows_of(page, titles):
+    """The cells of all tables of a page whose titles begin so."""
+    text = (FOLDER / page).read_text(encoding="utf-8")
+    tables = [part.partition("\n\n")[0] for part in text.split(f"\n{titles}")[1:]]
+    lines = [line for table in tables for line in table.splitlines()[2:]]
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
