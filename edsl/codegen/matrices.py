@@ -1,8 +1,8 @@
 """Matrices while a step is recorded: each operation on them is noted, and its result is read by elements like a tensor.
 
-Shapes are those of one parameter, the probe, of which nothing is allocated. Its rows and columns differ, the sides of its
-blocks as well if they can, and a rank that a stage bounds its buffers by is less than both: tensors that have the same
-shape there have it for every parameter.
+Shapes are those of one parameter, the probe, of which nothing is allocated. Its rows and columns differ, the sides of
+its blocks as well if they can, and a rank that a stage bounds its buffers by is less than both: tensors that have the
+same shape there have it for every parameter.
 """
 
 from __future__ import annotations
