@@ -137,6 +137,8 @@ def test_times_on_a_cpu_are_repeated_as_they_were_measured():
         spans[optimizer] = f"{min(ratios, key=float)} to {max(ratios, key=float)} times"
     assert f"ALTO takes [{spans['alto']}](docs/benchmarks/cpu.md)" in text_of("../README.md")
     assert f"`eadamw` {spans['eadamw']}" in text_of("../README.md")
+    int8 = next(row for row in table("benchmarks/bytes.md", "optimizer") if row[0] == "edsl: alto (state_dtype='int8')")
+    assert f"[in int8 {int8[2]}](docs/benchmarks/bytes.md), for {int8[4]} times the time;" in text_of("../README.md")
     (count,) = re.findall(r"can't decide: (\d+ of \d+) optimizers", text_of("suite.md"))
     assert f"{count} are not told from AdamW" in text_of("../README.md")
 
