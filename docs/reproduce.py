@@ -32,7 +32,9 @@ Intervals are 95 %, paired by seed, by Student's t. Where a race decides a claim
 without E, with its momentum slowed by as much as E delays.
 
 Limits of small runs: the paper trains ImageNet-sized models for thousands of steps. Here a training run has a few
-hundred, which barely warm up an average with β₁ = .99.
+hundred, which barely warm up an average with β₁ = .99. Tuning is short too: with six learning rates tried, as in the
+claims on places of a_k, batch sizes and times, Lamb's best at batch 4096 is .0316 (77 % right), with the eight of
+tables 3–5 .0562 (81 %).
 
 """
 TITLES = "| claim | verdict |\n|---|---|\n"
