@@ -155,7 +155,7 @@ def _refresh(segment: Segment, stack: Sequence[ParameterStep], number: int, tota
         return
     for work in works:
         theta, x = work.item.theta, work.item.x
-        segment.refresh(work.item.k, theta, x, work.place, *work.buffers, at_type=NativeContext)
+        segment.refresh(work.item.k, theta, x, work.inputs_with_noise(), *work.buffers, at_type=NativeContext)
 
 
 def refresh_stack(segment: Segment, works: Sequence[SegmentWork]) -> None:
@@ -172,7 +172,7 @@ def refresh_stack(segment: Segment, works: Sequence[SegmentWork]) -> None:
     x = torch.stack([work.item.x for work in works])
     values = ([_opened(segment, place, work, dtype) for place in range(len(work.buffers))] for work in works)
     buffers = [torch.stack(found) for found in zip(*values)]
-    drawn = zip(*(work.place.probes for work in works))
+    drawn = zip(*(work.inputs_with_noise().probes for work in works))
     inputs = inputs._replace(probes=tuple(map(torch.stack, drawn)))
     for place, new in segment.refreshed(StackContext, works[0].item.k, theta, x, inputs, *buffers).items():
         to = [work.buffers[place] for work in works]

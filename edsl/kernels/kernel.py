@@ -33,7 +33,7 @@ DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 Late = tuple[int, Tensor]  # a place among the live values, and what is known there only after a look at all layers
-Told = tuple[ParameterStep, Sequence[Tensor]]  # what an item, with others of its plan, adds to its totals
+Addends = tuple[ParameterStep, Sequence[Tensor]]  # what a parameter, with others of its plan, adds to its totals
 
 
 class Part(NamedTuple):
@@ -250,7 +250,7 @@ class KernelCache(ABC):
         number: int,
         level: int,
         late_of: Callable[[ParameterStep], Sequence[Late]],
-    ) -> tuple[list[ParameterStep], list[Told]]:
+    ) -> tuple[list[ParameterStep], list[Addends]]:
         """What items add to the totals that their segment asks for on one level; those without kernels are left.
 
         Args:
@@ -265,10 +265,10 @@ class KernelCache(ABC):
             else:  # noise of one layer is kept at a time
                 key = (found, item.plan, item.k, item if found.noisy else None)
                 batches.setdefault(key, (found, []))[1].append(item)
-        told: list[Told] = []
+        added: list[Addends] = []
         for place, (kernel, batch) in enumerate(batches.values()):
-            told.append(self._added(kernel, batch, number, level, late_of(batch[0]), place))
-        return left, told
+            added.append(self._added(kernel, batch, number, level, late_of(batch[0]), place))
+        return left, added
 
     def _added(
         self,
@@ -278,7 +278,7 @@ class KernelCache(ABC):
         level: int,
         late: Sequence[Late],
         place: int,
-    ) -> Told:
+    ) -> Addends:
         """What items of one plan at one step add to their totals."""
         plan, segment = items[0].plan, items[0].plan.segments[number]
         count = len(segment.totals_of(level))
@@ -393,5 +393,5 @@ class NoKernels:
 
     def add(
         self, items: Sequence[ParameterStep], number: int, level: int, late_of: Any
-    ) -> tuple[list[ParameterStep], list[Told]]:
+    ) -> tuple[list[ParameterStep], list[Addends]]:
         return list(items), []

@@ -48,7 +48,7 @@ def check_flattened(pipeline: Pipeline, parameter: Tensor, name: str) -> None:
         )
 
 
-def check_severable(pipeline: Pipeline) -> None:
+def check_attachable(pipeline: Pipeline) -> None:
     """Raises EdslError where a step inside backward() needs other gradients than its parameter's own."""
     estimator, reason = pipeline.estimator, ""
     if estimator.needs_closure:

@@ -8,7 +8,7 @@ from typing import Any
 from edsl.language.spec import as_pipeline
 from edsl.optim.attached.optimizer import AttachedOptimizer
 from edsl.optim.optimizer import check_mode
-from edsl.step.checks import check_severable
+from edsl.step.checks import check_attachable
 
 
 def attach(
@@ -49,7 +49,7 @@ def attach(
         True
     """
     check_mode(mode)
-    check_severable(as_pipeline(spec).override(**hyperparameters))
+    check_attachable(as_pipeline(spec).override(**hyperparameters))
     options: dict[str, Any] = {"maximize": maximize, "state_dtype": state_dtype, "total_steps": total_steps}
     options |= {"weights": weights, "reformat": reformat, "offload": offload}
     return AttachedOptimizer(params, spec, mode=mode, exclude=exclude, **options, **hyperparameters)
