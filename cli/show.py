@@ -109,7 +109,7 @@ def _notes(pipeline: Pipeline) -> list[str]:
             f"each {name} estimate has directions of its own, so the differences that E averages are mostly noise: "
             f"{name}(common=True) | e(buffers=2) takes both gradients along the same ones, at twice the evaluations"
         )
-    if any(stage.buffer_shapes(1, 1) for branch in pipeline.branches.values() for stage in branch.stages):
+    if any(stage.buffer_shapes(1, 1) for stage in pipeline.all_stages):
         rows, columns = REFERENCE_SHAPE
         notes.append(f"bytes are of a {rows} × {columns} parameter: factors of other shapes count by its size")
     return notes

@@ -96,7 +96,8 @@ class GroupPlans:
         values = {key: _number(key, group[key]) for key in pipeline.hyperparameters}
         values |= {key: schedule.value for key, schedule in following.schedules.items()}
         plan = GroupPlan(pipeline, share.spared, values, share.route, self._state_dtype, following, weights)
-        plan.record_values(group, ("route", "exclude", *values))
+        _check_synonyms(index, group, plan)
+        plan.record_values(group, ("route", "exclude", *plan.synonyms, *values))
         return plan
 
     def plan_of(self, slot: ParameterSlot, group: dict[str, Any]) -> GroupPlan:
@@ -235,6 +236,7 @@ def _follow(plan: GroupPlan, index: int, group: dict[str, Any], moved: list[str]
             f"param group {index}: its route is fixed, got {shown(route)} instead of {shown(plan.route)}; "
             "move its parameters to a group of that route"
         )
+    _check_synonyms(index, group, plan)
     _check_keys(index, group, moved)
     for key in moved:
         if key in plan.following.schedules:
@@ -265,6 +267,14 @@ def _check_keys(index: int, group: dict[str, Any], keys: Sequence[str]) -> None:
     missing = [key for key in keys if key not in group]
     if missing:
         raise EdslError(f"param group {index} is missing {', '.join(missing)}")
+
+
+def _check_synonyms(index: int, group: dict[str, Any], plan: GroupPlan) -> None:
+    """Raises EdslError for a synonym in a group: specs and new groups may use it, a step would ignore it."""
+    for name, meant in plan.synonyms.items():
+        if name in group:
+            there = " and ".join(meant)
+            raise EdslError(f"param group {index}: a step does not read {name}; set {there}")
 
 
 _ANY = Number()

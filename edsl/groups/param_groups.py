@@ -123,6 +123,11 @@ def default_of(pipeline: Pipeline, key: str) -> Any:
     return pipeline.branches[route].hyperparameters[name]
 
 
+def names_in(group: dict[str, Any]) -> list[str]:
+    """The name of each of a group's parameters, "" where they have none."""
+    return group.get("param_names", [""] * len(group["params"]))
+
+
 def weights_in(group: dict[str, Any]) -> WeightForm:
     """How a group keeps weights in half precision: to the nearest, as torch does, where it does not say."""
     return FORMS[read_weights(group.get("weights", NEAREST.name))]

@@ -22,15 +22,12 @@ from edsl.codegen.trace import Trace, record
 from edsl.errors import CompilerFailed, EdslWarning, first_line
 from edsl.kernels.code_cache import UnusableCache
 from edsl.kernels.progress import compiling
-from edsl.numerics.dtypes import working_dtype
+from edsl.numerics.dtypes import FLOATING, working_dtype
 from edsl.numerics.formats.format import StateFormat
 from edsl.step.inputs import LiveLayout
 from edsl.step.parameter import ParameterStep
 from edsl.step.plan import GroupPlan
 from edsl.step.segment import Segment
-
-DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-
 
 Late = tuple[int, Tensor]  # a place among the live values, and what is known there only after a look at all layers
 Addends = tuple[ParameterStep, Sequence[Tensor]]  # what a parameter, with others of its plan, adds to its totals
@@ -354,7 +351,7 @@ class KernelCache(ABC):
         triangles, buffers = packed_in(buffers), stored(buffers)
         own = buffers[: len(buffers) - len(segment.rests)]
         kept = [kind for kind in own if not isinstance(kind, StateFormat)]
-        if any(dtype not in DTYPES for dtype in (theta.dtype, x, *extra, *kept)):
+        if any(dtype not in FLOATING for dtype in (theta.dtype, x, *extra, *kept)):
             return None
         conditions = Conditions(hessian is not None, difference is not None, gradient is not None)
         try:

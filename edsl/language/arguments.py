@@ -13,6 +13,7 @@ from typing import Any
 from edsl.errors import FieldError, nearest, shown
 
 _BETAS = {"": ("beta2", "beta3")}
+SYNONYMS = ("betas", "eps")
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
-from edsl.errors import EdslError, shown
+from edsl.errors import EdslError, parameter_called, shown
 from edsl.groups.layers import Factors, Layers
 from edsl.groups.names import Names
-from edsl.groups.param_groups import is_whole, route_in, split, weights_in, whole
+from edsl.groups.param_groups import is_whole, names_in, route_in, split, weights_in, whole
 from edsl.groups.routing import kinds_in_module
 from edsl.language.arguments import read_arguments
 from edsl.language.pipeline import Pipeline
@@ -200,10 +200,10 @@ def _tensors_on(route: str, pipeline: Pipeline, tensors: Mapping[str, Tensor]) -
 
 def check_members(group: dict[str, Any], pipeline: Pipeline, kinds: Kinds) -> None:
     """Raises EdslError for a parameter of a group that is to be trained and can't be."""
-    names, form = group.get("param_names", [""] * len(group["params"])), weights_in(group)
+    names, form = names_in(group), weights_in(group)
     for name, parameter in zip(names, group["params"]):
         if parameter.requires_grad:  # a frozen one may be what it likes
-            form.check(parameter.dtype, f"parameter {name}" if name else "a parameter")
+            form.check(parameter.dtype, parameter_called(name))
             check_steppable(pipeline.branch(route_in(pipeline, group, parameter)), parameter, name, kinds)
             check_flattened(pipeline, parameter, name)
 

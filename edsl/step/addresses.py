@@ -19,13 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from edsl.distributed.sharding import is_sharded
-from edsl.errors import EdslError, shown
-from edsl.numerics.dtypes import HALF
+from edsl.errors import EdslError, either, shown
+from edsl.numerics.dtypes import DTYPES, FLOATING
 from edsl.numerics.formats.form import BufferForm
 from edsl.numerics.weights.form import WeightForm
 from edsl.step.layout import overlaps
 
-FLOATING = (torch.float32, torch.float64, *HALF)
 PLAIN = frozenset({Tensor, nn.Parameter})
 
 
@@ -123,7 +122,7 @@ def _flaw_of_buffer(buffer: Tensor, parameter: Tensor, dtype: torch.dtype | None
     if dtype is not None and buffer.dtype is not dtype:
         return f"is {buffer.dtype}; expected {dtype}"
     if dtype is None and buffer.dtype not in FLOATING:
-        return f"is {buffer.dtype}; expected float32, float64, bfloat16 or float16"
+        return f"is {buffer.dtype}; expected {either(DTYPES)}"
     if buffer.device != parameter.device:
         return f"is on {buffer.device}, the parameter on {parameter.device}: bring it back before the step"
     if is_sharded(buffer):

@@ -1,6 +1,7 @@
 """What training stacks ask of an optimizer beside stepping: climbing, AMP, reordered checkpoints, small state."""
 
 import copy
+import inspect
 import io
 
 import pytest
@@ -25,6 +26,15 @@ SPECS = [
 def test_maximize_is_true_or_false(bad):
     with pytest.raises(edsl.EdslError, match="maximize must be True or False"):
         edsl.compile("sgd", parameters(), maximize=bad)
+
+
+def test_every_way_to_make_an_optimizer_takes_the_same_options():
+    def options(function):
+        parameters = inspect.signature(function).parameters.values()
+        return {one.name for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY}
+
+    makers = (edsl.compile, edsl.attach, edsl.PipelineOptimizer)
+    assert all(options(maker) == options(edsl.AdamW) - {"batch_size"} for maker in makers)
 
 
 def test_a_checkpoint_of_another_packages_optimizer_finds_reordered_parameters_by_name():

@@ -127,6 +127,32 @@ def test_rates_survive_state_dict_pickle_and_deepcopy():
         assert worst([train(one, its)], [ahead]) == 0
 
 
+@pytest.mark.parametrize("mode", ["eager", "compiled"])
+@pytest.mark.parametrize(("name", "value", "there"), [("betas", (0.8, 0.9), "beta2 and beta3"), ("eps", 1e-6, "eps1")])
+def test_a_synonym_written_into_a_group_is_refused_instead_of_ignored(mode, name, value, there):
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = edsl.compile("adamw(lr=0.1)", [weight], mode=mode)
+    for _ in range(4):  # the last of them are replayed
+        weight.grad = torch.ones(3)
+        optimizer.step()
+    before = weight.detach().clone()
+    optimizer.param_groups[0][name] = value
+    with pytest.raises(edsl.EdslError, match=f"a step does not read {name}; set {there}"):
+        optimizer.step()
+    assert torch.equal(weight, before)
+    del optimizer.param_groups[0][name]
+    optimizer.step()
+    assert not torch.equal(weight, before)
+
+
+def test_another_packages_betas_are_its_own():
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = edsl.compile("grad | e | torch.AdamW(lr=0.1)", [weight], mode="eager")
+    weight.grad = torch.ones(3)
+    optimizer.param_groups[0]["betas"] = (0.8, 0.9)
+    optimizer.step()
+
+
 def test_an_unknown_or_fixed_name_in_a_group_is_one_line():
     def build(**given):
         edsl.compile("emuon", [{"params": parameters(), **given}])

@@ -48,7 +48,7 @@ def write(
     """Write report.html into a folder, and each race's pictures and tables into its own.
 
     Args:
-        overview: of all races together, told before each.
+        overview: of all races together, shown before each.
 
     Raises:
         EdslError: without matplotlib.

@@ -1,4 +1,4 @@
-"""The learning rates that tuning tries: the next ones, told from what the earlier ones gave.
+"""The learning rates that tuning tries: the next ones, from the scores of the earlier ones.
 
 Pure functions of the results so far, so that a race that was killed, or whose trials end in another
 order, tries the same.
@@ -59,7 +59,7 @@ def on_edge(scores: Mapping[float, float]) -> bool:
 
 
 def _tpe(scores: Mapping[float, float], seed: int) -> float:
-    """The next factor by optuna's TPE, told again of every result so far."""
+    """The next factor by optuna's TPE, from all results so far."""
     try:
         import optuna
     except ImportError:
