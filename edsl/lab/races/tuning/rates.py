@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edsl.errors import EdslError, either, shown
+from edsl.lab.races.tuning.samplers import optuna_for
 
 STEP = math.sqrt(10)  # between neighbours of the first grid
 FIRST = 5  # learning rates of the first grid
@@ -60,11 +61,7 @@ def on_edge(scores: Mapping[float, float]) -> bool:
 
 def _tpe(scores: Mapping[float, float], seed: int) -> float:
     """The next factor by optuna's TPE, from all results so far."""
-    try:
-        import optuna
-    except ImportError:
-        raise EdslError("the tuner tpe needs optuna: pip install 'edsl-optim[tune]'") from None
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    optuna = optuna_for("tpe")
     low, high = (math.log10(end) for end in RANGE)
     over: dict[str, Any] = {"log_factor": optuna.distributions.FloatDistribution(low, high)}
     sampler = optuna.samplers.TPESampler(seed=seed * 1000 + len(scores), n_startup_trials=FIRST - 1)
