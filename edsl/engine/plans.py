@@ -109,7 +109,7 @@ class GroupPlans:
         return plan.matrices(slot.parameter.shape, slot.name, self.kinds.get(slot.name)) if plan.is_matrix else None
 
     def estimator(self, groups: list[dict[str, Any]]) -> Estimator:
-        """The estimator with the groups' values, in which they must agree."""
+        """The estimator with the groups' values; raises EdslError where these differ."""
         found = [self.plan(index, group, False, _begins_in_half(group)).estimator for index, group in enumerate(groups)]
         if any(other != found[0] for other in found[1:]):
             raise EdslError(f"all param groups must agree on the estimator, got {' and '.join(map(str, set(found)))}")

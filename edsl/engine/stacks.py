@@ -53,7 +53,7 @@ def step_stacks(kernels: Kernels, items: Sequence[ParameterStep], number: int, t
         late = totals.late_of(first)
         numbers = first.plan.live_layout.with_room(_numbers(first, first.theta), late)
         for begin, stack in _cut(found, segment):
-            _refresh(segment, stack, number, totals)
+            _refresh(segment, stack, totals)
             inputs = [_inputs(item, segment, number) for item in stack]
             made = steps(inputs, numbers, late, (number, place, begin))
             for item in stack:
@@ -145,7 +145,7 @@ def _inputs(item: ParameterStep, segment: Segment, number: int) -> MatrixInputs:
     )
 
 
-def _refresh(segment: Segment, stack: Sequence[ParameterStep], number: int, totals: Totals) -> None:
+def _refresh(segment: Segment, stack: Sequence[ParameterStep], totals: Totals) -> None:
     """Bring the memory of those up to date that are due, together."""
     due = [item for item in stack if segment.refreshes(item.k, item.name)]
     works = totals.works_of(due) if due else []

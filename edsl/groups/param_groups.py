@@ -107,6 +107,9 @@ def whole(pipeline: Pipeline, group: dict[str, Any], tensors: Mapping[str, Tenso
 
     Args:
         tensors: hyper-parameters that were given as tensors, by their names in the whole pipeline.
+
+    Raises:
+        EdslError: for a value outside its domain, or one that is None in some groups alone.
     """
     live = pipeline.live_names
     values = {key: value for key, value in group.items() if key in live}

@@ -201,6 +201,9 @@ class PipelineOptimizer(torch.optim.Optimizer):
 
         On exit the trained weights are restored, bit for bit. Without a stage that keeps such
         weights, and before the first step, nothing changes. `edsl.evaluation_weights` does so for any optimizer.
+
+        Raises:
+            EdslError: inside another such context of this optimizer.
         """
         if self._evaluating:
             raise EdslError("evaluation_weights() is already active: leave it before entering it again")

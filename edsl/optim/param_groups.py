@@ -147,6 +147,9 @@ def checked(
     Args:
         defaults: what the optimizer gives to every group.
         tensors: hyper-parameters that it was built with as tensors, by their names in the whole pipeline.
+
+    Raises:
+        EdslError: for another pipeline, an unknown or fixed name, or a value outside its domain.
     """
     if group.get("pipeline", defaults["pipeline"]) != defaults["pipeline"]:
         raise EdslError("param group: all groups share one pipeline; build a second optimizer for another")

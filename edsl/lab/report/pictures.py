@@ -23,6 +23,7 @@ METRICS = {"accuracy": "validation accuracy, %", "loss": "validation loss", "tra
 
 
 def figure_class() -> Any:
+    """matplotlib's Figure, which draws without a display; raises EdslError where matplotlib is missing."""
     try:
         from matplotlib.figure import Figure
     except ImportError:

@@ -111,6 +111,9 @@ class BackwardSteps:
 
         Args:
             steps: by `step()`, which steps what has a gradient still.
+
+        Raises:
+            EdslError: where a parameter has stepped twice since the last end, which the loop meant to accumulate.
         """
         with self._lock:
             if steps and self._stepped_twice and not self._loop_ends_steps:

@@ -20,7 +20,7 @@ _IMPLIED = ("maximize", "differentiable", *HOW)  # in any group
 
 
 def from_torch(checkpoint: dict[str, Any], name: str | None = None, steps: int = 0) -> dict[str, Any]:
-    """The state_dict with which an edsl optimizer goes on; see `edsl.convert`."""
+    """The state_dict with which an edsl optimizer goes on; arguments and Raises are those of `edsl.convert`."""
     groups, states = checkpoint["param_groups"], checkpoint["state"]
     named = name is not None
     name = _checked_name(name) if name is not None else _recognised(groups, states)
