@@ -185,8 +185,8 @@ def _check_group(saved: Any, pipeline: Pipeline, keys: Iterable[str]) -> None:
         raise malformed_checkpoint(f"a param group must be a dict, got {shown(saved)}")
     if not isinstance(saved.get("pipeline"), str):
         raise EdslError(
-            f"this checkpoint is not from an edsl optimizer; expected one of: {pipeline.line} (edsl.convert takes those of "
-            "torch.optim)"
+            f"this checkpoint is not from an edsl optimizer; expected one of: {pipeline.line} "
+            "(edsl.convert takes those of torch.optim)"
         )
     there = _parse(saved["pipeline"], pipeline)
     if there.structure != pipeline.structure:

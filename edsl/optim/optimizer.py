@@ -50,19 +50,17 @@ from edsl.step.state_dtype import read_state_dtype
 class PipelineOptimizer(torch.optim.Optimizer):
     """A pipeline as a torch optimizer.
 
-    Every hyper-parameter of the pipeline is a key of each param group, under its name in the spec,
-    and may change between any two steps. State is kept per parameter as `step` and
-    `<stage>.<buffer>`, in float32 for half-precision parameters.
+    Every hyper-parameter of the pipeline is a key of each param group, under its name in the spec, and may change
+    between any two steps. State is per parameter: `step` and `<stage>.<buffer>`, in float32 for half-precision weights.
 
     Args:
-        params: a module, tensors, (name, tensor) pairs, or param groups, which may override any
-            hyper-parameter.
+        params: a module, tensors, (name, tensor) pairs, or param groups, which may override any hyper-parameter.
         spec: a spec, a Pipeline, or a base update alone.
         mode: "compiled": native code on a CPU, Triton kernels on an NVIDIA GPU, torch.compile for what these can't
             do; "inductor": torch.compile alone; "eager": the same definitions uncompiled.
-        exclude: which parameters are excluded from weight decay and layerwise scaling: "bias",
-            "norm", names, or patterns such as "*.embed.*". The default is ("bias", "norm") where
-            names are known (a module or named parameters), and none for bare tensors.
+        exclude: which parameters are excluded from weight decay and layerwise scaling: "bias", "norm", names, or
+            patterns such as "*.embed.*". By default ("bias", "norm") where names are known (a module, or named
+            parameters), and none for bare tensors.
         maximize: maximize the loss instead of minimizing it; param groups can override this.
         state_dtype: "float32", "bfloat16", … for all state, whatever the parameters' dtype, or for some
             buffers, as {"lamb.m": "bfloat16"}; arithmetic stays in the parameters' dtype, or in float32. "int8",
@@ -199,8 +197,8 @@ class PipelineOptimizer(torch.optim.Optimizer):
     def evaluation_weights(self) -> Iterator[None]:
         """A context in which the parameters are the weights for evaluation, such as those of `ema_weights`.
 
-        On exit the trained weights are restored, bit for bit. Without a stage that keeps such
-        weights, and before the first step, nothing changes. `edsl.evaluation_weights` does so for any optimizer.
+        On exit the trained weights are restored, bit for bit. Without a stage that keeps such weights, and before the
+        first step, nothing changes. `edsl.evaluation_weights` does so for any optimizer.
 
         Raises:
             EdslError: inside another such context of this optimizer.
@@ -253,8 +251,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         If both sides have parameter names, parameters may be reordered within a group.
 
         Raises:
-            EdslError: when the checkpoint is malformed or belongs to another pipeline; the
-                optimizer is then unchanged.
+            EdslError: when the checkpoint is malformed or of another pipeline; the optimizer is then unchanged.
         """
         if not isinstance(state_dict, dict):
             self._accepted(state_dict)
