@@ -93,7 +93,7 @@ class GroupPlans:
         following = Following(group, pipeline.hyperparameters, self.clock)
         for key in following.schedules:
             following.check(index, group, key)
-        values = {key: _number(key, group[key]) for key in pipeline.hyperparameters}
+        values = {key: _number(index, group, key) for key in pipeline.hyperparameters}
         values |= {key: schedule.value for key, schedule in following.schedules.items()}
         plan = GroupPlan(pipeline, share.spared, values, share.route, self._state_dtype, following, weights)
         _check_synonyms(index, group, plan)
@@ -241,7 +241,8 @@ def _follow(plan: GroupPlan, index: int, group: dict[str, Any], moved: list[str]
     for key in moved:
         if key in plan.following.schedules:
             plan.following.check(index, group, key)
-    now = {key: _number(key, group[key]) for key in moved if key in plan.values and key not in plan.following.schedules}
+    numbers = [key for key in moved if key in plan.values and key not in plan.following.schedules]
+    now = {key: _number(index, group, key) for key in numbers}
     changed = {key: value for key, value in now.items() if value != plan.values[key]}
     if changed:
         plan.change(changed)
@@ -280,11 +281,12 @@ def _check_synonyms(index: int, group: dict[str, Any], plan: GroupPlan) -> None:
 _ANY = Number()
 
 
-def _number(key: str, value: Any) -> Any:
+def _number(index: int, group: dict[str, Any], key: str) -> Any:
     """A group's number, or that which its tensor or numpy scalar holds; raises EdslError where it holds none."""
+    value = group[key]
     if isinstance(value, (float, int)):
         return value  # which its own domain reads
     try:
         return _ANY.read(value)
     except ValueError as reason:
-        raise EdslError(f"param group: {key} {reason}") from None
+        raise EdslError(f"param group {index}: {key} {reason}") from None

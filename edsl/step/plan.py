@@ -346,8 +346,9 @@ def _synonyms(pipeline: Pipeline, values: dict[str, Any]) -> dict[str, tuple[str
     """By the synonyms of a group's hyper-parameters that a step doesn't read, such as betas, what they stand for."""
     if pipeline.update.moves_weights:  # the group is another package's, where they may be its own names
         return {}
-    found = {name: stands_for(name, {"": pipeline.update.betas}) for name in SYNONYMS if name not in values}
-    return {name: names for name, names in found.items() if names and values.keys() >= {*names}}
+    betas = pipeline.update.betas
+    found = {"beta1": betas[:1], **{name: stands_for(name, {"": betas}) for name in SYNONYMS}}  # β₁ is E's here
+    return {name: names for name, names in found.items() if name not in values and names and values.keys() >= {*names}}
 
 
 def _scheduled_places(plan: GroupPlan) -> tuple[tuple[str, int], ...]:

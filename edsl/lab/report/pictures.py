@@ -112,7 +112,7 @@ def _aligned(trials: Sequence[Mapping[str, Any]], column: str) -> tuple[Any, Any
     return np.array(common), np.array([[line[step] for step in common] for line in lines])
 
 
-def tuning(race: Race, found: Results, finished: Sequence[Mapping[str, Any]]) -> Any:
+def tuning(race: Race, finished: Sequence[Mapping[str, Any]]) -> Any:
     """What every learning rate that was tried gave, by optimizer; None for a race without tuning."""
     if not race.tuning.tuner or race.tuning.space:
         return None
