@@ -13,7 +13,7 @@ from edsl.lab.races.controls import explores
 from edsl.language.pipeline import Pipeline
 from edsl.language.registry.lookup import stage_class
 from edsl.language.registry.zoo import zoo_names
-from edsl.language.rules.shapes import ELEMENT, said
+from edsl.language.rules.shapes import ELEMENT, in_words
 from edsl.language.rules.stage import RuleStage
 from edsl.language.spec import parse
 from edsl.language.stage import Estimator, Stage
@@ -118,7 +118,7 @@ def _notes(pipeline: Pipeline) -> list[str]:
 def _shapes(stage: Stage) -> dict[str, str]:
     """The buffers of a rule that hold less than a number for each element, in words."""
     shapes = stage.variant.shapes if isinstance(stage, RuleStage) else {}
-    return {name: said(shape) for name, shape in shapes.items() if shape != ELEMENT}
+    return {name: in_words(shape) for name, shape in shapes.items() if shape != ELEMENT}
 
 
 def _state(stage: Stage) -> dict[str, Any]:
