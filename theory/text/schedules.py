@@ -53,7 +53,11 @@ def factor_of(schedule: Schedule) -> str | None:
 
 
 def at_step(pipeline: Pipeline, step: int | None) -> Pipeline:
-    """A pipeline with the numbers of one step, or the largest of each schedule, in a layer whose factor is 1."""
+    """A pipeline with the numbers of one step, or the largest of each schedule, in a layer whose factor is 1.
+
+    Raises:
+        EdslError: for a step below 1, or a schedule that needs the number of steps.
+    """
     if step is not None and step < 1:
         raise EdslError(f"--step must be at least 1, got {step}")
     if step is None:
