@@ -1,7 +1,8 @@
 """Matrices while a step is recorded: each operation on them is noted, and its result is read by elements like a tensor.
 
-Shapes are those of one small parameter, the probe. Its rows and columns differ, and the sides of its blocks as well if
-they can: tensors that have the same shape there have it for every parameter.
+Shapes are those of one parameter, the probe. Its rows and columns differ, the sides of its blocks as well if they can,
+and if a stage keeps fewer rows than there are (a rank), it has more: tensors that have the same shape there have it
+for every parameter. Nothing of its size is ever made.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from edsl.step.inputs import LiveLayout
 from edsl.step.segment import Segment
 
 Shape = tuple[int, ...]
-PROBES: tuple[Shape, ...] = ((7, 3), (2, 1))  # rows and columns; the second where blocks have two rows at the most
+# Rows and columns; the second where blocks have two rows at the most, the third where some number bounds a side.
+PROBES: tuple[Shape, ...] = ((7, 3), (2, 1), (2_000_003, 1_000_003))
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,9 +81,9 @@ class Shapes:
 
 
 def shapes_of(segment: Segment) -> Shapes:
-    """Those for the parameter that tells most of the segment's buffers apart."""
+    """Those for the parameter that tells most of the segment's buffers apart, from each other and from itself."""
     found = [Shapes(probe, _factor_shapes(segment, probe[0], probe[1])) for probe in PROBES]
-    return max(found, key=lambda shapes: len({*shapes.own.values()}))  # the first of the best
+    return max(found, key=lambda shapes: len({shapes.probe, *shapes.own.values()}))  # the first of the best
 
 
 def _factor_shapes(segment: Segment, rows: int, columns: int) -> dict[int, Shape]:
