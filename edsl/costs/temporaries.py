@@ -87,7 +87,8 @@ def _with_elements(
     pipeline: Pipeline, shapes: Sequence[Shape], matrices: Sequence[Matrices]
 ) -> tuple[Pipeline, list[Shape], list[Matrices]]:
     """The same without the parameters that have no elements: no step computes anything for them."""
-    return pipeline, [one for one in shapes if prod(one)], [one for one in matrices if one.outer * one.length * one.inner]
+    taken = [one for one in matrices if one.outer * one.length * one.inner]
+    return pipeline, [one for one in shapes if prod(one)], taken
 
 
 def _between_segments(taken: Iterable[tuple[GroupPlan, Sequence[Shape]]], dtype: torch.dtype) -> Temporary:

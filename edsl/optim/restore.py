@@ -109,8 +109,8 @@ def in_own_form(
         theirs, ours = (lru_cache(partial(plan_of, pipeline, saved, state_dtype=chosen)) for chosen in choices)
         names = group.get("param_names", [""] * len(group["params"]))
         for parameter, name, number in zip(group["params"], names, saved["params"]):
-            kept = {rest_kept(saved, group, parameter)}
             if number in states:
+                kept = {rest_kept(saved, group, parameter, states[number])}
                 state = {key: v for key, v in states[number].items() if key not in RESTS or key in kept}
                 on = route_in(pipeline, group, parameter), parameter.dtype in HALF
                 there, here = theirs(*on), ours(*on)
