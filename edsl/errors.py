@@ -133,6 +133,7 @@ def shown(value: object) -> str:
         text = repr(value)
     except Exception:  # a value of the user's own type may raise anything
         text = f"a {type(value).__name__}"
+    text = " ".join(line.strip() for line in text.splitlines())  # tensors and modules have several
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 

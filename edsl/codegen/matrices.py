@@ -1,8 +1,8 @@
 """Matrices while a step is recorded: each operation on them is noted, and its result is read by elements like a tensor.
 
-Shapes are those of one parameter, the probe, of which nothing is allocated. Its rows and columns differ, the sides of
-its blocks as well if they can, and a rank that a stage bounds its buffers by is less than both: tensors that have the
-same shape there have it for every parameter.
+Shapes are those of one parameter, the probe. Its rows and columns differ, the sides of its blocks as well if they can,
+and if a stage keeps fewer rows than there are (a rank), it has more: tensors that have the same shape there have it
+for every parameter. Nothing of its size is ever made.
 """
 
 from __future__ import annotations
@@ -18,11 +18,8 @@ from edsl.step.inputs import LiveLayout
 from edsl.step.segment import Segment
 
 Shape = tuple[int, ...]
-PROBES: tuple[Shape, ...] = (  # rows and columns
-    (7, 3),
-    (2, 1),  # where blocks have two rows at the most
-    (1_000_003, 499_979),  # where a rank may be more than 3
-)
+# Rows and columns; the second where blocks have two rows at the most, the third where some number bounds a side.
+PROBES: tuple[Shape, ...] = ((7, 3), (2, 1), (2_000_003, 1_000_003))
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +81,7 @@ class Shapes:
 
 
 def shapes_of(segment: Segment) -> Shapes:
-    """Those for the parameter that tells most of the segment's buffers apart, and from the parameter itself."""
+    """Those for the parameter that tells most of the segment's buffers apart, from each other and from itself."""
     found = [Shapes(probe, _factor_shapes(segment, probe[0], probe[1])) for probe in PROBES]
     return max(found, key=lambda shapes: len({shapes.probe, *shapes.own.values()}))  # the first of the best
 

@@ -78,7 +78,7 @@ class Memory:
 
     Attributes:
         parameters, tensors: how many.
-        state: between steps, without the count of steps, 4 bytes a tensor; None where another package's
+        state: between steps, without the count of steps, 8 bytes a tensor; None where another package's
             optimizer does not tell.
         traffic: what must pass through memory in a step, each tensor once; None for another package's.
         traffic_of_loops: what the step's loops move, where no cache keeps a layer from one loop to the next;

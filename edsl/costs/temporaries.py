@@ -56,9 +56,10 @@ def temporaries(
     weights: WeightForm = NEAREST,
 ) -> tuple[Temporary, ...]:
     """What a step allocates, for pipelines, the shapes that take each, and the matrices that they are taken as."""
+    stepping = [_with_elements(*branch) for branch in branches]
     found = [
         (GroupPlan(one, False, one.hyperparameters, "", state_dtype, weights=weights), shapes, matrices)
-        for one, shapes, matrices in branches
+        for one, shapes, matrices in stepping
         if shapes
     ]
     if not found:
@@ -80,6 +81,14 @@ def temporaries(
     on_cpu = max((one.on_cpu for one in within), default=0)
     found[1] = Temporary(found[1].what, found[1].bytes, on_cpu)
     return tuple(one for one in found if one.bytes or one.on_cpu)
+
+
+def _with_elements(
+    pipeline: Pipeline, shapes: Sequence[Shape], matrices: Sequence[Matrices]
+) -> tuple[Pipeline, list[Shape], list[Matrices]]:
+    """The same without the parameters that have no elements: no step computes anything for them."""
+    taken = [one for one in matrices if one.outer * one.length * one.inner]
+    return pipeline, [one for one in shapes if prod(one)], taken
 
 
 def _between_segments(taken: Iterable[tuple[GroupPlan, Sequence[Shape]]], dtype: torch.dtype) -> Temporary:

@@ -66,12 +66,12 @@ def check_checkpoint(
         names = names_in(group)
         for parameter, name, number in zip(group["params"], names, saved["params"]):
             if number in states:
-                rest = rest_kept(saved, group, parameter)
+                rest = rest_kept(saved, group, parameter, states[number])
                 if not reformat:
                     _check_form(saved, group, states[number], parameter)
                     is_half = parameter.dtype in HALF
                 else:
-                    is_half = bool(rest) and rest in states[number]
+                    is_half = bool(rest)
                 plan = plan_on(route_in(pipeline, group, parameter), is_half)
                 matrices = plan.matrices(parameter.shape, name, kinds.get(name) if kinds else None)
                 fixed = plan.weights.rest_dtypes(parameter.dtype)
@@ -144,10 +144,19 @@ def _check_kept(saved: dict[str, Any], structures: Mapping[str, str], own: State
             )
 
 
-def rest_kept(saved: dict[str, Any], group: dict[str, Any], parameter: Tensor) -> str:
-    """The name of the rest that a parameter has in a saved group and in its own, "" where there is none in both."""
+def rest_kept(saved: dict[str, Any], group: dict[str, Any], parameter: Tensor, state: Any) -> str:
+    """The name of the rest in a saved state that is one of the parameter too, "" where there is none.
+
+    One that was kept beside weights of another dtype is none: it is what another rounding left out.
+    """
     own = weights_in(group)
-    return own.buffer if parameter.dtype in HALF and weights_in(saved) is own else ""
+    there = isinstance(state, dict) and own.buffer in state and not _is_of_another_dtype(state[own.buffer], parameter)
+    return own.buffer if there and parameter.dtype in HALF and weights_in(saved) is own else ""
+
+
+def _is_of_another_dtype(rest: Any, parameter: Tensor) -> bool:
+    dtype = getattr(rest, "dtype", None)
+    return dtype in HALF and dtype is not parameter.dtype
 
 
 def _check_form(saved: dict[str, Any], group: dict[str, Any], state: Any, parameter: Tensor) -> None:
@@ -162,6 +171,11 @@ def _check_form(saved: dict[str, Any], group: dict[str, Any], state: Any, parame
         )
     if own.buffer and isinstance(state, dict) and own.buffer not in state:
         raise malformed_checkpoint(f"a parameter's state has no {own.buffer}; with reformat=True it begins at 0")
+    if own.buffer and isinstance(state, dict) and _is_of_another_dtype(state[own.buffer], parameter):
+        raise EdslError(
+            f"this checkpoint keeps {own.buffer} of {state[own.buffer].dtype} weights, these are {parameter.dtype}; "
+            "with reformat=True it begins at 0"
+        )
 
 
 def counts(step: float) -> bool:

@@ -286,7 +286,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
     def state_dict(self) -> dict[str, Any]:
         """Hyper-parameters, names and state, as torch's optimizers give them; see `load_state_dict`."""
         self.engine.settle(self.param_groups, self.state)  # which may have been edited since the last step
-        return sent(super().state_dict())
+        return sent(super().state_dict(), self.state_dtype)
 
     def __getstate__(self) -> dict[str, Any]:
         self.engine.settle(self.param_groups, self.state)

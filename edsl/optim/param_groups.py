@@ -161,6 +161,12 @@ def checked(
     """
     if group.get("pipeline", defaults["pipeline"]) != defaults["pipeline"]:
         raise EdslError("param group: all groups share one pipeline; build a second optimizer for another")
+    own_dtype = defaults.get("state_dtype")
+    if not pipeline.update.moves_weights and group.get("state_dtype", own_dtype) != own_dtype:
+        raise EdslError(
+            f"param group: state_dtype is one for all groups, got {shown(group['state_dtype'])}: give it to the "
+            "optimizer, by buffer where they differ"
+        )
     if not isinstance(group.get("maximize", False), bool):
         raise EdslError(f"param group: maximize must be True or False, got {shown(group['maximize'])}")
     if is_whole(pipeline, group):

@@ -20,7 +20,7 @@ from edsl.optim.checkpoint import counts, plan_of, rest_kept, saved_choice
 from edsl.step.buffers import factor_values, kept_factor
 from edsl.step.parts.matrices import Matrices
 from edsl.step.plan import GroupPlan
-from edsl.step.state_dtype import StateDtype, chosen_for, in_codes, opened
+from edsl.step.state_dtype import StateDtype, chosen_for, in_codes, opened, text_of
 
 
 @contextmanager
@@ -49,10 +49,22 @@ def around_loading(
         first.remove()
 
 
-def sent(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """A state_dict whose sharded rests of int16 are the same bits as bfloat16: neither gloo nor NCCL gathers int16."""
-    states = {number: _each_rest(state, torch.int16, torch.bfloat16) for number, state in checkpoint["state"].items()}
-    return {**checkpoint, "state": states}
+def sent(checkpoint: dict[str, Any], state_dtype: StateDtype) -> dict[str, Any]:
+    """A state_dict that another optimizer can load.
+
+    Sharded rests of int16 are the same bits as bfloat16: neither gloo nor NCCL gathers int16. Groups say what state
+    is kept in, whatever somebody wrote there since. A state that was looked up and never made is left out.
+    """
+    kept = {} if state_dtype is None else {"state_dtype": text_of(state_dtype)}
+    groups = [{**group, **kept} for group in checkpoint["param_groups"]]
+    states = _begun(checkpoint["state"]).items()
+    found = {number: _each_rest(state, torch.int16, torch.bfloat16) for number, state in states}
+    return {**checkpoint, "param_groups": groups, "state": found}
+
+
+def _begun(states: Mapping[Any, Any]) -> dict[Any, Any]:
+    """States but for empty ones: to read `optimizer.state[parameter]` makes one."""
+    return {number: state for number, state in states.items() if state != {}}
 
 
 def received(checkpoint: Any) -> Any:
@@ -97,8 +109,8 @@ def in_own_form(
         theirs, ours = (lru_cache(partial(plan_of, pipeline, saved, state_dtype=chosen)) for chosen in choices)
         names = names_in(group)
         for parameter, name, number in zip(group["params"], names, saved["params"]):
-            kept = {rest_kept(saved, group, parameter)}
             if number in states:
+                kept = {rest_kept(saved, group, parameter, states[number])}
                 state = {key: v for key, v in states[number].items() if key not in RESTS or key in kept}
                 on = route_in(pipeline, group, parameter), parameter.dtype in HALF
                 there, here = theirs(*on), ours(*on)
@@ -130,7 +142,7 @@ def _in_own_forms(
 
 
 def completed(checkpoint: Any, options: dict[str, Any]) -> Any:
-    """The checkpoint with the defaults of options that its groups don't know, and with steps as tensors."""
+    """The checkpoint with the defaults of options that its groups don't know, steps as tensors, and no empty state."""
     if not isinstance(checkpoint, dict):
         return checkpoint
     groups, states = checkpoint.get("param_groups"), checkpoint.get("state")
@@ -141,7 +153,7 @@ def completed(checkpoint: Any, options: dict[str, Any]) -> Any:
         "param_groups": [
             {**group, **_lacking(options, group)} if isinstance(group, dict) else group for group in groups
         ],
-        "state": {number: _with_tensor(state) for number, state in states.items()},
+        "state": {number: _with_tensor(state) for number, state in _begun(states).items()},
     }
 
 

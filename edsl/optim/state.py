@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from edsl.distributed.sharding import is_sharded
+from edsl.errors import EdslError, shown
 from edsl.optim.optimizer import PipelineOptimizer
 from edsl.step.buffers import factor_values
 from edsl.step.state_dtype import opened
@@ -35,6 +36,9 @@ def decoded_state(optimizer: PipelineOptimizer, parameter: Any) -> dict[str, Any
     Codes of state_dtype="int8" and its like are decoded to the dtype of arithmetic, triangles become whole matrices;
     all else is the state itself.
 
+    Raises:
+        EdslError: for another package's optimizer, and for what is none of the optimizer's parameters.
+
     Example:
         >>> import torch, edsl
         >>> weight = torch.nn.Parameter(torch.ones(30, 40))
@@ -44,8 +48,12 @@ def decoded_state(optimizer: PipelineOptimizer, parameter: Any) -> dict[str, Any
         >>> {name: tuple(value.shape) for name, value in edsl.decoded_state(optimizer, weight).items()}
         {'step': (), 'sgd.m': (30, 40)}
     """
+    if not isinstance(optimizer, PipelineOptimizer):
+        raise EdslError(f"decoded_state needs an optimizer of edsl's, got {shown(optimizer)}")
+    if not any(parameter is own for group in optimizer.param_groups for own in group["params"]):
+        raise EdslError(f"decoded_state needs one of the optimizer's parameters, got {shown(parameter)}")
     optimizer.engine.settle(optimizer.param_groups, optimizer.state)
-    state = optimizer.state[parameter]
+    state = optimizer.state.get(parameter, {})
     found = optimizer.engine.plan_for(optimizer.param_groups, optimizer.state, parameter)
     if found is None:
         return dict(state)

@@ -166,11 +166,12 @@ def from_text(text: Any) -> StateDtype:
         return None
     if not isinstance(text, str):
         raise malformed_checkpoint(f"state_dtype must be a text, got {shown(text)}")
-    if "=" not in text:
-        return read_kept(text)
-    pairs = [part.partition("=") for part in text.split(", ")]
-    found = {name: read_kept(kept) for name, _, kept in pairs}
-    return {name: kept for name, kept in found.items() if kept is not None}
+    pairs = [part.rpartition("=") for part in text.split(", ")]
+    try:
+        found = {name: read_kept(kept) for name, _, kept in pairs}
+    except EdslError as unknown:
+        raise malformed_checkpoint(unknown) from None
+    return found[""] if "" in found else {name: kept for name, kept in found.items() if kept is not None}
 
 
 def name_of_kept(kept: Kept) -> str:

@@ -252,6 +252,46 @@ def test_codes_whose_format_a_checkpoint_does_not_say_are_refused():
         optimizer.load_state_dict(checkpoint)
 
 
+def test_state_that_was_only_looked_up_is_no_part_of_a_checkpoint():
+    params = parameters([(20, 20), (20,)], torch.float32)
+    optimizer = edsl.compile("alto", params, mode="eager", state_dtype="int8")
+    assert edsl.decoded_state(optimizer, params[1]) == optimizer.state[params[1]] == {}
+    params[0].grad = torch.ones(20, 20)
+    optimizer.step()
+    saved = optimizer.state_dict()
+    assert set(saved["state"]) == {0}
+    saved["state"][1] = {}  # as others' optimizers leave it there
+    others = parameters([(20, 20), (20,)], torch.float32)
+    resumed = edsl.compile("alto", others, mode="eager", state_dtype="int8")
+    resumed.load_state_dict(saved)
+    assert int(resumed.state[others[0]]["step"]) == 1
+
+
+def test_decoded_state_of_what_is_no_parameter_is_one_line():
+    params = parameters([(4, 4)], torch.float32)
+    optimizer = edsl.compile("alto", params, mode="eager", state_dtype="int8")
+    for other in (torch.ones(4, 4), "e.mean", None):
+        with pytest.raises(edsl.EdslError, match=r"\Adecoded_state needs one of the optimizer's parameters, got .*\Z"):
+            edsl.decoded_state(optimizer, other)
+    with pytest.raises(edsl.EdslError, match=r"\Adecoded_state needs an optimizer of edsl's, got SGD.*\Z"):
+        edsl.decoded_state(torch.optim.SGD(params), params[0])
+    assert not optimizer.state
+
+
+def test_groups_share_a_state_dtype_and_a_checkpoint_says_what_was_kept():
+    params = parameters([(20, 20)], torch.float32)
+    with pytest.raises(edsl.EdslError, match="param group: state_dtype is one for all groups, got 'int8'"):
+        edsl.compile("alto", [{"params": params, "state_dtype": "int8"}], mode="eager")
+    optimizer = edsl.compile("alto", params, mode="eager", state_dtype="int8")
+    trained(optimizer, params, 1, 0)
+    optimizer.param_groups[0]["state_dtype"] = "int4"
+    saved = optimizer.state_dict()
+    edsl.compile("alto", params, mode="eager", state_dtype="int8").load_state_dict(saved)
+    saved["param_groups"][0]["state_dtype"] = "int9"
+    with pytest.raises(edsl.EdslError, match=r"malformed checkpoint: state_dtype must be .* got 'int9'"):
+        optimizer.load_state_dict(saved)
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [

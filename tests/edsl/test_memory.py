@@ -229,6 +229,15 @@ def test_step_on_matrices_allocates_no_more_than_planned(spec, shape, count):
     assert planned.temporary_on_cpu <= 2 * found + 2**15, "a bound that says nothing"
 
 
+@pytest.mark.parametrize("spec", ["emuon", "esoap", "psgd_kron", "route(matrix=galore, other=adamw)"])
+@pytest.mark.parametrize("shape", [(0, 5), (3, 0)])
+def test_tensors_without_elements_are_planned_as_nothing(spec, shape):
+    own = {"0.weight": (20, 20), "1.weight": (200, 9)}
+    without, planned = memory(spec, own), memory(spec, {**own, "2.weight": shape})
+    assert (planned.temporary, planned.temporary_on_cpu) == (without.temporary, without.temporary_on_cpu)
+    assert planned.parameters == without.parameters
+
+
 def test_a_stack_of_many_matrices_takes_no_more_than_its_bound():
     few, many = (memory("soap", {f"{i}.weight": (64, 64) for i in range(count)}) for count in (16, 400))
     assert many.temporary_on_cpu == few.temporary_on_cpu

@@ -15,7 +15,8 @@ from edsl.optim.state import state_bytes
 
 SHAPES = [(20, 30), (33, 16), (3, 5)]
 SHAMPOO = "shampoo(lr=0.01, every=2, block=12, grafting='none', eps1=0.01)"
-SPECS = [SHAMPOO, "soap(lr=0.01, every=2, block=12)", "psgd_kron(lr=0.01, largest=20)", "galore(lr=0.01, rank=8)"]
+SPECS = [SHAMPOO, "soap(lr=0.01, every=2, block=12)", "psgd_kron(lr=0.01, largest=20)"]
+SPECS += ["galore(lr=0.01, rank=9)"]  # below some sides, above those of a small probe
 
 
 def trained(optimizer, params, steps, seed):
@@ -146,6 +147,19 @@ def test_bytes_held_in_packed_state_are_those_planned(spec):
         optimizer = edsl.compile(spec, named, mode="eager", state_dtype=kept)
         trained(optimizer, [parameter for _, parameter in named], 1, 0)
         assert state_bytes(optimizer) == memory(spec, shapes, "float32", kept).state
+
+
+@pytest.mark.parametrize("spec", ["soap", "shampoo"])
+def test_bytes_of_bare_tensors_are_planned_under_names_that_tell_nothing(spec):
+    model = torch.nn.ModuleDict({"qkv": torch.nn.Linear(24, 72, bias=False)})
+    (tensor,) = model.parameters()
+    held = []
+    for given, name in ((model, "qkv.weight"), ([tensor], "0")):
+        optimizer = edsl.compile(spec, given, mode="eager", state_dtype="int8")
+        trained(optimizer, [tensor], 1, 0)
+        held.append(state_bytes(optimizer))
+        assert held[-1] == memory(spec, {name: (72, 24)}, "float32", "int8").state
+    assert held[0] < held[1]  # three matrices, and one
 
 
 def test_packed_factors_take_few_bytes_on_gpt2s_shapes():

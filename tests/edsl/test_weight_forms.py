@@ -322,6 +322,19 @@ def test_old_checkpoints_load_and_lost_rests_are_told():
         optimizer.load_state_dict(bad)
 
 
+@pytest.mark.parametrize(("theirs", "ours"), [HALVES, HALVES[::-1]])
+def test_a_compensation_of_other_half_precision_is_refused_with_both_named_or_begins_at_0(theirs, ours):
+    saved = trained("kahan", theirs)[1].state_dict()
+    params, optimizer = trained("kahan", ours)
+    with pytest.raises(edsl.EdslError, match=f"keeps weights.compensation of {theirs} weights, these are {ours}; with"):
+        optimizer.load_state_dict(saved)
+    optimizer.reformat = True
+    optimizer.load_state_dict(saved)
+    assert "weights.compensation" not in optimizer.state[params[0]]
+    walk(optimizer, params, gradients(1, dtype=ours))
+    assert optimizer.state[params[0]]["weights.compensation"].dtype is ours
+
+
 def test_the_form_does_not_matter_to_float32_weights():
     saved = trained("kahan", torch.float32)[1].state_dict()
     params, optimizer = trained("split", torch.float32)
