@@ -88,7 +88,7 @@ BAD = [
     (("compare", "digits", "sgd", "--model", ""), "unknown model ''"),
     (("compare", "digits", "torch.AdamW(betas=())"), "torch.AdamW rejected these arguments"),
     (("compare", "digits", "sgd", "--out", "/proc/nope/x"), "can't write results to /proc/nope/x"),
-    (("compare", "digits", "sgd", "--seeds", "many"), "Invalid value for '--seeds'"),
+    (("compare", "digits", "sgd", "--seeds", "many"), "--seeds must be a whole number, got 'many'"),
     (("compare", "digits", "grad | e | torch.LBFGS()"), "it can't be combined with other stages"),
     (("compare", "alto", "--task", "digts"), "did you mean 'digits'?"),
     (("compare", "alto", "--task", "digits", "--jobs", "0"), "jobs must be at least 1, got 0"),
