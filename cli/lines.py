@@ -58,6 +58,6 @@ def told(message: str, stream: TextIO, begin: str = "") -> None:
     print(begin + safe if not width else broken(safe, width, begin), file=stream)
 
 
-def as_argument(path: Path) -> str:
-    """A path as a shell takes it, for a command that is told to be run next."""
-    return shlex.quote(str(path))
+def next_command(*words: str | Path) -> str:
+    """A command that goes on from here, as a shell takes it: on a line of its own, which is never broken."""
+    return f"\n{_QUOTED}edsl {shlex.join(map(str, words))}"

@@ -309,7 +309,9 @@ def _missing(reason: ModuleNotFoundError) -> str:
     package = (reason.name or "").partition(".")[0]
     if package in ("", "edsl"):
         raise reason
-    return f"this command needs {package}, which is not installed for {sys.executable}"
+    return (
+        f"this command needs {package}, which is not installed for {sys.executable}; edsl doctor says what is missing"
+    )
 
 
 def _of_a_stage(reason: Exception) -> str:

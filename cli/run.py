@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from edsl.cli.lines import as_argument
+from edsl.cli.lines import next_command
 from edsl.cli.options import Running
 from edsl.cli.render.page import print_json
 from edsl.cli.render.progress import race_progress
@@ -61,7 +61,9 @@ def trained(race: Any, record: Any, folder: Path, running: Running, engine: Any)
         with race_progress() as watch:
             return run_until_decided(race, record, engine, watch, lambda: engine_for(race, running))
     except KeyboardInterrupt:
-        raise Interrupted(f"interrupted; continue with: edsl compare --resume --out {as_argument(folder)}") from None
+        raise Interrupted(
+            f"interrupted; continue with:{next_command('compare', '--resume', '--out', folder)}"
+        ) from None
 
 
 def jobs_for(race: Any, running: Running) -> int:

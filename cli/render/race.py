@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.text import Text
 
-from edsl.cli.lines import as_argument
+from edsl.cli.lines import next_command
 from edsl.cli.render.page import Page, print_note
 from edsl.language.rules.texts import line_of
 
@@ -80,7 +80,7 @@ def print_race(race: Race, found: Results) -> None:
 
 def print_results(folder: Path) -> None:
     """Where a race's record lies, and what makes a page of it."""
-    print_note(f"results: {folder}\na page of them: edsl report {as_argument(folder)}")
+    print_note(f"results: {folder}; a page of them:{next_command('report', folder)}")
 
 
 def _table(page: Page, shown: ResultTable) -> None:

@@ -186,7 +186,7 @@ def test_ctrl_c_leaves_a_race_that_resume_finishes(tmp_path):
     rest = child.communicate()[1]
     assert child.returncode == 130
     assert "Traceback" not in rest
-    assert f"continue with: edsl compare --resume --out {tmp_path / 'race'}" in rest
+    assert f"continue with:\n    edsl compare --resume --out {tmp_path / 'race'}\n" in rest
     code, _, err = run("compare", "--resume", "--jobs", "1", "--out", str(tmp_path / "race"))
     assert code == 0
     assert "trial 1/6" not in err
