@@ -13,9 +13,9 @@ import typer
 
 from edsl.cli import analysis, completion, racing
 from edsl.cli.ctrl_c import heed_ctrl_c
-from edsl.cli.lines import told
-from edsl.cli.options import OnceEach, Specs, spec_argument
-from edsl.cli.usage import UsageError, usage_message
+from edsl.cli.options import OnceEach, Specs, UsageError, spec_argument
+from edsl.cli.render.lines import told
+from edsl.cli.usage import usage_message
 from edsl.errors import EdslError, Interrupted
 
 _INTERRUPTED = 130  # the exit code after Ctrl-C

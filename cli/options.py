@@ -15,9 +15,11 @@ import typer
 from typer.core import TyperCommand
 
 from edsl.cli import completion
-from edsl.cli.usage import UsageError, number_message
+from edsl.cli.usage import number_message
 from edsl.errors import EdslError
 from edsl.language.domain import read_number
+
+UsageError: Any = typer.BadParameter.__base__  # typer exports the class but not its base
 
 
 def spec_text(given: Any) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edsl.cli.asked import held_in
-from edsl.cli.lines import next_command
+from edsl.cli.render.lines import next_command
 from edsl.cli.render.page import print_note, print_text
 from edsl.errors import EdslError
 

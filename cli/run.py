@@ -7,8 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from edsl.cli.lines import next_command
 from edsl.cli.options import Running
+from edsl.cli.render.lines import next_command
 from edsl.cli.render.page import print_json
 from edsl.cli.render.progress import race_progress
 from edsl.cli.render.race import print_forecast, print_race, print_results

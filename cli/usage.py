@@ -6,11 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import typer
-
 from edsl.errors import either, shown
-
-UsageError: Any = typer.BadParameter.__base__  # typer exports the class but not its base
 
 _UNKNOWN = re.compile(r"No such (option:|command) (?P<name>.+?)[.]?(?: \(Possible options: (?P<options>.+)\))?", re.S)
 _SUGGESTED = re.compile(r"[.] Did you mean (?P<names>.+)\?", re.S)

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edsl.as_json import as_json
-from edsl.cli.lines import asked_width, broken, told
+from edsl.cli.render.lines import asked_width, broken, told
 from edsl.errors import printable
 
 _PIPED_WIDTH = 160  # of a table that neither a terminal nor COLUMNS bounds
@@ -35,9 +35,11 @@ class Page:
 
     def __init__(self) -> None:
         piped = not sys.stdout.isatty()
-        width = (asked_width() or _PIPED_WIDTH) if piped else None
+        asked = asked_width()
+        width = (asked or _PIPED_WIDTH) if piped else None
         self.console = PlainConsole(highlight=False, width=width)
         self.piped = piped
+        self.text_width = (asked or sys.maxsize) if piped else self.console.width  # a pipe alone breaks no sentence
 
     @property
     def width(self) -> int:
@@ -57,7 +59,7 @@ class Page:
         Args:
             verdict: its first words, in bold.
         """
-        line = Text(broken(verdict + text, self.width, begin), style)
+        line = Text(broken(verdict + text, self.text_width, begin), style)
         line.stylize("bold", len(begin), len(begin + verdict))
         self.print(line, soft_wrap=True)
 

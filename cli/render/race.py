@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.text import Text
 
-from edsl.cli.lines import next_command
+from edsl.cli.render.lines import next_command
 from edsl.cli.render.page import Page, print_note
 from edsl.language.rules.texts import line_of
 

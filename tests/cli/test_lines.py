@@ -10,8 +10,8 @@ from rich.cells import cell_len
 
 import edsl
 from edsl.cli import main as cli
-from edsl.cli.lines import broken, next_command, told
 from edsl.cli.named_task import task_and_spec, task_and_specs
+from edsl.cli.render.lines import broken, next_command, told
 from edsl.errors import EdslError
 from edsl.plotting import pyplot, write_plain_numbers
 
