@@ -3,6 +3,7 @@
 import io
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -19,13 +20,14 @@ COMMANDS = typer.main.get_command(cli.app).commands  # pyright: ignore[reportAtt
 ALTO = str(edsl.parse("alto"))
 
 
-def edsl_said(capsys, monkeypatch, *words, columns=80):
+def edsl_said(capsys, monkeypatch, *words, columns=80) -> tuple[Any, str, str]:
     """(exit code, stdout, stderr) of a command in this process."""
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setattr(sys, "argv", ["edsl", *words])
     with pytest.raises(SystemExit) as ended:
         cli.main()
-    return ended.value.code or 0, *capsys.readouterr()
+    out, err = capsys.readouterr()
+    return ended.value.code or 0, out, err
 
 
 def test_running_text_is_broken_between_words_and_what_is_set_in_stays():
