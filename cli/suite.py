@@ -26,12 +26,14 @@ def suite(
     Args:
         name: of the suite; or its tasks, written with commas; or the first spec where `task` has these.
     """
-    from edsl.lab.races.suites import suite_in, suite_named
+    from edsl.lab.races.suites import SUITES, suite_in, suite_named
 
     given = [] if name is None else [name, *specs]
     if running.resume and running.out is not None and suite_in(running.out):
         resume_suite(specs, running)
         return
+    if task is not None and name in SUITES:
+        raise EdslError(f"--task is none of a suite's options, and {name} names its own: leave out one of the two")
     tasks, raced = task_and_specs(task, given)
     if task is not None or (tasks is not None and "," in tasks):
         several(tasks or "", raced, settings, running)
