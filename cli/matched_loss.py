@@ -10,7 +10,7 @@ from edsl.errors import EdslError
 from edsl.plotting import write_plain_numbers
 
 
-def tell(race: Any, record: Any, as_json: bool) -> None:
+def print_matched_loss(race: Any, record: Any, as_json: bool) -> None:
     """Print what finished runs were like at each level, and draw it beside their record."""
     from edsl.lab.report.matched_loss import picture
     from edsl.lab.results.matched_loss import matched, records, seen_in

@@ -1,4 +1,4 @@
-"""A race that is checked: run into its folder, watched and told, or forecast."""
+"""A race that is checked: run into its folder, with its progress and results printed, or forecast."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edsl.errors import EdslError, Interrupted
 
 
 def run(race: Any, running: Running) -> Any:
-    """Run a race that is checked, or tell what it would take; its results."""
+    """Run a race that is checked, or print what it would take; its results, or None of a forecast."""
     from edsl.lab.races.build import open_record
     from edsl.lab.results.results import results
     from edsl.lab.results.targets import read_targets
@@ -33,9 +33,9 @@ def run(race: Any, running: Running) -> Any:
     race, record = trained(race, record, folder, running, engine)
     found = results(race, record.finished, targets)
     if race.setting.levels:
-        from edsl.cli.matched_loss import tell
+        from edsl.cli.matched_loss import print_matched_loss
 
-        tell(race, record, running.as_json)
+        print_matched_loss(race, record, running.as_json)
     elif running.as_json:
         rows = [row.record() for row in found.rows]
         print_json({**race.configuration(), "out": str(folder), "targets": list(found.targets), "rows": rows})

@@ -13,7 +13,7 @@ from edsl.lab.races.controls import explores
 from edsl.language.pipeline import Pipeline
 from edsl.language.registry.lookup import stage_class
 from edsl.language.registry.zoo import zoo_names
-from edsl.language.rules.shapes import ELEMENT, said
+from edsl.language.rules.shapes import ELEMENT, in_words
 from edsl.language.rules.stage import RuleStage
 from edsl.language.spec import parse
 from edsl.language.stage import Estimator, Stage
@@ -109,7 +109,7 @@ def _notes(pipeline: Pipeline) -> list[str]:
             f"each {name} estimate has directions of its own, so the differences that E averages are mostly noise: "
             f"{name}(common=True) | e(buffers=2) takes both gradients along the same ones, at twice the evaluations"
         )
-    if any(stage.buffer_shapes(1, 1) for branch in pipeline.branches.values() for stage in branch.stages):
+    if any(stage.buffer_shapes(1, 1) for stage in pipeline.all_stages):
         rows, columns = REFERENCE_SHAPE
         notes.append(f"bytes are of a {rows} × {columns} parameter: factors of other shapes count by its size")
     return notes
@@ -118,7 +118,7 @@ def _notes(pipeline: Pipeline) -> list[str]:
 def _shapes(stage: Stage) -> dict[str, str]:
     """The buffers of a rule that hold less than a number for each element, in words."""
     shapes = stage.variant.shapes if isinstance(stage, RuleStage) else {}
-    return {name: said(shape) for name, shape in shapes.items() if shape != ELEMENT}
+    return {name: in_words(shape) for name, shape in shapes.items() if shape != ELEMENT}
 
 
 def _state(stage: Stage) -> dict[str, Any]:

@@ -9,6 +9,7 @@ Stages and recipes are called by their names in a spec; torch is imported with t
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -114,7 +115,7 @@ def __getattr__(name: str) -> Any:
         return load(_PLACES[name])
     made = constructor(name)
     if made is None:
-        raise AttributeError(f"module 'edsl' has no attribute {name!r}")
+        raise AttributeError(f"module 'edsl' has no attribute {name!r}", name=name, obj=sys.modules[__name__])
     return made
 
 

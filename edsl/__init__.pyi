@@ -855,7 +855,7 @@ class ALTOVanilla(_classes.ALTOVanilla):
     ) -> None: ...
 
 class Adam(_classes.Adam):
-    """Adam with torch's defaults: `grad | adam`."""
+    """Adam with the default numbers of torch.optim.Adam: `grad | adam`."""
 
     def __init__(
         self,
@@ -878,7 +878,7 @@ class Adam(_classes.Adam):
     ) -> None: ...
 
 class AdamW(_classes.AdamW):
-    """AdamW with torch's defaults: `grad | adamw`."""
+    """AdamW with the default numbers of torch.optim.AdamW: `grad | adamw`."""
 
     def __init__(
         self,
@@ -1214,7 +1214,7 @@ class Muon(_classes.Muon):
     ) -> None: ...
 
 class SGD(_classes.SGD):
-    """SGD with torch's defaults: `grad | sgd`."""
+    """SGD with the default numbers of torch.optim.SGD: `grad | sgd`."""
 
     def __init__(
         self,

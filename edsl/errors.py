@@ -106,6 +106,16 @@ def either(options: Iterable[object]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
+def parameter_called(name: str | None) -> str:
+    """A parameter as an error names it, by its name if it has one."""
+    return f"parameter {name}" if name else "a parameter"
+
+
+def malformed_checkpoint(what: str) -> EdslError:
+    """The error about a checkpoint of which something is missing or of the wrong type."""
+    return EdslError(f"malformed checkpoint: {what}")
+
+
 def brief(reason: object, most: int | None = None) -> str:
     """What an error or a compiler says, in one line of at most so many characters; its type where it says nothing."""
     return (str(reason).strip().splitlines() or [type(reason).__name__])[0][:most]

@@ -35,6 +35,7 @@ def main():
         losses.append(shared.item() / dist.get_world_size())
     if dist.get_rank() == 0:
         print(f"loss {losses[0]:.3f} → {losses[-1]:.4f}")
+    dist.barrier()  # none leaves while another may still talk to it
     dist.destroy_process_group()
 
 

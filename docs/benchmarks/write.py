@@ -1,6 +1,9 @@
 """Measures on a CPU, and writes cpu.md by `edsl bench` and matrices.md by its targets. A GPU is gpu.py's.
 
-python docs/benchmarks/write.py [SET…] [--steps N] [--page cpu|matrices] [--seconds N] [--out FOLDER]
+    python docs/benchmarks/write.py [SET…] [--steps N] [--page cpu|matrices] [--seconds N] [--out FOLDER]
+
+Each section is a line of cpu.jsonl or matrices.jsonl beside its page: a run that is cut off goes on where it was, and a
+line that is deleted is measured anew. Lines of another machine or other versions stay, and don't count.
 """
 
 from __future__ import annotations
@@ -11,11 +14,12 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import date
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -29,6 +33,7 @@ from edsl.lab.benchmarks.targets import CONTESTS, FIRST_STEPS, Begun, Contest, O
 SETS = ("mlp", "gpt2", "resnet20", "tiny")
 SPECS = ("alto", "eadamw")
 AGAINST = "torch.AdamW,heavyball.AdamW,torch_optimizer.Lamb,pytorch_optimizer.Lamb"
+PACKAGES = ("torch", *sorted({name.partition(".")[0] for name in AGAINST.split(",")} - {"torch"}))
 OF_THE_CPU = ("Model name", "CPU(s)", "L1d cache", "L2 cache", "L3 cache")
 PAGE = """\
 # Benchmarks on a CPU
@@ -39,11 +44,7 @@ Written by `make bench` on {day}; what the columns are is in [the guide](../tool
 |---|---|
 {machine}
 
-{tables}
-
-{schedules}
-
-{rules}
+{sections}
 """
 SCHEDULES = """\
 ## Schedules
@@ -78,14 +79,15 @@ target is what the median may be at most. State is all that an optimizer keeps b
 |---|---|
 {machine}
 
-{tables}
-
+{sections}
+"""
+BEGUN = """\
 ## First steps
 
 In a fresh process, packages loaded and the optimizer built: cold with empty caches of compiled code, warm in the next
 process. A transformer of 19 tensors, two threads.
 
-{begun}
+{rows}
 """
 ROUNDS = 20
 
@@ -99,26 +101,120 @@ def main() -> None:
     options.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder of the pages")
     asked = options.parse_args()
     if asked.page != "matrices":
-        (asked.out / "cpu.md").write_text(cpu_page(asked.sets, asked.steps))
+        Page(asked.out / "cpu.md", PAGE, PACKAGES).write(cpu_parts(asked.sets, asked.steps))
     if asked.page != "cpu":
-        (asked.out / "matrices.md").write_text(matrices_page(CONTESTS, ROUNDS, asked.seconds, tuple(FIRST_STEPS)))
+        packages = {
+            name.partition(".")[0] for one in CONTESTS for name in one.names if name.partition("(")[0].count(".")
+        }
+        parts = matrices_parts(CONTESTS, ROUNDS, asked.seconds, tuple(FIRST_STEPS))
+        Page(asked.out / "matrices.md", MATRICES, sorted(packages | {"torch"})).write(parts)
 
 
-def cpu_page(sets: Sequence[str], steps: int) -> str:
-    """Tables of `edsl bench`, and what a schedule costs."""
-    measured = [measure(name, steps) for name in sets]
-    versions = {name: number for _, found in measured for name, number in found["versions"].items()}
-    tables = "\n\n".join(section(command, found) for command, found in measured)
-    return PAGE.format(day=date.today(), machine=machine(versions), tables=tables, schedules=schedules(), rules=rules())
+@dataclass(frozen=True)
+class Part:
+    """A section of a page that one measurement makes.
+
+    Attributes:
+        asked: what tells it from others, such as its command.
+        measure: the section's text.
+        last: whether it stands behind all that are measured later.
+    """
+
+    asked: str
+    measure: Callable[[], str]
+    last: bool = False
 
 
-def matrices_page(contests: Sequence[Contest], rounds: int, seconds: float, specs: Sequence[str]) -> str:
-    """Contests of matrix updates with their targets, and first steps with theirs."""
-    begun = begun_table([begin(spec) for spec in specs])  # first, while this process has compiled nothing
-    tables = "\n\n".join(f"## {one.title}\n\n{held_table(hold(one, rounds, seconds))}" for one in contests)
-    packages = {name.partition(".")[0] for one in contests for name in one.names if name.partition("(")[0].count(".")}
-    versions = {"edsl": edsl.__version__, **{name: installed(name) for name in sorted(packages | {"torch"})}}
-    return MATRICES.format(day=date.today(), machine=machine(versions), tables=tables, begun=begun)
+@dataclass(frozen=True)
+class Kept:
+    """A measured section: a line of the file beside the page.
+
+    Attributes:
+        asked: of its `Part`.
+        machine: where, and with which versions.
+        day: when.
+        text: the section.
+    """
+
+    asked: str
+    machine: Mapping[str, str]
+    day: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page, and the sections that are kept beside it.
+
+    Attributes:
+        place: of the page.
+        template: with places for `day`, `machine` and `sections`.
+        packages: whose versions it tells, beside edsl's.
+    """
+
+    place: Path
+    template: str
+    packages: Sequence[str]
+
+    def write(self, parts: Sequence[Part]) -> None:
+        """Measure what isn't kept; the page is there after each part, of all parts so far."""
+        kept, beside, found = self.kept(), self.place.with_suffix(".jsonl"), {}
+        for part in parts:
+            one = kept.get(part.asked)
+            if one is None:
+                one = Kept(part.asked, self.machine, str(date.today()), part.measure())
+                with beside.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(asdict(one)) + "\n")
+            else:
+                print(f"{part.asked}: kept in {beside.name}, of {one.day}", file=sys.stderr)
+            found[part] = one
+            self.place.write_text(self.text([found[one] for one in sorted(found, key=lambda one: one.last)]))
+
+    def kept(self) -> dict[str, Kept]:
+        """Sections that were measured on this machine with these versions, by what was asked."""
+        beside = self.place.with_suffix(".jsonl")
+        lines = beside.read_text(encoding="utf-8").splitlines() if beside.exists() else []
+        rows = [Kept(**json.loads(line)) for line in lines if line.endswith("}")]  # the last may be cut off
+        return {one.asked: one for one in rows if _alike(one.machine, self.machine)}
+
+    def text(self, sections: Sequence[Kept]) -> str:
+        days = sorted({one.day for one in sections})
+        day = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+        rows = "\n".join(f"| {name} | {value} |" for name, value in self.machine.items())
+        return self.template.format(day=day, machine=rows, sections="\n\n".join(one.text for one in sections))
+
+    @property
+    def machine(self) -> dict[str, str]:
+        """The machine, and packages with their versions."""
+        return {**described(), "edsl": edsl.__version__, **{name: installed(name) for name in self.packages}}
+
+
+def _alike(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    """Whether times may stand in one table; the system's build may differ."""
+    return {**one, "system": ""} == {**other, "system": ""}
+
+
+def cpu_parts(sets: Sequence[str], steps: int) -> list[Part]:
+    """Tables of `edsl bench`, what a schedule costs, and what a rule does."""
+    tables = [Part(shlex.join(["edsl", *bench_words(name, steps)]), partial(table_of, name, steps)) for name in sets]
+    return [*tables, Part("schedules", schedules), Part("rules", rules)]
+
+
+def matrices_parts(contests: Sequence[Contest], rounds: int, seconds: float, specs: Sequence[str]) -> list[Part]:
+    """First steps with their targets, while this process has compiled nothing; then contests of matrix updates."""
+    begun = Part(f"first steps: {', '.join(specs)}", partial(first_steps, specs), last=True)
+    asked = [f"{one.title}: {rounds} rounds, {seconds:g} s" for one in contests]
+    return [begun, *(Part(said, partial(contest, one, rounds, seconds)) for said, one in zip(asked, contests))]
+
+
+def contest(one: Contest, rounds: int, seconds: float) -> str:
+    """The section on a contest, measured."""
+    return f"## {one.title}\n\n{held_table(hold(one, rounds, seconds))}"
+
+
+def first_steps(specs: Sequence[str]) -> str:
+    """The section on first steps, measured."""
+    return BEGUN.format(rows=begun_table([begin(spec) for spec in specs])).rstrip()
 
 
 def held_table(outcome: Outcome) -> str:
@@ -172,20 +268,20 @@ def _said(met: bool) -> str:
     return "met" if met else "not met"
 
 
-def measure(name: str, steps: int) -> tuple[str, dict[str, Any]]:
-    """The command, and what it found, in a process of its own."""
-    words = ["bench", *SPECS, "--params", name, "--against", AGAINST, "--device", "cpu", "--steps", str(steps)]
-    edsl = str(Path(sys.executable).with_name("edsl"))
-    done = subprocess.run([edsl, *words, "--json"], stdout=subprocess.PIPE, text=True, check=True)
-    return shlex.join(["edsl", *words]), json.loads(done.stdout)
+def bench_words(name: str, steps: int) -> list[str]:
+    """The command that measures a set."""
+    return ["bench", *SPECS, "--params", name, "--against", AGAINST, "--device", "cpu", "--steps", str(steps)]
 
 
-def section(command: str, found: dict[str, Any]) -> str:
-    """A set's command and table."""
+def table_of(name: str, steps: int) -> str:
+    """A set's command and table, measured in a process of its own."""
+    words = bench_words(name, steps)
+    command = str(Path(sys.executable).with_name("edsl"))
+    done = subprocess.run([command, *words, "--json"], stdout=subprocess.PIPE, text=True, check=True)
+    found = json.loads(done.stdout)
     titles, *rows = ([in_one_line(cell) for cell in row] for row in bench_rows(found))
-    table = markdown(titles, rows)
-    name = found["configuration"]["params"]
-    return "\n\n".join([f"## {name}", f"    {command}", bench_title(found), table, *bench_notes(found)])
+    said = [bench_title(found), markdown(titles, rows), *bench_notes(found)]
+    return "\n\n".join([f"## {name}", f"    {shlex.join(['edsl', *words])}", *said])
 
 
 def schedules() -> str:
@@ -216,11 +312,6 @@ def rules() -> str:
 def in_one_line(cell: str) -> str:
     """A cell of a terminal's table as Markdown has it."""
     return cell.replace("-\n", "").replace("\n", " ").replace("|", "\\|")
-
-
-def machine(versions: Mapping[str, str]) -> str:
-    """Rows of a table: the machine, and packages with their versions."""
-    return "\n".join(f"| {name} | {value} |" for name, value in {**described(), **versions}.items())
 
 
 def installed(package: str) -> str:

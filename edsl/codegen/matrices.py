@@ -1,7 +1,8 @@
 """Matrices while a step is recorded: each operation on them is noted, and its result is read by elements like a tensor.
 
-Shapes are those of one small parameter, the probe. Its rows and columns differ, and the sides of its blocks as well if
-they can: tensors that have the same shape there have it for every parameter.
+Shapes are those of one parameter, the probe, of which nothing is allocated. Its rows and columns differ, the sides of
+its blocks as well if they can, and a rank that a stage bounds its buffers by is less than both: tensors that have the
+same shape there have it for every parameter.
 """
 
 from __future__ import annotations
@@ -17,7 +18,11 @@ from edsl.step.inputs import LiveLayout
 from edsl.step.segment import Segment
 
 Shape = tuple[int, ...]
-PROBES: tuple[Shape, ...] = ((7, 3), (2, 1))  # rows and columns; the second where blocks have two rows at the most
+PROBES: tuple[Shape, ...] = (  # rows and columns
+    (7, 3),
+    (2, 1),  # where blocks have two rows at the most
+    (1_000_003, 499_979),  # where a rank may be more than 3
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,9 +84,9 @@ class Shapes:
 
 
 def shapes_of(segment: Segment) -> Shapes:
-    """Those for the parameter that tells most of the segment's buffers apart."""
+    """Those for the parameter that tells most of the segment's buffers apart, and from the parameter itself."""
     found = [Shapes(probe, _factor_shapes(segment, probe[0], probe[1])) for probe in PROBES]
-    return max(found, key=lambda shapes: len({*shapes.own.values()}))  # the first of the best
+    return max(found, key=lambda shapes: len({shapes.probe, *shapes.own.values()}))  # the first of the best
 
 
 def _factor_shapes(segment: Segment, rows: int, columns: int) -> dict[int, Shape]:

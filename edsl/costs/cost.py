@@ -67,7 +67,6 @@ def cost(pipeline: Pipeline, shape: tuple[int, int] = REFERENCE_SHAPE) -> Cost |
         >>> cost(edsl.parse("soap"), (100, 50)).state
         28
     """
-
     if pipeline.update.moves_weights:
         return None
     state = sum(stage_state(stage, *shape) for stage in pipeline.stages)

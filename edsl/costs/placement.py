@@ -11,7 +11,7 @@ from edsl.costs.memory import Memory
 from edsl.engine.offload.engine import WINDOW
 from edsl.engine.offload.staging import ARENAS
 from edsl.language.spec import as_pipeline
-from edsl.step.checks import check_offload, check_severable
+from edsl.step.checks import check_attachable, check_offload
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def placement(found: Memory, spec: Any, shapes: Mapping[str, Sequence[int]], att
     """
     pipeline = as_pipeline(spec)
     if attach:
-        check_severable(pipeline)
+        check_attachable(pipeline)
     if offload:
         check_offload(pipeline)
     state = found.state or 0

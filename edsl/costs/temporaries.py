@@ -186,7 +186,7 @@ def _of_matrices(plan: GroupPlan, segment: Segment, shape: Shape, count: int, dt
 
     high = most_in_stack(flat[0], prod(flat[1:]), "cuda", count)
     together = high * (refreshing + theta.numel() * work.itemsize * 4) if due and high > 1 else 0
-    aside = _scratch(program, segment, prod(flat), work)
+    aside = _scratch(program, prod(flat), work)
     return max(alone, together, stepping("cuda")), max(refreshing, stepping("cpu") + aside)
 
 
@@ -204,7 +204,7 @@ def _program(plan: GroupPlan, segment: Segment, dtype: torch.dtype) -> Program |
         return None
 
 
-def _scratch(program: Program, segment: Segment, elements: int, work: torch.dtype) -> int:
+def _scratch(program: Program, elements: int, work: torch.dtype) -> int:
     """What the loops of a program keep aside."""
     threads = torch.get_num_threads()
     kept = max(

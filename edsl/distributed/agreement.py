@@ -1,7 +1,7 @@
 """Whether the processes that train the same parameters step them alike; they are asked once, before the first step.
 
 Processes train the same parameters where these are sharded (DTensor) or in a module that DistributedDataParallel
-wraps, and where the estimator averages losses over all of them. They tell each other through torch.distributed's
+wraps, and where the estimator averages losses over all of them. They compare settings through torch.distributed's
 store, which is no collective: one that never comes keeps the others for `PATIENCE` at most. What only one process
 has, such as a model of its own or a stage of a pipeline, is nobody else's business and waits for nobody. A part of
 a wrapped module's parameters may be one process's share of them, as in ZeroRedundancyOptimizer; that isn't asked.
@@ -35,15 +35,15 @@ def check_agreement(pipeline: Pipeline, groups: Sequence[dict[str, Any]], state_
     if dist.get_backend() in ("fake", "mpi"):  # where nobody else is there, or no store
         return
     parameters = [parameter for group in groups for parameter in group["params"]]
-    own = _told(pipeline, groups, state_dtype)
+    own = _settings(pipeline, groups, state_dtype)
     for ranks in _sharing(pipeline, parameters):
         there = [parameter for parameter in parameters if is_sharded(parameter) and _ranks_of(parameter) == ranks]
         _compare(ranks, {**own, "parameters": [list(parameter.shape) for parameter in there]})
 
 
-def _told(pipeline: Pipeline, groups: Sequence[dict[str, Any]], state_dtype: Any) -> dict[str, Any]:
-    """What must agree, by what it is called."""
-    told: dict[str, Any] = {
+def _settings(pipeline: Pipeline, groups: Sequence[dict[str, Any]], state_dtype: Any) -> dict[str, Any]:
+    """The settings that must agree, by name."""
+    settings: dict[str, Any] = {
         "spec": str(pipeline),
         "state_dtype": str(state_dtype),
         "number of param groups": len(groups),
@@ -52,10 +52,10 @@ def _told(pipeline: Pipeline, groups: Sequence[dict[str, Any]], state_dtype: Any
         branch = pipeline.branches.get(group.get("route", ""))
         live = pipeline.live_names if branch is None else branch.hyperparameters  # of several routes, or of one
         values = {key: float(group[key]) for key in live if _is_number(group.get(key))}
-        told |= {f"{key} of param group {index}": value for key, value in values.items()}
-        told[f"maximize of param group {index}"] = bool(group.get("maximize"))
-        told[f"weights of param group {index}"] = str(group.get("weights"))
-    return told
+        settings |= {f"{key} of param group {index}": value for key, value in values.items()}
+        settings[f"maximize of param group {index}"] = bool(group.get("maximize"))
+        settings[f"weights of param group {index}"] = str(group.get("weights"))
+    return settings
 
 
 def _is_number(value: Any) -> bool:
@@ -94,7 +94,7 @@ def _wrapping_group(parameters: Sequence[Tensor]) -> Any:
 
 
 def _compare(ranks: tuple[int, ...], own: dict[str, Any]) -> None:
-    """Tell the others what this process does, and hear of one that does something else, if there is one."""
+    """Compare this process's settings with the others'; raises EdslError, on every process, where two differ."""
     import torch.distributed as dist
     from torch.distributed.distributed_c10d import _get_default_store
 
@@ -117,7 +117,7 @@ def _compare(ranks: tuple[int, ...], own: dict[str, Any]) -> None:
     except dist.DistError:  # one of them has not come
         return
     if what := _difference(own, other):
-        here, there = sorted((own, other), key=lambda told: told["rank"])
+        here, there = sorted((own, other), key=lambda one: one["rank"])
         raise EdslError(
             f"the processes that train these parameters must use the same settings, but differ in {what}: "
             f"rank {here['rank']} has {here.get(what)}, rank {there['rank']} has {there.get(what)}"

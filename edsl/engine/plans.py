@@ -93,10 +93,11 @@ class GroupPlans:
         following = Following(group, pipeline.hyperparameters, self.clock)
         for key in following.schedules:
             following.check(index, group, key)
-        values = {key: _number(key, group[key]) for key in pipeline.hyperparameters}
+        values = {key: _number(index, group, key) for key in pipeline.hyperparameters}
         values |= {key: schedule.value for key, schedule in following.schedules.items()}
         plan = GroupPlan(pipeline, share.spared, values, share.route, self._state_dtype, following, weights)
-        plan.record_values(group, ("route", "exclude", *values))
+        _check_synonyms(index, group, plan)
+        plan.record_values(group, ("route", "exclude", *plan.synonyms, *values))
         return plan
 
     def plan_of(self, slot: ParameterSlot, group: dict[str, Any]) -> GroupPlan:
@@ -108,7 +109,7 @@ class GroupPlans:
         return plan.matrices(slot.parameter.shape, slot.name, self.kinds.get(slot.name)) if plan.is_matrix else None
 
     def estimator(self, groups: list[dict[str, Any]]) -> Estimator:
-        """The estimator with the groups' values, in which they must agree."""
+        """The estimator with the groups' values; raises EdslError where these differ."""
         found = [self.plan(index, group, False, _begins_in_half(group)).estimator for index, group in enumerate(groups)]
         if any(other != found[0] for other in found[1:]):
             raise EdslError(f"all param groups must agree on the estimator, got {' and '.join(map(str, set(found)))}")
@@ -235,11 +236,13 @@ def _follow(plan: GroupPlan, index: int, group: dict[str, Any], moved: list[str]
             f"param group {index}: its route is fixed, got {shown(route)} instead of {shown(plan.route)}; "
             "move its parameters to a group of that route"
         )
+    _check_synonyms(index, group, plan)
     _check_keys(index, group, moved)
     for key in moved:
         if key in plan.following.schedules:
             plan.following.check(index, group, key)
-    now = {key: _number(key, group[key]) for key in moved if key in plan.values and key not in plan.following.schedules}
+    numbers = [key for key in moved if key in plan.values and key not in plan.following.schedules]
+    now = {key: _number(index, group, key) for key in numbers}
     changed = {key: value for key, value in now.items() if value != plan.values[key]}
     if changed:
         plan.change(changed)
@@ -267,14 +270,23 @@ def _check_keys(index: int, group: dict[str, Any], keys: Sequence[str]) -> None:
         raise EdslError(f"param group {index} is missing {', '.join(missing)}")
 
 
+def _check_synonyms(index: int, group: dict[str, Any], plan: GroupPlan) -> None:
+    """Raises EdslError for a synonym in a group: specs and new groups may use it, a step would ignore it."""
+    for name, meant in plan.synonyms.items():
+        if name in group:
+            there = " and ".join(meant)
+            raise EdslError(f"param group {index}: a step does not read {name}; set {there}")
+
+
 _ANY = Number()
 
 
-def _number(key: str, value: Any) -> Any:
+def _number(index: int, group: dict[str, Any], key: str) -> Any:
     """A group's number, or that which its tensor or numpy scalar holds; raises EdslError where it holds none."""
+    value = group[key]
     if isinstance(value, (float, int)):
         return value  # which its own domain reads
     try:
         return _ANY.read(value)
     except ValueError as reason:
-        raise EdslError(f"param group: {key} {reason}") from None
+        raise EdslError(f"param group {index}: {key} {reason}") from None

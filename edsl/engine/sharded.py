@@ -1,4 +1,4 @@
-"""How the processes that share layers confer in a step: sums in one message, matrices in waves."""
+"""The collective operations of a step on sharded layers: reductions in one all-reduce, whole matrices in waves."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from edsl.step.parts.part import finders
 
 @dataclass(frozen=True, eq=False)
 class PartialResult:
-    """What one shard can tell for one question of its segment."""
+    """A shard's partial result of one reduction of its segment, by the number of the reduction."""
 
     work: SegmentWork
     place: int
@@ -31,17 +31,17 @@ class PartialResult:
 
 
 def reduce_all(results: Sequence[PartialResult], orthogonal: Callable[..., Tensor]) -> None:
-    """Put together what all shards tell, and let everybody learn the answers.
+    """Combine the partial results of all shards, and set the results in the works of all of them.
 
     Args:
-        orthogonal: a whole matrix and how it is asked for → its orthogonal factor.
+        orthogonal: a whole matrix and the arguments of `at.orthogonal` → its orthogonal factor.
     """
     _add_up([part for part in results if part.reduction.kind != "orthogonal"])
     _factor([part for part in results if part.reduction.kind == "orthogonal"], orthogonal)
 
 
 def identity_part(theta: Tensor, reduction: Reduction) -> Tensor:
-    """What a shard without elements has to tell."""
+    """The partial result of a shard without elements."""
     empty = theta.to(working_dtype(theta.dtype))
     return empty if reduction.kind == "orthogonal" else empty.sum()
 
@@ -73,10 +73,10 @@ def _factor(results: Sequence[PartialResult], orthogonal: Callable[..., Tensor])
 
 
 def step_gathered(works: Sequence[SegmentWork], step: Callable[..., Tensor]) -> None:
-    """Bring each turn's tensors together on one process, take its step there, and hand back what changed.
+    """Gather each work's tensors on one process, take its step there, and scatter what changed.
 
     Args:
-        step: (turn, θ, x, given, buffers), all whole → what flows out, or θ where it was updated.
+        step: (work, θ, x, inputs, buffers), all whole → what flows out, or θ where it was updated.
     """
     inbound = [_inbound(work) for work in works]
     outbound = [_outbound(work) for work in works]
@@ -108,7 +108,7 @@ def _outbound(work: SegmentWork) -> Bundle:
 def _whole_step(work: SegmentWork, wholes: Sequence[Tensor], step: Callable[..., Tensor]) -> list[Tensor]:
     count = 2 + len(work.gradients)
     theta, x, *gradients = (whole.view(matrix_shape(whole)) for whole in wholes[:count])
-    inputs = work.place._replace(gradient=gradients[0] if gradients else None)
+    inputs = work.inputs_with_noise()._replace(gradient=gradients[0] if gradients else None)
     item, segment = work.item, work.segment
     reshaped = item.plan.factor_buffers | item.coded.keys()
     buffers = [
@@ -142,13 +142,13 @@ def _step_parts(
             factors[name](buffer) if name in factors else of(buffer)
             for name, buffer in zip(work.segment.buffers, buffers)
         ]
-        given = inputs._replace(
+        own_inputs = inputs._replace(
             gradient=None if inputs.gradient is None else of(inputs.gradient),
             normals=tuple(map(of, inputs.normals)),
             probes=tuple(map(of, inputs.probes)),
             key=None if inputs.key is None else inputs.key.new_tensor(key_of(name_of(item.name, part.name), item.k)),
         )
-        flows = step(work, of(theta), of(x), given, own)
+        flows = step(work, of(theta), of(x), own_inputs, own)
         if not (matrices.lie_in_rows and work.segment.updates):  # else θ was updated where it lies
             matrices.put(made, part, flows)
         for name, buffer, after in zip(work.segment.buffers, buffers, own):

@@ -53,7 +53,7 @@ def step_stacks(kernels: Kernels, items: Sequence[ParameterStep], number: int, t
         late = totals.late_of(first)
         numbers = first.plan.live_layout.with_room(_numbers(first, first.theta), late)
         for begin, stack in _cut(found, segment):
-            _refresh(segment, stack, number, totals)
+            _refresh(segment, stack, totals)
             inputs = [_inputs(item, segment, number) for item in stack]
             made = steps(inputs, numbers, late, (number, place, begin))
             for item in stack:
@@ -145,7 +145,7 @@ def _inputs(item: ParameterStep, segment: Segment, number: int) -> MatrixInputs:
     )
 
 
-def _refresh(segment: Segment, stack: Sequence[ParameterStep], number: int, totals: Totals) -> None:
+def _refresh(segment: Segment, stack: Sequence[ParameterStep], totals: Totals) -> None:
     """Bring the memory of those up to date that are due, together."""
     due = [item for item in stack if segment.refreshes(item.k, item.name)]
     works = totals.works_of(due) if due else []
@@ -155,7 +155,7 @@ def _refresh(segment: Segment, stack: Sequence[ParameterStep], number: int, tota
         return
     for work in works:
         theta, x = work.item.theta, work.item.x
-        segment.refresh(work.item.k, theta, x, work.place, *work.buffers, at_type=NativeContext)
+        segment.refresh(work.item.k, theta, x, work.inputs_with_noise(), *work.buffers, at_type=NativeContext)
 
 
 def refresh_stack(segment: Segment, works: Sequence[SegmentWork]) -> None:
@@ -172,7 +172,7 @@ def refresh_stack(segment: Segment, works: Sequence[SegmentWork]) -> None:
     x = torch.stack([work.item.x for work in works])
     values = ([_opened(segment, place, work, dtype) for place in range(len(work.buffers))] for work in works)
     buffers = [torch.stack(found) for found in zip(*values)]
-    drawn = zip(*(work.place.probes for work in works))
+    drawn = zip(*(work.inputs_with_noise().probes for work in works))
     inputs = inputs._replace(probes=tuple(map(torch.stack, drawn)))
     for place, new in segment.refreshed(StackContext, works[0].item.k, theta, x, inputs, *buffers).items():
         to = [work.buffers[place] for work in works]

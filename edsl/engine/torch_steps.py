@@ -43,10 +43,10 @@ class TorchSteps:
         """Take layers, or shards whose questions are answered, through their segment."""
         for work in works:
             item = work.item
-            item.x = self._step_of(work, item.theta, item.x, work.place, work.buffers)
+            item.x = self._step_of(work, item.theta, item.x, work.inputs_with_noise(), work.buffers)
 
     def reduce(self, works: Sequence[SegmentWork]) -> None:
-        """Answer what sharded items ask about their whole layers, all of a round at once."""
+        """Compute the reductions of sharded parameters over their whole layers, all of a turn at once."""
         self._reduce([work for work in works if work.inputs.answers])
 
     def add(self, works: Sequence[SegmentWork], level: int) -> list[tuple[ParameterStep, Sequence[Tensor]]]:
@@ -55,7 +55,7 @@ class TorchSteps:
         return [(work.item, self._added(work, level)) for work in works]
 
     def _reduce(self, asking: Sequence[SegmentWork], level: int | None = None) -> None:
-        """Answer what isn't known yet of whole layers, up to a level."""
+        """Compute the reductions that aren't known yet, up to a level."""
         unknown = (
             question.turn
             for work in asking
@@ -63,10 +63,10 @@ class TorchSteps:
             if answer is None and (level is None or question.level <= level)
         )
         for turn in sorted(set(unknown)):
-            reduce_all([told for work in asking for told in self._ask(work, turn)], newton_schulz)
+            reduce_all([part for work in asking for part in self._ask(work, turn)], newton_schulz)
 
     def _added(self, work: SegmentWork, level: int) -> Sequence[Tensor]:
-        item, segment, inputs = work.item, work.segment, work.place
+        item, segment, inputs = work.item, work.segment, work.inputs_with_noise()
         chosen = segment.totals_of(level)
         if item.theta.numel() == 0:
             return [total_in_rows(item.theta.to(working_dtype(item.theta.dtype))) for _ in chosen]
@@ -108,7 +108,7 @@ class TorchSteps:
         return function(theta, x, inputs, *buffers)
 
     def _ask(self, work: SegmentWork, turn: tuple[int, int]) -> Iterator[PartialResult]:
-        """What a shard can tell for its questions of one turn."""
+        """A shard's partial results of its reductions of one turn."""
         item, segment = work.item, work.segment
         asked = [(i, question) for i, question in enumerate(segment.analysis.reductions) if question.turn == turn]
         if not asked:
@@ -116,7 +116,7 @@ class TorchSteps:
         parts: Any = [identity_part(item.theta, question) for _, question in asked]
         if item.theta.numel() > 0:
             key = (segment.key, "ask", turn)
-            inputs = work.place
+            inputs = work.inputs_with_noise()
             ask = self._function(segment, key, partial(segment.asking, turn), True, item.theta, item.x, inputs)
             parts = ask(item.theta, item.x, inputs, *work.buffers)
         for (place, question), part in zip(asked, parts):

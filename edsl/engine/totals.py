@@ -31,7 +31,7 @@ class Totals:
         update_index: of the base update in the optimizer's pipeline, at which routes begin.
 
     Raises:
-        EdslError: where some parameters ask for what others don't, or a shard can't tell.
+        EdslError: where some parameters ask for what others don't, or a shard can't compute its share.
     """
 
     def __init__(self, items: Sequence[ParameterStep], number: int, update_index: int) -> None:
@@ -90,17 +90,17 @@ class Totals:
             work = self._works.get(item)
             if work is None:
                 work = work_of(item, self.number, self.norm_of(item), totals, lives)
-                if item.is_sharded_here and totals:  # what it is told of its whole layer stays known
+                if item.is_sharded_here and totals:  # its reductions over the whole layer stay known
                     self._works[item] = work
             elif totals:
                 work.inputs = work.inputs._replace(totals=totals)
             found.append(work)
         return found
 
-    def add_up(self, level: int, told: Sequence[tuple[ParameterStep, Sequence[Tensor]]]) -> None:
+    def add_up(self, level: int, added: Sequence[tuple[ParameterStep, Sequence[Tensor]]]) -> None:
         """Sum what each item that asks on a level adds to its totals, in their order, over all processes."""
         addends: dict[Place, list[Tensor]] = {}
-        parts = [(item, i, part) for item, own in told for i, part in zip(self._asked(item.plan, level), own)]
+        parts = [(item, i, part) for item, own in added for i, part in zip(self._asked(item.plan, level), own)]
         wholes = summed([part for _, _, part in parts], [item.shards for item, _, _ in parts])
         for (item, i, _), whole in zip(parts, wholes):
             addends.setdefault(self._places[item.plan][i], []).append(whole)
@@ -136,7 +136,8 @@ class Totals:
             if item.is_sharded_here and (not segment.serves_all_sizes or item.is_cut):
                 raise EdslError(
                     f"parameter {item.name} is sharded, and {' | '.join(segment.labels)} asks for a total beside whole "
-                    "matrices: no process can tell its share; shard it not, or write the total in a stage of elements"
+                    "matrices: no process can compute its share; leave it unsharded, or write the total in a stage of "
+                    "elements"
                 )
 
     def _check_together(self, plans: Sequence[GroupPlan]) -> None:
@@ -178,10 +179,10 @@ def answer(totals: Totals, kernels: Sequence[Any], steps: Any) -> None:
         kernels: what can add layers up: the first that can does. steps: takes what they leave, through torch.
     """
     for level in range(totals.levels):
-        left, told = totals.asking(level), []
+        left, added = totals.asking(level), []
         order = {item: place for place, item in enumerate(left)}
         for cache in kernels:
             left, found = cache.add(left, totals.number, level, totals.late_of)
-            told += found
-        told += steps.add(totals.works_of(left), level)
-        totals.add_up(level, sorted(told, key=lambda one: order[one[0]]))
+            added += found
+        added += steps.add(totals.works_of(left), level)
+        totals.add_up(level, sorted(added, key=lambda one: order[one[0]]))

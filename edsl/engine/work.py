@@ -19,11 +19,12 @@ from edsl.step.segment import Segment
 
 @dataclass(eq=False)
 class SegmentWork:
-    """One item before one segment.
+    """One parameter step before one segment.
 
     Attributes:
+        inputs: what the step reads beside θ, x and its buffers, but for noise.
         buffers: the segment's, as its function takes them.
-        needs_whole: the item is sharded, and the segment can't run on a shard.
+        needs_whole: the parameter is sharded, and the segment can't run on a shard.
     """
 
     item: ParameterStep
@@ -32,9 +33,8 @@ class SegmentWork:
     buffers: list[Tensor]
     needs_whole: bool
 
-    @property
-    def place(self) -> StepInputs:
-        """What the step, and a refresh that is due, read; noise is drawn now, so that this item's alone is kept."""
+    def inputs_with_noise(self) -> StepInputs:
+        """What the step, and a refresh that is due, read; noise is drawn at each call, and not kept here."""
         segment, item = self.segment, self.item
         probing = segment.probing if segment.probing and segment.refreshes(item.k, item.name) else ()
         normals, probes = (
@@ -75,7 +75,7 @@ def work_of(
     totals: tuple[Tensor | None, ...],
     lives: dict[Any, Tensor],
 ) -> SegmentWork:
-    """An item before its segment of this number, with all that it reads.
+    """A parameter step before its segment of this number, with all that it reads.
 
     Args:
         norm, totals: what is known over all layers.
@@ -120,7 +120,7 @@ def _size(shape: tuple[int, int], like: Tensor) -> Tensor:
 
 
 def waves_of(works: Sequence[SegmentWork]) -> Iterator[list[SegmentWork]]:
-    """First all turns that gather no matrix; then those that do, so many that each process gets one."""
+    """First all works that gather no matrix; then those that do, so many at a time that each process gets one."""
     yield [work for work in works if not work.gathers]
     gathering = [work for work in works if work.gathers]
     for wave in waves([work.item.shards for work in gathering]):

@@ -30,7 +30,11 @@ def excluded_names(patterns: Sequence[str] | None, names: Sequence[str] | None) 
 
 
 def names_in_module(module: Any, patterns: Sequence[str] | None) -> tuple[str, ...]:
-    """As `excluded_names`, where "norm" is decided by the type of the layer that owns a parameter."""
+    """As `excluded_names`, where "norm" is decided by the type of the layer that owns a parameter.
+
+    Raises:
+        EdslError: for a pattern that no parameter of the module matches.
+    """
     names = [name for name, _ in module.named_parameters()]
     patterns = _read_patterns(patterns, BY_DEFAULT)
     excluded = set(excluded_names(patterns, names)) if names else set()

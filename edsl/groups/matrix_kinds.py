@@ -1,4 +1,4 @@
-"""What modules and names tell of how a parameter is to be taken as matrices: kernels, experts, fused projections."""
+"""How a parameter is to be taken as matrices, by its module or its name: kernels, experts, fused projections."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Names:
 
     Args:
         module: what the optimizer was built from, if it was a module; it is not kept alive.
-        patterns: what was to be excluded, as the user said it.
+        patterns: what was to be excluded, as the user wrote it.
     """
 
     def __init__(self, module: nn.Module | None = None, patterns: Sequence[str] | None = None) -> None:
@@ -79,7 +79,7 @@ class Names:
         for group in groups:
             self._note_excluded(group)
         for group in groups:
-            if self._is_told(group):
+            if self._was_named_anew(group):
                 self._learn(group)
         for index, group in enumerate(groups):
             if "param_names" in group and not self._stands(group):
@@ -121,8 +121,8 @@ class Names:
             if tensor is not None:
                 self._known[tensor] = (name, name in excluded)
 
-    def _is_told(self, group: dict[str, Any]) -> bool:
-        """Whether its owner said what each tensor is called: the group is new, or both its lists are."""
+    def _was_named_anew(self, group: dict[str, Any]) -> bool:
+        """Whether its owner named each tensor: the group is new, or both its lists are."""
         named = "param_names" in group and len(group["param_names"]) == len(group["params"])
         return named and self._seen.get(id(group), (None, ()))[0] != list(group["param_names"])
 

@@ -12,7 +12,7 @@ alone, so that the other routes' rates follow it: each is what the group says ti
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from edsl.errors import EdslError
 from edsl.groups.routing import route_of
-from edsl.language.arguments import read_arguments, stands_for
+from edsl.language.arguments import SYNONYMS, read_arguments, stands_for
 from edsl.language.caller import caller
 from edsl.language.pipeline import Pipeline
 from edsl.numerics.weights.form import WeightForm
@@ -76,15 +76,30 @@ def _read(pipeline: Pipeline, group: dict[str, Any]) -> tuple[dict[str, Any], di
     live = pipeline.live_names
     meant = {key: stands_for(key, pipeline.betas) for key in group}
     given = {key: group[key] for key, names in meant.items() if key in live or (names and {*names} <= {*live})}
+    of_routes = {prefix + name for prefix in pipeline.betas if prefix for name in (*SYNONYMS, "beta1")}
+    given |= {
+        key: group[key] for key in group if key in of_routes.difference(pipeline.keys)
+    }  # each is read, or refused
     values = read_arguments("param group", given, live, pipeline.betas).values
     rest = {key: value for key, value in group.items() if key not in given}
-    for key in rest:
+    check_unread(rest, pipeline, live)
+    return values, rest
+
+
+def check_unread(keys: Iterable[str], pipeline: Pipeline, live: Collection[str]) -> None:
+    """Raises EdslError for a key that no step reads, where a hyper-parameter was meant: a fixed or a misspelt one."""
+    for key in keys:
         if key in pipeline.keys:
             raise EdslError(f"param group: {key} is fixed once the optimizer is built; write it in the spec")
         near = get_close_matches(key, live, n=1, cutoff=0.85)
         if near:
             raise EdslError(f"param group: unknown hyper-parameter {key!r}; did you mean {near[0]!r}?")
-    return values, rest
+
+
+def check_structure(pipeline: Pipeline, values: Mapping[str, Any]) -> None:
+    """Raises EdslError for a group's values that would change what a step does: None, or not, unlike the others'."""
+    if pipeline.override(**values).structure != pipeline.structure:
+        raise EdslError("param group: a value that is None in one group must be None in all, and in the spec")
 
 
 def _check_names(pipeline: Pipeline, rest: Iterable[str]) -> None:
@@ -107,11 +122,12 @@ def whole(pipeline: Pipeline, group: dict[str, Any], tensors: Mapping[str, Tenso
 
     Args:
         tensors: hyper-parameters that were given as tensors, by their names in the whole pipeline.
+
+    Raises:
+        EdslError: for a value outside its domain, or one that is None in some groups alone.
     """
     live = pipeline.live_names
-    values = {key: value for key, value in group.items() if key in live}
-    if pipeline.override(**values).structure != pipeline.structure:
-        raise EdslError("param group: a value that is None in one group must be None in all, and in the spec")
+    check_structure(pipeline, {key: value for key, value in group.items() if key in live})
     first = {key: default_of(pipeline, key) for key in live} | dict(tensors)
     found = {**first, **group}
     return {**found, NOMINAL: float(found["lr"])} if "lr" in live and NOMINAL not in found else found
@@ -121,6 +137,11 @@ def default_of(pipeline: Pipeline, key: str) -> Any:
     """The value in the spec of what has this name in the whole pipeline."""
     route, name = next((route, names[key]) for route, names in pipeline.names_on.items() if key in names)
     return pipeline.branches[route].hyperparameters[name]
+
+
+def names_in(group: dict[str, Any]) -> list[str]:
+    """The name of each of a group's parameters, "" where they have none."""
+    return group.get("param_names", [""] * len(group["params"]))
 
 
 def weights_in(group: dict[str, Any]) -> WeightForm:

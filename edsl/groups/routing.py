@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from edsl.errors import EdslError, ShapeError
+from edsl.errors import EdslError, ShapeError, parameter_called
 from edsl.groups.exclusion import excluded_names, is_norm
 from edsl.groups.matrix_kinds import matrix_kinds_in_module, matrix_kinds_in_name
 from edsl.updates.route import APART, BY_MODULE, KINDS
@@ -68,10 +68,10 @@ def heads_in_module(module: nn.Module) -> list[nn.Module]:
 
 
 def _declared_head(layer: nn.Module) -> nn.Module | None:
-    """What a model of Hugging Face's says to be its head."""
-    tell = getattr(layer, "get_output_embeddings", None)
+    """The head that a Hugging Face model declares."""
+    declared = getattr(layer, "get_output_embeddings", None)
     try:
-        head = tell() if callable(tell) else None
+        head = declared() if callable(declared) else None
     except (AttributeError, NotImplementedError):  # of a model without one
         return None
     return head if isinstance(head, nn.Module) else None
@@ -148,6 +148,6 @@ def route_of(parameter: Any, name: str | None, routes: Sequence[str], kinds: dic
         for route in ("other", *ranks) if elsewhere else (*ranks, "other"):
             if route in routes:
                 return route
-        which = f"parameter {name}" if name else "a parameter"
+        which = parameter_called(name)
         raise ShapeError(f"route: no route takes {which} of shape {tuple(parameter.shape)}; add other=…, such as adamw")
     return routes[0]  # no tensor: torch will say so

@@ -22,18 +22,15 @@ from edsl.codegen.trace import Trace, record
 from edsl.errors import CompilerFailed, EdslWarning, first_line
 from edsl.kernels.code_cache import UnusableCache
 from edsl.kernels.progress import compiling
-from edsl.numerics.dtypes import working_dtype
+from edsl.numerics.dtypes import FLOATING, working_dtype
 from edsl.numerics.formats.format import StateFormat
 from edsl.step.inputs import LiveLayout
 from edsl.step.parameter import ParameterStep
 from edsl.step.plan import GroupPlan
 from edsl.step.segment import Segment
 
-DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-
-
 Late = tuple[int, Tensor]  # a place among the live values, and what is known there only after a look at all layers
-Told = tuple[ParameterStep, Sequence[Tensor]]  # what an item, with others of its plan, adds to its totals
+Addends = tuple[ParameterStep, Sequence[Tensor]]  # what a parameter, with others of its plan, adds to its totals
 
 
 class Part(NamedTuple):
@@ -250,7 +247,7 @@ class KernelCache(ABC):
         number: int,
         level: int,
         late_of: Callable[[ParameterStep], Sequence[Late]],
-    ) -> tuple[list[ParameterStep], list[Told]]:
+    ) -> tuple[list[ParameterStep], list[Addends]]:
         """What items add to the totals that their segment asks for on one level; those without kernels are left.
 
         Args:
@@ -265,10 +262,10 @@ class KernelCache(ABC):
             else:  # noise of one layer is kept at a time
                 key = (found, item.plan, item.k, item if found.noisy else None)
                 batches.setdefault(key, (found, []))[1].append(item)
-        told: list[Told] = []
+        added: list[Addends] = []
         for place, (kernel, batch) in enumerate(batches.values()):
-            told.append(self._added(kernel, batch, number, level, late_of(batch[0]), place))
-        return left, told
+            added.append(self._added(kernel, batch, number, level, late_of(batch[0]), place))
+        return left, added
 
     def _added(
         self,
@@ -278,7 +275,7 @@ class KernelCache(ABC):
         level: int,
         late: Sequence[Late],
         place: int,
-    ) -> Told:
+    ) -> Addends:
         """What items of one plan at one step add to their totals."""
         plan, segment = items[0].plan, items[0].plan.segments[number]
         count = len(segment.totals_of(level))
@@ -354,7 +351,7 @@ class KernelCache(ABC):
         triangles, buffers = packed_in(buffers), stored(buffers)
         own = buffers[: len(buffers) - len(segment.rests)]
         kept = [kind for kind in own if not isinstance(kind, StateFormat)]
-        if any(dtype not in DTYPES for dtype in (theta.dtype, x, *extra, *kept)):
+        if any(dtype not in FLOATING for dtype in (theta.dtype, x, *extra, *kept)):
             return None
         conditions = Conditions(hessian is not None, difference is not None, gradient is not None)
         try:
@@ -393,5 +390,5 @@ class NoKernels:
 
     def add(
         self, items: Sequence[ParameterStep], number: int, level: int, late_of: Any
-    ) -> tuple[list[ParameterStep], list[Told]]:
+    ) -> tuple[list[ParameterStep], list[Addends]]:
         return list(items), []

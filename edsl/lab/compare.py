@@ -105,7 +105,8 @@ def compare(
         task: the name of one of edsl's, a file such as "mytask.py" or "mytask.py:name", or an `edsl.Task`.
         stop_early: look after 5, 8, 12, … seeds, and stop once every verdict is decided.
         controls: also run each optimizer with E without it and as its linear twin.
-        jobs: trials at once, each in a process. engine: "local", or "ray" for a Ray cluster.
+        jobs: trials at once, each in a process of its own, which imports the script that asks: keep its call behind
+            `if __name__ == "__main__":`. engine: "local", or "ray" for a Ray cluster.
         out: the record's folder, a new temporary one by default; with `resume` its race goes on, with more seeds too.
         more: further arguments of `edsl.lab.races.build.race` by name, such as {"device": "cuda", "tune_seeds": 3}.
 

@@ -13,6 +13,14 @@ from typing import Any
 from edsl.errors import FieldError, nearest, shown
 
 _BETAS = {"": ("beta2", "beta3")}
+SYNONYMS = ("betas", "eps")
+_HOW = "leave it out: it says how torch computes a step, and edsl compiles its own"
+_OF_TORCH = {  # options of torch.optim that no stage has by these names, and what to write
+    **dict.fromkeys(("foreach", "fused", "capturable"), _HOW),
+    "amsgrad": "it is an update of its own here: amsgrad(lr=0.001)",
+    "dampening": "average='ema' is dampening=momentum",
+    "decoupled_weight_decay": "adam couples weight decay to the gradient, adamw decouples it",
+}
 
 
 @dataclass(frozen=True)
@@ -67,7 +75,8 @@ def _canonical(
     if not targets or not all(target in known for target in targets):
         if last == "beta1" and own and all(f"{prefix}{underscore}{target}" in known for target in own):
             raise FieldError(f"{owner}: {_by_adams_letters(owner, prefix + underscore, own, given)}", name)
-        raise FieldError(f"{owner}: unknown argument {shown(name)}; {nearest(name, known, 'it has')}", name)
+        hint = _OF_TORCH.get(name) or nearest(name, known, "it has")
+        raise FieldError(f"{owner}: unknown argument {shown(name)}; {hint}", name)
     if len(targets) == 1:
         return [(targets[0], value)]
     if not isinstance(value, (tuple, list)) or len(value) != len(targets):

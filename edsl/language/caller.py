@@ -8,6 +8,8 @@ from types import FrameType
 
 from edsl.errors import EdslWarning
 
+BELOW_A_STEP = ("edsl.", "torch.", "contextlib")  # the modules between the loop that calls step() and what a step calls
+
 
 def caller(within: tuple[str, ...]) -> FrameType | None:
     """The nearest frame whose module is none of these (`"edsl."` stands for all that edsl holds)."""

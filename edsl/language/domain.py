@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Protocol
 
 from edsl.errors import EdslError, either, shown
 from edsl.language.schedules.layerwise import Layerwise, without_scales
-from edsl.language.schedules.schedule import Scheduled
+from edsl.language.schedules.schedule import Scheduled, plain
 
 _ABSENT: Any = object()
 
@@ -188,12 +188,6 @@ def read_number(text: str) -> float:
     if math.isinf(number) and "inf" not in text.lower():
         raise EdslError(f"{text[:40]} is too large for a float")
     return number
-
-
-def plain(value: Any) -> str:
-    """A value as a spec prints it: whole floats without their `.0`, all else by its repr."""
-    text = repr(value)
-    return text[:-2] if isinstance(value, float) and text.endswith(".0") else text
 
 
 def _bound(value: float) -> str:

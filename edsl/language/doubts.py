@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields
 
 from edsl.language.domain import plain
-from edsl.language.stage import BaseUpdate, Stage
+from edsl.language.stage import BaseUpdate, Stage, with_routes
 
 
 def outside_bounds(stages: Iterable[Stage]) -> list[str]:
     """A line for each stage whose values are outside a bound that its writer lifted."""
-    return [stage.doubt for stage in _all(stages) if stage.doubt]
+    return [stage.doubt for stage in with_routes(stages) if stage.doubt]
 
 
 def disordered(stages: Iterable[Stage]) -> list[str]:
@@ -20,12 +20,12 @@ def disordered(stages: Iterable[Stage]) -> list[str]:
     Adam's (β₁, β₂) are beta2, beta3 here, since β₁ is E's: adam(beta2=0.999) sets the first moment's decay. Where
     they were written as `betas` nothing is said; where both decays are equal, only if the second is the default.
     """
-    return [line for stage in _all(stages) if "_settled" not in vars(stage) for line in _about_order(stage)]
+    return [line for stage in with_routes(stages) if "_settled" not in vars(stage) for line in _about_order(stage)]
 
 
 def settle(stages: Iterable[Stage]) -> None:
     """Take the order of these stages' betas as meant: they were written as `betas`."""
-    for stage in _all(stages):
+    for stage in with_routes(stages):
         object.__setattr__(stage, "_settled", True)  # beside the fields, which say what the stage is
 
 
@@ -42,15 +42,6 @@ def keep_settled(before: Stage, after: Stage, given: Iterable[str]) -> None:
         getattr(before, name, None) == getattr(after, name, None) for name in getattr(after, "betas", ())
     ):
         object.__setattr__(after, "_settled", True)
-
-
-def _all(stages: Iterable[Stage]) -> Iterator[Stage]:
-    """The stages, and those inside them."""
-    for stage in stages:
-        yield stage
-        if isinstance(stage, BaseUpdate):
-            for within in stage.routes.values():
-                yield from _all(within)
 
 
 def _about_order(stage: Stage) -> Iterator[str]:

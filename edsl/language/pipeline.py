@@ -102,6 +102,11 @@ class Pipeline(Chain):
         """The pipeline of each route, by its name; of a pipeline without routes itself, under ""."""
         return self._routes or {"": self}
 
+    @property
+    def all_stages(self) -> list[Stage]:
+        """The stages of every branch, one branch after another."""
+        return [stage for branch in self.branches.values() for stage in branch.stages]
+
     @cached_property
     def _routes(self) -> dict[str, Pipeline]:
         # of an update without routes not the pipeline itself, which would be kept in a cycle
@@ -158,13 +163,7 @@ class Pipeline(Chain):
     @cached_property
     def nonfinite_policy(self) -> str:
         """What is done with gradients that aren't finite; the first stage that says so decides, on any route."""
-        said = [
-            stage.nonfinite_policy
-            for branch in self.branches.values()
-            for stage in branch.stages
-            if stage.nonfinite_policy
-        ]
-        return said[0] if said else ""
+        return next((stage.nonfinite_policy for stage in self.all_stages if stage.nonfinite_policy), "")
 
     @cached_property
     def labels(self) -> tuple[str, ...]:

@@ -43,7 +43,7 @@ MOST_NESTING = 20
 def parse(text: str, stages: Iterable[type[Stage]] = ()) -> Pipeline:
     """The pipeline that a spec writes.
 
-    Where the first stage is a base update, an estimator is implied: `grad`, or `hutchinson` for an
+    Where the first stage is a base update, an estimator is implied: `grad`, or `hutchinson` for a
     second-order update. A recipe expands to its stages, without its own
     `grad` if other stages precede it.
 
@@ -64,9 +64,10 @@ def parse(text: str, stages: Iterable[type[Stage]] = ()) -> Pipeline:
 
 
 def read(text: str, stages: Iterable[type[Stage]] = ()) -> Pipeline:
-    """As `parse`, without a warning."""
+    """As `parse`, without a warning; raises EdslError for what is no text, and as `parse` does."""
     if not isinstance(text, str):
-        raise EdslError(f"a spec is a text such as 'grad | e | lamb(lr=0.01)', got {type(text).__name__}")
+        order = "; the spec comes first, then the parameters" if hasattr(text, "parameters") else ""
+        raise EdslError(f"a spec is a text such as 'grad | e | lamb(lr=0.01)', got {type(text).__name__}{order}")
     own = {stage.name: stage for stage in stages}
     if not has_rules(text):
         return _Reader(text, own).pipeline()

@@ -11,7 +11,7 @@ There are four kinds, in this order: an estimator, adaptors, one base update, wr
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from edsl.errors import FieldError
@@ -332,6 +332,15 @@ class Wrapper(Stage):
 
     kind: ClassVar[str] = "wrapper"
     place: ClassVar[int] = 3
+
+
+def with_routes(stages: Iterable[Stage]) -> Iterator[Stage]:
+    """The stages, and those of their routes behind each."""
+    for stage in stages:
+        yield stage
+        if isinstance(stage, BaseUpdate):
+            for route in stage.routes.values():
+                yield from with_routes(route)
 
 
 def check_authored(kind: type[Stage]) -> None:

@@ -9,6 +9,7 @@ import torch
 from edsl.errors import EdslError, either, shown
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
+FLOATING = tuple(DTYPES.values())  # of parameters, gradients and buffers
 HALF = (torch.bfloat16, torch.float16)
 
 
@@ -23,7 +24,7 @@ def read_dtype(value: Any, name: str = "state_dtype") -> torch.dtype | None:
     Raises:
         EdslError: for anything else.
     """
-    if value is None or any(value is dtype for dtype in DTYPES.values()):
+    if value is None or any(value is dtype for dtype in FLOATING):
         return value
     if not isinstance(value, str) or value not in DTYPES:
         raise EdslError(f"{name} must be {either(DTYPES)}, got {shown(value)}")

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from edsl.distributed.sharding import is_sharded
 from edsl.engine.engine import Engine
-from edsl.errors import EdslError, shown
-from edsl.groups.param_groups import Share, is_whole, route_in, weights_in
+from edsl.errors import EdslError, malformed_checkpoint, shown
+from edsl.groups.param_groups import Share, is_whole, names_in, route_in, weights_in
 from edsl.language.caller import warn_user
 from edsl.language.pipeline import Pipeline
 from edsl.language.registry.provenance import KEY, compared, different_rules, marks
@@ -51,25 +51,19 @@ def check_checkpoint(
     Raises:
         EdslError: one line that says what is wrong.
     """
-    if not isinstance(checkpoint, dict) or not {"state", "param_groups"} <= checkpoint.keys():
-        raise EdslError("not an optimizer's state_dict: expected the keys 'state' and 'param_groups'")
-    states, saved_groups = checkpoint["state"], checkpoint["param_groups"]
-    if not isinstance(states, dict) or not isinstance(saved_groups, list):
-        raise _broken("its 'state' must be a dict and its 'param_groups' a list")
+    states, saved_groups = entries_of(checkpoint)
     edited = [line for saved in saved_groups for line in _compared(saved, pipeline)]
     for saved in saved_groups:
         _check_group(saved, pipeline, keys)
     if len({saved.get("calls", 0) for saved in saved_groups}) > 1:
-        raise _broken("its groups are at different calls of an accumulation")
-    numbers = [number for saved in saved_groups for number in saved["params"]]
-    if len(set(numbers)) != len(numbers) or not set(states) <= set(numbers):
-        raise _broken("its states don't belong to the parameters of its groups")
+        raise malformed_checkpoint("its groups are at different calls of an accumulation")
+    check_numbers(states, saved_groups)
     for group, saved in zip(groups, saved_groups):
         theirs, own = saved.get("route", ""), group.get("route", "")
         if theirs != own:
             raise EdslError(f"this checkpoint has the route {theirs!r} where this optimizer has {own!r}")
         plan_on = lru_cache(partial(plan_of, pipeline, saved, state_dtype=saved_choice(saved)))
-        names = group.get("param_names", [""] * len(group["params"]))
+        names = names_in(group)
         for parameter, name, number in zip(group["params"], names, saved["params"]):
             if number in states:
                 rest = rest_kept(saved, group, parameter)
@@ -87,6 +81,23 @@ def check_checkpoint(
                     own = {name: plan.structures[name] for name in shapes if name not in {*fixed, *plan.scalars}}
                     _check_kept(saved, own, state_dtype, parameter)
     warn_user(edited, _WITHIN)
+
+
+def entries_of(checkpoint: Any) -> tuple[dict[Any, Any], list[Any]]:
+    """The states and the param groups of an optimizer's state_dict; raises EdslError for what is none."""
+    if not isinstance(checkpoint, dict) or not {"state", "param_groups"} <= checkpoint.keys():
+        raise EdslError("not an optimizer's state_dict: expected the keys 'state' and 'param_groups'")
+    states, groups = checkpoint["state"], checkpoint["param_groups"]
+    if not isinstance(states, dict) or not isinstance(groups, list):
+        raise malformed_checkpoint("its 'state' must be a dict and its 'param_groups' a list of groups")
+    return states, groups
+
+
+def check_numbers(states: dict[Any, Any], groups: Sequence[dict[str, Any]]) -> None:
+    """Raises EdslError for a parameter that is in groups twice, and for a state of one that is in none."""
+    numbers = [number for group in groups for number in group["params"]]
+    if len(set(numbers)) != len(numbers) or not set(states) <= set(numbers):
+        raise malformed_checkpoint("its states don't belong to the parameters of its groups")
 
 
 def plan_of(
@@ -110,7 +121,7 @@ def _shapes_kept(
         if isinstance(state, dict) and getattr(state.get(name), "dtype", None) is torch.uint8:
             form = chosen_for(plan.state_dtype, name)
             if not isinstance(form, StateFormat):
-                raise _broken(f"{name} is in codes, and its group's state_dtype doesn't say in which")
+                raise malformed_checkpoint(f"{name} is in codes, and its group's state_dtype doesn't say in which")
             if name not in plan.factor_buffers:
                 found[name] = form.shape(tuple(parameter.shape))
         elif name not in plan.factor_buffers:  # it may have been cut otherwise, so that codes didn't serve
@@ -150,7 +161,7 @@ def _check_form(saved: dict[str, Any], group: dict[str, Any], state: Any, parame
             "it is loaded, and what this form keeps beside weights begins at 0"
         )
     if own.buffer and isinstance(state, dict) and own.buffer not in state:
-        raise _broken(f"a parameter's state has no {own.buffer}; with reformat=True it begins at 0")
+        raise malformed_checkpoint(f"a parameter's state has no {own.buffer}; with reformat=True it begins at 0")
 
 
 def counts(step: float) -> bool:
@@ -160,8 +171,7 @@ def counts(step: float) -> bool:
 
 def _parse(text: str, pipeline: Pipeline) -> Pipeline:
     """A saved pipeline, which may hold stages that only this optimizer knows."""
-    stages = [stage for branch in pipeline.branches.values() for stage in branch.stages]
-    own = [type(stage) for stage in stages if not stage.moves_weights and not isinstance(stage, RuleStage)]
+    own = [type(stage) for stage in pipeline.all_stages if not stage.moves_weights and not isinstance(stage, RuleStage)]
     return read(text, own)  # a text defines its rules by itself
 
 
@@ -172,37 +182,40 @@ def _compared(saved: Any, pipeline: Pipeline) -> list[str]:
 
 def _check_group(saved: Any, pipeline: Pipeline, keys: Iterable[str]) -> None:
     if not isinstance(saved, dict):
-        raise _broken(f"a param group must be a dict, got {shown(saved)}")
+        raise malformed_checkpoint(f"a param group must be a dict, got {shown(saved)}")
     if not isinstance(saved.get("pipeline"), str):
-        raise EdslError(f"this checkpoint is not from an edsl optimizer; expected one of: {pipeline.line}")
+        raise EdslError(
+            f"this checkpoint is not from an edsl optimizer; expected one of: {pipeline.line} "
+            "(edsl.convert takes those of torch.optim)"
+        )
     there = _parse(saved["pipeline"], pipeline)
     if there.structure != pipeline.structure:
         said = [f"this checkpoint is of: {there.line}", f"this optimizer is: {pipeline.line}"]
         raise EdslError("\n".join([*said, *different_rules(there, pipeline)]))
     missing = [key for key in ("params", *keys) if key not in saved]
     if missing:
-        raise _broken(f"its param group has no {', '.join(missing)}")
+        raise malformed_checkpoint(f"its param group has no {', '.join(missing)}")
     if not isinstance(saved["params"], list) or not all(isinstance(n, (int, str)) for n in saved["params"]):
-        raise _broken("the 'params' of its groups must be lists of numbers, or of names")
+        raise malformed_checkpoint("the 'params' of its groups must be lists of numbers, or of names")
     for key in ("exclude", "param_names"):
         names = saved.get(key, ())
         if not isinstance(names, (tuple, list)) or not all(isinstance(name, str) for name in names):
-            raise _broken(f"{key} must be a list of names, got {shown(names)}")
+            raise malformed_checkpoint(f"{key} must be a list of names, got {shown(names)}")
     if "param_names" in saved and len(saved["param_names"]) != len(saved["params"]):
-        raise _broken("it has more or fewer param_names than params")
+        raise malformed_checkpoint("it has more or fewer param_names than params")
     if not isinstance(saved.get("maximize", False), bool):
-        raise _broken(f"maximize must be True or False, got {shown(saved['maximize'])}")
+        raise malformed_checkpoint(f"maximize must be True or False, got {shown(saved['maximize'])}")
     for count in ("calls", "nonfinite_steps"):
         if type(saved.get(count, 0)) is not int or saved.get(count, 0) < 0:
-            raise _broken(f"{count} must be a whole number ≥ 0, got {shown(saved[count])}")
+            raise malformed_checkpoint(f"{count} must be a whole number ≥ 0, got {shown(saved[count])}")
     if saved.get("calls", 0) >= pipeline.estimator.calls:
-        raise _broken(f"calls must be below {pipeline.estimator.calls}, got {saved['calls']}")
+        raise malformed_checkpoint(f"calls must be below {pipeline.estimator.calls}, got {saved['calls']}")
     several = is_whole(pipeline, saved)
     own = pipeline if several else pipeline.branch(saved.get("route", ""))
     live = pipeline.live_names if several else own.hyperparameters
     lost = [key for key in live if key not in saved]
     if lost:
-        raise _broken(f"its param group has no {', '.join(lost)}")
+        raise malformed_checkpoint(f"its param group has no {', '.join(lost)}")
     followed = schedules_in(saved, own.hyperparameters)
     values = {key: followed[key].value if key in followed else saved[key] for key in live}
     (own if several else own.unscheduled()).override(**values)
@@ -216,13 +229,13 @@ def _check_state(
     fixed: Mapping[str, torch.dtype],
 ) -> None:
     if not isinstance(state, dict):
-        raise _broken(f"a parameter's state must be a dict, got {shown(state)}")
+        raise malformed_checkpoint(f"a parameter's state must be a dict, got {shown(state)}")
     for name in [*shapes, "step"]:
         if not isinstance(state.get(name), Tensor):
-            raise _broken(f"a parameter's state has no {name}")
+            raise malformed_checkpoint(f"a parameter's state has no {name}")
     step = state["step"]
     if step.numel() != 1 or step.is_complex() or step.device.type == "meta" or not counts(float(step)):
-        raise _broken("a step must be a whole number ≥ 0")
+        raise malformed_checkpoint("a step must be a whole number ≥ 0")
     for name, shape in shapes.items():
         buffer = state[name]
         if tuple(buffer.shape) != shape:
@@ -240,8 +253,4 @@ def _check_state(
         is_number = in_codes or (buffer.dtype is fixed[name] if name in fixed else buffer.is_floating_point())
         if not is_number or buffer.layout != parameter.layout or buffer.device.type == "meta":
             kind = f"{fixed[name]}" if name in fixed else "floating-point"
-            raise _broken(f"{name} must be a dense {kind} tensor, got {buffer.layout}, {buffer.dtype}")
-
-
-def _broken(what: str) -> EdslError:
-    return EdslError(f"malformed checkpoint: {what}")
+            raise malformed_checkpoint(f"{name} must be a dense {kind} tensor, got {buffer.layout}, {buffer.dtype}")

@@ -24,6 +24,8 @@ class RecipeOptimizer(PipelineOptimizer):
         state_dtype: Any = None,
         weights: str | None = None,
         reformat: bool = False,
+        total_steps: int | None = None,
+        offload: bool = False,
         batch_size: int | None = None,
         **hyperparameters: Any,
     ) -> None:
@@ -31,7 +33,7 @@ class RecipeOptimizer(PipelineOptimizer):
         if lr is not None:
             hyperparameters = {"lr": lr, **hyperparameters}
         options: dict[str, Any] = {"maximize": maximize, "state_dtype": state_dtype}
-        options |= {"weights": weights, "reformat": reformat}
+        options |= {"weights": weights, "reformat": reformat, "total_steps": total_steps, "offload": offload}
         super().__init__(params, f"{self.recipe}{chosen}", mode=mode, exclude=exclude, **options, **hyperparameters)
 
 
@@ -111,18 +113,22 @@ class Muon(RecipeOptimizer):
 
 
 class Adam(RecipeOptimizer):
-    """Adam with torch's defaults: `grad | adam`."""
+    """Adam with the default numbers of torch.optim.Adam: `grad | adam`."""
 
     recipe = "adam"
 
 
 class AdamW(RecipeOptimizer):
-    """AdamW with torch's defaults: `grad | adamw`."""
+    """AdamW with the default numbers of torch.optim.AdamW: `grad | adamw`.
+
+    Where names are known, as of a module, biases and norms are excluded from weight decay; `exclude=()` decays all, as
+    torch does.
+    """
 
     recipe = "adamw"
 
 
 class SGD(RecipeOptimizer):
-    """SGD with torch's defaults: `grad | sgd`."""
+    """SGD with the default numbers of torch.optim.SGD: `grad | sgd`."""
 
     recipe = "sgd"

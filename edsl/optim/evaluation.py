@@ -22,7 +22,11 @@ def evaluated(
     states: Mapping[Tensor, dict[str, Any]],
     state_dtype: StateDtype,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Each parameter that has taken a step and keeps other weights to evaluate with, and these."""
+    """Each parameter that has taken a step and keeps other weights to evaluate with, and these.
+
+    Raises:
+        EdslError: for a parameter whose shape has changed since.
+    """
     for group in groups:
         for parameter in group["params"]:
             name = pipeline.branch(route_in(pipeline, group, parameter)).evaluation_buffer

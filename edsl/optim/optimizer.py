@@ -13,7 +13,7 @@ from edsl.engine.engine import MODES, Engine
 from edsl.engine.monitoring.watching import Watched
 from edsl.engine.offload.engine import OffloadedEngine
 from edsl.engine.paths import StepPath
-from edsl.errors import EdslError, shown
+from edsl.errors import EdslError, either, shown
 from edsl.groups.exclusion import excluded_names, names_in_module
 from edsl.groups.layers import listed
 from edsl.groups.names import Names
@@ -50,19 +50,18 @@ from edsl.step.state_dtype import read_state_dtype
 class PipelineOptimizer(torch.optim.Optimizer):
     """A pipeline as a torch optimizer.
 
-    Every hyper-parameter of the pipeline is a key of each param group, under its name in the spec,
-    and may change between any two steps. State is kept per parameter as `step` and
-    `<stage>.<buffer>`, in float32 for half-precision parameters.
+    Every hyper-parameter of the pipeline is a key of each param group, under its name in the spec; real numbers may
+    change between any two steps. State is kept per parameter as `step` and `<stage>.<buffer>`, in float32 for
+    half-precision parameters unless `state_dtype` says otherwise.
 
     Args:
-        params: a module, tensors, (name, tensor) pairs, or param groups, which may override any
-            hyper-parameter.
+        params: a module, tensors, (name, tensor) pairs, or param groups, which may override any hyper-parameter.
         spec: a spec, a Pipeline, or a base update alone.
-        mode: "compiled": native code on a CPU, torch.compile (fullgraph) for what that can't do;
-            "inductor": torch.compile alone; "eager": the same definitions uncompiled.
-        exclude: which parameters are excluded from weight decay and layerwise scaling: "bias",
-            "norm", names, or patterns such as "*.embed.*". The default is ("bias", "norm") where
-            names are known (a module or named parameters), and none for bare tensors.
+        mode: "compiled": native code on a CPU, Triton kernels on an NVIDIA GPU, torch.compile (fullgraph) for
+            what these can't do; "inductor": torch.compile alone; "eager": the same definitions uncompiled.
+        exclude: which parameters are excluded from weight decay and layerwise scaling: "bias", "norm", names, or
+            patterns such as "*.embed.*". By default ("bias", "norm") where names are known (a module, or named
+            parameters), and none for bare tensors.
         maximize: maximize the loss instead of minimizing it; param groups can override this.
         state_dtype: "float32", "bfloat16", … for all state, whatever the parameters' dtype, or for some
             buffers, as {"lamb.m": "bfloat16"}; arithmetic stays in the parameters' dtype, or in float32. "int8",
@@ -70,7 +69,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
             each block of 256, beside factors in bfloat16. All of these are rounded stochastically.
         weights: how half-precision parameters keep what a step computes, or param groups theirs: "stochastic", rounded
             at random, right on average; "kahan", with a compensation; "split", with a low half; "nearest", as torch.
-        reformat: load checkpoints whose weights were kept in another form, too.
+        reformat: load checkpoints whose weights or state were kept in another form, too.
         total_steps: T, the steps of the whole training, for schedules that need it.
         offload: keep the state of parameters on a GPU in the CPU's memory; it comes and goes beside others' steps.
         hyperparameters: override those of the spec.
@@ -122,7 +121,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         self.total_steps = read_total(total_steps)
         self.state_dtype = read_state_dtype(state_dtype, structures_of(pipeline))
         self.offload = read_offload(offload, pipeline)
-        self.engine, self._steps = _running(self, names)
+        self.engine, self._steps = _engine_and_steps(self, names)
         own = options_of(pipeline, exclude, maximize, read_weights(weights), self.state_dtype)
         defaults = {**plain_numbers(self._hyperparameters(pipeline)), **own}
         self.tensors = {k: v for k, v in hyperparameters.items() if k in pipeline.keys and isinstance(v, Tensor)}
@@ -189,7 +188,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
 
     @property
     def _step_supports_amp_scaling(self) -> bool:
-        """Asked by torch's GradScaler, which tells its scale to an optimizer that can do something with it: refuse."""
+        """Read by torch's GradScaler, which hands its scale to an optimizer where this is true: a step then refuses."""
         return self.pipeline.estimator.needs_closure
 
     def _update(self, slots: list[ParameterSlot]) -> None:
@@ -199,8 +198,11 @@ class PipelineOptimizer(torch.optim.Optimizer):
     def evaluation_weights(self) -> Iterator[None]:
         """A context in which the parameters are the weights for evaluation, such as those of `ema_weights`.
 
-        On exit the trained weights are restored, bit for bit. Without a stage that keeps such
-        weights, and before the first step, nothing changes. `edsl.evaluation_weights` does so for any optimizer.
+        On exit the trained weights are restored, bit for bit. Without a stage that keeps such weights, and before the
+        first step, nothing changes. `edsl.evaluation_weights` does so for any optimizer.
+
+        Raises:
+            EdslError: inside another such context of this optimizer.
         """
         if self._evaluating:
             raise EdslError("evaluation_weights() is already active: leave it before entering it again")
@@ -250,8 +252,7 @@ class PipelineOptimizer(torch.optim.Optimizer):
         If both sides have parameter names, parameters may be reordered within a group.
 
         Raises:
-            EdslError: when the checkpoint is malformed or belongs to another pipeline; the
-                optimizer is then unchanged.
+            EdslError: when the checkpoint is malformed or of another pipeline; the optimizer is then unchanged.
         """
         if not isinstance(state_dict, dict):
             self._accepted(state_dict)
@@ -295,11 +296,11 @@ class PipelineOptimizer(torch.optim.Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if "engine" not in self.__dict__:  # unpickled or copied, not loaded
-            self.engine, self._steps = _running(self)
+            self.engine, self._steps = _engine_and_steps(self)
             self.watchers = []
 
 
-def _running(optimizer: PipelineOptimizer, names: Names | None = None) -> tuple[Engine, Steps]:
+def _engine_and_steps(optimizer: PipelineOptimizer, names: Names | None = None) -> tuple[Engine, Steps]:
     """What runs an optimizer's pipeline, and what takes its steps."""
     kind = OffloadedEngine if optimizer.offload else Engine
     engine = kind(optimizer.pipeline, optimizer.mode, optimizer.state_dtype, names)
@@ -324,11 +325,11 @@ def read_flag(name: str, value: Any) -> bool:
 def check_mode(mode: Any) -> None:
     """Raises EdslError for a mode that isn't one."""
     if mode not in MODES:
-        raise EdslError(f"mode must be 'compiled', 'inductor' or 'eager', got {shown(mode)}")
+        raise EdslError(f"mode must be {either(map(repr, MODES))}, got {shown(mode)}")
 
 
 def _doubts(spec: Any, base: Pipeline, pipeline: Pipeline) -> list[str]:
-    """What to tell who builds an optimizer, but for what they heard when they built its stages."""
-    heard = [] if isinstance(spec, str) else outside_bounds(base.stages)
-    said = [line for line in outside_bounds(pipeline.stages) if line not in heard]
-    return [*said, *disordered(pipeline.stages)]
+    """The warnings about a pipeline's values, but for those that its stages gave when they were built."""
+    given = [] if isinstance(spec, str) else outside_bounds(base.stages)
+    new = [line for line in outside_bounds(pipeline.stages) if line not in given]
+    return [*new, *disordered(pipeline.stages)]

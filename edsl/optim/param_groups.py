@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 from torch import Tensor
 
-from edsl.errors import EdslError, shown
+from edsl.errors import EdslError, parameter_called, shown
 from edsl.groups.layers import Factors, Layers
 from edsl.groups.names import Names
-from edsl.groups.param_groups import is_whole, route_in, split, weights_in, whole
+from edsl.groups.param_groups import (
+    check_structure,
+    check_unread,
+    is_whole,
+    names_in,
+    route_in,
+    split,
+    weights_in,
+    whole,
+)
 from edsl.groups.routing import kinds_in_module
-from edsl.language.arguments import read_arguments
+from edsl.language.arguments import SYNONYMS, read_arguments
 from edsl.language.pipeline import Pipeline
 from edsl.language.registry.provenance import KEY, marks
 from edsl.language.schedules.group import layered_group, scheduled_group
@@ -147,6 +155,9 @@ def checked(
     Args:
         defaults: what the optimizer gives to every group.
         tensors: hyper-parameters that it was built with as tensors, by their names in the whole pipeline.
+
+    Raises:
+        EdslError: for another pipeline, an unknown or fixed name, or a value outside its domain.
     """
     if group.get("pipeline", defaults["pipeline"]) != defaults["pipeline"]:
         raise EdslError("param group: all groups share one pipeline; build a second optimizer for another")
@@ -159,19 +170,11 @@ def checked(
     has_routes = "" not in pipeline.branches
     if has_routes:
         group = _on_route(group, pipeline, live, defaults)
-    fixed = [key for key in group if key in branch.keys and key not in live and key not in defaults]
-    if fixed:
-        raise EdslError(f"param group: {fixed[0]} is fixed once the optimizer is built; write it in the spec")
-    given = {
-        key: value for key, value in group.items() if key in live or (key in ("betas", "eps") and key not in defaults)
-    }
+    synonyms = {*SYNONYMS, "beta1"}.difference(branch.keys, defaults)  # without E, beta1 is an error that says more
+    given = {key: value for key, value in group.items() if key in live or key in synonyms}
+    check_unread([key for key in group if key not in given and key not in defaults], branch, live)
     values = read_arguments("param group", given, live, {"": branch.update.betas}).values
-    if branch.override(**values).structure != branch.structure:
-        raise EdslError("param group: a value that is None in one group must be None in all, and in the spec")
-    for key in group:
-        near = get_close_matches(key, live, n=1, cutoff=0.85)
-        if near and key not in given and key not in defaults:
-            raise EdslError(f"param group: unknown hyper-parameter {key!r}; did you mean {near[0]!r}?")
+    check_structure(branch, values)
     own = {**live, **_tensors_on(group["route"], pipeline, tensors)} if has_routes else {}
     return {**own, **{key: value for key, value in group.items() if key not in given}, **values}
 
@@ -200,10 +203,10 @@ def _tensors_on(route: str, pipeline: Pipeline, tensors: Mapping[str, Tensor]) -
 
 def check_members(group: dict[str, Any], pipeline: Pipeline, kinds: Kinds) -> None:
     """Raises EdslError for a parameter of a group that is to be trained and can't be."""
-    names, form = group.get("param_names", [""] * len(group["params"])), weights_in(group)
+    names, form = names_in(group), weights_in(group)
     for name, parameter in zip(names, group["params"]):
         if parameter.requires_grad:  # a frozen one may be what it likes
-            form.check(parameter.dtype, f"parameter {name}" if name else "a parameter")
+            form.check(parameter.dtype, parameter_called(name))
             check_steppable(pipeline.branch(route_in(pipeline, group, parameter)), parameter, name, kinds)
             check_flattened(pipeline, parameter, name)
 

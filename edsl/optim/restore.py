@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from edsl.distributed.sharding import placed, shards_of
-from edsl.groups.param_groups import route_in
+from edsl.groups.param_groups import names_in, route_in
 from edsl.language.pipeline import Pipeline
 from edsl.numerics.dtypes import HALF
 from edsl.numerics.formats.format import StateFormat
@@ -95,7 +95,7 @@ def in_own_form(
         saved_groups.append({**{key: value for key, value in saved.items() if key != "state_dtype"}, **own})
         choices = saved_choice(saved), state_dtype
         theirs, ours = (lru_cache(partial(plan_of, pipeline, saved, state_dtype=chosen)) for chosen in choices)
-        names = group.get("param_names", [""] * len(group["params"]))
+        names = names_in(group)
         for parameter, name, number in zip(group["params"], names, saved["params"]):
             kept = {rest_kept(saved, group, parameter)}
             if number in states:

@@ -17,7 +17,7 @@ from edsl.engine.engine import Engine
 from edsl.engine.monitoring.lost_updates import is_due, lost_updates, may_lose, warning
 from edsl.engine.monitoring.watching import Watched
 from edsl.errors import EdslError
-from edsl.language.caller import warn_user
+from edsl.language.caller import BELOW_A_STEP, warn_user
 from edsl.language.pipeline import Pipeline
 from edsl.language.registry.blame import blaming
 from edsl.optim.autocast import Switch, autocast_off, called_in, is_autocast_on
@@ -132,24 +132,28 @@ class Steps:
 
     def _warn_of_lost_updates(self, groups: Groups, states: Any, oracle: Oracle) -> None:
         """Warn, once, where the next step rounds most updates of a parameter in half precision away."""
-        said = warning(lost_updates(partial(self._engine.preview, groups, states), oracle.slots), oracle.k)
-        self.warned = bool(said)
-        warn_user([said] if said else [], ("edsl.", "torch.", "contextlib"))
+        text = warning(lost_updates(partial(self._engine.preview, groups, states), oracle.slots), oracle.k)
+        self.warned = bool(text)
+        warn_user([text] if text else [], BELOW_A_STEP)
 
 
 def check_unscaled(pipeline: Pipeline, attributes: dict[str, Any]) -> None:
     """Raises EdslError where a GradScaler steps, whose scaled loss an estimator would take for the loss.
 
     Args:
-        attributes: the optimizer's, among which a GradScaler leaves its scale; it is taken away.
+        attributes: the optimizer's, among which a GradScaler leaves its scale.
     """
-    told = [attributes.pop(name, None) for name in ("grad_scale", "found_inf")]
-    if told == [None, None]:
-        return
-    raise EdslError(
-        f"{pipeline.estimator.name} evaluates the loss itself, which a GradScaler can't unscale: call "
-        "step(closure) without the scaler, on the unscaled loss (bfloat16 autocast needs no scaler)"
-    )
+    if takes_scale(attributes):
+        raise EdslError(
+            f"{pipeline.estimator.name} evaluates the loss itself, which a GradScaler can't unscale: call "
+            "step(closure) without the scaler, on the unscaled loss (bfloat16 autocast needs no scaler)"
+        )
+
+
+def takes_scale(attributes: dict[str, Any]) -> bool:
+    """Whether a GradScaler has left its scale among an optimizer's attributes, from which it is removed."""
+    left = [attributes.pop(name, None) for name in ("grad_scale", "found_inf")]
+    return left != [None, None]
 
 
 def _only_makes_state(groups: Groups) -> bool:

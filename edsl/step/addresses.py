@@ -19,13 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from edsl.distributed.sharding import is_sharded
-from edsl.errors import EdslError, shown
-from edsl.numerics.dtypes import HALF
+from edsl.errors import EdslError, either, shown
+from edsl.numerics.dtypes import DTYPES, FLOATING
 from edsl.numerics.formats.form import BufferForm
 from edsl.numerics.weights.form import WeightForm
 from edsl.step.layout import overlaps
 
-FLOATING = (torch.float32, torch.float64, *HALF)
 PLAIN = frozenset({Tensor, nn.Parameter})
 
 
@@ -43,7 +42,7 @@ def flaw(tensor: Tensor) -> str | None:
         return "is a ZeroTensor, zeros that have no memory: clone() it first"
     if tensor.is_inference() and not torch.is_inference_mode_enabled():
         return "was made in torch.inference_mode(), where nothing can be trained: clone() it outside"
-    if (tensor.storage_offset() + _reach(tensor)) * tensor.element_size() > tensor.untyped_storage().nbytes():
+    if (tensor.storage_offset() + elements_spanned(tensor)) * tensor.element_size() > tensor.untyped_storage().nbytes():
         return f"has shape {tuple(tensor.shape)}, but its storage was made smaller, or freed"
     if tensor.numel() > 0 and tensor.data_ptr() == 0:
         return "has no memory: clone() it first"
@@ -123,7 +122,7 @@ def _flaw_of_buffer(buffer: Tensor, parameter: Tensor, dtype: torch.dtype | None
     if dtype is not None and buffer.dtype is not dtype:
         return f"is {buffer.dtype}; expected {dtype}"
     if dtype is None and buffer.dtype not in FLOATING:
-        return f"is {buffer.dtype}; expected float32, float64, bfloat16 or float16"
+        return f"is {buffer.dtype}; expected {either(DTYPES)}"
     if buffer.device != parameter.device:
         return f"is on {buffer.device}, the parameter on {parameter.device}: bring it back before the step"
     if is_sharded(buffer):
@@ -237,7 +236,7 @@ class Extent(NamedTuple):
 def extent(tensor: Tensor, name: str) -> Extent:
     """The memory of a plain tensor."""
     begin = tensor.data_ptr()
-    return Extent(begin, begin + _reach(tensor) * tensor.element_size(), name)
+    return Extent(begin, begin + elements_spanned(tensor) * tensor.element_size(), name)
 
 
 class MemoryMap:
@@ -301,8 +300,8 @@ def _called(one: Extent, name: str) -> str:
     return f"the state {one.name} of {name}" if one.name else name
 
 
-def _reach(tensor: Tensor) -> int:
-    """The number of elements of memory from its first to its last, both included."""
+def elements_spanned(tensor: Tensor) -> int:
+    """How many elements of memory it spans, from its first to its last, both included."""
     if tensor.numel() == 0:
         return 0
     return 1 + sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.stride()))

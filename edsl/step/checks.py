@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from edsl.distributed.sharding import check_shards, check_whole, shards_of
-from edsl.errors import EdslError
+from edsl.errors import EdslError, parameter_called
 from edsl.language.pipeline import Pipeline
 from edsl.language.reductions import asks_of_all
 from edsl.step.layout import check_parameter
@@ -23,7 +23,7 @@ def check_steppable(
         kinds: by name, those of the modules that own parameters, where they are known.
     """
     check_parameter(parameter, name)
-    which = f"parameter {name}" if name else "a parameter"
+    which = parameter_called(name)
     shards = shards_of(parameter)
     if shards is not None:
         check_shards(parameter, which)
@@ -39,7 +39,7 @@ def check_flattened(pipeline: Pipeline, parameter: Tensor, name: str) -> None:
     """Raises EdslError for a piece of FSDP1's flat parameter under a pipeline that looks at whole layers."""
     if not getattr(parameter, "_fsdp_flattened", False):
         return
-    which = f"parameter {name}" if name else "a parameter"
+    which = parameter_called(name)
     plans = [GroupPlan(one, False, dict(one.hyperparameters)) for one in pipeline.branches.values()]
     if any(plan.is_matrix or any(segment.asks_about_layers for segment in plan.segments) for plan in plans):
         raise EdslError(
@@ -48,7 +48,7 @@ def check_flattened(pipeline: Pipeline, parameter: Tensor, name: str) -> None:
         )
 
 
-def check_severable(pipeline: Pipeline) -> None:
+def check_attachable(pipeline: Pipeline) -> None:
     """Raises EdslError where a step inside backward() needs other gradients than its parameter's own."""
     estimator, reason = pipeline.estimator, ""
     if estimator.needs_closure:

@@ -8,8 +8,8 @@ from operator import mul
 import torch
 from torch import Tensor
 
-from edsl.errors import EdslError
-from edsl.numerics.dtypes import HALF
+from edsl.errors import EdslError, either, parameter_called
+from edsl.numerics.dtypes import DTYPES, FLOATING
 
 
 def alias(tensor: Tensor, as_matrix: bool = False, shape: tuple[int, ...] | None = None, begin: int = 0) -> Tensor:
@@ -44,11 +44,11 @@ def is_dense(tensor: Tensor) -> bool:
 
 def check_parameter(parameter: Tensor, name: str = "") -> None:
     """Raises EdslError for a parameter that no stage can step."""
-    which = f"parameter {name}" if name else "a parameter"
+    which = parameter_called(name)
     if parameter.is_complex():
         raise EdslError(f"{which} is complex, which is not supported; optimize torch.view_as_real of it instead")
-    if parameter.dtype not in (torch.float32, torch.float64, *HALF):
-        raise EdslError(f"{which} is {parameter.dtype}; expected float32, float64, bfloat16 or float16")
+    if parameter.dtype not in FLOATING:
+        raise EdslError(f"{which} is {parameter.dtype}; expected {either(DTYPES)}")
     if parameter.layout != torch.strided:
         raise EdslError(f"{which} is {parameter.layout}; expected a dense tensor")
     if overlaps(parameter):

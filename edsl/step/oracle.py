@@ -124,6 +124,9 @@ class Oracle:
         """Run the closure, if there is one, and read the gradients from `p.grad`.
 
         `again` forgets those of the first run, should the closure not zero them.
+
+        Raises:
+            EdslError: where an estimator that needs the closure finds no gradient after it.
         """
         loss = None
         if again:
@@ -160,6 +163,10 @@ class Oracle:
         """The closure's loss and its gradients, which may then be differentiated again.
 
         Both are local to this process; `averaged` averages them over all.
+
+        Raises:
+            EdslError: for a closure that returns no loss, or calls backward(), or goes through torch.compile where the
+                gradients are differentiated again.
         """
         with torch.enable_grad():
             loss = self._evaluate()

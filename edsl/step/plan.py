@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from edsl.errors import EdslError, EdslWarning
+from edsl.language.arguments import SYNONYMS, stands_for
 from edsl.language.domain import DECAY
 from edsl.language.pipeline import Pipeline
 from edsl.language.reductions import segments
@@ -53,8 +54,9 @@ class GroupPlan:
         self.state_dtype = state_dtype
         self.spared = spared
         self.values = dict(values)
-        self._seen: dict[str, Any] = dict.fromkeys(("route", "exclude", *values), _CHANGING)
         self._pipeline = pipeline = self._with_values(values)
+        self.synonyms = _synonyms(pipeline, values)
+        self._seen: dict[str, Any] = dict.fromkeys(("route", "exclude", *self.synonyms, *values), _CHANGING)
         self.stages = pipeline.stages
         own = [place for place in pipeline.keys.values() if place[1] in pipeline.stages[place[0]].live_fields()]
         hidden = [(index, field) for index, stage in enumerate(pipeline.stages) for field in stage.hidden_fields()]
@@ -338,6 +340,15 @@ def _check_buffers(stage: Stage, needed: Any, built: Any) -> None:
             f"{stage.name}: was built without its buffers {', '.join(lost)} because a value was 0; "
             "build the optimizer with the value above 0 to schedule it"
         )
+
+
+def _synonyms(pipeline: Pipeline, values: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+    """By the synonyms of a group's hyper-parameters that a step doesn't read, such as betas, what they stand for."""
+    if pipeline.update.moves_weights:  # the group is another package's, where they may be its own names
+        return {}
+    betas = pipeline.update.betas
+    found = {"beta1": betas[:1], **{name: stands_for(name, {"": betas}) for name in SYNONYMS}}  # β₁ is E's here
+    return {name: names for name, names in found.items() if name not in values and names and values.keys() >= {*names}}
 
 
 def _scheduled_places(plan: GroupPlan) -> tuple[tuple[str, int], ...]:

@@ -25,7 +25,7 @@ def rehearse(pipeline: Pipeline) -> None:
     Raises:
         EdslError: for a stage whose step fails, or returns something else than a tensor of the parameter's shape.
     """
-    kinds = tuple(type(stage) for branch in pipeline.branches.values() for stage in branch.stages)
+    kinds = tuple(map(type, pipeline.all_stages))
     if kinds in _rehearsed or not any(map(is_authored, kinds)):
         return
     for branch in pipeline.branches.values():

@@ -209,7 +209,7 @@ class Segment:
         return u, at, self.bound(numbers)
 
     def asking(self, turn: tuple[int, int]) -> Callable[..., Any]:
-        """(θ, x, given, *memory) → a shard's partial result for each reduction of one turn."""
+        """(θ, x, inputs, *buffers) → a shard's partial result for each reduction of one turn."""
         chosen = [i for i, reduction in enumerate(self.analysis.reductions) if reduction.turn == turn]
 
         def ask(theta: Tensor, x: Tensor, inputs: StepInputs, *buffers: Tensor) -> tuple[Tensor, ...]:
@@ -239,7 +239,7 @@ class Segment:
         return [i for i, total in enumerate(self.totals) if total.level == level]
 
     def adding(self, level: int, is_shard: bool) -> Callable[..., Any]:
-        """(θ, x, given, *memory) → what a layer, or a shard, adds to each total over all layers on one level."""
+        """(θ, x, inputs, *buffers) → what a layer, or a shard, adds to each total over all layers on one level."""
         chosen, at_type = self.totals_of(level), ShardContext if is_shard else AskingContext
 
         def add(theta: Tensor, x: Tensor, inputs: StepInputs, *buffers: Tensor) -> tuple[Tensor, ...]:
@@ -250,7 +250,7 @@ class Segment:
         return add
 
     def function(self) -> Callable[..., Any]:
-        """(θ, x, given, *memory) → u, or None when θ was updated."""
+        """(θ, x, inputs, *buffers) → u, or None when θ was updated."""
 
         def run(theta: Tensor, x: Tensor, inputs: StepInputs, *buffers: Tensor) -> Tensor | None:
             u, at, bound = self._begin(TorchContext, theta, x, inputs, self.rest_in(buffers))

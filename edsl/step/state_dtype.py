@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from edsl.distributed.sharding import cut_in_rows, is_sharded, shards_of
-from edsl.errors import EdslError, either, shown
-from edsl.numerics.dtypes import DTYPES, working_dtype
+from edsl.errors import EdslError, either, malformed_checkpoint, shown
+from edsl.numerics.dtypes import DTYPES, FLOATING, working_dtype
 from edsl.numerics.formats.catalogue import FORMS
 from edsl.numerics.formats.form import BufferForm
 from edsl.numerics.formats.format import StateFormat
@@ -140,7 +140,7 @@ def read_kept(value: Any) -> Kept | None:
     Raises:
         EdslError: for anything else.
     """
-    if value is None or isinstance(value, BufferForm) or any(value is dtype for dtype in DTYPES.values()):
+    if value is None or isinstance(value, BufferForm) or any(value is dtype for dtype in FLOATING):
         return value
     name = str(value).removeprefix("torch.") if isinstance(value, (str, torch.dtype)) else ""
     found = DTYPES.get(name) or FORMS.get(name)
@@ -165,7 +165,7 @@ def from_text(text: Any) -> StateDtype:
     if text in (None, ""):
         return None
     if not isinstance(text, str):
-        raise EdslError(f"malformed checkpoint: state_dtype must be a text, got {shown(text)}")
+        raise malformed_checkpoint(f"state_dtype must be a text, got {shown(text)}")
     if "=" not in text:
         return read_kept(text)
     pairs = [part.partition("=") for part in text.split(", ")]

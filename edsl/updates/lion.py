@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from edsl.language.context import At, Value
 from edsl.language.domain import DECAY, Number, field
 from edsl.language.stage import BaseUpdate
-
-
-class Momentum(NamedTuple):
-    m: Value
+from edsl.updates.moments import Momentum
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The first two moments of Adam and its kin, kept as EMAs."""
+"""What updates remember of gradients: a momentum, or the first two moments of Adam and its kin, as EMAs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from typing import NamedTuple
 from edsl.language.context import Value
 
 
+class Momentum(NamedTuple):
+    """m, a sum or an EMA of gradients."""
+
+    m: Value
+
+
 class Moments(NamedTuple):
+    """m and v, EMAs of gradients and of their squares."""
+
     m: Value
     v: Value
 

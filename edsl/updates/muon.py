@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from edsl.language.context import At, Value
 from edsl.language.domain import DECAY, Choice, Number, Split, Switch, Whole, field
 from edsl.language.stage import BaseUpdate
-from edsl.updates.sgd import Momentum
+from edsl.updates.moments import Momentum
 
 
 @dataclass(frozen=True)

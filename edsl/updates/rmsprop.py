@@ -11,20 +11,28 @@ from edsl.language.stage import BaseUpdate
 
 
 class Square(NamedTuple):
+    """The second moment."""
+
     v: Value
 
 
 class SquareMomentum(NamedTuple):
+    """The second moment, and a momentum."""
+
     v: Value
     m: Value
 
 
 class SquareMean(NamedTuple):
+    """The second moment and the mean, whose square is subtracted from it."""
+
     v: Value
     mean: Value
 
 
 class SquareMeanMomentum(NamedTuple):
+    """The same, and a momentum."""
+
     v: Value
     mean: Value
     m: Value

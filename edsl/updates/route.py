@@ -104,7 +104,7 @@ class Route(BaseUpdate):
 
     @classmethod
     def written(cls, patterns: Iterable[Any], kinds: Mapping[str, Any]) -> Route:
-        """The stage from what a spec or a call gives: pairs, and stages by kind."""
+        """The stage from what a spec or a call gives: pairs, and stages by kind; raises EdslError as the class does."""
         for kind in kinds:
             if kind not in KINDS:
                 hint = nearest(kind, KINDS, "kinds")

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from edsl.errors import EdslError
 from edsl.language.context import At, Value
 from edsl.language.domain import DECAY, Choice, Number, Switch, field
 from edsl.language.stage import BaseUpdate, NoMemory
-
-
-class Momentum(NamedTuple):
-    m: Value
+from edsl.updates.moments import Momentum
 
 
 @dataclass(frozen=True)

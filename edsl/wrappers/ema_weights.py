@@ -11,6 +11,8 @@ from edsl.language.stage import Wrapper
 
 
 class AverageWeights(NamedTuple):
+    """The averaged weights."""
+
     average: Value
 
 

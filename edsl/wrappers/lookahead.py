@@ -11,6 +11,8 @@ from edsl.language.stage import Wrapper
 
 
 class SlowWeights(NamedTuple):
+    """The slow weights."""
+
     slow: Value
 
 

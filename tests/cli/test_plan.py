@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import shlex
 import sys
 
 import pytest
+from pages import DOCS, table
 from shell import run
 
 from edsl.cli import main as cli
@@ -13,13 +15,16 @@ from edsl.cli import main as cli
 WIDE = {**os.environ, "COLUMNS": "140"}
 
 
-def test_plan_of_gpt2_with_alto_is_12_bytes_a_parameter():
-    code, out, err = run("plan", "alto", "torch.AdamW(lr=0.001)", "--params", "gpt2", "--bandwidth", "1000", env=WIDE)
+def test_plan_prints_the_table_of_its_page():
+    (command,) = re.findall(r"^    edsl (plan alto emuon .*)$", (DOCS / "tools.md").read_text(), re.MULTILINE)
+    code, out, err = run(*shlex.split(command), env=WIDE)
     assert (code, err) == (0, "")
     assert out.startswith("gpt2: 124,439,808 parameters in 148 tensors, float32: 498 MB, their gradients 498 MB")
-    assert re.search(r"^ +alto +1\.49 GB +12 .* 4\.48 GB +5\.97 GB +4\.48 +5\.97$", out, re.MULTILINE)
-    assert re.search(r"^ +torch\.AdamW\(lr=0\.001\) +996 MB +8 ", out, re.MULTILINE)
-    assert re.search(r"^ +lamb +v +float32 +498 MB +4$", out, re.MULTILINE)
+    printed = [re.split(r" {2,}", line.strip()) for line in out.splitlines()]
+    shown = table("tools.md", "optimizer", "state")
+    assert [row[:3] for row in shown if row[0] == "alto"] == [["alto", "1.49 GB", "12"]]
+    assert not [row for row in shown if row not in printed]
+    assert ["lamb", "v", "float32", "498 MB", "4"] in printed
 
 
 def test_plan_as_json_names_every_buffer_and_the_tensors_of_each_route(tmp_path):

@@ -18,9 +18,13 @@ BLOCKS = [
     for page in PAGES
     for number, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
 ]
+ROOMS = {"edsl": ROOT / "edsl", **{f"edsl.{folder}": ROOT / folder for folder in ("adapters", "theory", "cli")}}
 MODULES = [
-    ".".join(("edsl", *path.relative_to(ROOT / "edsl").with_suffix("").parts)) for path in (ROOT / "edsl").rglob("*.py")
-] + [f"edsl.{folder}.{path.stem}" for folder in ("adapters", "theory", "cli") for path in (ROOT / folder).glob("*.py")]
+    ".".join((room, *path.relative_to(folder).with_suffix("").parts))
+    for room, folder in ROOMS.items()
+    for path in sorted(folder.rglob("*.py"))
+    if "templates" not in path.parts  # what `edsl new` copies
+]
 
 
 @pytest.mark.parametrize(("name", "block"), BLOCKS, ids=[name for name, _ in BLOCKS])

@@ -1,6 +1,7 @@
 """What training stacks ask of an optimizer beside stepping: climbing, AMP, reordered checkpoints, small state."""
 
 import copy
+import inspect
 import io
 
 import pytest
@@ -25,6 +26,33 @@ SPECS = [
 def test_maximize_is_true_or_false(bad):
     with pytest.raises(edsl.EdslError, match="maximize must be True or False"):
         edsl.compile("sgd", parameters(), maximize=bad)
+
+
+def test_every_way_to_make_an_optimizer_takes_the_same_options():
+    def options(function):
+        parameters = inspect.signature(function).parameters.values()
+        return {one.name for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY}
+
+    makers = (edsl.compile, edsl.attach, edsl.PipelineOptimizer)
+    assert all(options(maker) == options(edsl.AdamW) - {"batch_size"} for maker in makers)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (
+            lambda model: edsl.adamw(model.parameters(), lr=0.1),
+            r"edsl.compile\(edsl.adamw\(\), params\) is an optimizer",
+        ),
+        (lambda model: edsl.eadamw(model), r"edsl.compile\(edsl.eadamw\(\), params\) is an optimizer"),
+        (lambda model: edsl.clip(1.0), "edsl.clip takes its arguments by name, got 1.0 without one$"),
+        (lambda model: edsl.compile(model, "adamw"), "got Linear; the spec comes first, then the parameters"),
+        (lambda model: edsl.attach(model, "adamw"), "got Linear; the spec comes first, then the parameters"),
+    ],
+)
+def test_parameters_in_the_wrong_place_are_an_error_that_says_where_they_go(wrong, said):
+    with pytest.raises(edsl.EdslError, match=said):
+        wrong(torch.nn.Linear(3, 1))
 
 
 def test_a_checkpoint_of_another_packages_optimizer_finds_reordered_parameters_by_name():

@@ -15,7 +15,7 @@ from edsl.optim.state import state_bytes
 
 SHAPES = [(20, 30), (33, 16), (3, 5)]
 SHAMPOO = "shampoo(lr=0.01, every=2, block=12, grafting='none', eps1=0.01)"
-SPECS = [SHAMPOO, "soap(lr=0.01, every=2, block=12)", "psgd_kron(lr=0.01, largest=20)", "galore(lr=0.01, rank=6)"]
+SPECS = [SHAMPOO, "soap(lr=0.01, every=2, block=12)", "psgd_kron(lr=0.01, largest=20)", "galore(lr=0.01, rank=8)"]
 
 
 def trained(optimizer, params, steps, seed):

@@ -127,6 +127,68 @@ def test_rates_survive_state_dict_pickle_and_deepcopy():
         assert worst([train(one, its)], [ahead]) == 0
 
 
+@pytest.mark.parametrize("mode", ["eager", "compiled"])
+@pytest.mark.parametrize(
+    ("name", "value", "there"),
+    [("betas", (0.8, 0.9), "beta2 and beta3"), ("beta1", 0.8, "beta2"), ("eps", 1e-6, "eps1")],
+)
+def test_a_synonym_written_into_a_group_is_refused_instead_of_ignored(mode, name, value, there):
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = edsl.compile("adamw(lr=0.1)", [weight], mode=mode)
+    for _ in range(4):  # the last of them are replayed
+        weight.grad = torch.ones(3)
+        optimizer.step()
+    before = weight.detach().clone()
+    optimizer.param_groups[0][name] = value
+    with pytest.raises(edsl.EdslError, match=f"a step does not read {name}; set {there}"):
+        optimizer.step()
+    assert torch.equal(weight, before)
+    del optimizer.param_groups[0][name]
+    optimizer.step()
+    assert not torch.equal(weight, before)
+
+
+def test_another_packages_betas_are_its_own():
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = edsl.compile("grad | e | torch.AdamW(lr=0.1)", [weight], mode="eager")
+    weight.grad = torch.ones(3)
+    optimizer.param_groups[0]["betas"] = (0.8, 0.9)
+    optimizer.step()
+
+
+@pytest.mark.parametrize(
+    ("spec", "given", "said"),
+    [
+        ("adamw", {"weight_decya": 0.1}, "unknown hyper-parameter 'weight_decya'; did you mean 'weight_decay'"),
+        (
+            "grad | e(buffers=2) | sgd",
+            {"buffers": 1},
+            "buffers is fixed once the optimizer is built; write it in the spec",
+        ),
+        ("adamw", {"beta1": 0.8}, r"are beta2, beta3 here: write betas=\(0.8, 0.999\)"),
+        ("route(matrix=muon, other=adamw)", {"other_beta1": 0.8}, r"write other_betas=\(0.8, 0.999\)"),
+        ("route(matrix=muon, other=sgd)", {"other_betas": (0.8, 0.9)}, "unknown argument 'other_betas'"),
+        ("route(matrix=muon, other=adamw)", {"beta1": 0.8}, "are beta2, beta3 here"),  # of one route alone
+        ("sgd", {"beta1": 0.8}, "unknown argument 'beta1'"),
+        ("sgd", {"betas": (0.9, 0.99)}, "unknown argument 'betas'"),
+        ("sgd", {"eps": 1e-8}, "unknown argument 'eps'"),
+    ],
+)
+def test_a_name_that_no_step_reads_is_an_error_where_a_hyper_parameter_was_meant(spec, given, said):
+    with pytest.raises(edsl.EdslError, match=said):
+        edsl.compile(spec, [{"params": [torch.nn.Parameter(torch.ones(3))], **given}])
+
+
+def test_a_value_that_is_no_number_is_an_error_that_says_of_which_group():
+    weights = [torch.nn.Parameter(torch.ones(3)) for _ in range(2)]
+    optimizer = edsl.compile("adamw", [{"params": [weight]} for weight in weights], mode="eager")
+    for weight in weights:
+        weight.grad = torch.ones(3)
+    optimizer.param_groups[1]["lr"] = "high"
+    with pytest.raises(edsl.EdslError, match="param group 1: lr must be a number, got 'high'"):
+        optimizer.step()
+
+
 def test_an_unknown_or_fixed_name_in_a_group_is_one_line():
     def build(**given):
         edsl.compile("emuon", [{"params": parameters(), **given}])

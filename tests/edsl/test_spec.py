@@ -23,6 +23,8 @@ ERRORS = {
     "adam(betas=(0.9, 0.99), beta2=0.9)": (24, "beta2 is given twice, as betas and as beta2"),
     "adam(betas=0.9)": (5, "betas must be a pair (beta2, beta3), got 0.9"),
     "sgd(eps=1)": (4, "sgd: unknown argument 'eps'"),
+    "adamw(fused=True)": (6, "adamw: unknown argument 'fused'; leave it out: it says how torch computes a step"),
+    "adamw(amsgrad=True)": (6, "adamw: unknown argument 'amsgrad'; it is an update of its own here: amsgrad(lr=0.001)"),
     "grad | e(-5) | sgd": (9, "arguments are given by name"),
     "sgd(**x)": (4, "without **"),
     "grad | e(beta1=1.2) | sgd": (9, "e: beta1 must lie in [0, 1), got 1.2"),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import sympy
 import torch
+from pages import as_number, table
 from problem import walk
 
 import edsl
@@ -17,15 +18,9 @@ from edsl.theory.stability.report import check_closed_form, check_pipeline
 from edsl.theory.systems.linearise import linearise
 from edsl.theory.systems.loop import loop_of
 
-TABLE = [  # α, β₁, β₂, s* with an EMA momentum, s* with a sum, what limits
-    (0, 0.5, 0.9, 38, 3.8, "flip"),
-    (-5, 0.99, 0.9, 40.0106, 4.00106, "flip"),
-    (0.5, 0.01, 0.9, 19.19, 1.919, "flip"),
-    (-80, 0.99, 0.95, 398, 19.9, "flip"),
-    (-90, 0.99, 0.9, 398, 39.8, "flip"),
-    (-92, 0.99, 0.9, 0.8516, 0.0852, "hopf"),
-    (-99, 0.99, 0.9, 0.1223, 0.0122, "hopf"),
-    (-5, 0.1, 0.9, 0.2005, 0.0200, "hopf"),
+TABLE = [  # α, β₁, β₂, s* with an EMA momentum, s* with a sum, what limits: of the page, with β₁ = .5 for any
+    (*map(as_number, at.replace("any", ".5").split(", ")), as_number(ema), as_number(sum_), limit)
+    for at, ema, sum_, limit in table("theory.md", "α, β₁, β₂")
 ]
 
 

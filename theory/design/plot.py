@@ -12,7 +12,7 @@ from edsl.language.pipeline import Pipeline
 from edsl.plotting import BLUE, GREY, ORANGE, pyplot, save
 from edsl.theory.design.objective import Objective
 from edsl.theory.stability.conditions import Gradients
-from edsl.theory.systems.exploration import places_of_e
+from edsl.theory.systems.exploration import without_e
 
 _POINTS = 400
 _SLOWEST = 1e-6  # 1 − rate that is still drawn
@@ -21,12 +21,10 @@ _SLOWEST = 1e-6  # 1 − rate that is still drawn
 def save_design(out: Path, pipeline: Pipeline, report: dict[str, Any], gradients: Gradients) -> None:
     """Write 1 − rate on quadratics over curvature, with certified rates and the limits as lines."""
     figure, panel = pyplot().subplots(figsize=(7.5, 4.6), layout="constrained")
-    places = places_of_e(pipeline)
-    bare = Pipeline(tuple(stage for index, stage in enumerate(pipeline.stages) if index not in places))
     lines = [
         ("as given", pipeline, "own", GREY),
         ("best", pipeline, "best", BLUE),
-        ("best without E", bare, "without_e", ORANGE),
+        ("best without E", without_e(pipeline), "without_e", ORANGE),
     ]
     certified = report["of"] == "certified"
     for name, whose, key, colour in lines:

@@ -11,11 +11,10 @@ from edsl.theory.design.guaranteed import Guarantee
 from edsl.theory.design.objective import Objective
 from edsl.theory.design.search import best_values, free_names
 from edsl.theory.stability.conditions import PLAIN, Gradients, check_spectrum
-from edsl.theory.systems.exploration import places_of_e
+from edsl.theory.systems.exploration import places_of_e, without_e
 from edsl.theory.text.figure import figure
 
 _MATTERS = 0.005  # of the steps a digit takes: less is within what the search finds
-
 
 KINDS = {"rate": Objective, "certified": Guarantee}  # what is made smallest
 
@@ -104,7 +103,7 @@ KNOWN = {"rate": limits, "certified": certified_limits}
 
 
 def _without_e(pipeline: Pipeline, places: Sequence[int], names: Sequence[str], objective: Objective) -> Any:
-    bare = Pipeline(tuple(stage for index, stage in enumerate(pipeline.stages) if index not in places))
+    bare = without_e(pipeline)
     left = tuple(name for name in names if pipeline.keys[name][0] not in places)
     renamed = {name: _same_field(pipeline, bare, name, places) for name in left}
     if not renamed:

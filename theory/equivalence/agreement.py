@@ -46,7 +46,7 @@ def parting_step(first: Pipeline, second: Pipeline, reading: Reading = EXACT) ->
 
 
 def may_agree(first: Pipeline, second: Pipeline, reading: Reading = EXACT) -> bool:
-    """Whether they have the same estimator, judge and kind of evaluated weights, which no numbers make up for."""
+    """Whether they have the same estimator, guard and kind of evaluation weights, which no numbers make up for."""
     return (
         ("estimator" in reading.ideal or str(first.estimator) == str(second.estimator))
         and ("guard" in reading.ideal or first.nonfinite_policy == second.nonfinite_policy)

@@ -109,6 +109,9 @@ def relative_noise(batch: float, scale: float) -> float:
 
     That takes the curvature's noise for the gradient's: exact where all examples have one minimum, so
     that an example's gradient is its own curvature times θ.
+
+    Raises:
+        EdslError: for a number that isn't finite and above 0.
     """
     for name, value in {"--batch": batch, "--noise-scale": scale}.items():
         if not (math.isfinite(value) and value > 0):

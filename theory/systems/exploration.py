@@ -55,6 +55,12 @@ def places_of_e(pipeline: Pipeline) -> list[int]:
     return [index for index, stage in enumerate(pipeline.stages) if isinstance(stage, Exploration)]
 
 
+def without_e(pipeline: Pipeline) -> Pipeline:
+    """The pipeline without its E."""
+    places = places_of_e(pipeline)
+    return Pipeline(tuple(stage for index, stage in enumerate(pipeline.stages) if index not in places))
+
+
 def e_in_loop(pipeline: Pipeline) -> EInLoop | None:
     """The one E of a linear pipeline; None where there is none, or more than one.
 

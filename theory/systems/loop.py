@@ -111,6 +111,7 @@ def loop_of(pipeline: Pipeline, **instead: Any) -> Loop:
 
 
 def loop_of_system(system: StateSpace) -> Loop:
+    """The loop of a linear system, from θ back to θ."""
     theta = tuple(Fraction(index == 0) for index in range(len(system.A)))
     gain, free = system.transfer(theta, system.B)
     start, _ = system.transfer(theta, theta)

@@ -108,6 +108,7 @@ def quotient(polynomial: Polynomial, divisor: Polynomial) -> Polynomial:
 
 
 def add(first: Polynomial, second: Polynomial) -> Polynomial:
+    """The sum of two."""
     longest = max(len(first), len(second))
     return trimmed(
         (first[n] if n < len(first) else 0) + (second[n] if n < len(second) else Fraction(0)) for n in range(longest)
@@ -115,10 +116,12 @@ def add(first: Polynomial, second: Polynomial) -> Polynomial:
 
 
 def scale(polynomial: Polynomial, factor: Fraction) -> Polynomial:
+    """A polynomial times a number."""
     return trimmed(factor * coefficient for coefficient in polynomial)
 
 
 def multiply(first: Polynomial, second: Polynomial) -> Polynomial:
+    """The product of two."""
     product = [Fraction(0)] * max(len(first) + len(second) - 1, 0)
     for i, x in enumerate(first):
         for j, y in enumerate(second):
@@ -196,4 +199,5 @@ def as_sympy(polynomial: Polynomial) -> Any:
 
 
 def from_sympy(polynomial: Any) -> Polynomial:
+    """A `sympy.Poly` over the rationals as coefficients, the constant first."""
     return trimmed(Fraction(int(c.p), int(c.q)) for c in reversed(polynomial.all_coeffs()))

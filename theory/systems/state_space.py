@@ -152,7 +152,7 @@ def _fraction(number: Any) -> Fraction:
 
 
 def rational(number: Any) -> Fraction:
-    """A number of sympy's as a fraction, to 40 digits where it is irrational."""
+    """A number of sympy's as a fraction, to 40 digits where it is irrational; raises NotLinear for a symbol."""
     if number.free_symbols:
         held = min(map(str, number.free_symbols))
         why = "the step number" if held == str(STEP) else "no number of the pipeline's"

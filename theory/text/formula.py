@@ -72,6 +72,7 @@ def letter(text: str) -> Formula:
 
 
 def is_number(value: Any, number: int) -> bool:
+    """Whether a value is this number itself, and no formula."""
     return not isinstance(value, Formula) and value == number
 
 

@@ -34,7 +34,7 @@ def formula_of(schedule: Schedule) -> Any:
     Example:
         >>> from edsl.language.schedules.reading import read_text
         >>> formula_of(read_text("power(1, exponent=2)"))
-        1.0*Max(1, k)**(-2.0)
+        1.0/Max(1, k)**2.0
     """
     return schedule.formula(K, T, Symbols)
 
@@ -53,7 +53,11 @@ def factor_of(schedule: Schedule) -> str | None:
 
 
 def at_step(pipeline: Pipeline, step: int | None) -> Pipeline:
-    """A pipeline with the numbers of one step, or the largest of each schedule, in a layer whose factor is 1."""
+    """A pipeline with the numbers of one step, or the largest of each schedule, in a layer whose factor is 1.
+
+    Raises:
+        EdslError: for a step below 1, or a schedule that needs the number of steps.
+    """
     if step is not None and step < 1:
         raise EdslError(f"--step must be at least 1, got {step}")
     if step is None:

@@ -55,15 +55,15 @@ def lost_updates(preview: Callable[..., None], slots: list[ParameterSlot]) -> li
     """
     found: list[tuple[ParameterStep, Tensor]] = []
 
-    def look(turn: SegmentWork) -> None:
-        if not turn.segment.updates:
-            turn.item.x, _, _ = turn.segment.evaluate(
-                TorchContext, turn.item.theta, turn.item.x, turn.place, *turn.buffers
+    def look(work: SegmentWork) -> None:
+        if not work.segment.updates:
+            work.item.x, _, _ = work.segment.evaluate(
+                TorchContext, work.item.theta, work.item.x, work.inputs_with_noise(), *work.buffers
             )
-        elif _rounds_to_nearest(turn.item):
-            found.append((turn.item, _counts(turn)))
+        elif _rounds_to_nearest(work.item):
+            found.append((work.item, _counts(work)))
 
-    preview(slots, _can_be_seen, look)
+    preview(slots, _can_be_previewed, look)
     if not found:
         return []
     counts = torch.stack([count.to(found[0][1].device) for _, count in found]).tolist()  # one wait for the device
@@ -88,7 +88,7 @@ def warning(lost: Sequence[Lost], step: int) -> str:
     )
 
 
-def _can_be_seen(item: ParameterStep) -> bool:
+def _can_be_previewed(item: ParameterStep) -> bool:
     """Whether a step can be computed here alone: of a shard, where nothing is asked of the whole layer."""
     if len(item.plan.segments) == 1 and not _rounds_to_nearest(item):
         return False
@@ -111,26 +111,26 @@ class _SampledAt(TorchContext):
         return super().norm(x) * self.stretch
 
 
-def _counts(turn: SegmentWork) -> Tensor:
+def _counts(work: SegmentWork) -> Tensor:
     """How many elements should move, and how many of them stay; of a large layer, among every n-th."""
-    theta, x, given, buffers = turn.item.theta, turn.item.x, turn.place, turn.buffers
-    stride = 1 if turn.item.plan.is_matrix else max(1, theta.numel() // SAMPLE)
+    theta, x, inputs, buffers = work.item.theta, work.item.x, work.inputs_with_noise(), work.buffers
+    stride = 1 if work.item.plan.is_matrix else max(1, theta.numel() // SAMPLE)
     at_type: type[TorchContext] = TorchContext
     if stride > 1:
         every = slice(None, None, stride)
-        scalars = turn.segment.scalars
+        scalars = work.segment.scalars
         buffers = [buffer if place in scalars else buffer[every] for place, buffer in enumerate(buffers)]
         theta, x = theta[every], x[every]
-        given = given._replace(
-            normals=tuple(normal[every] for normal in given.normals),
+        inputs = inputs._replace(
+            normals=tuple(normal[every] for normal in inputs.normals),
             **{
                 name: tensor[every]
                 for name in ("gradient", "hessian", "difference")
-                if (tensor := getattr(given, name)) is not None
+                if (tensor := getattr(inputs, name)) is not None
             },
         )
-        at_type = type("_SampledAt", (_SampledAt,), {"stretch": sqrt(turn.item.theta.numel() / theta.numel())})
-    change, _, at = turn.segment.evaluate(at_type, theta, x, given, *buffers)
+        at_type = type("_SampledAt", (_SampledAt,), {"stretch": sqrt(work.item.theta.numel() / theta.numel())})
+    change, _, at = work.segment.evaluate(at_type, theta, x, inputs, *buffers)
     moved = at.theta + change
     moving = moved != at.theta  # in float32
     return torch.stack([moving.sum(), (moving & (moved.to(theta.dtype) == theta)).sum()])

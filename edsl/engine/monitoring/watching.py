@@ -45,7 +45,7 @@ class Observer:
     def look(self, work: SegmentWork) -> None:
         """Compute what flows out of a segment."""
         item = work.item
-        u, _, at = work.segment.evaluate(ObservingContext, item.theta, item.x, work.place, *work.buffers)
+        u, _, at = work.segment.evaluate(ObservingContext, item.theta, item.x, work.inputs_with_noise(), *work.buffers)
         assert isinstance(at, ObservingContext)  # made by evaluate
         through = self._flows.setdefault(item, {})
         through |= at.flows
@@ -56,7 +56,7 @@ class Observer:
 
 
 def is_whole(item: ParameterStep) -> bool:
-    """That an item can be watched; raises EdslError for a sharded one."""
+    """That a parameter's step can be watched; raises EdslError for a sharded one."""
     if item.is_sharded_here:
         raise EdslError("only unsharded parameters can be watched; these are sharded (DTensor)")
     return True

@@ -13,7 +13,7 @@ from edsl.engine.offload.staging import Load, Staging, state_size
 from edsl.engine.offload.transfers import CudaTransfers, Transfers
 from edsl.engine.work import SegmentWork
 from edsl.errors import EdslError
-from edsl.language.caller import warn_user
+from edsl.language.caller import BELOW_A_STEP, warn_user
 from edsl.step.oracle import ParameterSlot
 from edsl.step.parameter import ParameterStep
 
@@ -114,8 +114,8 @@ class OffloadedEngine(Engine):
         windows = self._cut(states, [slot for slot in slots if slot.gradient is not None])
         if not windows and near and not self._warned:
             self._warned = True
-            said = "offload=True does nothing for parameters on the CPU, where their state is already"
-            warn_user([said], ("edsl.", "torch.", "contextlib"))
+            text = "offload=True does nothing for parameters on the CPU, where their state is already"
+            warn_user([text], BELOW_A_STEP)
         loads = [self._expected(states, window) for window in windows[:1]]
         for number, window in enumerate(windows):
             if number + 1 < len(windows):

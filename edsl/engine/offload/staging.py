@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from edsl.engine.offload.transfers import Mark, Pair, Transfers
+from edsl.step.addresses import elements_spanned
 
 ARENAS = 3  # one load comes, one steps, one goes
 _ALIGNED = 64  # bytes, as torch's allocators align at the least
@@ -157,19 +158,12 @@ def _is_fit(value: Tensor, device: torch.device) -> bool:
     return device.type != "cuda" or value.is_pinned()
 
 
-def _reach(tensor: Tensor) -> int:
-    """The number of elements of memory from its first to its last, both included."""
-    if tensor.numel() == 0:
-        return 0
-    return 1 + sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.stride()))
-
-
 def _room(tensor: Tensor) -> int:
     """Bytes that it takes in an arena."""
-    return -(-_reach(tensor) * tensor.element_size() // _ALIGNED) * _ALIGNED
+    return -(-elements_spanned(tensor) * tensor.element_size() // _ALIGNED) * _ALIGNED
 
 
 def _view(memory: Tensor, begin: int, like: Tensor) -> Tensor:
     """A tensor of this form in an arena."""
-    size = _reach(like) * like.element_size()
+    size = elements_spanned(like) * like.element_size()
     return memory[begin : begin + size].view(like.dtype).as_strided(like.shape, like.stride())

@@ -34,6 +34,8 @@ MOST_RULE, MOST_CHAIN = 1.02, 1.0
 
 
 class Moments(NamedTuple):
+    """Two EMAs of the gradient, and one of its square."""
+
     fast: Any
     slow: Any
     v: Any

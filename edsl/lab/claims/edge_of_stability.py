@@ -102,4 +102,5 @@ def stable_sharpness(alpha: float, lr: float = LR, beta1: float = 0.99) -> float
 
 
 def plateaus(alphas: Sequence[float], steps: int) -> list[Plateau]:
+    """For each α the sharpness at which a run stays, beside the stable one."""
     return [plateau(spec_at(alpha), stable_sharpness(alpha), steps) for alpha in alphas]

@@ -57,6 +57,7 @@ class Minimum:
 
 
 def half_squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """½ · the mean of squared residuals."""
     return (outputs - targets).square().mean() / 2
 
 

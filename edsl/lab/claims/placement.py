@@ -57,5 +57,5 @@ def run(out: Path, quick: bool) -> Claim:
         commands=f"edsl compare {specs} --task mnist1d --batch 1024 --steps 300 --lr auto --trials 6 --tune-seeds 1 "
         f"--schedule warmup-cosine --seeds {SEEDS} --no-controls",
         caveat="One α and β₁ for all places, where each may have a best one of its own; `edsl reproduce table1` tries "
-        "four on a plane. what either moment does without a_k, `edsl reproduce table7` tells.",
+        "four on a plane. What either moment does without a_k, `edsl reproduce table7` tells.",
     )

@@ -35,7 +35,7 @@ def raced(
 
 
 def effect_of(found: Results, name: str, against: str) -> Effect:
-    """The effect of one entrant against another, which the race has."""
+    """The effect of one entrant against another; raises EdslError where the race did not compare them."""
     row = row_of(found, name)
     for effect in row.effects:
         if effect.against == against:
@@ -44,6 +44,7 @@ def effect_of(found: Results, name: str, against: str) -> Effect:
 
 
 def row_of(found: Results, name: str) -> ResultRow:
+    """The row of an entrant."""
     return next(row for row in found.rows if row.name == name)
 
 

@@ -10,6 +10,8 @@ from edsl.lab.races.entrant import Work
 
 
 class Serial:
+    """Runs one trial after another in this process."""
+
     capacity = 1
 
     def __init__(self) -> None:

@@ -83,7 +83,7 @@ def save_line(out: Path, landscape: Landscape, walked: Sequence[Walk], sweeps: S
     curve.tick_params(labelbottom=False)
     for row, (one, seen) in enumerate(zip(walked, sweeps), start=1):
         panel = figure.add_subplot(grid[row], sharex=curve)
-        _ends(panel, landscape, one, seen, at, high)
+        _ends(panel, one, seen, at)
         last = row == len(sweeps)
         panel.tick_params(labelbottom=last)
         if last:
@@ -98,7 +98,7 @@ def save_line(out: Path, landscape: Landscape, walked: Sequence[Walk], sweeps: S
     save(figure, out)
 
 
-def _ends(panel: Any, landscape: Landscape, walked: Walk, seen: Sweep, at: Sequence[float], high: float) -> None:
+def _ends(panel: Any, walked: Walk, seen: Sweep, at: Sequence[float]) -> None:
     basins, ends, rates = np.array(seen.basins), np.array(seen.ends), np.array(seen.rates)
     for place in at:
         panel.axvline(place, color=BLUE, linewidth=0.5, alpha=0.4)

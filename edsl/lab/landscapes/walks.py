@@ -162,7 +162,7 @@ def _walk_together(
 
 
 def visits(landscape: Landscape, walked: Walk) -> tuple[Visit, ...]:
-    """What each walk in the plane has seen of the valley."""
+    """What each walk in the plane has seen of the valley; raises EdslError for a landscape without one."""
     if landscape.valley is None or landscape.arc is None:
         raise EdslError(f"{landscape.name} has no valley to measure: it is one-dimensional")
     valley = landscape.valley()

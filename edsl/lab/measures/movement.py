@@ -12,6 +12,7 @@ from edsl.lab.measures.measure import Measure, Run
 
 
 def copies(run: Run) -> list[Tensor]:
+    """The weights as they are now."""
     return [parameter.detach().clone() for parameter in run.parameters]
 
 

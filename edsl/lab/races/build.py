@@ -26,11 +26,9 @@ from edsl.lab.tasks.task import Task
 from edsl.lab.trials.device import usable_device
 from edsl.lab.trials.schedule import schedule as schedule_named
 from edsl.lab.trials.setting import UNITS, Setting, check_fit
-from edsl.language.pipeline import Pipeline
 from edsl.language.registry.plugins import Plugin, find_again, load_once, plugins_of
 from edsl.language.rules.texts import has_rules, line_of
 from edsl.language.spec import parse
-from edsl.language.stage import Stage
 
 FIRST_LOOK, GROWTH = 5, 1.5  # seeds of the first look of a race that may stop early, and from one look to the next
 
@@ -186,13 +184,8 @@ def _check_counts(counts: dict[str, int]) -> None:
 
 def _places(brought: Sequence[Plugin], entrants: Sequence[Entrant]) -> tuple[Plugin, ...]:
     """The files that hold the stages of a race, beside edsl's own."""
-    stages = [stage for entrant in entrants for stage in _stages(parse(entrant.spec))]
+    stages = [stage for entrant in entrants for stage in parse(entrant.spec).all_stages]
     return tuple(dict.fromkeys([*brought, *plugins_of(stages)]))
-
-
-def _stages(pipeline: Pipeline) -> list[Stage]:
-    """All stages of a pipeline, on whatever route."""
-    return [stage for branch in pipeline.branches.values() for stage in branch.stages]
 
 
 def _entrants(specs: Sequence[str | Entrant], controls: bool) -> tuple[Entrant, ...]:

@@ -21,7 +21,7 @@ class Control:
 
 def explores(pipeline: Pipeline) -> bool:
     """Whether a pipeline has an E, on any of its routes."""
-    return any(_explores(stage) for branch in pipeline.branches.values() for stage in branch.stages)
+    return any(map(_explores, pipeline.all_stages))
 
 
 def controls_of(pipeline: Pipeline) -> tuple[Control, ...]:

@@ -20,7 +20,7 @@ def picture(race: Race, found: Sequence[Seen]) -> Any:
         EdslError: without matplotlib, or where no run came to a level.
     """
     from edsl.lab.report.legends import legend_below, wrapped
-    from edsl.lab.report.pictures import figure_class, styles
+    from edsl.lab.report.pictures import figure_class, light_frame, styles
 
     if all(look.level == END for look in found):
         raise EdslError("no run reached a level of --match-loss")
@@ -43,7 +43,6 @@ def picture(race: Race, found: Sequence[Seen]) -> Any:
         axes.invert_xaxis()
         axes.set_xlabel("training loss at which it is measured (later →)")
         axes.set_ylabel(name)
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        light_frame(axes)
     legend_below(figure, left)
     return figure

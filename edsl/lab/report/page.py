@@ -49,7 +49,7 @@ def write(
     """Write report.html into a folder, and each race's pictures and tables into its own.
 
     Args:
-        overview: of all races together, told before each.
+        overview: of all races together, shown before each.
 
     Raises:
         EdslError: without matplotlib.
@@ -101,7 +101,7 @@ def _figures(race: Race, found: Results, finished: Sequence[Mapping[str, Any]]) 
         "boxes": pictures.boxes(race, found, finished),
         "stability": stability(race, found),
         "curves": pictures.curves(race, found, finished) if ended and race.kind != "sweep" else None,
-        "tuning": pictures.tuning(race, found, finished),
+        "tuning": pictures.tuning(race, finished),
         "space": space(race, found, finished),
         "measured": pictures.measured(race, found, finished),
         "sharpness": _at_levels(race, finished),

@@ -19,14 +19,22 @@ from edsl.lab.results.targets import ALONG
 COLOURS = ("#1b6ca8", "#d1495b", "#2e933c", "#8f5fbf", "#e08e1d", "#00798c", "#7a5c3e", "#5c6b73")
 VERDICTS = {BETTER: "#2e933c", WORSE: "#d1495b"}
 CONTROL_STYLES = {WITHOUT: "--", TWIN: ":"}
+METRICS = {"accuracy": "validation accuracy, %", "loss": "validation loss", "train": "training loss"}  # on an axis
 
 
 def figure_class() -> Any:
+    """matplotlib's Figure, which draws without a display; raises EdslError where matplotlib is missing."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise EdslError("pictures need matplotlib: pip install 'edsl-optim[plot]'") from None
     return Figure
+
+
+def light_frame(axes: Any) -> None:
+    """Leave of a panel's frame the two axes, before a faint grid."""
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def styles(race: Race) -> dict[str, dict[str, Any]]:
@@ -71,8 +79,7 @@ def curves(race: Race, found: Results, finished: Sequence[Mapping[str, Any]]) ->
                 low, high = scale * values.min(axis=0), scale * values.max(axis=0)
                 axes.fill_between(places, low, high, color=line["color"], alpha=0.12, linewidth=0)
         axes.set_xlabel("step" if over == "steps" else "seconds of training, medians")
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        light_frame(axes)
         if column != "accuracy":
             axes.set_yscale("log")
     for axes in panels[:2]:
@@ -105,7 +112,7 @@ def _aligned(trials: Sequence[Mapping[str, Any]], column: str) -> tuple[Any, Any
     return np.array(common), np.array([[line[step] for step in common] for line in lines])
 
 
-def tuning(race: Race, found: Results, finished: Sequence[Mapping[str, Any]]) -> Any:
+def tuning(race: Race, finished: Sequence[Mapping[str, Any]]) -> Any:
     """What every learning rate that was tried gave, by optimizer; None for a race without tuning."""
     if not race.tuning.tuner or race.tuning.space:
         return None
@@ -147,11 +154,8 @@ def tuning(race: Race, found: Results, finished: Sequence[Mapping[str, Any]]) ->
     if race.metric != "accuracy" and worst and min(worst) > 0:
         axes.set_yscale("log")
     axes.set_xlabel("learning rate (★ chosen, × diverged)")
-    axes.set_ylabel(
-        {"accuracy": "validation accuracy, %", "loss": "validation loss", "train": "training loss"}[race.metric]
-    )
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_ylabel(METRICS[race.metric])
+    light_frame(axes)
     legend_below(figure, axes)
     return figure
 
@@ -277,8 +281,7 @@ def measured(race: Race, found: Results, finished: Sequence[Mapping[str, Any]]) 
                 )
         axes.set_title(name, fontsize=10)
         axes.set_xlabel("step", fontsize=8)
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        light_frame(axes)
     for axes in grid[len(names) :]:
         axes.set_visible(False)
     legend_below(figure, grid[0])
@@ -310,8 +313,7 @@ def profiles(races: Sequence[tuple[Race, Results]]) -> Any:
         axes.set_xscale("log", base=2)
         axes.set_ylim(0, 1.03)
         axes.set_xlabel(f"τ, {unit} to target over the least of all optimizers")
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        light_frame(axes)
     count = sum(len(found.targets) for _, found in races)
     panels[0].set_ylabel(f"share of {count} {'tasks' if count == len(races) else 'targets'}")
     legend_below(figure, panels[0])

@@ -7,7 +7,7 @@ from typing import Any
 
 from edsl.lab.races.race import Race
 from edsl.lab.report.legends import legend_below, wrapped
-from edsl.lab.report.pictures import figure_class, styles
+from edsl.lab.report.pictures import figure_class, light_frame, styles
 from edsl.lab.results.results import Results
 from edsl.lab.results.targets import metric_text
 
@@ -31,8 +31,7 @@ def scaling_picture(races: Sequence[tuple[Race, Results]]) -> Any:
                     axes.plot(*zip(*points), marker="o", markersize=4, label=wrapped(row.name), **style[row.name])
             axes.set_xscale("log", base=2)
             axes.set_yscale("log")
-            axes.grid(alpha=0.25)
-            axes.spines[["top", "right"]].set_visible(False)
+            light_frame(axes)
         grid[0, place].set_title(f"to {metric_text(race, target)}", fontsize=10)
         grid[1, place].set_xlabel("batch")
         _draw_perfect(grid[0, place], _points(races, race.baseline, place, "steps"))

@@ -32,7 +32,7 @@ def scalars(trial: Mapping[str, Any]) -> Iterator[tuple[int, dict[str, float]]]:
 
 
 def tensorboard(race: Race, found: Results, finished: Sequence[Mapping[str, Any]], folder: Path) -> str:
-    """Event files under FOLDER/tensorboard."""
+    """Event files under FOLDER/tensorboard; raises EdslError where TensorBoard is missing."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
@@ -47,7 +47,11 @@ def tensorboard(race: Race, found: Results, finished: Sequence[Mapping[str, Any]
 
 
 def wandb(race: Race, found: Results, finished: Sequence[Mapping[str, Any]], folder: Path) -> str:
-    """One run of Weights & Biases for each final trial, in one group; WANDB_MODE=offline keeps them here."""
+    """One run of Weights & Biases for each final trial, in one group; WANDB_MODE=offline keeps them here.
+
+    Raises:
+        EdslError: where the package is missing.
+    """
     try:
         import wandb as package
     except ImportError:

@@ -9,10 +9,8 @@ import numpy as np
 
 from edsl.lab.races.race import Race
 from edsl.lab.report.legends import legend_below, wrapped
-from edsl.lab.report.pictures import figure_class, styles
+from edsl.lab.report.pictures import METRICS, figure_class, light_frame, styles
 from edsl.lab.results.results import Results
-
-METRICS = {"accuracy": "validation accuracy, %", "loss": "validation loss", "train": "training loss"}
 
 
 def space(race: Race, found: Results, finished: Sequence[Mapping[str, Any]]) -> Any:
@@ -48,8 +46,7 @@ def space(race: Race, found: Results, finished: Sequence[Mapping[str, Any]]) -> 
             axes.set_xscale("log")
         if race.metric != "accuracy":
             axes.set_yscale("log")
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        light_frame(axes)
     for axes in grid[len(dimensions) :]:
         axes.set_visible(False)
     grid[0].set_ylabel(METRICS[race.metric])

@@ -126,4 +126,5 @@ def exponential(interval: ConfidenceInterval) -> ConfidenceInterval:
 
 
 def records(rows: Sequence[Matched]) -> list[dict[str, Any]]:
+    """The rows for JSON."""
     return [asdict(row) for row in rows]

@@ -26,7 +26,11 @@ _OF_NETWORKS = re.compile(r"Connect|Offline|LocalEntryNotFound|URLError|gaierror
 
 
 def prepared(task: Task, source: Any) -> Task:
-    """The task with a name, and with data that are read once and are the same at each call, as a race needs it."""
+    """The task with a name, and with data that are read once and are the same at each call, as a race needs it.
+
+    Raises:
+        EdslError: for a name that isn't one line of text.
+    """
     name = task.name or (Path(source.path).stem if source.path else source.name)
     if not isinstance(name, str) or not name.isprintable():
         raise EdslError(f"task {source.label}: its name must be one line of text, got {shown(name)}")

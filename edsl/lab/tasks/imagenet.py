@@ -29,6 +29,9 @@ def imagenet(folder: Path | None) -> Task:
     """FOLDER/train/CLASS/PICTURE, of which one in 20 is for validation, and FOLDER/val/CLASS/PICTURE for the test.
 
     Crops have 224 pixels a side, or as many as the first picture's shorter side has where that is less.
+
+    Raises:
+        EdslError: without a folder.
     """
     if folder is None:
         raise EdslError("task imagenet: name a folder with train/CLASS/ and val/CLASS/, imagenet:FOLDER")

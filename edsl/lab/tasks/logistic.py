@@ -51,6 +51,7 @@ def loss(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def accuracy(outputs: Tensor, targets: Tensor) -> float:
+    """The share of rows whose logit has the sign of their class."""
     return ((outputs[:, 0] > 0) == (targets > 0.5)).float().mean().item()
 
 

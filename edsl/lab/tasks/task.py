@@ -19,6 +19,8 @@ class Split(NamedTuple):
 
 
 class Data(NamedTuple):
+    """The rows of a task, cut in three."""
+
     train: Split
     validation: Split
     test: Split

@@ -20,7 +20,11 @@ EVALUATED = 64  # rows
 
 @cache
 def text(folder: Path | None) -> Task:
-    """All text files of a folder and those in it, in the order of their names: 90 % train, 5 % validation, 5 % test."""
+    """All text files of a folder and those in it, in the order of their names: 90 % train, 5 % validation, 5 % test.
+
+    Raises:
+        EdslError: without a folder, or for one without files.
+    """
     if folder is None:
         raise EdslError("task text: name a folder with text, text:FOLDER, or EDSL_DATA=FOLDER")
     files = [file for file in sorted(folder.rglob("*")) if file.is_file() and not _hidden(file.relative_to(folder))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from edsl.errors import EdslError, shown
 from edsl.language.registry.lookup import is_stage, stage_class
 
 
@@ -17,7 +18,8 @@ def constructor(name: str) -> Any:
 
     if name in RECIPES:
 
-        def build_recipe(**arguments: Any) -> Any:
+        def build_recipe(*unnamed: Any, **arguments: Any) -> Any:
+            _check_named(name, unnamed, is_whole=True)
             pipeline = expand(name, arguments)
             warn_user(outside_bounds(pipeline.stages), (__name__,))
             return pipeline
@@ -32,7 +34,8 @@ def constructor(name: str) -> Any:
         if cls.takes_stages:
             return cls.called
 
-        def build_stage(**arguments: Any) -> Any:
+        def build_stage(*unnamed: Any, **arguments: Any) -> Any:
+            _check_named(name, unnamed, is_whole=cls.kind == "base update")
             stage = build(name, arguments)
             warn_user(outside_bounds([stage]), (__name__,))
             return stage
@@ -42,3 +45,14 @@ def constructor(name: str) -> Any:
         build_stage.__signature__ = inspect.signature(cls)  # pyright: ignore[reportFunctionMemberAccess]
         return build_stage
     return None
+
+
+def _check_named(name: str, unnamed: tuple[Any, ...], is_whole: bool) -> None:
+    """Raises EdslError for arguments without names, such as parameters, which `edsl.AdamW` takes and `edsl.adamw` not.
+
+    Args:
+        is_whole: whether it alone makes an optimizer.
+    """
+    if unnamed:
+        use = f"; edsl.compile(edsl.{name}(), params) is an optimizer" if is_whole else ""
+        raise EdslError(f"edsl.{name} takes its arguments by name, got {shown(unnamed[0])} without one{use}")

@@ -23,6 +23,7 @@ def registered_names() -> list[str]:
 
 
 def is_stage(name: str) -> bool:
+    """Whether a stage of this name is known; no plugin or entry of the zoo is loaded for it."""
     return name in STAGES or name in stage_names()
 
 

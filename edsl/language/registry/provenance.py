@@ -10,7 +10,7 @@ import inspect
 from hashlib import sha256
 from typing import Any
 
-from edsl.errors import EdslError, shown
+from edsl.errors import EdslError, malformed_checkpoint, shown
 from edsl.language.pipeline import Pipeline
 from edsl.language.registry.blame import is_authored
 from edsl.language.registry.plugins import difference, plugins_of
@@ -23,7 +23,7 @@ KEY = "stages"  # of the marks in a param group
 
 def marks(pipeline: Pipeline) -> str:
     """The marks of all stages of a pipeline that are not edsl's own; "" where there is none."""
-    stages = [stage for branch in pipeline.branches.values() for stage in branch.stages if is_authored(type(stage))]
+    stages = [stage for stage in pipeline.all_stages if is_authored(type(stage))]
     return "; ".join(sorted({_mark(stage) for stage in stages}))
 
 
@@ -34,7 +34,7 @@ def compared(saved: Any, own: str) -> list[str]:
         EdslError: for a stage that is another altogether: written elsewhere, in other words.
     """
     if not isinstance(saved, str):
-        raise EdslError(f"malformed checkpoint: {KEY} must be a text, got {shown(saved)}")
+        raise malformed_checkpoint(f"{KEY} must be a text, got {shown(saved)}")
     there, here = _read(saved), _read(own)
     edited = []
     for name in sorted(there.keys() | here.keys()):

@@ -7,6 +7,7 @@ The text is made from a checked tree alone: numbers by their repr, hyper-paramet
 from __future__ import annotations
 
 import math
+import operator
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,13 @@ from edsl.language.rules.syntax.tree import (
 from edsl.language.rules.syntax.words import WORDS
 from edsl.language.stage import NoMemory
 
+_ARITHMETIC: dict[str, Callable[[float, float], Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "**": operator.pow,
+}
 _EXACT = 2**53  # whole numbers below it are floats without rounding
 
 
@@ -118,33 +126,13 @@ def folded(node: Any, source: Source) -> float | None:
             if a is None or b is None:
                 return None
             try:
-                made = {"+": _add, "-": _sub, "*": _mul, "/": _div, "**": _pow}[sign](a, b)
+                made = _ARITHMETIC[sign](a, b)
             except ArithmeticError:
                 made = math.inf
             if isinstance(made, complex) or not math.isfinite(made):
                 source.refuse("this is no finite number", node)
             return made
     return None
-
-
-def _add(a: float, b: float) -> float:
-    return a + b
-
-
-def _sub(a: float, b: float) -> float:
-    return a - b
-
-
-def _mul(a: float, b: float) -> float:
-    return a * b
-
-
-def _div(a: float, b: float) -> float:
-    return a / b
-
-
-def _pow(a: float, b: float) -> float:
-    return a**b
 
 
 def number(value: float) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from edsl.errors import EdslError
 from edsl.language.rules.syntax.tree import Definition, called
-from edsl.language.stage import BaseUpdate, Stage
+from edsl.language.stage import Stage, with_routes
 
 _loaded: dict[str, Any] = {}  # classes by name, from files of rules
 
@@ -24,16 +24,7 @@ def state_name(label: str, field: str) -> str:
 
 def rules_of(stages: Iterable[Stage]) -> dict[str, Definition]:
     """The rules that stages are, and run, by name; raises EdslError as `combined` does."""
-    return combined([type(stage) for stage in _all(stages)])
-
-
-def _all(stages: Iterable[Stage]) -> Iterable[Stage]:
-    """The stages, and those of their routes."""
-    for stage in stages:
-        yield stage
-        if isinstance(stage, BaseUpdate):
-            for within in stage.routes.values():
-                yield from _all(within)
+    return combined([type(stage) for stage in with_routes(stages)])
 
 
 def combined(kinds: Sequence[Any]) -> dict[str, Definition]:

@@ -8,7 +8,7 @@ take the name of an entry of the zoo, so that a later zoo breaks nobody's rules.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,9 +149,5 @@ def _find(name: str) -> Any:
     return stage_class(name) if is_stage(name) else None
 
 
-def _names() -> Iterable[str]:
-    return stage_names()
-
-
-OUTSIDE = Outside(_find, _names)
+OUTSIDE = Outside(_find, stage_names)
 RuleStage.revive = staticmethod(revived)

@@ -239,7 +239,7 @@ def _steps(form: str, name: str, value: Any, low: int) -> int | float:
 
 
 def plain(value: Any) -> str:
-    """A number, or a tuple of them, as a spec prints it."""
+    """A value as a spec prints it: whole floats without their `.0`, in tuples too, all else by its repr."""
     if isinstance(value, tuple):
         return f"({', '.join(map(plain, value))}{',' if len(value) == 1 else ''})"
     text = repr(value)

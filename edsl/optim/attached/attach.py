@@ -8,7 +8,7 @@ from typing import Any
 from edsl.language.spec import as_pipeline
 from edsl.optim.attached.optimizer import AttachedOptimizer
 from edsl.optim.optimizer import check_mode
-from edsl.step.checks import check_severable
+from edsl.step.checks import check_attachable
 
 
 def attach(
@@ -30,7 +30,8 @@ def attach(
     The gradients of at most a few layers are there at once, instead of all. Steps are those of `edsl.compile` with the
     same arguments, on the same gradients. `step()` and `zero_grad()` may stay in the loop: they say where a step ends.
     Under DistributedDataParallel attach to the wrapped module: parameters step behind the all-reduce of their bucket.
-    The model's parameters keep the optimizer alive; `detach()` ends it.
+    The model's parameters keep the optimizer alive; `detach()` ends it. From the first call on, the process's
+    `torch.amp.GradScaler.scale` marks losses that it scales, so that backward() refuses them before any weight moves.
 
     Args:
         params: a module, or what else `edsl.compile` takes; the other arguments are those of PipelineOptimizer.
@@ -49,7 +50,7 @@ def attach(
         True
     """
     check_mode(mode)
-    check_severable(as_pipeline(spec).override(**hyperparameters))
+    check_attachable(as_pipeline(spec).override(**hyperparameters))
     options: dict[str, Any] = {"maximize": maximize, "state_dtype": state_dtype, "total_steps": total_steps}
     options |= {"weights": weights, "reformat": reformat, "offload": offload}
     return AttachedOptimizer(params, spec, mode=mode, exclude=exclude, **options, **hyperparameters)

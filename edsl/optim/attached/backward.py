@@ -12,10 +12,10 @@ import torch
 from edsl.distributed.agreement import check_agreement
 from edsl.engine.monitoring.lost_updates import Lost, is_due, lost_updates, may_lose, warning
 from edsl.errors import EdslError
-from edsl.language.caller import warn_user
+from edsl.language.caller import BELOW_A_STEP, warn_user
 from edsl.language.registry.blame import blaming
 from edsl.optim.attached.averaging import check_unwrapped
-from edsl.optim.attached.scaling import check_unscaled
+from edsl.optim.attached.scaling import check_loss_unscaled
 from edsl.optim.autocast import autocast_off, is_autocast_on
 
 if TYPE_CHECKING:
@@ -45,10 +45,10 @@ class BackwardSteps:
         self._lock = RLock()
         self._begun = False
         self._stepped: set[int] = set()  # the ids of parameters, in this step
-        self._tells = False  # the loop says where a step ends
-        self._again = ""  # a parameter that stepped twice before the loop first said so
+        self._loop_ends_steps = False  # by step() or zero_grad()
+        self._stepped_twice = ""  # the name of a parameter that did before the loop first ended a step
         self._taken = 0
-        self._looks = False  # whether updates of this step round away
+        self._previews = False  # whether this step is checked for updates that round away
         self._warned = False
         self._lost: list[Lost] = []
 
@@ -65,7 +65,7 @@ class BackwardSteps:
                 self._optimizer.engine.release_gradients()
 
     def _take(self, parameter: Any) -> None:
-        check_unscaled()
+        check_loss_unscaled()
         optimizer = self._optimizer
         engine, groups, states = optimizer.engine, optimizer.param_groups, optimizer.state
         if optimizer._evaluating:
@@ -79,7 +79,7 @@ class BackwardSteps:
             self._begin_again(parameter)
         if not self._begun:
             self._begin()
-        if self._looks:
+        if self._previews:
             slot = engine.slot_of(groups, states, parameter)
             self._lost += lost_updates(partial(engine.preview, groups, states), [slot]) if slot else []
         if engine.step_one(groups, states, parameter):
@@ -94,31 +94,34 @@ class BackwardSteps:
             check_unwrapped(optimizer.param_groups, optimizer._averaged)
             check_agreement(optimizer.pipeline, optimizer.param_groups, optimizer.state_dtype)
         optimizer.engine.begin_singly(optimizer.param_groups, optimizer.state)
-        self._looks = is_due(self._taken + 1) and not self._warned and may_lose(optimizer.param_groups)
+        self._previews = is_due(self._taken + 1) and not self._warned and may_lose(optimizer.param_groups)
         setattr(optimizer, "_opt_called", True)  # noqa: B010 - torch's schedulers ask it for a step() before theirs
         self._begun = True
 
     def _begin_again(self, parameter: Any) -> None:
-        """End the step before, where a loop doesn't say so itself; refuse to where it does."""
+        """End the step before where the loop does not end steps itself; raise EdslError where it does."""
         name = next((name for name, known in self._optimizer._named() if known is parameter), "")
-        if self._tells:
+        if self._loop_ends_steps:
             raise EdslError(_ACCUMULATED.format(name=name))
-        self._again = self._again or str(name)
+        self._stepped_twice = self._stepped_twice or str(name)
         self._end()
 
     def end(self, steps: bool) -> None:
-        """End a step where the loop says so, by `step()` or by `zero_grad()`.
+        """End a step where the loop does, by `step()` or by `zero_grad()`.
 
         Args:
             steps: by `step()`, which steps what has a gradient still.
+
+        Raises:
+            EdslError: where a parameter has stepped twice since the last end, which the loop meant to accumulate.
         """
         with self._lock:
-            if steps and self._again and not self._tells:
-                self._tells = True
+            if steps and self._stepped_twice and not self._loop_ends_steps:
+                self._loop_ends_steps = True
                 self._stepped.clear()
                 self._end()
-                raise EdslError(_ACCUMULATED.format(name=self._again))
-            self._tells = self._tells or not self._again
+                raise EdslError(_ACCUMULATED.format(name=self._stepped_twice))
+            self._loop_ends_steps = self._loop_ends_steps or not self._stepped_twice
             if steps:
                 for group in self._optimizer.param_groups:
                     for parameter in group["params"]:
@@ -130,10 +133,10 @@ class BackwardSteps:
         if self._begun:
             self._optimizer.engine.end_singly(self._optimizer.param_groups)
             self._taken += 1
-            said = warning(self._lost, self._taken) if self._lost else ""
-            self._warned = self._warned or bool(said)
-            warn_user([said] if said else [], ("edsl.", "torch.", "contextlib"))
-        self._begun = self._looks = False
+            text = warning(self._lost, self._taken) if self._lost else ""
+            self._warned = self._warned or bool(text)
+            warn_user([text] if text else [], BELOW_A_STEP)
+        self._begun = self._previews = False
         self._lost = []
         self._stepped.clear()
 

@@ -13,6 +13,7 @@ from edsl.optim.attached.averaging import check_wrappers, step_behind_averaging
 from edsl.optim.attached.backward import BackwardSteps
 from edsl.optim.attached.scaling import watch_scalers
 from edsl.optim.optimizer import PipelineOptimizer
+from edsl.optim.steps import takes_scale
 
 _KEPT_BY = "_edsl_attached"  # a parameter's attribute: the steps that it keeps alive
 
@@ -120,12 +121,11 @@ class AttachedOptimizer(PipelineOptimizer):
 
     @property
     def _step_supports_amp_scaling(self) -> bool:
-        """Asked by torch's GradScaler: a step can't be unscaled behind it, so let it say its scale and be refused."""
+        """Read by torch's GradScaler, as there: a step was taken in backward(), before anything could be unscaled."""
         return self._attached is not None or super()._step_supports_amp_scaling
 
     def _check_unscaled(self) -> None:
-        told = [self.__dict__.pop(name, None) for name in ("grad_scale", "found_inf")]
-        if told != [None, None]:
+        if takes_scale(self.__dict__):
             raise EdslError(
                 "attach: a GradScaler unscales gradients after backward(), which has stepped on the scaled ones: use "
                 "bfloat16 autocast, which needs no scaler, or edsl.compile"

@@ -31,7 +31,7 @@ def watch_scalers() -> None:
     torch.amp.GradScaler.scale = scale
 
 
-def check_unscaled() -> None:
+def check_loss_unscaled() -> None:
     """Raises EdslError inside a backward pass from a scaled loss."""
     if _scaled and torch._C._current_graph_task_id() in _scaled:
         raise EdslError(

@@ -6,9 +6,11 @@ from typing import Any, overload
 
 import torch
 
-from edsl.errors import EdslError, shown
+from edsl.errors import EdslError, malformed_checkpoint, shown
+from edsl.groups.param_groups import names_in
 from edsl.language.domain import Whole
 from edsl.language.spec import read
+from edsl.optim.checkpoint import check_numbers, entries_of
 from edsl.optim.conversion.counterparts import NAMES
 from edsl.optim.conversion.from_torch import from_torch
 from edsl.optim.conversion.to_torch import check_text, to_torch
@@ -69,27 +71,22 @@ def is_edsls(checkpoint: dict[str, Any]) -> bool:
 
 def check_state_dict(checkpoint: Any) -> None:
     """Raises EdslError for what is no optimizer's state_dict."""
-    if not isinstance(checkpoint, dict) or not {"state", "param_groups"} <= checkpoint.keys():
-        raise EdslError("not an optimizer's state_dict: expected the keys 'state' and 'param_groups'")
-    states, groups = checkpoint["state"], checkpoint["param_groups"]
-    if not isinstance(states, dict) or not isinstance(groups, list) or not groups:
-        raise EdslError("malformed checkpoint: its 'state' must be a dict and its 'param_groups' a list of groups")
+    states, groups = entries_of(checkpoint)
+    if not groups:
+        raise malformed_checkpoint("its 'param_groups' are empty")
     for group in groups:
         if not isinstance(group, dict) or not isinstance(group.get("params"), list):
-            raise EdslError(
-                f"malformed checkpoint: a param group must be a dict with a list of params, got {shown(group)}"
-            )
+            raise malformed_checkpoint(f"a param group must be a dict with a list of params, got {shown(group)}")
     if any(("pipeline" in group) is not is_edsls(checkpoint) for group in groups):
-        raise EdslError("malformed checkpoint: some of its groups are edsl's, others not")
+        raise malformed_checkpoint("some of its groups are edsl's, others not")
     for group in groups if is_edsls(checkpoint) else ():
         check_text(group)
     numbers = [number for group in groups for number in group["params"]]
     if wrong := [number for number in numbers if not isinstance(number, (int, str))]:
-        raise EdslError(f"malformed checkpoint: params must be numbers or names of parameters, got {shown(wrong[0])}")
-    if len(set(numbers)) != len(numbers) or not set(states) <= set(numbers):
-        raise EdslError("malformed checkpoint: its states don't belong to the parameters of its groups")
+        raise malformed_checkpoint(f"params must be numbers or names of parameters, got {shown(wrong[0])}")
+    check_numbers(states, groups)
     if not all(isinstance(state, dict) for state in states.values()):
-        raise EdslError("malformed checkpoint: a parameter's state must be a dict")
+        raise malformed_checkpoint("a parameter's state must be a dict")
 
 
 def _as_edsls(source: torch.optim.Optimizer, name: str | None, steps: int) -> PipelineOptimizer:
@@ -128,7 +125,7 @@ def _takes_each_as_one(source: PipelineOptimizer) -> bool:
         return True
     kinds = source.kinds or {}
     for group in source.param_groups:
-        names = group.get("param_names", [""] * len(group["params"]))
+        names = names_in(group)
         for name, parameter in zip(names, group["params"]):
             taken = matrices_in(source.pipeline, parameter.shape, name, kinds.get(name))
             if taken is not None and not taken.are_one:

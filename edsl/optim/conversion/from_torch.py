@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edsl.errors import EdslError, either, nearest, shown
+from edsl.errors import EdslError, either, malformed_checkpoint, nearest, shown
 from edsl.language.pipeline import Pipeline
 from edsl.language.registry.build import build
 from edsl.language.spec import as_pipeline
@@ -20,7 +20,7 @@ _IMPLIED = ("maximize", "differentiable", *HOW)  # in any group
 
 
 def from_torch(checkpoint: dict[str, Any], name: str | None = None, steps: int = 0) -> dict[str, Any]:
-    """The state_dict with which an edsl optimizer goes on; see `edsl.convert`."""
+    """The state_dict with which an edsl optimizer goes on; arguments and Raises are those of `edsl.convert`."""
     groups, states = checkpoint["param_groups"], checkpoint["state"]
     named = name is not None
     name = _checked_name(name) if name is not None else _recognised(groups, states)
@@ -127,9 +127,7 @@ def _pipeline(one: Counterpart, group: Mapping[str, Any], place: int) -> Pipelin
     if one.betas is not None:
         betas = _needed(group, "betas", place)
         if not isinstance(betas, (tuple, list)) or len(betas) != 2:
-            raise EdslError(
-                f"malformed checkpoint: betas of param group {place} must be two numbers, got {shown(betas)}"
-            )
+            raise malformed_checkpoint(f"betas of param group {place} must be two numbers, got {shown(betas)}")
         values.update(zip(one.betas, betas))
     for key, (ours, meanings) in one.options.items():
         value = _needed(group, key, place)
@@ -139,7 +137,7 @@ def _pipeline(one: Counterpart, group: Mapping[str, Any], place: int) -> Pipelin
 
 def _needed(group: Mapping[str, Any], key: str, place: int) -> Any:
     if key not in group:
-        raise EdslError(f"malformed checkpoint: param group {place} has no {key}")
+        raise malformed_checkpoint(f"param group {place} has no {key}")
     return group[key]
 
 
@@ -148,7 +146,7 @@ def _group(one: Counterpart, group: Mapping[str, Any], pipeline: Pipeline, text:
     tensors = {ours: group[key] for key, ours in one.numbers.items() if isinstance(group[key], Tensor)}
     maximize = group.get("maximize", False)
     if not isinstance(maximize, bool):
-        raise EdslError(f"malformed checkpoint: maximize must be True or False, got {shown(maximize)}")
+        raise malformed_checkpoint(f"maximize must be True or False, got {shown(maximize)}")
     known = {
         *one.numbers,
         *one.options,
@@ -196,7 +194,7 @@ def _state(one: Counterpart, number: Any, state: Mapping[str, Any], pipeline: Pi
 
 
 def _lacks(number: Any, key: str) -> EdslError:
-    return EdslError(f"malformed checkpoint: the state of parameter {number} has no {key}")
+    return malformed_checkpoint(f"the state of parameter {number} has no {key}")
 
 
 def _count(step: Any) -> Tensor:
@@ -204,9 +202,9 @@ def _count(step: Any) -> Tensor:
     try:
         number = float(step)
     except (TypeError, ValueError, RuntimeError):  # the last of a tensor with several numbers
-        raise EdslError(f"malformed checkpoint: a step must be a whole number ≥ 0, got {shown(step)}") from None
+        raise malformed_checkpoint(f"a step must be a whole number ≥ 0, got {shown(step)}") from None
     if not counts(number):
-        raise EdslError(f"malformed checkpoint: a step must be a whole number ≥ 0, got {number:g}")
+        raise malformed_checkpoint(f"a step must be a whole number ≥ 0, got {number:g}")
     return torch.tensor(int(number), dtype=torch.int64)
 
 

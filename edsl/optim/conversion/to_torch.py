@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edsl.errors import EdslError, shown
+from edsl.errors import EdslError, malformed_checkpoint, shown
 from edsl.language.domain import plain
 from edsl.language.pipeline import Pipeline
 from edsl.language.registry.provenance import KEY
@@ -155,7 +155,7 @@ def _state(one: Counterpart, number: Any, state: Any, group: Mapping[str, Any], 
             continue
         buffer = state.get(f"{one.update}.{ours}")
         if not isinstance(buffer, Tensor):
-            raise EdslError(f"malformed checkpoint: the state of parameter {number} has no {one.update}.{ours}")
+            raise malformed_checkpoint(f"the state of parameter {number} has no {one.update}.{ours}")
         found[key] = buffer.reshape(()) if ours in own.scalars() else buffer
     return found
 
@@ -163,4 +163,4 @@ def _state(one: Counterpart, number: Any, state: Any, group: Mapping[str, Any], 
 def check_text(group: Any) -> None:
     """Raises EdslError for a param group of edsl whose pipeline is no text."""
     if not isinstance(group.get("pipeline"), str):
-        raise EdslError(f"malformed checkpoint: a group's pipeline must be a text, got {shown(group.get('pipeline'))}")
+        raise malformed_checkpoint(f"a group's pipeline must be a text, got {shown(group.get('pipeline'))}")

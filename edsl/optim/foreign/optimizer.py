@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edsl.errors import EdslError
+from edsl.errors import EdslError, malformed_checkpoint
 from edsl.language.pipeline import Pipeline
 from edsl.language.registry.provenance import KEY
 from edsl.language.schedules.group import SCALES, TEXTS, TOTAL
@@ -62,17 +62,17 @@ class ForeignOptimizer(PipelineOptimizer):
     def _update(self, slots: list[ParameterSlot]) -> None:
         inner = self._wrapped()
         items = self.engine.step(self.param_groups, self.state, slots)
-        self._lend(inner, [(item.parameter, item.state, item.k - 1) for item in items])
+        self._hand_over(inner, [(item.parameter, item.state, item.k - 1) for item in items])
         try:
             with _stepping_on_u(items), self._steps.autocast():
                 _step_without_hooks(inner)
         except Exception as reason:  # another package's optimizer may raise anything
-            raise self._told(reason) from None
+            raise self._explained(reason) from None
         self._counted = {id(item.parameter): (item.k, inner.state[item.parameter].get("step")) for item in items}
         self._take_back(inner, [(item.parameter, item.state) for item in items])
 
-    def _told(self, reason: Exception) -> Exception:
-        """What its step raised, or that it needs a closure, which it is not given: the loss was evaluated before."""
+    def _explained(self, reason: Exception) -> Exception:
+        """What its step raised, or that it needs a closure, which it isn't given: the loss was evaluated before."""
         if isinstance(reason, EdslError) or "closure" not in str(reason).lower():
             return reason
         return EdslError(f"{self.pipeline.update.name} evaluates the loss itself: it works alone, not behind a stage")
@@ -85,7 +85,7 @@ class ForeignOptimizer(PipelineOptimizer):
     def _evaluating_with(self, inner: Any) -> Iterator[None]:
         """Inside, the foreign optimizer has all state, and is switched to evaluation."""
         known = [(parameter, state) for parameter, state in self.state.items() if int(state["step"]) > 0]
-        self._lend(inner, [(parameter, state, int(state["step"])) for parameter, state in known])
+        self._hand_over(inner, [(parameter, state, int(state["step"])) for parameter, state in known])
         try:
             with evaluating_alone(inner):
                 yield
@@ -136,11 +136,11 @@ class ForeignOptimizer(PipelineOptimizer):
         own = {key: value for key, value in group.items() if key not in self._ours and not key.startswith(self._prefix)}
         return {**own, "maximize": False} if "maximize" in own else own
 
-    def _lend(self, inner: Any, lent: Sequence[tuple[Tensor, dict[str, Any], int]]) -> None:
+    def _hand_over(self, inner: Any, handed: Sequence[tuple[Tensor, dict[str, Any], int]]) -> None:
         """Give it its groups, and the state of parameters that have taken so many steps, under its own names."""
         inner.param_groups = [self._theirs(group) for group in self.param_groups]
         prefix, states = self._prefix, {}
-        for parameter, state, steps in lent:
+        for parameter, state, steps in handed:
             for key, value in self._made.pop(parameter, {}).items():
                 if key != "step":
                     state.setdefault(prefix + named(key), value)
@@ -169,7 +169,7 @@ class ForeignOptimizer(PipelineOptimizer):
         on_device = group.get("capturable") or group.get("fused")  # as torch has it
         return {"step": like.new_tensor(steps, device=parameter.device if on_device else like.device)}
 
-    def _take_back(self, inner: Any, lent: Sequence[tuple[Tensor, dict[str, Any]]]) -> None:
+    def _take_back(self, inner: Any, handed: Sequence[tuple[Tensor, dict[str, Any]]]) -> None:
         """Keep what it holds, so that between steps it has none; what is of no parameter, in the first group."""
         prefix = self._prefix
         for group, theirs in zip(self.param_groups, inner.param_groups):
@@ -178,7 +178,7 @@ class ForeignOptimizer(PipelineOptimizer):
                     del group[key]
             group.update({key: value for key, value in theirs.items() if key not in ("params", "maximize")})
             theirs["params"] = []  # it keeps no parameter alive that its group no longer has
-        for parameter, state in lent:
+        for parameter, state in handed:
             for key, value in inner.state.pop(parameter, {}).items():
                 if key != "step":
                     state[prefix + named(key)] = value
@@ -211,7 +211,7 @@ class ForeignOptimizer(PipelineOptimizer):
         for state in accepted["state"].values() if self._keeps_state else ():
             if int(state["step"]) > 0 and not any(key.startswith(self._prefix) for key in state):
                 name = self.pipeline.update.name
-                raise EdslError(f"malformed checkpoint: a parameter's state has none of {name}")
+                raise malformed_checkpoint(f"a parameter's state has none of {name}")
         return accepted
 
     def _flattened(self, checkpoint: Any) -> Any:

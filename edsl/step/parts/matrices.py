@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edsl.errors import ShapeError
+from edsl.errors import ShapeError, parameter_called
 from edsl.language.pipeline import Pipeline
 from edsl.language.rules.names import state_name
 from edsl.step.layout import alias
@@ -160,7 +160,7 @@ def matrices_of(
         '0: 8 × 4, 1: 2 × 4, 2: 2 × 4'
     """
     split, heads = cut
-    which, known = f"parameter {name}" if name else "a parameter", kinds or ()
+    which, known = parameter_called(name), kinds or ()
     if len(shape) < 2 and takes_vectors:
         return one_matrix(1, prod(shape))
     if len(shape) < 2:
@@ -228,7 +228,7 @@ def _heads(stage: str, heads: int, parts: Sequence[Range], has: str) -> Iterator
 
 def _choices(stage: str, split: Any, shape: tuple[int, ...], name: str, kinds: Collection[str] | None) -> str:
     """What to do about a parameter that may be one matrix or several."""
-    which = f"parameter {name}" if name else "a parameter"
+    which = parameter_called(name)
     pattern = re.sub(r"(?<![^.])\d+(?![^.])", "*", name) or "experts.*"
     known = (
         ""

@@ -1,4 +1,4 @@
-"""The learning rates that tuning tries: the next ones, told from what the earlier ones gave.
+"""The learning rates that tuning tries: the next ones, from the scores of the earlier ones.
 
 Pure functions of the results so far, so that a race that was killed, or whose trials end in another
 order, tries the same.
@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edsl.errors import EdslError, either, shown
+from edsl.lab.races.tuning.samplers import optuna_for
 
 STEP = math.sqrt(10)  # between neighbours of the first grid
 FIRST = 5  # learning rates of the first grid
@@ -59,12 +60,8 @@ def on_edge(scores: Mapping[float, float]) -> bool:
 
 
 def _tpe(scores: Mapping[float, float], seed: int) -> float:
-    """The next factor by optuna's TPE, told again of every result so far."""
-    try:
-        import optuna
-    except ImportError:
-        raise EdslError("the tuner tpe needs optuna: pip install 'edsl-optim[tune]'") from None
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    """The next factor by optuna's TPE, from all results so far."""
+    optuna = optuna_for("tpe")
     low, high = (math.log10(end) for end in RANGE)
     over: dict[str, Any] = {"log_factor": optuna.distributions.FloatDistribution(low, high)}
     sampler = optuna.samplers.TPESampler(seed=seed * 1000 + len(scores), n_startup_trials=FIRST - 1)

@@ -22,24 +22,24 @@ Points = tuple[tuple[float, ...], ...]
 
 
 @lru_cache(maxsize=4096)
-def point_after(sampler: str, starts: Points, told: tuple[float, ...]) -> tuple[float, ...]:
-    """The point after those whose scores are told: one of the starts, then what the sampler makes of the scores."""
-    if len(told) < len(starts):
-        return starts[len(told)]
-    points = [point_after(sampler, starts, told[:count]) for count in range(len(told))]
-    return next_point(points, told, len(starts)) if sampler == "gp" else _by_optuna(sampler, starts, points, told)
+def point_after(sampler: str, starts: Points, scores: tuple[float, ...]) -> tuple[float, ...]:
+    """The point after those that have these scores: one of the starts, then what the sampler makes of the scores."""
+    if len(scores) < len(starts):
+        return starts[len(scores)]
+    points = [point_after(sampler, starts, scores[:count]) for count in range(len(scores))]
+    return next_point(points, scores, len(starts)) if sampler == "gp" else _by_optuna(sampler, starts, points, scores)
 
 
-def _by_optuna(sampler: str, starts: Points, points: list[tuple[float, ...]], told: tuple[float, ...]) -> Any:
+def _by_optuna(sampler: str, starts: Points, points: list[tuple[float, ...]], scores: tuple[float, ...]) -> Any:
     """By optuna's sampler, begun anew: CMA-ES at the best of the starts."""
     optuna = optuna_for(sampler)
     names = [f"x{place}" for place in range(len(points[0]))]
     over = {name: optuna.distributions.FloatDistribution(0.0, 1.0) for name in names}
-    finite = [score for score in told if math.isfinite(score)]
+    finite = [score for score in scores if math.isfinite(score)]
     worst = max(finite, default=0.0)
-    values = [score if math.isfinite(score) else worst + abs(worst) + 1 for score in told]
+    values = [score if math.isfinite(score) else worst + abs(worst) + 1 for score in scores]
     best = points[min(range(len(starts)), key=values.__getitem__)]
-    study = optuna.create_study(sampler=_sampler(optuna, sampler, len(told), dict(zip(names, best))))
+    study = optuna.create_study(sampler=_sampler(optuna, sampler, len(scores), dict(zip(names, best))))
     for place, (point, value) in enumerate(zip(points, values)):
         if sampler == "cmaes" and place >= len(starts):  # its state is in the trials that it asked for
             study.tell(study.ask(over), value)

@@ -158,7 +158,7 @@ def next_candidates(
     """
     spread = trials if sampler == "quasi" else starts_of(trials)
     starts = _starts(tuple(space), tuple(own.get(dimension.name) for dimension in space), spread + MOST_REFUSED)
-    told: list[float] = []
+    known: list[float] = []
     found: list[Candidate] = []
     seen: set[Candidate] = set()
     refused = begun = 0  # begun: how many points were taken from the starts
@@ -169,18 +169,18 @@ def next_candidates(
         elif found:
             return found
         else:
-            point = point_after(sampler, starts[:begun], tuple(told))
+            point = point_after(sampler, starts[:begun], tuple(known))
         candidate = tuple((dimension.name, dimension.at(share)) for dimension, share in zip(space, point))
         if candidate in seen or not accepts(candidate):
             refused += 1
-            told.append(scores.get(candidate, math.inf))
+            known.append(scores.get(candidate, math.inf))
             continue
         seen.add(candidate)
         if candidate in scores:
-            told.append(scores[candidate])
+            known.append(scores[candidate])
         elif len(seen) <= spread:
             found.append(candidate)
-            told.append(math.inf)  # not read before it is known
+            known.append(math.inf)  # not read before it is known
         else:
             return [candidate]
     return found

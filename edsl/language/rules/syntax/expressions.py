@@ -189,6 +189,7 @@ _KINDS = {
 
 
 def what_is(node: Any) -> str:
+    """A node of `ast` in words, as an error says what was found."""
     if isinstance(node, ast.Name):
         return f"the name {node.id[:40]!r}"
     if isinstance(node, ast.Constant):

@@ -25,6 +25,8 @@ NOWHERE = Place(1, 0)
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
+    """A part of a rule, with its place in the text."""
+
     place: Place = field(default=NOWHERE, compare=False, repr=False)
 
 
@@ -44,6 +46,8 @@ class Name(Node):
 
 @dataclass(frozen=True)
 class Negative(Node):
+    """-x."""
+
     of: Expression
 
 
@@ -96,6 +100,8 @@ Argument = Expression | Several
 
 @dataclass(frozen=True)
 class Assignment(Node):
+    """m = x, or a, b = x, y."""
+
     names: tuple[str, ...]
     values: tuple[Expression, ...]
 
@@ -111,6 +117,8 @@ class Asked(Node):
 
 @dataclass(frozen=True)
 class If(Node):
+    """A choice by a switch."""
+
     asked: Asked
     then: tuple[Statement, ...]
     otherwise: tuple[Statement, ...]
@@ -118,6 +126,8 @@ class If(Node):
 
 @dataclass(frozen=True)
 class Return(Node):
+    """What flows out."""
+
     value: Expression
 
 

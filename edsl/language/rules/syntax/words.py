@@ -47,7 +47,6 @@ class Word:
         longer: its code with `most` arguments, where it may take one more.
         fixed: the places of arguments that choose the structure: whole numbers and options, no values.
         is_matrix: it asks for a parameter as a matrix.
-        stacks: it means the same on a stack of matrices.
         repeated: the places of arguments that stand in its code twice.
     """
 
@@ -112,4 +111,5 @@ DIRECTION = "direction"  # of a stage: not a function of a value
 
 
 def is_word(name: str) -> bool:
+    """Whether rules have this name for a value or a function."""
     return name in VALUES or name in WORDS or name == DIRECTION
