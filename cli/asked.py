@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edsl.cli.options import RUNNING, Running, words
+from edsl.cli.options import RUNNING, Running, listed
 from edsl.cli.render.page import print_note
 from edsl.errors import EdslError
 
@@ -249,7 +249,7 @@ _READERS: dict[str, Any] = {
     "metric": lambda race, value: (value, race.metric),
     "baseline": _baseline,
     "device": _device,
-    "measures": lambda race, value: (tuple(words(value)), race.setting.measures),
+    "measures": lambda race, value: (tuple(listed(value)), race.setting.measures),
     "no_controls": lambda race, value: (not value, _has_controls(race)),
     "match_loss": _levels,
 }

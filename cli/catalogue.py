@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from typing import Any
 
@@ -10,7 +10,7 @@ from edsl.cli.completion import KINDS
 from edsl.cli.details import detail
 from edsl.cli.render.catalogue import print_catalogue, print_zoo
 from edsl.cli.render.details import print_detail
-from edsl.cli.render.page import print_json
+from edsl.cli.render.page import print_json, print_note
 from edsl.errors import EdslError, either, nearest, shown
 from edsl.lab.races.suites import SUITES
 from edsl.lab.tasks.catalogue import TASKS
@@ -45,7 +45,7 @@ def catalogue(name: str | None, kind: str | None, zoo: bool, as_json: bool) -> N
 
 def _words() -> dict[str, Any]:
     return {
-        "stages": [_stage(name) for name in registered_names()],
+        "stages": [_stage(name) for name in _loadable(registered_names())],
         **{f"{kind}s": _listed(kind) for kind in ("recipe", "task", "suite")},
         "zoo": f"edsl list --zoo: the literature's optimizers, {len(zoo_names())} more stages written as rules",
         "foreign": f"PACKAGE.X(…): any optimizer X of {either(PACKAGES)}, as a base update",
@@ -59,7 +59,7 @@ def _of_kind(kind: str) -> dict[str, Any]:
     if kind in ("recipe", "task", "suite"):
         return {f"{kind}s": _listed(kind)}
     said = _OF_STAGES.get(kind, kind)
-    names = [name for name in registered_names() if stage_class(name).kind == said]
+    names = [name for name in _loadable(registered_names()) if stage_class(name).kind == said]
     entries = [name for name in zoo_names() if stage_class(name).kind == said]
     found: dict[str, Any] = {"stages": [_stage(name) for name in names]}
     if entries:
@@ -67,6 +67,17 @@ def _of_kind(kind: str) -> dict[str, Any]:
     if kind == "update":
         found["foreign"] = f"and PACKAGE.X(…): any optimizer X of {either(PACKAGES)}"
     return found
+
+
+def _loadable(names: Iterable[str]) -> Iterator[str]:
+    """Names of stages without those of other packages that can't be loaded, which are told."""
+    for name in names:
+        try:
+            stage_class(name)
+        except EdslError as reason:
+            print_note(f"left out: {reason}")
+        else:
+            yield name
 
 
 def _listed(kind: str) -> list[dict[str, str]]:

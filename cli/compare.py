@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edsl.cli.asked import check_effective, resumed, resumes, task_of_race
+from edsl.cli.named_task import task_and_specs
 from edsl.cli.options import Running
 from edsl.cli.run import run
 from edsl.errors import EdslError
@@ -22,7 +23,7 @@ def compare(task: str | None, words: Sequence[str], settings: dict[str, Any], ru
     from edsl.lab.races.build import race
     from edsl.lab.races.suites import read_batches, suite_in
 
-    first, specs = _task_and_specs(task, words)
+    first, specs = task_and_specs(task, words)
     batches, rule = read_batches(settings.pop("batches")), settings.pop("scale_lr")
     if running.resume and running.out is not None and suite_in(running.out):
         suite.resume_suite(specs, running)
@@ -42,21 +43,3 @@ def compare(task: str | None, words: Sequence[str], settings: dict[str, Any], ru
     first = task_of_race(first, specs, "edsl compare 'alto(lr=0.01)' lamb --task digits")
     check_effective(running.asked)
     run(race(first, specs, **settings), running)
-
-
-def _task_and_specs(task: str | None, words: Sequence[str]) -> tuple[str | None, list[str]]:
-    """The task by itself, or as the first word when that is no spec."""
-    from edsl.lab.tasks.catalogue import TASKS
-    from edsl.lab.tasks.own import is_file
-    from edsl.language.registry.constructors import constructor
-
-    name = words[0].partition(":")[0] if words else ""
-    file = bool(words) and is_file(words[0])
-    if task is not None and (name in TASKS or file):
-        raise EdslError(f"the task is given twice: {words[0]}, and --task {task}; give it once")
-    may_be_task = task is None and words and not set("|(.") & set(words[0])
-    if task is None and file:
-        return words[0], list(words[1:])
-    if may_be_task and (name in TASKS or (len(words) > 1 and constructor(words[0]) is None)):
-        return words[0], list(words[1:])
-    return task, list(words)

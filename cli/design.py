@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edsl.cli.gradients import Noise
 from edsl.cli.numbers import read_range
-from edsl.cli.options import words
+from edsl.cli.options import listed
 from edsl.cli.render.page import print_json, print_note
 from edsl.cli.render.theory import print_design
 from edsl.errors import EdslError, nearest
@@ -60,7 +60,7 @@ def design(
         check_picture(out)
     curvatures = sought.curvatures(noise)
     gradients = noise.gradients(pipeline.estimator.calls)
-    report = search(pipeline, curvatures, words(over), gradients, sought.of)
+    report = search(pipeline, curvatures, listed(over), gradients, sought.of)
     report["notes"] = [*taken_at(written, step), *report["notes"]]
     if out is not None:
         from edsl.theory.design.plot import save_design

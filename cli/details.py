@@ -100,7 +100,7 @@ def _task(name: str) -> dict[str, Any]:
     word = name.partition(":")[0]
     if word not in TASKS and name not in installed() and not {*"./\\"} & {*name}:
         known = [*stage_names(), *RECIPES, *PACKAGES, *SUITES, *TASKS, *installed()]
-        raise EdslError(f"nothing is called {shown(name)}; {nearest(name, known, 'there are')}")
+        raise EdslError(f"nothing is called {shown(name)}; {nearest(name, known, 'there are', 'edsl list')}")
     try:
         found = task(name)
     except EdslError:

@@ -14,8 +14,9 @@ from edsl.language.spec import read
 
 
 def format_files(files: Sequence[Path], write: bool) -> None:
-    """Print the canonical text of each file, or write it there."""
-    for file in files:
+    """Print the canonical text of each file, or write it there; @FILE is FILE, as in every other command."""
+    for given in files:
+        file = Path(str(given).removeprefix("@")) if not given.exists() else given
         held = read_file(file)
         text = formatted(held, str(file))
         if not write:

@@ -13,12 +13,13 @@ import typer
 
 from edsl.cli import analysis, completion, racing
 from edsl.cli.ctrl_c import heed_ctrl_c
-from edsl.cli.options import OnceEach, Specs, spec_argument
-from edsl.errors import EdslError, Interrupted, printable
+from edsl.cli.options import OnceEach, Specs, UsageError, spec_argument
+from edsl.cli.render.lines import told
+from edsl.cli.usage import usage_message
+from edsl.errors import EdslError, Interrupted
 
 _INTERRUPTED = 130  # the exit code after Ctrl-C
 _TAKES_NEGATIVE_NUMBERS = {"ignore_unknown_options": True, "help_option_names": ["-h", "--help"]}
-_UsageError: Any = typer.BadParameter.__base__  # typer exports the class but not its base
 
 app = typer.Typer(
     name="edsl",
@@ -283,8 +284,8 @@ def main() -> None:
         sys.stdout.flush()
     except EdslError as error:
         message, code = str(error), 2
-    except _UsageError as error:
-        message, code = f"{error.format_message().rstrip('.')}; see `{_command(error)} --help`", 2
+    except UsageError as error:
+        message, code = usage_message(error), 2
     except Interrupted as stopped:
         message, code = str(stopped), _INTERRUPTED
     except (KeyboardInterrupt, typer.Abort):
@@ -299,7 +300,7 @@ def main() -> None:
     except Exception as reason:
         message, code = _of_a_stage(reason), 2
     if message:
-        print(f"edsl: {printable(message)}", file=sys.stderr)
+        told(message, sys.stderr, begin="edsl: ")
     sys.exit(code)
 
 
@@ -308,7 +309,9 @@ def _missing(reason: ModuleNotFoundError) -> str:
     package = (reason.name or "").partition(".")[0]
     if package in ("", "edsl"):
         raise reason
-    return f"this command needs {package}, which is not installed for {sys.executable}"
+    return (
+        f"this command needs {package}, which is not installed for {sys.executable}; edsl doctor says what is missing"
+    )
 
 
 def _of_a_stage(reason: Exception) -> str:
@@ -321,12 +324,8 @@ def _of_a_stage(reason: Exception) -> str:
     return str(found)
 
 
-def _command(error: Any) -> str:
-    return error.ctx.command_path if error.ctx is not None else "edsl"
-
-
 def _warn(message: Warning | str, category: type[Warning], *_: object) -> None:
     from edsl.errors import EdslWarning
 
     if issubclass(category, EdslWarning):
-        print(f"warning: {printable(str(message))}", file=sys.stderr)
+        told(str(message), sys.stderr, begin="warning: ")

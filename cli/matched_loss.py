@@ -7,6 +7,7 @@ from typing import Any
 from edsl.cli.render.page import print_json, print_note
 from edsl.cli.render.sharpness import print_sharpness
 from edsl.errors import EdslError
+from edsl.plotting import write_plain_numbers
 
 
 def print_matched_loss(race: Any, record: Any, as_json: bool) -> None:
@@ -25,7 +26,9 @@ def print_matched_loss(race: Any, record: Any, as_json: bool) -> None:
             print_note(f"{trial['spec']}, seed {trial['seed']}: {trial['reason']}")
     place = record.folder / "sharpness.png"
     try:
-        picture(race, found).savefig(place, dpi=150)
+        drawn = picture(race, found)
+        write_plain_numbers(drawn)
+        drawn.savefig(place, dpi=150)
     except EdslError as reason:  # without matplotlib
         print_note(f"no picture: {reason}")
     except OSError as reason:

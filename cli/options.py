@@ -15,8 +15,11 @@ import typer
 from typer.core import TyperCommand
 
 from edsl.cli import completion
+from edsl.cli.usage import number_message
 from edsl.errors import EdslError
 from edsl.language.domain import read_number
+
+UsageError: Any = typer.BadParameter.__base__  # typer exports the class but not its base
 
 
 def spec_text(given: Any) -> Any:
@@ -29,11 +32,22 @@ def spec_text(given: Any) -> Any:
         raise EdslError(f"a spec is read from a file by its name behind an @: write @{given}")
     if not given.startswith("@"):
         return given
-    from edsl.language.rules.texts import read_file
-
     if given == "@":
         raise EdslError("write @FILE, with the name of a file that holds a spec")
-    return read_file(given[1:])
+    return _held_in(given[1:])
+
+
+def _held_in(file: str) -> str:
+    """The spec that a file holds; raises EdslError with the file's name for one that can't be read."""
+    from edsl.language.rules.texts import read_file
+    from edsl.language.spec import read
+
+    text = read_file(file)
+    try:
+        read(text)
+    except EdslError as reason:
+        raise EdslError(f"{file}: {reason}") from None
+    return text
 
 
 def spec_argument(metavar: str, help: str, offers: Callable[[str], Any] = completion.specs) -> Any:
@@ -266,7 +280,7 @@ class Options:
         if "no_controls" in chosen:
             chosen["controls"] = not chosen.pop("no_controls")
         if "measures" in chosen:
-            chosen["measures"] = words(chosen["measures"])
+            chosen["measures"] = listed(chosen["measures"])
         return chosen
 
     @property
@@ -305,7 +319,11 @@ class OnceEach(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if ctx.resilient_parsing:  # a shell completes what is not whole yet
             return super().parse_args(ctx, args)
-        given, order = itemgetter(0, 2)(self.make_parser(ctx).parse_args(args=list(args)))
+        try:
+            given, order = itemgetter(0, 2)(self.make_parser(ctx).parse_args(args=list(args)))
+        except UsageError as error:  # of an option without a value, which doesn't say of which command
+            error.ctx = error.ctx or ctx
+            raise
         for option in dict.fromkeys(order):
             count = order.count(option)
             single = option.param_type_name == "option" and not option.multiple
@@ -313,7 +331,13 @@ class OnceEach(TyperCommand):
                 name, values = max(option.opts, key=len), _values_of(option.opts, args)
                 said = f": {', '.join(values)}" if len(values) == count else ""
                 raise EdslError(f"{name} is given {'twice' if count == 2 else f'{count} times'}{said}; give it once")
-        left = super().parse_args(ctx, args)
+        try:
+            left = super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            said = number_message(error, given)
+            if said is None:
+                raise
+            raise EdslError(said) from None
         for option in order:
             if isinstance(ctx.params.get(option.name), float):
                 _check_number(max(option.opts, key=len), str(given[option.name]))
@@ -367,6 +391,6 @@ def _is_asked(context: typer.Context, name: str) -> bool:
     return source is not None and source.name in ("COMMANDLINE", "ENVIRONMENT")
 
 
-def words(text: str) -> list[str]:
+def listed(text: str) -> list[str]:
     """The words of a list with commas."""
     return [word for word in text.split(",") if word]

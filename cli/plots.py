@@ -182,6 +182,7 @@ def _of_one_step(spec: str, step: int | None) -> Pipeline:
 
 def frequency(spec: str, out: Path, step: int | None = None) -> None:
     """Draw gain, phase, poles and zeros of the adaptors, and of the whole pipeline per unit of lr."""
+    check_picture(out)
     from edsl.theory.stability.plot import save_bode
     from edsl.theory.systems.filter import adaptor_filter, update_filter
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edsl.cli import completion
-from edsl.cli.options import RACE, RUNNING, TRAINING, AsJson, Options, Spec, spec_argument, takes, words
+from edsl.cli.options import RACE, RUNNING, TRAINING, AsJson, Options, listed, spec_argument, takes
 from edsl.lab.claims.catalogue import CLAIMS, LARGE
 
 
@@ -48,7 +48,7 @@ def suite_command(
         typer.Argument(
             metavar="SUITE",
             autocompletion=completion.suites,
-            help="Suite: small (a CPU), medium (a GPU), or lightbench.",
+            help="Suite: small (a CPU), medium (a GPU), or lightbench; or tasks with commas, such as digits,cancer.",
         ),
     ] = None,
     specs: Annotated[
@@ -65,13 +65,21 @@ def suite_command(
     """
     from edsl.cli.suite import suite
 
-    suite(name, specs or [], options.settings, options.running)
+    suite(name, specs or [], options["task"], options.settings, options.running)
+
+
+OneSpec = Annotated[
+    list[str] | None,
+    spec_argument(
+        "[TASK] SPEC", "Spec, such as 'alto(lr=0.01)', or @FILE; the task may come first.", completion.entrants
+    ),
+]
 
 
 @takes(*TRAINING, "measures", "as_json")
 def train_command(
     options: Options,
-    spec: Spec,
+    words: OneSpec = None,
     seed: Annotated[int, typer.Option(help="Seed of the initial weights and of the batch order.")] = 0,
     parallel: Annotated[
         str | None, typer.Option(help="Under torchrun: ddp (the default) replicates the model, fsdp shards it.")
@@ -86,7 +94,7 @@ def train_command(
     """
     from edsl.cli.train import train
 
-    train(options["task"], spec, seed, parallel, options.settings, options["as_json"], out)
+    train(options["task"], words or [], seed, parallel, options.settings, options["as_json"], out)
 
 
 @takes("targets")
@@ -104,7 +112,7 @@ def report_command(
     """
     from edsl.cli.report import report
 
-    report(folders, options["targets"], words(to), out)
+    report(folders, options["targets"], listed(to), out)
 
 
 @takes(*TRAINING, "seeds", *(name for name in RUNNING if name != "targets"), "no_controls")
@@ -112,7 +120,9 @@ def sharpness_command(
     options: Options,
     specs: Annotated[
         list[str] | None,
-        spec_argument("SPEC…", "Optimizers; the first is the baseline."),
+        spec_argument(
+            "[TASK] SPEC…", "Optimizers; the first is the baseline. A task may come first.", completion.entrants
+        ),
     ] = None,
     match_loss: Annotated[
         str, typer.Option(metavar="LOSS,…", help="Training losses at which to compare the runs.")
@@ -155,13 +165,10 @@ def reproduce_command(
     reproduce(names, quick, out, as_json)
 
 
-OneSpec = Annotated[str | None, spec_argument("SPEC", "Spec, such as 'alto(lr=0.01)', or @FILE.")]
-
-
 @takes(*RACE, "no_controls")
 def sweep_command(
     options: Options,
-    spec: OneSpec = None,
+    words: OneSpec = None,
     grid: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE,…", help="Values of a hyper-parameter; may be repeated.")
     ] = None,
@@ -174,18 +181,18 @@ def sweep_command(
     """
     from edsl.cli.sweep import sweep
 
-    sweep(spec, options["task"], grid or [], options.settings, options.running)
+    sweep(words or [], options["task"], grid or [], options.settings, options.running)
 
 
 @takes(*RACE)
-def ablate_command(options: Options, spec: OneSpec = None) -> None:
+def ablate_command(options: Options, words: OneSpec = None) -> None:
     """Ablate: race a pipeline against itself without each adaptor, wrapper, and switch of the paper's Table 7.
 
     Example: edsl ablate 'alto(lr=0.01)' --task digits --batch 1024
     """
     from edsl.cli.ablate import ablate
 
-    ablate(spec, options["task"], options.settings, options.running)
+    ablate(words or [], options["task"], options.settings, options.running)
 
 
 def new_command(

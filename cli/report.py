@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edsl.cli.asked import held_in
+from edsl.cli.render.lines import next_command
 from edsl.cli.render.page import print_note, print_text
 from edsl.errors import EdslError
 
@@ -44,7 +45,9 @@ def _read(folder: Path) -> tuple[Any, Any]:
     race = held_in(folder)
     finished = finished_in(folder)
     if not finished:
-        raise EdslError(f"{folder} has no finished trial yet; run edsl compare --resume --out {folder}")
+        raise EdslError(
+            f"{folder} has no finished trial yet; run:{next_command('compare', '--resume', '--out', folder)}"
+        )
     missing = sum(1 for _ in race.ready({(trial["spec"], trial["seed"]): trial for trial in finished}))
     if missing:
         print_note(f"{folder} is not finished: the page is of {len(finished)} trials of at most {race.planned}")

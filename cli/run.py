@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from edsl.cli.options import Running
-from edsl.cli.render.page import print_json, print_note
+from edsl.cli.render.lines import next_command
+from edsl.cli.render.page import print_json
 from edsl.cli.render.progress import race_progress
-from edsl.cli.render.race import print_forecast, print_race
+from edsl.cli.render.race import print_forecast, print_race, print_results
 from edsl.errors import EdslError, Interrupted
 
 
@@ -41,7 +42,7 @@ def run(race: Any, running: Running) -> Any:
     else:
         print_race(race, found)
     if not running.as_json:
-        print_note(f"results: {folder}; edsl report {folder} makes a page of them")
+        print_results(folder)
     return found
 
 
@@ -60,7 +61,9 @@ def trained(race: Any, record: Any, folder: Path, running: Running, engine: Any)
         with race_progress() as watch:
             return run_until_decided(race, record, engine, watch, lambda: engine_for(race, running))
     except KeyboardInterrupt:
-        raise Interrupted(f"interrupted; continue with: edsl compare --resume --out {folder}") from None
+        raise Interrupted(
+            f"interrupted; continue with:{next_command('compare', '--resume', '--out', folder)}"
+        ) from None
 
 
 def jobs_for(race: Any, running: Running) -> int:

@@ -9,26 +9,39 @@ from pathlib import Path
 from typing import Any
 
 from edsl.cli.asked import check_effective, resumed
+from edsl.cli.named_task import task_and_specs
 from edsl.cli.options import Running
 from edsl.cli.render.page import print_json, print_note
+from edsl.cli.render.race import print_results
 from edsl.cli.render.suite import print_batches, print_suite, print_suite_forecast
 from edsl.cli.run import engine_for, jobs_for, trained
 from edsl.errors import EdslError
 
 
-def suite(name: str | None, specs: Sequence[str], settings: Mapping[str, Any], running: Running) -> None:
-    """Race specs on all tasks of a named suite; what the user asks for comes before what the suite sets."""
-    from edsl.lab.races.suites import suite_in, suite_named
+def suite(
+    name: str | None, specs: Sequence[str], task: str | None, settings: Mapping[str, Any], running: Running
+) -> None:
+    """Race specs on all tasks of a named suite; what the user asks for comes before what the suite sets.
 
+    Args:
+        name: of the suite; or its tasks, written with commas; or the first spec where `task` has these.
+    """
+    from edsl.lab.races.suites import SUITES, suite_in, suite_named
+
+    given = [] if name is None else [name, *specs]
     if running.resume and running.out is not None and suite_in(running.out):
         resume_suite(specs, running)
+        return
+    if task is not None and name in SUITES:
+        raise EdslError(f"--task is none of a suite's options, and {name} names its own: leave out one of the two")
+    tasks, raced = task_and_specs(task, given)
+    if task is not None or (tasks is not None and "," in tasks):
+        several(tasks or "", raced, settings, running)
         return
     if name is None or not specs:
         raise EdslError("name a suite and at least one spec, such as: edsl suite small alto lamb adamw")
     if running.targets is not None:
         raise EdslError("--targets is of one task; those of a suite have their own")
-    if "task" in running.asked:
-        raise EdslError("--task is none of a suite's options, which names its tasks; edsl compare takes --task a,b")
     chosen = suite_named(name)
     run_suite(chosen, specs, {**settings, **dict(chosen.budget), **_asked(settings, running)}, running)
 
@@ -187,7 +200,7 @@ def _run(suite: Any, races: Sequence[Any], records: Sequence[Any], folder: Path,
     tell = _tell_batches if suite.by_batch else _tell_score
     tell(suite, [(one, record.finished) for one, record in ended], folder, running)
     if not running.as_json:
-        print_note(f"results: {folder}; edsl report {folder} makes a page of them")
+        print_results(folder)
 
 
 def _tell_score(suite: Any, held: Sequence[Any], folder: Path, running: Running) -> None:

@@ -6,17 +6,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from edsl.cli.asked import check_effective, resumed, resumes
+from edsl.cli.named_task import task_and_spec
 from edsl.cli.options import Running
 from edsl.cli.render.page import print_note
 from edsl.cli.run import run
 from edsl.errors import EdslError
 
 
-def sweep(spec: str | None, task: str | None, grids: Sequence[str], settings: dict[str, Any], running: Running) -> None:
+def sweep(
+    words: Sequence[str], task: str | None, grids: Sequence[str], settings: dict[str, Any], running: Running
+) -> None:
     """Race every combination; print each one's figures and its difference to the pipeline without E."""
     from edsl.lab.races import sweep as swept
     from edsl.lab.races.build import race
 
+    task, spec = task_and_spec(task, words, "sweep")
     controls = settings.pop("controls")
     if running.resume and (spec is None) != (not grids):
         raise EdslError("with --resume, give both SPEC and --grid, or neither (the record has them)")

@@ -37,10 +37,10 @@ class OrderError(EdslError):
 
 
 class SpecError(EdslError):
-    """A spec that can't be parsed: the message, the text and a caret under the mistake."""
+    """A spec that can't be parsed: the message, the text and a caret under the mistake, unless there is no text."""
 
     def __init__(self, message: str, text: str, place: int) -> None:
-        super().__init__(f"{message}\n{_pointed(text, place)}")
+        super().__init__(f"{message}\n{_pointed(text, place)}" if text.strip() else message)
         self.message = message
         self.text = text
         self.place = place

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.markup import escape
-
 from edsl.cli.render.page import Page, formatted
 
 _COLUMNS = [
@@ -27,11 +25,11 @@ _COLUMNS = [
 def print_bench(found: dict[str, Any]) -> None:
     """One row an optimizer: times, what is compiled, memory."""
     page = Page()
-    page.print(escape(bench_title(found)), soft_wrap=True)
+    page.say(bench_title(found))
     titles, *rows = bench_rows(found)
     page.print_columns(titles, rows)
     for line in bench_notes(found):
-        page.print(escape(line), soft_wrap=True)
+        page.say(line)
 
 
 def bench_title(found: dict[str, Any]) -> str:

@@ -27,7 +27,7 @@ def print_catalogue(words: dict[str, Any]) -> None:
             page.print(table)
     for note in ("zoo", "foreign", "detail"):
         if note in words:
-            page.print(escape(words[note]), soft_wrap=True)
+            page.say(words[note])
 
 
 def _print_stages(page: Page, words: Sequence[dict[str, Any]]) -> None:
@@ -44,7 +44,7 @@ def _print_stages(page: Page, words: Sequence[dict[str, Any]]) -> None:
             stages.add_row(*values, end_section=number == len(arguments))
     page.print(stages)
     for stage in words:
-        page.print(f"  [bold]{stage['stage']}[/bold]  {escape(stage['about'])}", soft_wrap=True)
+        page.say(f"  {stage['about']}", begin="  ", verdict=stage["stage"])
     page.print()
 
 

@@ -35,7 +35,7 @@ def print_claim(found: Claim, folder: Path) -> None:
         page.print(table)
     page.print(_said(rule=found.rule, but=found.caveat))
     for line in found.commands.splitlines():
-        page.print(f"also   {escape(line)}", soft_wrap=True)
+        page.say(line, begin="also   ")
     page.print()
     print_note(f"pictures and figures: {folder}")
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rich.markup import escape
-
 from edsl.cli.render.page import Page
 from edsl.language.domain import plain
 
@@ -14,21 +12,21 @@ from edsl.language.domain import plain
 def print_verdict(found: dict[str, Any]) -> None:
     """Whether two optimizers took the same steps, or where they part."""
     page = Page()
-    page.print(f"{escape(found['first'])}\n{escape(found['second'])}", soft_wrap=True)
+    page.print_spec(f"{found['first']}\n{found['second']}")
     largest = f"largest difference {found['largest']:.3g}, tolerance {found['tolerance']:g}"
     what = f"{found['steps']} steps in float64, {len(found['tensors'])} tensors"
     parted = found["parted"]
     if parted is None:
-        page.print(f"[bold]Equal[/bold]: {what}; {largest}", soft_wrap=True)
+        page.say(f": {what}; {largest}", verdict="Equal")
     else:
-        page.print(
-            f"[bold]Not equal[/bold]: they diverge at step {parted['step']} in {escape(parted['tensor'])}"
-            f"{escape(str(parted['index']))}: {parted['first']!r} against {parted['second']!r}, "
-            f"a difference of {parted['difference']:.3g} (tolerance {found['tolerance']:g})",
-            soft_wrap=True,
+        page.say(
+            f": they diverge at step {parted['step']} in {parted['tensor']}{parted['index']}: {parted['first']!r} "
+            f"against {parted['second']!r}, a difference of {parted['difference']:.3g} "
+            f"(tolerance {found['tolerance']:g})",
+            verdict="Not equal",
         )
     for line in found["notes"]:
-        page.print(f"note: {escape(line)}", soft_wrap=True)
+        page.say(line, begin="note: ")
 
 
 def print_comparison(found: Any, maps: Sequence[dict[str, float]], run: dict[str, Any] | None) -> None:
@@ -36,9 +34,10 @@ def print_comparison(found: Any, maps: Sequence[dict[str, float]], run: dict[str
     page = Page()
 
     def item(text: str) -> None:
-        page.print(f"- {escape(text)}", soft_wrap=True)
+        page.say(text, begin="- ")
 
-    page.print(_VERDICTS[found.verdict], soft_wrap=True)
+    verdict, said = _VERDICTS[found.verdict]
+    page.say(said, verdict=verdict)
     for line in found.left_out:
         item(line)
     for relation in found.relations:
@@ -57,13 +56,13 @@ def print_comparison(found: Any, maps: Sequence[dict[str, float]], run: dict[str
         item(f"largest ratio of gains: {one:.6g} and {two:.6g} at {frequency:.4g} cycles a step")
     for values in maps:
         said = ", ".join(f"{name}={plain(value)}" for name, value in values.items())
-        page.print(f"With {said} the second takes the first's steps.", soft_wrap=True)
+        page.say(f"With {said} the second takes the first's steps.")
     if not (found.equal or maps) and "" in found.second.branches:  # none is sought where there are routes
-        page.print("Found no values with which the second takes the first's steps; some may exist.", soft_wrap=True)
+        page.say("Found no values with which the second takes the first's steps; some may exist.")
 
 
 _VERDICTS = {
-    "equal": "[bold]Equal[/bold]: the same steps for every sequence of gradients, at constant hyper-parameters.",
-    "linear part": "[bold]Equal in the linear part[/bold] only: past gradients have the same weights. They differ in",
-    "different": "[bold]Different[/bold].",
+    "equal": ("Equal", ": the same steps for every sequence of gradients, at constant hyper-parameters."),
+    "linear part": ("Equal in the linear part", " only: past gradients have the same weights. They differ in"),
+    "different": ("Different", "."),
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edsl.as_json import as_json
+from edsl.cli.render.lines import asked_width, broken, told
 from edsl.errors import printable
 
 _PIPED_WIDTH = 160  # of a table that neither a terminal nor COLUMNS bounds
@@ -35,10 +35,11 @@ class Page:
 
     def __init__(self) -> None:
         piped = not sys.stdout.isatty()
-        asked = os.environ.get("COLUMNS", "")
-        width = (int(asked) if asked.isdigit() and asked != "0" else _PIPED_WIDTH) if piped else None
+        asked = asked_width()
+        width = (asked or _PIPED_WIDTH) if piped else None
         self.console = PlainConsole(highlight=False, width=width)
         self.piped = piped
+        self.text_width = (asked or sys.maxsize) if piped else self.console.width  # a pipe alone breaks no sentence
 
     @property
     def width(self) -> int:
@@ -51,6 +52,20 @@ class Page:
         with self.console.capture() as captured:
             self.console.print(*things, **options)
         print("\n".join(line.rstrip() for line in captured.get().split("\n")), end="")
+
+    def say(self, text: str, begin: str = "", verdict: str = "", style: str = "") -> None:
+        """Running text, broken between words, behind a mark such as "- ".
+
+        Args:
+            verdict: its first words, in bold.
+        """
+        line = Text(broken(verdict + text, self.text_width, begin), style)
+        line.stylize("bold", len(begin), len(begin + verdict))
+        self.print(line, soft_wrap=True)
+
+    def print_spec(self, spec: str) -> None:
+        """A spec or the text of rules in bold, in lines as they are: it is there to be copied."""
+        self.print(Text(spec, "bold"), soft_wrap=True)
 
     def print_columns(
         self, titles: Sequence[str], rows: Sequence[Sequence[str | Text]], words: Sequence[str] = ()
@@ -102,8 +117,8 @@ def _as_it_is(cell: str | Text) -> Text:
 
 
 def print_note(message: str) -> None:
-    """One line on stderr, beside the result."""
-    print(printable(message), file=sys.stderr)
+    """A message on stderr, beside the result."""
+    told(message, sys.stderr)
 
 
 def print_json(value: Any) -> None:

@@ -18,7 +18,7 @@ _BROKEN = 22  # columns that hyper-parameters get at least
 def print_pipeline(pipeline: dict[str, Any]) -> None:
     """A pipeline's canonical text, stages, cost and recurrences."""
     page = Page()
-    page.print(escape(pipeline["spec"]), style="bold", soft_wrap=True)
+    page.print_spec(pipeline["spec"])
     page.print(f"fingerprint {pipeline['fingerprint']}\n")
     for stage in pipeline["stages"]:
         if stage["about"]:
@@ -47,21 +47,19 @@ def print_pipeline(pipeline: dict[str, Any]) -> None:
     cost = pipeline["cost"]
     for route, one in {"": cost}.items() if cost is None or "state" in cost else cost.items():
         if one is not None:
-            page.print(
-                f"{escape(route)}{': ' if route else ''}state {one['state']:g} B and memory traffic ≥ "
-                f"{one['traffic']:g} B per float32 parameter and step" + _messages(one),
-                soft_wrap=True,
+            page.say(
+                f"{route}{': ' if route else ''}state {one['state']:g} B and memory traffic ≥ "
+                f"{one['traffic']:g} B per float32 parameter and step" + _messages(one)
             )
     estimator = pipeline["estimator"]
-    page.print(
+    page.say(
         f"a step costs {estimator['forwards']:g} forward and {estimator['backwards']:g} backward"
         + (f", over {estimator['calls']} calls" if estimator["calls"] > 1 else "")
         + (f"; step(closure) needs a closure: {estimator['closure']}" if estimator["closure"] else "")
-        + f"\ngradient noise: {escape(estimator['noise'])}",
-        soft_wrap=True,
+        + f"\ngradient noise: {estimator['noise']}"
     )
     for line in pipeline["notes"]:
-        page.print(f"note: {escape(line)}", soft_wrap=True)
+        page.say(line, begin="note: ")
     _recurrences(page, [(stage["stage"], stage["recurrence"]) for stage in pipeline["stages"]])
     if any(value == 0 and value is not False for stage in pipeline["stages"] for value in stage["arguments"].values()):
         page.print("\n(terms whose hyper-parameter is 0 now are left out)")
@@ -88,7 +86,7 @@ def _recurrences(page: Page, stages: Sequence[tuple[str, Sequence[str]]]) -> Non
     for name, lines in stages:
         page.print(f"\n[bold]{escape(name)}[/bold]")
         for line in lines:
-            page.print(f"    {escape(line)}", soft_wrap=True)
+            page.say(line, begin="    ")
 
 
 def _messages(cost: dict[str, Any]) -> str:
@@ -111,7 +109,7 @@ def print_explanation(explained: dict[str, Any]) -> None:
     """Recurrences, then what follows from them."""
 
     page = Page()
-    page.print(escape(explained["spec"]), style="bold", soft_wrap=True)
+    page.print_spec(explained["spec"])
     _recurrences(page, [(part["stage"], part["lines"]) for part in explained["recurrences"]])
     page.print()
     table = Table(show_header=False)

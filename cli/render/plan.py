@@ -29,10 +29,9 @@ def print_plans(params: str, found: Sequence[dict[str, Any]]) -> None:
     """A row for each optimizer, then the buffers of each one's stages."""
     page = Page()
     first = found[0]
-    page.print(
-        f"{escape(params)}: {first['parameters']:,} parameters in {first['tensors']} tensors, {first['dtype']}: "
-        f"{_bytes(first['parameter_bytes'])}, their gradients {_bytes(first['gradient_bytes'])}",
-        soft_wrap=True,
+    page.say(
+        f"{params}: {first['parameters']:,} parameters in {first['tensors']} tensors, {first['dtype']}: "
+        f"{_bytes(first['parameter_bytes'])}, their gradients {_bytes(first['gradient_bytes'])}"
     )
     timed = any(plan["least_seconds"] is not None for plan in found)
     shown = [place for place, title in enumerate(_TITLES) if timed or title not in _TIMES]
@@ -58,7 +57,7 @@ def _row(plan: dict[str, Any]) -> list[str]:
 
 def _plan(page: Page, plan: dict[str, Any]) -> None:
     """One optimizer's stages, and what its step allocates."""
-    page.print(escape(plan["spec"]), style="bold", soft_wrap=True)
+    page.print_spec(plan["spec"])
     table = Table(box=SIMPLE_HEAD)
     for name in ("stage", "buffer", "dtype"):
         table.add_column(name, overflow="fold")
@@ -74,11 +73,11 @@ def _plan(page: Page, plan: dict[str, Any]) -> None:
     page.print(table)
     for one in plan["temporaries"] or ():
         on_cpu = "" if one["on_cpu"] == one["bytes"] else f", on a CPU {_bytes(one['on_cpu'])}"
-        page.print(f"a step allocates at most {_bytes(one['bytes'])}{on_cpu}: {escape(one['what'])}", soft_wrap=True)
+        page.say(f"a step allocates at most {_bytes(one['bytes'])}{on_cpu}: {one['what']}")
     if "placement" in plan:
         _placement(page, plan)
     if any(stage["buffers"] is None for route in plan["routes"] for stage in route["stages"]):
-        page.print("its state belongs to the other package and is known only after its first step", soft_wrap=True)
+        page.say("its state belongs to the other package and is known only after its first step")
     page.print()
 
 
@@ -87,10 +86,10 @@ def _placement(page: Page, plan: dict[str, Any]) -> None:
     found = plan["placement"]
     if found["attach"]:
         at_once, whole = _bytes(found["gradients"]), _bytes(plan["gradient_bytes"])
-        page.print(f"attached: gradients of at least {at_once} at once (the largest tensor's) instead of {whole}")
+        page.say(f"attached: gradients of at least {at_once} at once (the largest tensor's) instead of {whole}")
     if found["offload"]:
         host, device, bus = (_bytes(found[name]) for name in ("state_on_host", "state_on_device", "bus"))
-        page.print(
+        page.say(
             f"offloaded: {host} of state in the CPU's memory, at most {device} on the GPU; {bus} a step to and fro"
         )
 
@@ -122,6 +121,7 @@ def print_warmed(found: dict[str, Any]) -> None:
     page = Page()
     graphs = found["graphs"]
     said = f"{graphs} graph{'s' if graphs != 1 else ''}, {found['compiled']} compiled anew" if graphs else "no graphs"
-    page.print(f"{escape(found['spec'])}: {said}, in {found['seconds']:.2f} s", soft_wrap=True)
+    page.print_spec(found["spec"])
+    page.say(f"{said}, in {found['seconds']:.2f} s", begin="  ")
     for reason in found["fallbacks"]:
         print_note(f"{found['spec']}: {reason}: it will run uncompiled")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
-from rich.padding import Padding
 from rich.text import Text
 
+from edsl.cli.render.lines import next_command
 from edsl.cli.render.page import Page, print_note
 from edsl.language.rules.texts import line_of
 
@@ -20,15 +21,15 @@ if TYPE_CHECKING:
 def print_forecast(race: Race, expected: dict[str, Any]) -> None:
     """What a race would take."""
     page = Page()
-    page.print(race_line(race), soft_wrap=True)
+    page.say(race_line(race))
     jobs = expected["jobs"]
     count = len(race.entrants)
-    page.print(
+    page.say(
         f"{count} optimizer{'s' if count > 1 else ''}, at most {expected['trials']} trials, about "
         f"{duration(expected['seconds'])} with {jobs} job{'s' if jobs > 1 else ''}"
     )
     for entrant in race.entrants:
-        page.print(f"  {escape(entrant.name)}: {escape(entrant.about or line_of(entrant.spec))}", soft_wrap=True)
+        page.say(f"{entrant.name}: {entrant.about or line_of(entrant.spec)}", begin="  ")
 
 
 def duration(seconds: float) -> str:
@@ -43,7 +44,7 @@ def race_line(race: Race) -> str:
     setting, tuning = race.setting, race.tuning
     what = ", ".join(dimension.name for dimension in tuning.dimensions) or "lr"
     pruned = ", hopeless trials stopped" if tuning.prune else ""
-    tried = f"{tuning.trials} tried on {tuning.seeds} other seeds{pruned}"
+    tried = f"{tuning.trials} tried on {tuning.seeds} other seed{'s' if tuning.seeds > 1 else ''}{pruned}"
     tuned = f", {what} tuned ({tuning.tuner}, {tried})" if tuning.tuner else ""
     most = f" of at most {race.looks[-1]}" if race.looks else ""
     scheduled = f", {setting.schedule} lr" if setting.schedule != "constant" else ""
@@ -59,22 +60,27 @@ def print_race(race: Race, found: Results) -> None:
     from edsl.lab.results.result_tables import as_text, costs, reading, rest, summary, target_text
 
     page = Page()
-    page.print(escape(race_line(race)), soft_wrap=True)
+    page.say(race_line(race))
     for line in conclusions(race, found) if race.kind != "sweep" else ():
-        page.print(Padding(escape(line), (0, 0, 0, 2)))
+        page.say(line, begin="  ")
     page.print()
     page.print(escape(as_text(summary(race, found), page.width)), soft_wrap=True)
     _table(page, rest(race, found))
     _table(page, costs(race, found))
-    page.print(target_text(race, found))
+    page.say(target_text(race, found))
     if any(row.lr_on_edge for row in found.rows):
         what = "value" if race.tuning.space else "learning rate"
-        page.print(f"edge: the best {what} is the smallest or largest tried: a better one may lie beyond")
+        page.say(f"edge: the best {what} is the smallest or largest tried: a better one may lie beyond")
     for line in reading(race, found):
-        page.print(escape(line))
+        page.say(line)
     for row in found.rows:
         for reason in row.reasons:
             print_note(f"{row.name}: {reason}")
+
+
+def print_results(folder: Path) -> None:
+    """Where a race's record lies, and what makes a page of it."""
+    print_note(f"results: {folder}; a page of them:{next_command('report', folder)}")
 
 
 def _table(page: Page, shown: ResultTable) -> None:

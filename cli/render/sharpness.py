@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
-
 from edsl.cli.render.page import Page
 from edsl.cli.render.race import race_line
 
@@ -21,9 +19,9 @@ def print_sharpness(race: Race, rows: Sequence[Matched]) -> None:
     from edsl.lab.results.result_tables import WORDS
 
     page = Page()
-    page.print(escape(race_line(race)), soft_wrap=True)
+    page.say(race_line(race))
     for table in level_tables(rows):
         page.print(f"[bold]{table.head}[/bold]")
         page.print_columns(TITLES, table.rows, words=WORDS)
     for line in footnotes(race, rows):
-        page.print(escape(line), soft_wrap=True)
+        page.say(line)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
-from rich.padding import Padding
 from rich.text import Text
 
 from edsl.cli.render.page import Page
@@ -23,9 +22,9 @@ def print_suite_forecast(races: Sequence[Race], seconds: Sequence[float], jobs: 
     page = Page()
     for race, each in zip(races, seconds):
         trials = f"at most {race.planned} trials"
-        page.print(escape(f"{race_line(race)}: {trials}, about {duration(each)}"), soft_wrap=True)
+        page.say(f"{race_line(race)}: {trials}, about {duration(each)}")
     count = len(races[0].entrants)
-    page.print(
+    page.say(
         f"{count} optimizer{'s' if count > 1 else ''} {'at' if by_batch else 'on'} {len(races)} "
         f"{'batches' if by_batch else 'tasks'}, at most "
         f"{sum(race.planned for race in races)} trials, about {duration(sum(seconds))} with {jobs} "
@@ -40,14 +39,14 @@ def print_suite(name: str, races: Sequence[Race], found: Scores) -> None:
     page = Page()
     whole = f"suite {name}: " if name else ""
     said = f"{whole}{len(races)} tasks, {races[0].seeds} seeds, compared to {found.baseline}"
-    page.print(escape(said), soft_wrap=True)
+    page.say(said)
     for line in findings(found):
-        page.print(escape(line), soft_wrap=False)
+        page.say(line)
     for table, words in ((score_table(found), ("verdict",)), (by_task(found), ())):
         rows = [[Text(line.name), *line.cells] for line in table.lines]
         page.print_columns(["optimizer", *table.titles], rows, words=words)
     for line in notes(found):
-        page.print(escape(line))
+        page.say(line)
 
 
 def print_batches(races: Sequence[tuple[Race, Results]], rule: str) -> None:
@@ -59,13 +58,13 @@ def print_batches(races: Sequence[tuple[Race, Results]], rule: str) -> None:
     race, _ = races[0]
     batches = ", ".join(str(one.setting.batch) for one, _ in races)
     said = f"{race.setting.task} ({race.setting.model}), batches {batches}, {race.seeds} seeds, {race.setting.device}"
-    page.print(escape(f"{said}, compared to {race.baseline}"), soft_wrap=True)
+    page.say(f"{said}, compared to {race.baseline}")
     for line in findings(races):
-        page.print(Padding(escape(line), (0, 0, 0, 2)))
+        page.say(line, begin="  ")
     for name, table in batch_tables(races):
         page.print()
-        page.print(escape(name), soft_wrap=True)
+        page.say(name)
         page.print(escape(as_text(table, page.width, "batch")), soft_wrap=True)
     page.print()
     for line in notes(races, rule):
-        page.print(escape(line))
+        page.say(line)

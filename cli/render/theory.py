@@ -62,9 +62,9 @@ def print_stability(report: dict[str, Any]) -> None:
             table.add_row("variance of θ per variance of gradient noise", "", figure(report["steady_variance"]))
         _add_noise(table, report, f"at curvature {figure(radius['curvature'])}")
     page.print(table)
-    page.print(report["verdict"], style="bold", soft_wrap=True)
+    page.say(report["verdict"], style="bold")
     for line in [*report["disagreements"], *report.get("notes", [])]:
-        page.print(f"- {escape(line)}", soft_wrap=True)
+        page.say(line, begin="- ")
 
 
 def _add_noise(table: Table, report: dict[str, Any], where: str) -> None:
@@ -82,7 +82,7 @@ def _add_noise(table: Table, report: dict[str, Any], where: str) -> None:
 def print_certificate(report: dict[str, Any], run: dict[str, Any] | None) -> None:
     """What is certified, what cycles, and what a run of the cycle showed."""
     page = Page()
-    page.print(escape(report["spec"]), style="bold", soft_wrap=True)
+    page.print_spec(report["spec"])
     kappa = figure(report["condition"])
     clamped = report["is_clamped"]
     functions = "sums over coordinates of curvatures" if clamped else f"functions of curvatures in [L/{kappa}, L]"
@@ -102,11 +102,11 @@ def print_certificate(report: dict[str, Any], run: dict[str, Any] | None) -> Non
         table.add_row(f"best certified rate, {figure(report['rate'])} a step, at", figure(report["rate_sharpness"]))
     table.add_row("here", figure(report["s"]))
     page.print(table)
-    page.print(report["verdict"], style="bold", soft_wrap=True)
+    page.say(report["verdict"], style="bold")
     if report["cycle"] is not None:
-        page.print(f"- {_of_cycle(report['cycle'], kappa)}", soft_wrap=True)
+        page.say(_of_cycle(report["cycle"], kappa), begin="- ")
     for line in [*report["notes"], *(_of_run(run) if run else [])]:
-        page.print(f"- {escape(line)}", soft_wrap=True)
+        page.say(line, begin="- ")
 
 
 def _of_cycle(cycle: dict[str, Any], kappa: str) -> str:
@@ -129,16 +129,14 @@ def _of_run(run: dict[str, Any]) -> list[str]:
 def print_design(report: dict[str, Any]) -> None:
     """The best values beside the given ones, those without E, and what is possible at all."""
     page = Page()
-    page.print(escape(report["spec"]), style="bold", soft_wrap=True)
+    page.print_spec(report["spec"])
     low, high = report["spectrum"]
     delay = report["delay"]
     kinds = [f"{delay} step{'s' if delay > 1 else ''} of delay" if delay else "", _noise_of(report["batch_noise"])]
     said = "".join(f", {kind}" for kind in kinds if kind)
     certified = report["of"] == "certified"
     which = "every f with curvatures from" if certified else "quadratics of curvatures from"
-    page.print(
-        f"{which} {figure(low)} to {figure(high)}, condition {figure(report['condition'])}{said}", soft_wrap=True
-    )
+    page.say(f"{which} {figure(low)} to {figure(high)}, condition {figure(report['condition'])}{said}")
     table = Table()
     table.add_column("", overflow="fold")
     for name in ("certified rate" if certified else "worst rate", "steps a digit"):
@@ -158,9 +156,9 @@ def print_design(report: dict[str, Any]) -> None:
     for name, rate in (report["limits"] or {}).items():
         table.add_row(name, figure(rate), figure(math.log(10) / -math.log(rate)) if rate else "–", "")
     page.print(table)
-    page.print(report["verdict"], style="bold", soft_wrap=True)
+    page.say(report["verdict"], style="bold")
     for line in report["notes"]:
-        page.print(f"- {escape(line)}", soft_wrap=True)
+        page.say(line, begin="- ")
 
 
 def _noise_of(noise: float) -> str:
@@ -186,7 +184,7 @@ def print_regret(report: dict[str, Any]) -> None:
     title = f"beta2 = {plain(report['beta2'])}, beta3 = {plain(report['beta3'])}"
     if assumed := report["assumed"]:
         title += f"; no schedule given for {_listed(assumed)}: 1/√k is assumed"
-    page.print(title, style="italic", soft_wrap=True)
+    page.say(title, style="italic")
     table = Table()
     for name in ("condition", "verdict", "number", "why"):
         table.add_column(name, overflow="fold")
@@ -201,8 +199,7 @@ def print_regret(report: dict[str, Any]) -> None:
         )
     page.print(table)
     holds = report["hyperparameters_hold"]
-    page.print(
+    page.say(
         f"The hyper-parameters {'meet' if holds else 'do not meet'} Theorem 2's conditions on them. "
-        "They alone never give R(T) = O(√T): the rest shows only while training (edsl.theory.RegretMonitor).",
-        soft_wrap=True,
+        "They alone never give R(T) = O(√T): the rest shows only while training (edsl.theory.RegretMonitor)."
     )

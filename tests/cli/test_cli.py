@@ -88,7 +88,7 @@ BAD = [
     (("compare", "digits", "sgd", "--model", ""), "unknown model ''"),
     (("compare", "digits", "torch.AdamW(betas=())"), "torch.AdamW rejected these arguments"),
     (("compare", "digits", "sgd", "--out", "/proc/nope/x"), "can't write results to /proc/nope/x"),
-    (("compare", "digits", "sgd", "--seeds", "many"), "Invalid value for '--seeds'"),
+    (("compare", "digits", "sgd", "--seeds", "many"), "--seeds must be a whole number, got 'many'"),
     (("compare", "digits", "grad | e | torch.LBFGS()"), "it can't be combined with other stages"),
     (("compare", "alto", "--task", "digts"), "did you mean 'digits'?"),
     (("compare", "alto", "--task", "digits", "--jobs", "0"), "jobs must be at least 1, got 0"),
@@ -186,7 +186,7 @@ def test_ctrl_c_leaves_a_race_that_resume_finishes(tmp_path):
     rest = child.communicate()[1]
     assert child.returncode == 130
     assert "Traceback" not in rest
-    assert f"continue with: edsl compare --resume --out {tmp_path / 'race'}" in rest
+    assert f"continue with:\n    edsl compare --resume --out {tmp_path / 'race'}\n" in rest
     code, _, err = run("compare", "--resume", "--jobs", "1", "--out", str(tmp_path / "race"))
     assert code == 0
     assert "trial 1/6" not in err

@@ -9,6 +9,7 @@ from shell import run
 from edsl.cli.catalogue import catalogue
 from edsl.cli.completion import tasks
 from edsl.cli.main import COMMANDS, app
+from edsl.errors import EdslError
 from edsl.lab.races.suites import SUITES
 from edsl.lab.tasks import installed
 from edsl.language.registry.lookup import registered_names, stage_class
@@ -99,3 +100,21 @@ def test_what_is_not_there_is_one_line(words, message):
     assert (code, out) == (2, "")
     assert message in err
     assert len(err.splitlines()) == 1
+
+
+def test_a_stage_of_another_package_that_can_not_be_loaded_is_told_and_the_others_are_listed(monkeypatch, capsys):
+    from edsl.cli import catalogue
+
+    def stage_class(name):
+        if name == "lion":
+            raise EdslError("stage 'lion' of cat:Lion can't be loaded")
+        return known(name)
+
+    known = catalogue.stage_class
+    monkeypatch.setattr(catalogue, "stage_class", stage_class)
+    monkeypatch.setenv("COLUMNS", "200")
+    catalogue.catalogue(None, "update", False, False)
+    out, err = capsys.readouterr()
+    assert err == "left out: stage 'lion' of cat:Lion can't be loaded\n"
+    assert "sgd, base update" in out
+    assert "lion, base update" not in out

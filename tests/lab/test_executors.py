@@ -151,7 +151,8 @@ def test_a_matrix_pipeline_in_workers_leaves_nothing_on_stderr(tmp_path):
     code, _, err = shell.run(*words, "--out", str(tmp_path / "race"))
     assert code == 0
     assert [line for line in err.splitlines() if not line.startswith("trial ")] == [
-        f"results: {tmp_path / 'race'}; edsl report {tmp_path / 'race'} makes a page of them"
+        f"results: {tmp_path / 'race'}; a page of them:",
+        f"    edsl report {tmp_path / 'race'}",
     ]
 
 

@@ -13,6 +13,7 @@ from edsl.plotting import BLUE, GREY, ORANGE, pyplot, save
 from edsl.theory.systems.filter import Filter
 
 BELOW_ONE = ("beta", "momentum", "decay")  # hyper-parameters in [0, 1) whose distance from 1 counts
+NEAR = 0.1  # from 1, in the plane of poles and zeros: what is closer is seen in a view of its own
 NEAR_ONE = 0.95  # from here on an axis of theirs is a logarithm of that distance
 
 
@@ -161,18 +162,38 @@ def save_bode(out: Path, title: str, filters: dict[str, Filter]) -> None:
         response, angle = each.bode(frequencies)
         gain.loglog(frequencies, np.maximum(response, 1e-12), color=colour, linestyle=line, label=name)
         phase.semilogx(frequencies, np.degrees(angle), color=colour, linestyle=line, label=name)
-        plane.plot(np.real(each.poles), np.imag(each.poles), "x", color=colour, label=f"poles of {name}")
-        plane.plot(
-            np.real(each.zeros), np.imag(each.zeros), "o", color=colour, fillstyle="none", label=f"zeros of {name}"
-        )
-    circle: Any = np.exp(2j * np.pi * np.linspace(0, 1, 400))
-    plane.plot(circle.real, circle.imag, color=GREY, linewidth=0.8)
+    _poles_and_zeros(plane, filters)
+    _near_one(plane, filters)
     plane.set_aspect("equal", adjustable="datalim")
     plane.set(title="poles and zeros", xlabel="real part", ylabel="imaginary part")
     gain.set(title="gain", xlabel="frequency, cycles a step (0.5: a sign change at every step)", ylabel="|H|")
     phase.set(title="phase", xlabel="frequency, cycles a step", ylabel="degrees")
     for panel in (gain, phase, plane):
         panel.grid(alpha=0.3)
-        panel.legend(fontsize=8, loc="lower left")
+        panel.legend(fontsize=8, loc="lower left" if panel is plane else "best")
     figure.suptitle("\n".join(wrap(title, 140)), fontsize=10)
     save(figure, out)
+
+
+def _poles_and_zeros(panel: Any, filters: dict[str, Filter]) -> None:
+    for (name, each), colour in zip(filters.items(), (BLUE, ORANGE)):
+        panel.plot(np.real(each.poles), np.imag(each.poles), "x", color=colour, label=f"poles of {name}")
+        zeros = np.real(each.zeros), np.imag(each.zeros)
+        panel.plot(*zeros, "o", color=colour, fillstyle="none", label=f"zeros of {name}")
+    circle: Any = np.exp(2j * np.pi * np.linspace(0, 1, 2000))
+    panel.plot(circle.real, circle.imag, color=GREY, linewidth=0.8)
+
+
+def _near_one(plane: Any, filters: dict[str, Filter]) -> None:
+    """Poles and zeros of slow averages, which would lie on each other at 1, once more in a closer view."""
+    places = {complex(place) for each in filters.values() for place in (*each.poles, *each.zeros)}
+    near = [place for place in places if abs(place - 1) < NEAR]
+    widest = max((abs(place - 1) for place in near), default=0.0)
+    if len(near) < 2 or widest < 1e-9:
+        return
+    view = plane.inset_axes((0.3, 0.42, 0.4, 0.3))
+    _poles_and_zeros(view, filters)
+    view.set(xlim=(1 - 1.3 * widest, 1 + 0.3 * widest), ylim=(-0.8 * widest, 0.8 * widest), title="near 1")
+    view.title.set_fontsize(8)
+    view.tick_params(labelsize=7)
+    view.grid(alpha=0.3)

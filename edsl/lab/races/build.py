@@ -195,8 +195,9 @@ def _entrants(specs: Sequence[str | Entrant], controls: bool) -> tuple[Entrant, 
     for spec in specs:
         entrant = spec if isinstance(spec, Entrant) else _entrant(spec, {one.name for one in found.values()})
         if entrant.spec in found:
-            twice, first = shown(entrant.name), shown(found[entrant.spec].name)
-            raise EdslError(f"{twice} is given twice (as {first}); a race needs different specs")
+            first = found[entrant.spec].name
+            said = f" (as {shown(first)})" if first != entrant.name else ""
+            raise EdslError(f"{shown(entrant.name)} is given twice{said}; a race needs different specs")
         found[entrant.spec] = entrant
     for entrant in list(found.values()) if controls else ():
         for control in controls_of(parse(entrant.spec)):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import MISSING, fields
@@ -119,7 +120,7 @@ class Record:
     def append(self, trial: dict[str, Any]) -> None:
         """Add a finished trial, on the disk when this returns."""
         with (
-            self._writing(f"; edsl compare --resume --out {self.folder} finishes the race"),
+            self._writing(f"; edsl compare --resume --out {shlex.quote(str(self.folder))} finishes the race"),
             (self.folder / TRIALS).open("a") as file,
         ):
             file.write(json.dumps(trial, ensure_ascii=False) + "\n")

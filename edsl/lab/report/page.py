@@ -18,6 +18,7 @@ from edsl.lab.report.stability import stability
 from edsl.lab.results import level_tables, matched_loss, result_tables
 from edsl.lab.results.results import Results
 from edsl.lab.trials.levels import END
+from edsl.plotting import write_plain_numbers
 
 CAPTIONS = {
     "curves": "Medians over seeds, bands from minimum to maximum.",
@@ -114,6 +115,7 @@ def _at_levels(race: Race, finished: Sequence[Mapping[str, Any]]) -> Any:
 
 
 def _saved(figure: Any, place: Path) -> Path:
+    write_plain_numbers(figure)
     figure.savefig(place, dpi=150)
     return place
 
@@ -121,6 +123,7 @@ def _saved(figure: Any, place: Path) -> Path:
 def _svg(figure: Any, name: str, number: int) -> str:
     """The picture as SVG text for a page, its ids made its own."""
     drawn = io.StringIO()
+    write_plain_numbers(figure)
     figure.savefig(drawn, format="svg", metadata={"Date": None})
     text = drawn.getvalue()
     text = text[text.index("<svg") :]

@@ -114,6 +114,8 @@ def task(name: str | Task) -> Task:
             return own.from_package(name)
         known = [*TASKS, *installed()]
         hint = "; a task of your own is a Python file, such as mytask.py" if set(r"./\\") & set(word) else ""
+        if Path(f"{word}.py").is_file():
+            raise EdslError(f"unknown task {shown(word)}; of the file here write {word}.py")
         raise EdslError(f"unknown task {shown(word)}; {nearest(word, known, 'tasks')}{hint}")
     found = load(TASKS[word][0])
     if word in NAMED_BY_OTHERS:

@@ -131,7 +131,7 @@ def read_file(path: Any) -> str:
     except EdslError:
         raise
     except ValueError:  # no UTF-8, or no name of a file
-        raise EdslError(f"{str(file)!r}: expected text in UTF-8") from None
+        raise EdslError(f"{file}: expected text in UTF-8") from None
 
 
 def is_known(name: str) -> bool:
