@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from operator import truediv
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -36,12 +37,13 @@ from edsl.optim.state import state_bytes
 PAGE = """\
 # Bytes of state
 
-Written by `python docs/benchmarks/bytes.py` on {day}: {params}, {elements:,} parameters, one thread. *State* is all
-that an optimizer keeps between steps, with compensations and low halves of weights, but not the weights: bytes a
-parameter, measured. *Time* is the median of up to {rounds} ratios of a step by one of torch's fused AdamW on float32
-weights in the same round; *beside* that by a step of the same spec with float32 state, or in bfloat16 with nearest
-weights; – where the process had no time left for it. *Held* is the mean over 4,096 weights of 1 after 100 steps of 10⁻⁴
-along a gradient of 1, in the dtype of the column *weights*: .990 where no update is lost.
+Written by `python docs/benchmarks/bytes.py` on {day}: {params}, {elements:,} parameters. *State* is all that an
+optimizer keeps between steps, with compensations and low halves of weights, but not the weights: bytes a parameter,
+measured. *Time* is the median of up to {rounds} ratios of a step by one of torch's fused AdamW on float32 weights in
+the same round, on one thread; *beside* that by a step of the same spec with float32 state, or in bfloat16 with nearest
+weights, on one thread and on two; – where the process had no time left for it. One thread spends its time on making
+codes; the more of them share the memory, the more do fewer bytes save. *Held* is the mean over 4,096 weights of 1 after
+100 steps of 10⁻⁴ along a gradient of 1, in the dtype of the column *weights*: .990 where no update is lost.
 
 torchao, bitsandbytes and HeavyBall write their steps for GPUs: what they take on this CPU says little about them there.
 
@@ -54,6 +56,7 @@ torchao, bitsandbytes and HeavyBall write their steps for GPUs: what they take o
 {absent}
 """
 PACKAGES = ("torch", "torchao", "bitsandbytes", "heavyball", "torch-optimi")
+THREADS = {"": 1, ", 2 threads": 2}  # by what the names of ratios end in
 TIMED = 0.7  # of a process's time, after which no further round begins
 UNTIMED = {"edsl": 4}  # steps; edsl looks for updates that round away at the 1st, 2nd, 4th and 8th
 STALL = (100, 1e-4, (64, 64))  # steps, their length, weights
@@ -167,19 +170,28 @@ def measure(entry: Entry, beside: Entry | None, params: str, rounds: int, second
     yield dict(found)
     others = {"torch": Entry("torch", "AdamW"), **({} if beside is None else {"beside": beside})}
     runners = {"own": own, **{name: Contender(one, start, raw) for name, one in others.items()}}
-    took: dict[str, list[float]] = {name: [] for name in runners}
+    for runner in runners.values():  # the first step makes state, and may compile
+        for _ in range(UNTIMED.get(runner.package, 1)):
+            runner.step()
+    for ending, threads in THREADS.items():
+        torch.set_num_threads(threads)
+        for timed in _ratios(runners, rounds, ends, ending):
+            found.update(timed)
+            yield dict(found)
+
+
+def _ratios(runners: dict[str, Contender], rounds: int, ends: float, ending: str) -> Iterator[dict[str, float]]:
+    """A step's time by those of the others, after each round that there is time for."""
     names = list(runners)
-    for name in names:  # the first step makes state, and may compile
-        for _ in range(UNTIMED.get(runners[name].package, 1)):
-            runners[name].step()
+    took: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds):
         if number and time.perf_counter() > ends:
-            break
+            return
         first = number % len(names)
         for name in (*names[first:], *names[:first]):
             took[name].append(runners[name].step())
-        ratios = {name: median(own / theirs for own, theirs in zip(took["own"], took[name])) for name in names[1:]}
-        yield {**found, **ratios, "rounds": number + 1}
+        ratios = {f"{name}{ending}": median(map(truediv, took["own"], took[name])) for name in names[1:]}
+        yield {**ratios, f"rounds{ending}": number + 1}
 
 
 def stalled(entry: Entry) -> float:
@@ -276,13 +288,13 @@ def _in_a_process(place: int, asked: argparse.Namespace) -> dict[str, Any]:
 
 def page(all_of_them: Sequence[Entry], results: dict[int, dict[str, Any]], params: str, rounds: int) -> str:
     """The page of what was found."""
-    titles = ["optimizer", "weights", "state B/param", "time", "beside", "held"]
+    titles = ["optimizer", "weights", "state B/param", "time", "beside", "beside, 2 threads", "held"]
     rows = [
         [
             all_of_them[place].shown,
             all_of_them[place].dtype,
             f"{found['bytes']:.2f}",
-            *(f"{found[name]:.2f}" if name in found else "–" for name in ("torch", "beside")),
+            *(f"{found[name]:.2f}" if name in found else "–" for name in ("torch", "beside", "beside, 2 threads")),
             f"{found['held']:.4f}" if "held" in found else "–",
         ]
         for place, found in results.items()

@@ -30,7 +30,7 @@ from write import described, markdown  # the same folder's
 import edsl
 from edsl.errors import EdslError
 from edsl.lab.data.seeded import seeded
-from edsl.lab.results.statistics import paired
+from edsl.lab.results.statistics import ConfidenceInterval, paired
 from edsl.lab.tasks.catalogue import task as task_of
 from edsl.lab.trials.evaluation import evaluate
 from edsl.lab.trials.training import batches
@@ -47,6 +47,12 @@ Weights in bfloat16 are computed with in float32, so that nothing differs but ho
 rounded to bfloat16. The placebo is float32 with lr · (1 + 10⁻⁵): what rounding alone does to a training is as wide as
 its interval.
 
+*Shown* says whether these seeds show what a default has to show: on digits an interval that overlaps the placebo's and
+is at most {wider} times as wide, on bytes one within ±{most} %. "no" means that they don't, not that the form is worse.
+State is float32 unless asked otherwise, as no smaller form has "yes" in all of its rows. Weights in half precision are
+rounded stochastically unless asked otherwise: to the nearest they lose what the rows of digits show, and the other
+forms hold 2 B more a parameter.
+
 {machine}
 
 {tables}
@@ -59,6 +65,7 @@ SPECS = {
 }
 BATCH = {"digits": 128, "bytes": 32}
 RATES = ("lr", "other_lr")
+WIDER, MOST = 1.3, 1.0  # times a placebo's interval; % of the loss
 
 
 @dataclass(frozen=True)
@@ -78,9 +85,10 @@ class Form:
 
 
 REFERENCE = Form("float32")
+PLACEBO = Form("placebo", nudge=1 + 1e-5)
 FORMS = (
     REFERENCE,
-    Form("placebo", nudge=1 + 1e-5),
+    PLACEBO,
     *(Form(f"{kept} state", options={"state_dtype": kept}) for kept in ("bfloat16", "int8", "float8_e4m3fn", "int4")),
     *(Form(f"{one} weights", "bfloat16", {"weights": one}) for one in ("nearest", "stochastic", "kahan", "split")),
     Form("split weights, int8 state", "bfloat16", {"weights": "split", "state_dtype": "int8"}),
@@ -181,7 +189,9 @@ def page(sizes: Sizes, done: dict[str, dict[str, float]], refused: dict[str, str
     said = "\n".join(f"- {name}: {why}" for name, why in refused.items())
     machine = markdown(["machine", ""], [[*row] for row in {**described(), "torch": torch.__version__}.items()], left=2)
     absent = f"Not trained:\n\n{said}" if said else ""
-    filled = PAGE.format(day=date.today(), seeds=sizes.seeds, machine=machine, tables=tables, absent=absent)
+    filled = PAGE.format(
+        day=date.today(), seeds=sizes.seeds, machine=machine, tables=tables, absent=absent, wider=WIDER, most=MOST
+    )
     return filled.rstrip() + "\n"
 
 
@@ -189,30 +199,55 @@ def _table(sizes: Sizes, task: str, done: dict[str, dict[str, float]]) -> str:
     model, steps = sizes.of(task)
     head = f"## {task}\n\n{model or 'mlp'}, batches of {BATCH[task]}, {steps} steps."
     rows = [row for spec in SPECS[task] for form in FORMS if (row := _row(sizes, task, spec, form, done))]
-    titles = ["optimizer", "kept as", "seeds", "state B/param", "loss", "difference %", "95 % interval"]
+    titles = ["optimizer", "kept as", "seeds", "state B/param", "loss", "difference %", "95 % interval", "shown"]
     return f"{head}\n\n{markdown(titles, rows, left=2)}"
 
 
 def _row(sizes: Sizes, task: str, spec: str, form: Form, done: dict[str, dict[str, float]]) -> list[str] | None:
     """A form's losses beside those of float32 with the same seeds."""
-    pairs = [
-        (done[own], done[theirs])
-        for seed in range(sizes.seeds)
-        if (own := key_of(sizes, task, spec, form, seed)) in done
-        and (theirs := key_of(sizes, task, spec, REFERENCE, seed)) in done
-    ]
+    pairs = _pairs(sizes, task, spec, form, done)
     if not pairs:
         return None
     losses = [own["loss"] for own, _ in pairs]
     row = [f"`{spec}`", form.name, str(len(pairs)), f"{pairs[0][0]['bytes']:.2f}", f"{mean(losses):.4f}"]
     if form is REFERENCE:
-        return [*row, "–", "–"]
-    base = mean(theirs["loss"] for _, theirs in pairs)
+        return [*row, "–", "–", "–"]
     if not all(map(math.isfinite, losses)):
-        return [*row, "diverged", "–"]
-    found = paired([100 * (own["loss"] - theirs["loss"]) / base for own, theirs in pairs])
-    span = "–" if found.low is None or found.high is None else f"{found.low:+.3f} to {found.high:+.3f}"
-    return [*row, f"{found.mean:+.3f}", span]
+        return [*row, "diverged", "–", "no"]
+    found = _difference(pairs)
+    if found.low is None or found.high is None:
+        return [*row, f"{found.mean:+.3f}", "–", "–"]
+    placebo = _pairs(sizes, task, spec, PLACEBO, done)
+    shown = "–" if form is PLACEBO or not placebo else "yes" if _is_shown(task, found, _difference(placebo)) else "no"
+    return [*row, f"{found.mean:+.3f}", f"{found.low:+.3f} to {found.high:+.3f}", shown]
+
+
+def _pairs(
+    sizes: Sizes, task: str, spec: str, form: Form, done: dict[str, dict[str, float]]
+) -> list[tuple[dict[str, float], dict[str, float]]]:
+    """What a form and float32 found with each seed that both were trained with."""
+    return [
+        (done[own], done[theirs])
+        for seed in range(sizes.seeds)
+        if (own := key_of(sizes, task, spec, form, seed)) in done
+        and (theirs := key_of(sizes, task, spec, REFERENCE, seed)) in done
+    ]
+
+
+def _difference(pairs: list[tuple[dict[str, float], dict[str, float]]]) -> ConfidenceInterval:
+    """In per cent of float32's mean loss."""
+    base = mean(theirs["loss"] for _, theirs in pairs)
+    return paired([100 * (own["loss"] - theirs["loss"]) / base for own, theirs in pairs])
+
+
+def _is_shown(task: str, found: ConfidenceInterval, placebo: ConfidenceInterval) -> bool:
+    """Whether an interval is what a default needs."""
+    if found.low is None or found.high is None or placebo.low is None or placebo.high is None:
+        return False
+    if task == "bytes":
+        return found.low > -MOST and found.high < MOST
+    overlaps = found.low <= placebo.high and placebo.low <= found.high
+    return overlaps and found.high - found.low <= WIDER * (placebo.high - placebo.low)
 
 
 def main(words: Sequence[str] | None = None) -> None:

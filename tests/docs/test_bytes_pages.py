@@ -49,7 +49,7 @@ def test_rows_are_kept_as_they_are_measured_and_what_a_process_found_in_its_time
         module.main()
     assert len(ran) == 2  # the second time all is there
     text = (tmp_path / "bytes.md").read_text()
-    assert "| edsl: `adamw` | float32 | 8.00 | – | – | – |" in text
+    assert "| edsl: `adamw` | float32 | 8.00 | – | – | – | – |" in text
     assert "- torch: `AdamW`, float32: TimeoutError: did not end within 1 s" in text
 
 

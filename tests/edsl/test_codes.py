@@ -115,6 +115,31 @@ def test_an_average_in_int8_is_biased_by_less_than_1_percent(decay, steps, seeds
 
 
 @pytest.mark.parametrize(
+    ("decay", "mean", "documented"),
+    [
+        (0.9, 0.0, 0.044),
+        (0.99, 0.0, 0.134),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in ((0.99, 1.0, 0.113), (0.999, 0.0, 0.436), (0.999, 1.0, 0.131))
+        ),
+    ],
+)
+def test_the_noise_of_an_average_in_int8_is_what_is_documented_within_a_tenth(decay, mean, documented):
+    form, generator = FORMATS["int8"], torch.Generator().manual_seed(0)
+    exact, coded, noise, size = torch.zeros(4, BLOCK), torch.zeros(4, BLOCK), [], []
+    steps = round(6 / (1 - decay)) + 300
+    for k in range(steps):
+        gradient = mean + torch.randn(exact.shape, generator=generator)
+        exact = decay * exact + (1 - decay) * gradient
+        coded = kept(form, decay * coded + (1 - decay) * gradient, k)
+        if k >= steps // 2:
+            noise.append((coded - exact).square().mean())
+            size.append(exact.square().mean())
+    assert (sum(noise) / sum(size)) ** 0.5 == pytest.approx(documented, rel=0.1)
+
+
+@pytest.mark.parametrize(
     ("spec", "name"),
     [
         *(("alto", name) for name in FORMATS),

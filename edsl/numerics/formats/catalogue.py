@@ -11,7 +11,7 @@ from edsl.numerics.formats.packed import PACKED_BFLOAT16, PACKED_FLOAT32
 FORMATS: dict[str, StateFormat] = {
     one.name: one
     for one in (
-        Companded("int8", 8, unsigned=Segments(4, 16, 255), signed=Segments(3, 16, 127)),
+        Companded("int8", 8, unsigned=Segments(4, 16, 255), signed=Segments(4, 8, 127)),
         Companded("int4", 4, unsigned=Segments(1, 8, 15), signed=Segments(1, 4, 7)),
         Float8("float8_e4m3fn", 8, mantissa=3, bias=7, top=8),
         Float8("float8_e5m2", 8, mantissa=2, bias=15, top=15),

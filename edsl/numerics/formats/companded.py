@@ -2,9 +2,9 @@
 
     |y| = v(c) − v(0),    v(c) = 2^(c / 2^M − R), between powers of two on a straight line
 
-So v(c) is a float with M bits of mantissa, and 0 is exact. In 8 bits, an unsigned block has M = 4: neighbours are 3 to
-6 % apart, down to 2⁻²⁰ of the largest; a signed one has a sign and M = 3: 6 to 12 %, down to 2⁻¹⁹. In 4 bits M = 1:
-a third to a half, down to 2⁻⁹, and of a signed block 2⁻⁵.
+So v(c) is a float with M bits of mantissa, and 0 is exact. In 8 bits M = 4: neighbours are 3 to 6 % apart; the least
+is 2⁻²⁰ of the largest, of a signed block 2⁻¹², as its sign takes a bit. (M = 3 would reach down to 2⁻¹⁹ there, and
+leave twice the noise in an average.) In 4 bits M = 1: a third to a half, down to 2⁻⁹, and of a signed block 2⁻⁵.
 """
 
 from __future__ import annotations
