@@ -1,4 +1,4 @@
-"""One compile cache and one thread for all tests, and gradients that every test can share."""
+"""Caches in the checkout and one thread for all tests, processes forked from one, and nothing loaded left behind."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(ROOT / ".cache" / "inductor"))
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+os.environ.setdefault("HF_DATASETS_CACHE", str(ROOT / ".cache" / "datasets"))  # in every process, and not at home
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else every process that a test starts would compile edsl anew
 
 import pytest  # noqa: E402

@@ -81,7 +81,6 @@ def _of(found, row):
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_processes_stop_the_same_trials_as_a_serial_race(tmp_path):
     chosen = race(circle, ["sgd(momentum=0.5)", "torch.SGD(lr=0.1, momentum=0.9)"], **ASKED)
 
