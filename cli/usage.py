@@ -35,7 +35,8 @@ def number_message(error: Any, given: Mapping[str, Any]) -> str | None:
         given: the words of the command line, by the name of their parameter.
     """
     kind = next((said for word, said in _NUMBERS.items() if f"valid {word}" in error.format_message()), None)
-    text = given.get(error.param.name) if error.param is not None else None
-    if kind is None or not isinstance(text, str):
+    option = error.param
+    text = given.get(option.name) if option is not None else None
+    if kind is None or option is None or not isinstance(text, str):
         return None
-    return f"{max(error.param.opts, key=len)} must be {kind}, got {shown(text)}"
+    return f"{max(option.opts, key=len)} must be {kind}, got {shown(text)}"

@@ -50,15 +50,14 @@ from edsl.step.state_dtype import read_state_dtype
 class PipelineOptimizer(torch.optim.Optimizer):
     """A pipeline as a torch optimizer.
 
-    Every hyper-parameter of the pipeline is a key of each param group, under its name in the spec; real numbers may
-    change between any two steps. State is kept per parameter as `step` and `<stage>.<buffer>`, in float32 for
-    half-precision parameters unless `state_dtype` says otherwise.
+    Every hyper-parameter is a key of each param group, under its name in the spec; real numbers may change between any
+    two steps. State is per parameter: `step` and `<stage>.<buffer>`, in float32 for half-precision weights by default.
 
     Args:
         params: a module, tensors, (name, tensor) pairs, or param groups, which may override any hyper-parameter.
         spec: a spec, a Pipeline, or a base update alone.
-        mode: "compiled": native code on a CPU, Triton kernels on an NVIDIA GPU, torch.compile (fullgraph) for
-            what these can't do; "inductor": torch.compile alone; "eager": the same definitions uncompiled.
+        mode: "compiled": native code on a CPU, Triton kernels on an NVIDIA GPU, torch.compile for what these can't
+            do; "inductor": torch.compile alone; "eager": the same definitions uncompiled.
         exclude: which parameters are excluded from weight decay and layerwise scaling: "bias", "norm", names, or
             patterns such as "*.embed.*". By default ("bias", "norm") where names are known (a module, or named
             parameters), and none for bare tensors.

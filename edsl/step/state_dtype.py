@@ -170,7 +170,7 @@ def from_text(text: Any) -> StateDtype:
     try:
         found = {name: read_kept(kept) for name, _, kept in pairs}
     except EdslError as unknown:
-        raise malformed_checkpoint(unknown) from None
+        raise malformed_checkpoint(str(unknown)) from None
     return found[""] if "" in found else {name: kept for name, kept in found.items() if kept is not None}
 
 
