@@ -14,6 +14,8 @@ os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(ROOT / ".cache" / "inductor
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 os.environ.setdefault("HF_DATASETS_CACHE", str(ROOT / ".cache" / "datasets"))  # in every process, and not at home
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else every process that a test starts would compile edsl anew
+for _asked in ("COLUMNS", "LINES"):  # of the caller's terminal; workers get what pytest's readline has set
+    os.environ.pop(_asked, None)
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
@@ -36,6 +38,14 @@ def _seeded() -> Iterator[None]:
     torch.manual_seed(0)
     yield
     torch.compiler.reset()
+
+
+@pytest.fixture(autouse=True)
+def _no_terminal() -> None:
+    """Nothing that a test starts has the width of a caller's terminal, or that which importing readline sets in C."""
+    for name in ("COLUMNS", "LINES"):
+        os.environ.pop(name, None)
+        os.unsetenv(name)  # readline's is not in os.environ
 
 
 @pytest.fixture(autouse=True)

@@ -311,7 +311,8 @@ def test_every_wrong_file_is_one_line(ending, tmp_path):
             "task mine.py: it has no 'other'; did you mean|task mine.py: it has no 'other'; its tasks: task",
         ),
         ("mine.py:data", "task mine.py: data must be an edsl.Task, got <function data"),
-        ("./mine", "unknown task './mine'; .* a task of your own is a Python file, such as mytask.py"),
+        ("./mine", "unknown task './mine'; of the file here write ./mine.py"),
+        ("./other", "unknown task './other'; .* a task of your own is a Python file, such as mytask.py"),
     ],
 )
 def test_every_wrong_name_is_one_line(words, message, file, monkeypatch):

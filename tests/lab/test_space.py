@@ -220,7 +220,7 @@ def test_the_command_tunes_together_and_resumes(tmp_path):
     out = ("--out", str(tmp_path / "r"))
     code, told, err = run("compare", "sgd", "torch.SGD(lr=0.1)", "--task", "digits", "--tune", tune, *words, *out)
     assert code == 0, err
-    assert "lr, momentum tuned (gp, 5 tried on 1 other seeds)" in told
+    assert "lr, momentum tuned (gp, 5 tried on 1 other seed)" in told
     code, _, err = run("compare", "--resume", "--tune", "lr=(0,1)", *out)
     assert code == 2
     assert "was begun with --tune lr=log(0.001,1), momentum=(0,0.9) instead of lr=(0,1)" in err

@@ -107,12 +107,14 @@ def test_first_steps_are_judged_by_cold_and_warm():
     assert "| – | – |" in write.begun_table([begun_with("alto", FirstStep(9.0, 9.0))])
 
 
-def test_the_page_holds_every_contest_and_its_targets():
+def test_the_page_holds_every_contest_and_its_targets(tmp_path):
     assert [len(set(contest.names)) for contest in targets.CONTESTS] == [5, 3, 3, 4]
     contest = Contest("tiny", TINY, (Target("sgd", "torch.Muon", 1e6),))
-    page = write.matrices_page([contest], 3, 1.0, ())
-    assert "## tiny" in page
-    assert f"| torch | {torch.__version__} |" in page
+    page = write.Page(tmp_path / "matrices.md", write.MATRICES, ("torch",))
+    page.write(write.matrices_parts([contest], 3, 1.0, ()))
+    text = page.place.read_text()
+    assert "## tiny" in text
+    assert f"| torch | {write.installed('torch')} |" in text
 
 
 def test_a_peer_takes_arguments():

@@ -116,7 +116,8 @@ def test_caret_stands_under_the_mistake():
 
 def test_text_needs_a_pipeline_and_nothing_after_it():
     rule = "@adaptor\ndef a(u):\n    return u\n"
-    assert "the text ends without a pipeline: add a last line" in refused(rule)
+    with pytest.raises(edsl.EdslError, match=r"the text ends without a pipeline: add a last line .* \(line 4\)$"):
+        edsl.parse(rule)  # nothing stands there that a caret could point to
     assert "nothing can follow it" in refused(f"{rule}grad | a | sgd\ngrad | sgd")
 
 

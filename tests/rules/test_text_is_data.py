@@ -42,7 +42,7 @@ def read(made: str) -> tuple[str, float]:
         said = edsl.parse(made).line
     except SpecError as error:
         said = str(error)
-        assert said.splitlines()[-1].strip() == "^", made
+        assert said.splitlines()[-1].strip() == "^" or "the text ends without a pipeline" in said, made
     finally:
         _watching = False
     return said, time.process_time() - begun
