@@ -42,7 +42,7 @@ optimizer keeps between steps, with compensations and low halves of weights, but
 measured. *Time* is the median of up to {rounds} ratios of a step by one of torch's fused AdamW on float32 weights in
 the same round, on one thread; *beside* that by a step of the same spec with float32 state, or in bfloat16 with nearest
 weights, on one thread and on two; – where the process had no time left for it. One thread spends its time on making
-codes; the more of them share the memory, the more do fewer bytes save. *Held* is the mean over 4,096 weights of 1 after
+codes; two, which share the memory, gain more by fewer bytes. *Held* is the mean over 4,096 weights of 1 after
 100 steps of 10⁻⁴ along a gradient of 1, in the dtype of the column *weights*: .990 where no update is lost.
 
 torchao, bitsandbytes and HeavyBall write their steps for GPUs: what they take on this CPU says little about them there.

@@ -45,6 +45,10 @@ static inline int32_t sign_of(float x) {{ return bits(x) >> 31; }}
 static inline int32_t sign_of(double x) {{ return int32_t(bits(x) >> 63); }}
 static inline int32_t is_positive(float x) {{ return bits(x) < 1 ? bits(x) : 1; }}  // of what has no sign
 static inline int32_t is_positive(double x) {{ return x > 0; }}
+template <class T> static inline int32_t positive_code(int32_t c, T x) {{  // of an unsigned block: not 0 where x is not
+  const int32_t least = is_positive(x);
+  return c > least ? c : least;
+}}
 static inline float turned(float x, int32_t sign) {{  // by a sign bit
   const int32_t b = bits(x) ^ sign; float y; std::memcpy(&y, &b, 4); return y;
 }}

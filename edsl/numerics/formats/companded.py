@@ -114,9 +114,7 @@ template <bool is_unsigned> struct format_{self.name} {{
     int32_t bits; std::memcpy(&bits, &size, 4);
     int32_t c = ((bits + int32_t(word >> (32 - shift))) >> shift) - first;
     c = c < most ? c : most;
-    if (!is_unsigned) return c | (sign_of(x) & {self._sign});
-    const int32_t least = is_positive(x);
-    return c > least ? c : least;
+    return is_unsigned ? positive_code(c, x) : c | (sign_of(x) & {self._sign});
   }}
 }};
 """

@@ -90,9 +90,7 @@ template <bool is_unsigned> struct format_{self.name} {{
     const float u = (float(int32_t(word >> 9)) + 0.5f) * 0x1p-23f;
     const int32_t low = q + int32_t(scaled - float(q) > u);
     const int32_t below = -int32_t(size < normal), c = (low & below) | (high & ~below);  // a branch isn't vectorized
-    if (!is_unsigned) return c | (sign_of(x) & 0x80);
-    const int32_t least = is_positive(x);
-    return c > least ? c : least;
+    return is_unsigned ? positive_code(c, x) : c | (sign_of(x) & 0x80);
   }}
 }};
 """

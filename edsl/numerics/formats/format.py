@@ -6,8 +6,8 @@ y = x / 2^e are values of codes, or between two. Its codes c stand for y:
     x = 2^e · value(c)        c = one of the two codes around y, at random, so that E[value(c)] = y
 
 Powers of two, and a rounding that leaves each value(c) as it is, keep an average's codes where they are until a step
-moves it: rounding adds to an average m of decay β at most the variance E[q |x − m|] / 2, where neighbours are q apart
-and x is averaged, whatever β is. That is little beside an average that has a mean, and much beside that of zero-mean x,
+moves it: rounding adds to an average m of decay β at most the variance E[q |x − m|] / (1 + β), with neighbours q apart
+and x averaged. That is little beside an average that has a mean, and much beside that of zero-mean x,
 whose own variance is (1 − β) / (1 + β) of theirs. In an unsigned block a positive x
 never becomes 0, so that a second moment that was divided by stays one. An element that is not finite makes its block
 NaN; sizes above 2^126, or in float64 2^1022, are kept as the largest below.
